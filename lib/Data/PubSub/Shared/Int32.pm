@@ -1,0 +1,13 @@
+package Data::PubSub::Shared::Int32;
+
+use strict;
+use warnings;
+
+use Data::PubSub::Shared ();
+
+our $VERSION = $Data::PubSub::Shared::VERSION;
+our @ISA     = 'Data::PubSub::Shared';
+
+@Data::PubSub::Shared::Int32::Sub::ISA = 'Data::PubSub::Shared';
+
+1;
