@@ -24,3 +24,982 @@ for my $class (@VARIANTS) {
 }
 
 1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared - broadcast messages to many processes through shared memory
+
+=head1 SYNOPSIS
+
+    use Data::PubSub::Shared;
+
+    # One process publishes ...
+    my $ring = Data::PubSub::Shared::Int->new('/dev/shm/ticks.ring', 1024);
+    $ring->publish(42);
+    $ring->publish_multi(1, 2, 3);
+
+    # ... and any number of processes read, each for itself
+    my $same = Data::PubSub::Shared::Int->new('/dev/shm/ticks.ring', 1024);
+    my $sub  = $same->subscribe;          # what comes from now on
+    my $all  = $same->subscribe_all;      # first what the ring still holds
+
+    my $value  = $all->poll;              # one message, or undef
+    my @values = $all->drain;             # all that is there
+    my $next   = $all->poll_wait(1.5);    # sleep until one comes, 1.5 s at most
+
+    $all->poll_cb(sub { print "$_[0]\n" });
+
+    # Strings
+    my $log = Data::PubSub::Shared::Str->new('/dev/shm/log.ring', 1024, 512);
+    $log->publish("worker $$ started");
+
+    # Without a file, shared with the children that are forked later
+    my $private = Data::PubSub::Shared::Int32->new(undef, 65536);
+    my $reader  = $private->subscribe;
+    if (!fork) {
+        while (defined(my $v = $reader->poll_wait(1))) {
+            print "child got $v\n";
+        }
+        exit;
+    }
+    $private->publish($_) for 1 .. 3;
+    wait;
+
+=head1 DESCRIPTION
+
+A ring is a piece of memory that several processes have mapped: a fixed number of slots, filled
+round and round. Whoever has opened it may publish. Every subscriber keeps a cursor of its own in
+its own process and reads at its own pace, so each subscriber gets each message. Reading removes
+nothing; a message stays until the ring has gone round once and its slot is needed again.
+
+Publishers do not wait for subscribers. A subscriber that falls behind by more than the ring holds
+goes on at the oldest message that is left, and knows how many it missed: see
+L</SLOW SUBSCRIBERS>.
+
+The module runs on Linux with a 64-bit perl, 5.22 or later. The memory is used by the processes of
+one machine only; nothing goes over a network.
+
+=head2 What is guaranteed
+
+=over 4
+
+=item *
+
+A message whose C<publish> has returned was put into the ring, once.
+
+=item *
+
+The messages of one publisher are delivered in the order in which it published them, and all
+subscribers see the messages of all publishers in one and the same order.
+
+=item *
+
+A subscriber gets a message whole or not at all, and never twice (unless it seeks back).
+
+=item *
+
+What a subscriber missed is counted: see L</ACCOUNTING>.
+
+=item *
+
+A process that was killed, at whatever instant, makes nobody wait for good: see L</AFTER A CRASH>.
+
+=back
+
+=head2 What is not guaranteed
+
+=over 4
+
+=item *
+
+That a slow subscriber gets everything. Nothing holds a publisher back.
+
+=item *
+
+That a publisher learns who has read what. There are no acknowledgements.
+
+=item *
+
+That messages outlive the machine. A ring in a file is there after a restart; what of its content
+the disk has is another question: see L</AFTER A CRASH>.
+
+=item *
+
+Any order between two rings.
+
+=item *
+
+Protection from a process that may write to the ring and means harm: see
+L</FILES, PERMISSIONS AND SECURITY>.
+
+=back
+
+=head1 VARIANTS
+
+C<use Data::PubSub::Shared> loads all four. Their methods are the same; this page describes them
+for all. C<use Data::PubSub::Shared::Int> (and so on) also turns on L</KEYWORDS>.
+
+    Package                      Message                       Memory per slot
+    Data::PubSub::Shared::Int    integer, 64 bits, signed      16 bytes
+    Data::PubSub::Shared::Int32  integer, 32 bits, signed       8 bytes
+    Data::PubSub::Shared::Int16  integer, 16 bits, signed       8 bytes
+    Data::PubSub::Shared::Str    string of up to msg_size      16 bytes, and msg_size
+                                 bytes                         rounded up to 8
+
+Each has its own page: L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>,
+L<Data::PubSub::Shared::Int16>, L<Data::PubSub::Shared::Str>.
+
+=head2 Integers or strings?
+
+Take an integer ring when a message fits into a number: an identifier, a counter, a time stamp, a
+price in cents, a status code. Integer publishers never wait for each other, and a stopped one
+stops nobody.
+
+Take C<Str> for everything else: log lines, JSON, packed records. Its publishers take turns behind
+a lock that is held while one message, or one batch, is copied. Its subscribers take no lock.
+
+C<Int32> and C<Int16> halve the memory, so that twice as many messages fit into the processor's
+cache; C<Int16> needs as much as C<Int32>, and cuts values to 16 bits. When in doubt, take C<Int>.
+
+=head2 How large a ring?
+
+Large enough for the longest pause of the slowest subscriber: messages per second times seconds.
+At 100,000 messages per second and a pause of half a second that is 50,000, so ask for 65536
+slots. A ring that fits into the processor's cache is faster, so do not make it much larger than
+that.
+
+=head1 CONSTRUCTORS
+
+In this section and the next, C<Class> stands for one of the four packages.
+
+=head2 new
+
+    my $ring = Class->new($path, $capacity);
+    my $ring = Class->new($path, $capacity, $mode);                # Int, Int32, Int16
+    my $ring = Data::PubSub::Shared::Str->new($path, $capacity, $msg_size, $mode);
+
+Opens the ring in the file C<$path>, and creates it if there is none. Creating is atomic: of
+several processes that do this at the same moment one makes the ring, and all get that one. A new
+ring appears whole or not at all.
+
+=over 4
+
+=item $path
+
+The file's name, or undef for a ring without a name that is shared with the children that the
+process forks afterwards. The name must not hold a NUL byte.
+
+=item $capacity
+
+The number of slots, an integer from 1 to 2147483648 (2**31). It is rounded up to a power of two,
+and to 2 at least. It may be left out, or be undef, when the file holds a ring already.
+
+=item $msg_size
+
+C<Str> only: the longest message, in bytes, from 1 to 2147483647 (2**31 - 1); 256 where it is left
+out or undef.
+
+=item $mode
+
+The permissions that a new file gets, an integer from 0 to 07777; 0600 where it is left out or
+undef. The umask does not touch them.
+
+=back
+
+Where the file holds a ring already, capacity and message size are taken from there; the arguments
+are checked for their range and otherwise ignored. Ask C<< $ring->capacity >> what you got.
+
+A new file is given all its disk space at once, so a full disk is an error here rather than a
+crash later.
+
+Returns the ring. Croaks with one of:
+
+    capacity must be an integer from 1 to 2147483648, not "abc"
+    capacity is required to create a ring
+    msg_size must be an integer from 1 to 2147483647, not 0
+    mode must be an integer from 0 to 07777 (octal), not ...
+    1048576 messages of 65536 bytes need an arena of ... bytes, more than ...
+    invalid or incompatible ring file (another variant); remove it to make a new one
+    ... too small ...
+    open(/x/y): No such file or directory
+
+The words in parentheses name what is wrong with the file; it is C<too small> where not even the
+header is there. The last line stands for all that the system may say. A file that is refused is
+left as it is. Symbolic links are refused, and so is everything that is not a regular file.
+
+    my $ring = Data::PubSub::Shared::Int->new('/dev/shm/ticks.ring', 1024, 0660);
+
+=head2 new_memfd
+
+    my $ring = Class->new_memfd($name, $capacity);
+    my $ring = Data::PubSub::Shared::Str->new_memfd($name, $capacity, $msg_size);
+
+A new ring in anonymous memory that has a file descriptor (see memfd_create(2)). The descriptor
+can be inherited or sent over a Unix socket, and opened with L</new_from_fd>. C<$name> only shows
+up in F</proc>. The other arguments are those of L</new>, and so are their errors. The descriptor
+is close-on-exec, and sealed so that nobody can shrink or grow the memory.
+
+    my $ring = Data::PubSub::Shared::Int->new_memfd('ticks', 1024);
+
+=head2 new_from_fd
+
+    my $ring = Class->new_from_fd($fd);
+
+Opens the ring behind the file descriptor number C<$fd>. The number is duplicated (close-on-exec);
+the caller's descriptor stays the caller's, to use and to close. Croaks as L</new> does where
+there is no ring of this variant behind C<$fd>, and with the system's error text where C<$fd> is
+not open.
+
+    my $again = Data::PubSub::Shared::Int->new_from_fd($ring->memfd);
+
+=head1 RING METHODS
+
+=head2 publish
+
+    $ring->publish($value);
+
+Appends one message and wakes the subscribers that sleep. Returns true.
+
+Integer rings take C<$value> as perl takes any integer (a fraction is dropped), then keep as many
+low bits as the variant has. They never wait and never fail.
+
+C<Str> takes any string: bytes or characters, empty, with NUL bytes. Whether the string was marked
+as UTF-8 is kept, so what C<poll> returns equals what was published. A string that is longer than
+C<msg_size> bytes is not published; the call croaks with C<message too long (N E<gt> M)>. For
+characters, N counts the bytes of their UTF-8 form.
+
+    $ring->publish(time);
+
+=head2 publish_multi
+
+    my $n = $ring->publish_multi(@values);
+
+Appends up to 8192 messages at a time, and wakes the sleepers once. They stand next to each other
+in the ring, in their order; no other publisher's message comes between them. (One exception, for
+integers: a publisher that was stopped in the middle of its batch for more than 2 ms, while a
+subscriber waited for the rest, goes on with that rest behind what others published meanwhile.)
+
+Returns their number, 0 for an empty list. More than 8192 values: croaks, and publishes nothing.
+With C<Str>, one message that is too long makes the call croak with nothing published. A batch may
+be larger than the ring; then its first messages are overwritten by its last.
+
+    $ring->publish_multi(10, 20, 30);          # 3
+
+=head2 publish_notify
+
+    $ring->publish_notify($value);
+
+L</publish>, then L</notify> if the ring object has an eventfd. Returns true. It fails only where
+C<publish> fails; trouble with the eventfd is passed over, since the message is out.
+
+=head2 subscribe
+
+    my $sub = $ring->subscribe;
+
+A subscriber whose cursor stands behind the newest message: it gets what is published from now on.
+Returns an object of the package C<Class::Sub>; see L</SUBSCRIBER METHODS>.
+
+A subscriber belongs to the process that made it. It keeps the memory mapped and the eventfd open,
+so the ring object may go away before it.
+
+=head2 subscribe_all
+
+    my $sub = $ring->subscribe_all;
+
+The same, but it begins with the oldest message that the ring holds.
+
+=head2 clear
+
+    $ring->clear;
+
+Throws away, in one step, everything published so far. It is safe while others publish and read.
+Afterwards positions are counted from 0 again, and every subscriber, in whatever process, goes on
+with the first message after the clear. What a subscriber had not read then is not added to its
+C<overflow_count>. Returns nothing.
+
+    $ring->publish(1);
+    $ring->clear;
+    my $v = $sub->poll;                        # undef
+
+=head2 sync
+
+    $ring->sync;
+
+Has the kernel write the memory to its file, and waits for it: msync(2). Of use only for rings in
+files on a disk. Returns nothing; croaks with the system's error text.
+
+=head2 unlink
+
+    $ring->unlink;
+    Class->unlink($path);
+
+Removes the ring's file. Processes that have it open go on using it; the next C<new> makes a new
+ring. Returns true, also where the file is gone already. Croaks where the ring has no path, and
+with the system's error text where removing fails.
+
+=head2 path
+
+    my $path = $ring->path;
+
+The path that the ring was opened with, or undef where there is none.
+
+=head2 memfd
+
+    my $fd = $ring->memfd;
+
+The file descriptor number of a ring made with L</new_memfd> or L</new_from_fd>, -1 for others. It
+belongs to the object: do not close it.
+
+=head2 msg_size
+
+    my $bytes = $ring->msg_size;
+
+C<Str> only: the longest message that the ring takes, in bytes.
+
+=head2 stats
+
+    my $stats = $ring->stats;
+
+A reference to a new hash with:
+
+    capacity      slots
+    mmap_size     all the memory of the ring, in bytes
+    write_pos     as the method of that name returns it
+    publish_ok    messages published
+    abandoned     positions that a publisher claimed and did not fill, since it died or
+                  was stopped too long; subscribers gave them up
+    recoveries    Str: how often the lock was taken over from a dead owner
+    sub_waiters   subscribers that sleep just now (a killed one counts until the next
+                  wake-up)
+    msg_size      Str only: the longest message, in bytes
+    arena_cap     Str only: the memory for the text of messages, in bytes
+
+The numbers are read one after the other while others work, so they need not fit each other
+exactly. C<clear> sets C<write_pos> and C<publish_ok> back to 0.
+
+    printf "%d published, %d asleep\n", @{ $ring->stats }{qw(publish_ok sub_waiters)};
+
+=head1 SUBSCRIBER METHODS
+
+Methods that return a list want list context. In scalar context they deliver just as many
+messages, but return only the last one (undef if there was none).
+
+Counts (C<$n>, C<$max>) are non-negative integers. 0 delivers nothing, at once. Others croak with
+C<count must be a non-negative integer, not -1>.
+
+Timeouts are seconds, with fractions. Undef, left out, negative, and infinity all mean: as long as
+it takes. 0 means: do not wait. What is not a number croaks with
+C<timeout must be a number of seconds, not "abc">. Time is measured by the monotonic clock;
+setting the system's date does not matter. While a call waits, signal handlers run: see
+L</SIGNALS>.
+
+Neither an integer nor a string is undef, so C<defined> tells a message from none.
+C<if ($sub-E<gt>poll)> goes wrong at the message 0, or the empty string.
+
+=head2 poll
+
+    my $value = $sub->poll;
+
+The next message, or undef where there is none at the moment. Does not wait.
+
+    while (defined(my $v = $sub->poll)) { print "$v\n" }
+
+=head2 poll_multi
+
+    my @values = $sub->poll_multi($n);
+
+Up to C<$n> messages, oldest first; the empty list where there is none. Does not wait.
+
+    while (my @batch = $sub->poll_multi(100)) { print "@batch\n" }
+
+=head2 drain
+
+    my @values = $sub->drain;
+    my @values = $sub->drain($max);
+
+All messages that stand in the ring when the call begins, or C<$max> of them at most. What is
+published while it runs is left for the next call, so it ends however busy the publishers are.
+
+    my $latest = ($sub->drain)[-1];            # undef if there was none
+
+=head2 poll_wait
+
+    my $value = $sub->poll_wait;
+    my $value = $sub->poll_wait($timeout);
+
+The next message. Where there is none yet, sleeps until one is published or C<$timeout> seconds
+have passed; then returns undef.
+
+    my $v = $sub->poll_wait(0.25) // die "nothing for a quarter of a second";
+
+=head2 poll_wait_multi
+
+    my @values = $sub->poll_wait_multi($n);
+    my @values = $sub->poll_wait_multi($n, $timeout);
+
+Waits as C<poll_wait> does for a first message, then returns what is there, C<$n> messages at
+most. It does not wait for C<$n> to come together. The empty list after C<$timeout>.
+
+    while (my @batch = $sub->poll_wait_multi(100, 5)) { print "@batch\n" }
+
+=head2 poll_cb
+
+    my $n = $sub->poll_cb($code);
+
+Calls the code reference once for each message that stands in the ring when C<poll_cb> begins,
+with the message in C<$_[0]>. Returns how many it handled. This is faster than a loop around
+C<poll>, since there is one method call for all of them.
+
+If the handler dies, the exception goes through to the caller. The message it was given counts as
+delivered; the next call begins with the one after it. The handler may use this module as it
+likes: it may publish, subscribe, and even poll the same subscriber.
+
+    my $sum = 0;
+    my $n   = $sub->poll_cb(sub { $sum += $_[0] });
+
+=head2 drain_notify
+
+    my @values = $sub->drain_notify;
+    my @values = $sub->drain_notify($max);
+
+Takes the count from the eventfd, as L</eventfd_consume> does, then drains, as L</drain> does. In
+this order nothing slips through: what is published after the drain has begun rings again. With
+C<$max>, call it until it returns less than C<$max>, since the bell does not ring for what was
+left.
+
+=head2 lag
+
+    my $n = $sub->lag;
+
+How many messages have been published that this subscriber has not read. It may be more than the
+ring holds: then some of them are lost already. 0 where the cursor stands beyond the newest
+message.
+
+    warn "half full\n" if $sub->lag > $sub->capacity / 2;
+
+=head2 has_overflow
+
+    my $bool = $sub->has_overflow;
+
+True while C<lag> is greater than the capacity, that is, while the next message this subscriber
+would get has been overwritten. Reading puts it right.
+
+=head2 overflow_count
+
+    my $n = $sub->overflow_count;
+
+How many messages this subscriber has lost so far because it was too slow. Losses are counted when
+the subscriber next reads, not when they happen.
+
+=head2 cursor
+
+    my $pos = $sub->cursor;
+    $sub->cursor($pos);
+
+The position of the next message to read; with an argument, moves there first. Positions are
+counted from 0 for the first message in the ring, or the first after a L</clear>. Both forms
+return the cursor.
+
+A position that has been overwritten is allowed: the next read then goes on at the oldest message,
+and counts the gap as overflow. A position beyond the newest message is allowed too: the
+subscriber then waits for that very message, and skips those before it.
+
+C<$pos> is an integer from 0 to 2**63 - 1; anything else croaks with
+C<position must be a non-negative integer, not ...>.
+
+    my $mark = $sub->cursor;
+    my @peek = $sub->drain;
+    $sub->cursor($mark);                       # as if nothing had been read
+
+=head2 reset
+
+    $sub->reset;
+
+Moves the cursor behind the newest message: forget the past. Returns nothing.
+
+=head2 reset_oldest
+
+    $sub->reset_oldest;
+
+Moves the cursor to the oldest message that the ring holds. Returns nothing.
+
+=head1 METHODS OF BOTH
+
+=head2 capacity
+
+    my $slots = $ring->capacity;
+    my $slots = $sub->capacity;
+
+How many messages the ring holds: the number asked for, rounded up to a power of two.
+
+=head2 write_pos
+
+    my $pos = $ring->write_pos;
+    my $pos = $sub->write_pos;
+
+The position that the next message will get; the number of positions used since the ring was made
+or cleared.
+
+=head2 eventfd
+
+    my $fd = $ring->eventfd;
+
+Rings only. Makes an eventfd (see eventfd(2)) for this ring object on the first call, and returns
+its descriptor number on every call. The descriptor is non-blocking and close-on-exec. It is
+closed when the last object that uses it goes: the ring object, or a subscriber made from it.
+Croaks with the system's error text where no descriptor is to be had.
+
+A subscriber takes over the eventfd that its ring object has when C<subscribe> is called. So call
+C<eventfd> first, or hand it over with L</eventfd_set>.
+
+=head2 eventfd_set
+
+    $ring->eventfd_set($fd);
+    $sub->eventfd_set($fd);
+
+Uses an eventfd of the caller's. It is borrowed: never closed by this module, so keep it open for
+as long as it is in use. -1 takes it away again. Anything else that is no descriptor number croaks
+with C<file descriptor must be a non-negative integer, not ...>. Returns nothing.
+
+    $sub->eventfd_set($ring->eventfd);         # made after subscribe
+
+=head2 fileno
+
+    my $fd = $ring->fileno;
+    my $fd = $sub->fileno;
+
+The number of the object's eventfd, or -1 where it has none. This is what to hand to an event
+loop.
+
+=head2 notify
+
+    $ring->notify;
+    $sub->notify;
+
+Adds one to the eventfd's counter, so that whoever watches it wakes up. Returns true, or false
+where there is no eventfd. A counter that is full is no error: it has rung already. Croaks with
+the system's error text where the descriptor has been closed.
+
+    $ring->publish_multi(@values);
+    $ring->notify;                             # once for all of them
+
+=head2 eventfd_consume
+
+    my $count = $ring->eventfd_consume;
+    my $count = $sub->eventfd_consume;
+
+Takes the counter and sets it to 0, without waiting. Returns the count, or undef where it was 0 or
+where there is no eventfd. Croaks with the system's error text where the descriptor has been
+closed.
+
+=head2 DESTROY
+
+    undef $ring;
+
+Perl calls it when the last reference goes. It gives back the memory (once no subscriber needs it)
+and the descriptors of this process; the file and the other processes are not concerned. After a
+call by hand, every other method croaks with C<Attempted to use a destroyed Class object>.
+
+=head1 ERRORS
+
+All errors are exceptions, with one form of text:
+
+    Data::PubSub::Shared::Int->new: open(/x/y): No such file or directory at FILE line N.
+    Class->method: cause at FILE line N.
+
+The causes that any method may have:
+
+=over 4
+
+=item Expected a Class object
+
+The method was called on something else: a class name, a plain reference, an object of another
+variant, or a hand-made one.
+
+=item Attempted to use a destroyed Class object
+
+C<DESTROY> was called before.
+
+=item object destroyed during the call
+
+=item object was replaced during the call
+
+A callback, or a tied or overloaded argument, ran perl code that destroyed the object or assigned
+something else to the variable that held it.
+
+=item Usage: Class::method(...)
+
+The number of arguments was wrong.
+
+=back
+
+Keywords croak with the same causes, and with their own name in front:
+C<ps_int_poll: Expected a Data::PubSub::Shared::Int::Sub object at ...>.
+
+=head1 KEYWORDS
+
+    use Data::PubSub::Shared::Int;
+
+    ps_int_publish $ring, $value;
+    my $value = ps_int_poll $sub;
+    my $n     = ps_int_lag $sub;
+
+Each variant has three keywords that do what its methods C<publish>, C<poll> and C<lag> do. They
+are parsed with L<XS::Parse::Keyword> and compiled into ops of their own, so that they cost
+neither a method look-up nor a subroutine call.
+
+    Package                        Keywords
+    Data::PubSub::Shared::Int      ps_int_publish    ps_int_poll    ps_int_lag
+    Data::PubSub::Shared::Int32    ps_int32_publish  ps_int32_poll  ps_int32_lag
+    Data::PubSub::Shared::Int16    ps_int16_publish  ps_int16_poll  ps_int16_lag
+    Data::PubSub::Shared::Str      ps_str_publish    ps_str_poll    ps_str_lag
+
+C<use> of a variant turns its keywords on until the end of the enclosing block or file, C<no>
+turns them off. C<use Data::PubSub::Shared> turns on none. Nothing is exported.
+
+They take one pair of parentheses, or none. Without, the one argument of C<poll> and C<lag> ends
+where the argument of C<length> or C<defined> would, at a comparison, say; the value of C<publish>
+ends at a comma or at C<and>, C<or>:
+
+    if (ps_int_lag $sub == 0) { ... }            # (ps_int_lag $sub) == 0
+    my $v = ps_int_poll $sub // -1;              # (ps_int_poll $sub) // -1
+    ps_int_publish $ring, $x + 1 or die;         # (ps_int_publish $ring, $x + 1) or die
+    is ps_int_lag($sub), 2, 'two left';
+
+A keyword accepts only objects of its own variant. Subclasses are fine; methods that a subclass
+overrides are not called. L<B::Deparse> and L<B::Concise> show the keywords by name.
+
+=head1 EVENT LOOPS
+
+An event loop watches descriptors. Give the ring an eventfd, watch it, and have the publisher ring
+it:
+
+    use EV;
+    use Data::PubSub::Shared;
+
+    my $ring = Data::PubSub::Shared::Str->new(undef, 1024);
+    my $fd   = $ring->eventfd;            # before subscribe
+    my $sub  = $ring->subscribe;
+
+    if (!fork) {                          # a child that inherits the eventfd
+        $ring->publish_notify("message $_") for 1 .. 3;
+        $ring->publish_notify("bye");
+        exit;
+    }
+
+    my $watcher = EV::io $fd, EV::READ, sub {
+        for my $message ($sub->drain_notify) {
+            print "$message\n";
+            EV::break if $message eq 'bye';
+        }
+    };
+    EV::run;
+
+Points to know:
+
+=over 4
+
+=item *
+
+Only C<publish_notify> and C<notify> ring. C<publish> does not, so a publisher may send many
+messages and then C<notify> once.
+
+=item *
+
+The eventfd belongs to the object, not to the ring in memory. A process that opens the ring by its
+path has none, or one of its own. An eventfd gets to another process by fork, or over a Unix
+socket.
+
+=item *
+
+An eventfd has one counter, and who takes it takes it from all. So let each process that watches
+have an eventfd to itself. Several ring objects on the same memory give several eventfds:
+
+    my $ring = Data::PubSub::Shared::Int->new_memfd('jobs', 1024);
+    my @bell = map { Data::PubSub::Shared::Int->new_from_fd($ring->memfd) } 1 .. 4;
+    $_->eventfd for @bell;
+
+    # worker number $i, forked now, watches one of them
+    my $sub = $bell[$i]->subscribe;
+    my $fd  = $sub->fileno;
+
+    # the publisher rings them all
+    $ring->publish($job);
+    $_->notify for @bell;
+
+=item *
+
+A process that does nothing but wait for messages needs none of this: C<poll_wait> sleeps in the
+kernel, and every C<publish> wakes it.
+
+=back
+
+=head1 SLOW SUBSCRIBERS
+
+Let C<capacity> be 1024. A subscriber that has 1024 messages before it still gets each of them.
+When one more is published, the oldest is overwritten: C<lag> is 1025, C<has_overflow> is true.
+The next read moves the cursor to the oldest message left, adds the difference to
+C<overflow_count>, and delivers that message. No call fails because of it.
+
+    my $before = $sub->overflow_count;
+    for my $message ($sub->drain) { handle($message) }
+    my $missed = $sub->overflow_count - $before;
+    warn "missed $missed messages\n" if $missed;
+
+What to do: a larger ring; C<drain> or C<poll_cb> rather than C<poll>; a process that only reads
+and hands on. Where the newest message is all that matters, C<reset> now and then is the right
+thing.
+
+=head1 ACCOUNTING
+
+For each subscriber, at every moment:
+
+    delivered + overflow_count = positions passed - abandoned ones met - skipped ones
+
+Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and
+never filled, since it died or was stopped (C<abandoned> in L</stats> counts them for the ring).
+Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So where nobody died, cleared or
+seeked:
+
+    my $start = $sub->cursor;
+    my $got   = 0;
+    $got += () = $sub->drain;
+    # $sub->cursor - $start == $got + $sub->overflow_count
+
+=head1 AFTER A CRASH
+
+=head2 A publisher was killed
+
+An integer publisher claims a position, then fills it; it may die in between. A subscriber that
+comes to such a position gives it up after 2 ms and goes on. Before the 2 ms are over, C<poll>
+reports no message, and C<poll_wait> waits for the rest of them. No message that was published is
+lost.
+
+A C<Str> publisher may die with the lock in its hands. The kernel notices, and the next publisher
+takes the lock over at once; what the dead one had begun was not yet visible, and is overwritten.
+(On a kernel without robust futexes this can take 2 seconds.) Subscribers notice nothing.
+C<recoveries> in L</stats> counts these events.
+
+=head2 A publisher was stopped
+
+By SIGSTOP, a debugger, or a busy machine. Where that happens to an integer publisher in the
+middle of C<publish>, subscribers give its position up after 2 ms, just as if it had died. When it
+wakes it finds out, and publishes its message at a new position. So nothing is lost, and nothing
+comes twice; the message only comes later.
+
+A stopped C<Str> publisher that holds the lock keeps it. Other publishers wait until it goes on or
+dies. Subscribers go on.
+
+=head2 A subscriber was killed
+
+Nobody notices. Nothing of it is in the shared memory but, if it was asleep, a mark that costs the
+next publisher one system call.
+
+=head2 The machine was restarted
+
+Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens; a lock that
+was held when the machine went down is freed. If the machine went down without writing its disks,
+the file is a mixture of older and newer parts: some messages may be missing, and in a C<Str> ring
+some may have the wrong text. If that matters, remove the file at boot, or keep it in F</dev/shm>.
+Messages that were there at the time of a L</sync> are on the disk, if they were not overwritten
+afterwards.
+
+=head1 FORK AND THREADS
+
+Rings and subscribers work in a forked child. The ring is the same; the subscriber is a copy with
+a cursor of its own, which begins where the parent's stood. So parent and child both get each
+message from there on. The end of the child changes nothing for the parent. After C<exec> the
+memory and the descriptors of this module are gone, since they are close-on-exec.
+
+Objects do not cross into a new thread of perl's: there, the variable holds a reference to undef.
+Open the ring again in the thread, by path or with C<new_from_fd>; an anonymous ring (C<$path>
+undef) cannot be opened again. Rings that threads have opened for themselves work together like
+those of processes.
+
+    my $ring   = Data::PubSub::Shared::Int->new_memfd('ticks', 1024);
+    my $fd     = $ring->memfd;
+    my $thread = threads->create(sub {
+        my $mine = Data::PubSub::Shared::Int->new_from_fd($fd);
+        $mine->publish(1);
+    });
+
+=head1 SIGNALS
+
+C<poll_wait> and C<poll_wait_multi>, and a C<Str> publisher that waits for the lock, run perl's
+signal handlers as soon as the signal comes. A handler that dies ends the wait with its exception;
+otherwise the wait goes on until its original deadline.
+
+    local $SIG{ALRM} = sub { die "too long\n" };
+    alarm 5;
+    my $v = eval { $sub->poll_wait };
+    alarm 0;
+
+Signal handlers may use rings and subscribers, also those that the interrupted code was waiting
+on.
+
+=head1 FILES, PERMISSIONS AND SECURITY
+
+=over 4
+
+=item *
+
+A new file has mode 0600: its owner alone can use it. With C<$mode> you let others in. To
+subscribe takes the right to write as well as to read, since subscribers leave marks in the
+memory.
+
+=item *
+
+The last part of the path must not be a symbolic link (C<O_NOFOLLOW>). The directories before it
+are not checked. In a directory where everybody may write, somebody else may have made a ring
+under your name before you, and made it readable for you. So use a directory that only the right
+people can write to.
+
+=item *
+
+Whoever can write to the file can spoil what is in it: forge or garble messages, move positions,
+keep the lock of a C<Str> ring. They cannot make another process read or write outside of the
+ring: its measures are checked when it is opened and never read again, and what a slot says about
+place and length is checked each time.
+
+=item *
+
+A file that is truncated while it is mapped kills each process that then touches the missing part
+with SIGBUS. That is how mmap(2) works. Remove the file instead (L</unlink>), which harms nobody.
+A ring made with L</new_memfd> cannot be truncated.
+
+=item *
+
+Do not copy a ring's file over another that is in use, and do not edit it. Files do not move
+between machines of different byte order, nor between versions of the layout; such a file is
+refused.
+
+=item *
+
+F</dev/shm> is the natural place: it is memory. A file on a disk works too, but the kernel writes
+its changes to the disk from time to time. Network file systems do not connect machines this way.
+
+=back
+
+=head1 PERFORMANCE
+
+The programs in F<bench/> measure all this on your machine; F<README.md> has figures. Start with
+
+    perl -Mblib bench/throughput.pl
+
+What to expect:
+
+=over 4
+
+=item *
+
+Integer C<publish>: two atomic instructions and no system call, unless somebody sleeps. Publishers
+slow each other down only as far as the processor's caches do.
+
+=item *
+
+C<poll> that finds a message: it loads the slot, and writes nothing that others read. The word
+that all publishers write to is not touched. C<poll> that finds none costs hardly more.
+
+=item *
+
+A sleeper costs the publisher one system call per sleep, not one per message, and all sleepers are
+woken by the same call. Apart from that, the number of subscribers does not matter to a publisher.
+
+=item *
+
+C<Str> C<publish>: an uncontended lock, which is a few nanoseconds, and the copy. Reading: one
+copy, directly into the new perl string.
+
+=item *
+
+Batches pay off: C<publish_multi> claims all its positions, or takes the lock, once; C<drain> and
+C<poll_cb> save perl's method call per message, which is most of the cost of C<poll>.
+
+=item *
+
+Keywords save a good part of that method call too.
+
+=item *
+
+C<publish_notify> makes one system call per message, always. Prefer C<publish> for many, then one
+C<notify>.
+
+=item *
+
+C<poll_wait> spins for a moment before it sleeps, where there is more than one processor.
+
+=back
+
+=head1 LIMITS
+
+=over 4
+
+=item *
+
+Capacity: 2 to 2**31 slots, a power of two.
+
+=item *
+
+C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes (capacity + 1) times C<msg_size>
+rounded up to 8, and may have 32 GiB.
+
+=item *
+
+C<publish_multi>: 8192 messages per call.
+
+=item *
+
+Positions are 64-bit numbers. At 100 million messages per second they last for thousands of years.
+
+=item *
+
+C<Int32> and C<Int16> recognise a message by the number of its lap round the ring, which has 31
+bits. It repeats after 2**31 laps: 2 * 10**12 messages in a ring of 1024 slots. A publisher that
+is stopped in the middle of C<publish> for half as long, or a subscriber that reads nothing for
+just as long, may take one lap for another. C<Int> and C<Str> have no such limit.
+
+=back
+
+=head1 MEMORY LAYOUT
+
+Byte order is the machine's. The file, or memory, consists of
+
+    header    Magic number, layout version, variant, capacity, message size, offsets,
+              total size, boot id; the next position; the position of the last
+              clear; the word on which sleepers sleep; the lock and its counters.
+              Words that different parties write stand on cache lines of their own.
+    slots     capacity times 16 or 8 bytes.
+              Integers: one word of lap number and value, always changed as one.
+              Str: sequence number; length and UTF-8 flag; offset of the text.
+    arena     Str only: the text of the messages, one after the other, round and round.
+
+Inside, positions never go back: C<clear> stores the position at which it happened, and what users
+see is counted from there. The modules of the Rust core (F<src/layout.rs> and its neighbours)
+describe each field, its writers, and why the orders of access are right.
+
+=head1 SEE ALSO
+
+L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>, L<Data::PubSub::Shared::Int16>,
+L<Data::PubSub::Shared::Str>: the variants.
+
+L<Data::Queue::Shared>, where each message shall go to one reader; L<Data::Buffer::Shared>,
+L<Data::HashMap::Shared>.
+
+L<EV>, L<XS::Parse::Keyword>; mmap(2), futex(2), eventfd(2), memfd_create(2).
+
+F<README.md> compares rings with pipes, sockets, message queues and brokers. F<eg/> has programs
+to start from.
+
+=head1 AUTHOR
+
+The Data::PubSub::Shared authors.
+
+=head1 LICENSE
+
+This is free software. You may use, change and pass it on under the same terms as Perl itself: the
+Artistic License, or the GNU General Public License, version 1 or any later one. See the file
+F<LICENSE>.
+
+=cut
