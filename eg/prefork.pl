@@ -1,0 +1,198 @@
+#!/usr/bin/env perl
+#
+# A prefork server whose workers each keep a cache of their own. A worker that changes a record publishes its key;
+# before every request, each worker forgets the keys that were published since its last one.
+#
+#   perl -Mblib eg/prefork.pl
+#   perl -Mblib eg/prefork.pl --workers 8 --requests 50000
+#   perl -Mblib eg/prefork.pl --ring-size 4          # overflows: a worker that lost keys forgets everything
+#
+# What to look at:
+#   forget_stale    drain before use, overflow_count as the signal to start over
+#   put             change first, publish then: once publish has returned, nobody serves the old value again
+#
+# The client checks every answer: a stale one ends the program with status 1.
+
+use 5.022;
+use strict;
+use warnings;
+
+use File::Temp qw(tempdir);
+use Getopt::Long;
+use IO::Select;
+use IO::Socket::UNIX;
+use Pod::Usage;
+
+use Data::PubSub::Shared;
+
+my %opt = (workers => 4, requests => 10_000, keys => 50, 'ring-size' => 64);
+GetOptions(\%opt, 'workers=i', 'requests=i', 'keys=i', 'ring-size=i', 'help') or pod2usage(2);
+pod2usage(-exitval => 0, -verbose => 1) if $opt{help};
+for my $name (qw(workers requests keys)) {
+    pod2usage("--$name: at least one") if $opt{$name} < 1;
+}
+
+my $folder   = tempdir(CLEANUP => 1);    # the database: a file for each key
+my $parent   = $$;
+my $stale    = Data::PubSub::Shared::Str->new(undef, $opt{'ring-size'}, 64);    # keys; the workers inherit it
+my $listener = IO::Socket::UNIX->new(Local => "$folder/socket", Listen => $opt{workers}) or die "listen: $!\n";
+
+pipe my $lifeline, my $server_lives or die "pipe: $!\n";    # closes when the server goes, however it goes
+my @workers = map { start_worker() } 1 .. $opt{workers};
+close $lifeline;
+
+my $wrong = client();
+close $server_lives;
+for my $pid (@workers) {
+    waitpid $pid, 0;
+    $wrong++ if $?;
+}
+say $wrong ? "FAILED: $wrong" : 'No answer was stale';
+exit($wrong ? 1 : 0);
+
+# --- The server ---------------------------------------------------------------------------------------------------
+
+sub start_worker {
+    my $pid = fork // die "fork: $!\n";
+    return $pid if $pid;
+    close $server_lives;
+    serve();
+    exit 0;
+}
+
+sub serve {
+    my $worker = { cache => {}, stale => $stale->subscribe, lost => 0, map { $_ => 0 } qw(hits misses forgotten flushes) };
+    my $select = IO::Select->new($listener, $lifeline);
+    $listener->blocking(0);    # another worker may be faster
+    while (my @ready = $select->can_read) {
+        last if grep { $_ == $lifeline } @ready;
+        my $client = $listener->accept or next;
+        $client->blocking(1);
+        while (my $request = <$client>) {
+            forget_stale($worker);
+            my ($verb, $key, $value) = split ' ', $request;
+            my $answer = $verb eq 'GET' ? get($worker, $key) : put($key, $value);
+            print {$client} "$answer\n";
+            $client->flush;
+        }
+    }
+    STDOUT->printflush(sprintf "worker %d: %d hits, %d misses, %d keys forgotten, %d times everything (%d keys lost)\n",
+        $$, @$worker{qw(hits misses forgotten flushes lost)});
+    return;
+}
+
+# Forgets what others changed since the last request. Keys that were lost to overflow could be any: forget all.
+sub forget_stale {
+    my ($worker) = @_;
+    my @keys = $worker->{stale}->drain;
+    my $lost = $worker->{stale}->overflow_count;
+    if ($lost > $worker->{lost}) {
+        $worker->{lost}  = $lost;
+        $worker->{cache} = {};
+        $worker->{flushes}++;
+    }
+    elsif (@keys) {
+        $worker->{forgotten} += grep { defined } delete @{ $worker->{cache} }{@keys};
+    }
+    return;
+}
+
+# A value that another worker replaces between our reading and keeping it is published after that: the next request
+# forgets it again.
+sub get {
+    my ($worker, $key) = @_;
+    my $cache = $worker->{cache};
+    if (exists $cache->{$key}) {
+        $worker->{hits}++;
+    }
+    else {
+        $worker->{misses}++;
+        $cache->{$key} = load($key);
+    }
+    return $cache->{$key};
+}
+
+sub put {
+    my ($key, $value) = @_;
+    store($key, $value);
+    $stale->publish($key);    # everybody's next request sees it, ours too
+    return 'ok';
+}
+
+# --- The database -------------------------------------------------------------------------------------------------
+
+sub load {
+    my ($key) = @_;
+    open my $in, '<', "$folder/$key" or return 'none';
+    return scalar <$in>;
+}
+
+sub store {
+    my ($key, $value) = @_;
+    open my $out, '>', "$folder/$key.$$" or die "$key: $!\n";
+    print {$out} $value;
+    close $out or die "$key: $!\n";
+    rename "$folder/$key.$$", "$folder/$key" or die "$key: $!\n";
+    return;
+}
+
+# --- The client: one connection to each worker, one request in ten a change. Returns the number of stale answers.
+
+sub client {
+    my @connections = map { IO::Socket::UNIX->new(Peer => "$folder/socket") or die "connect: $!\n" } @workers;
+    my %expected;
+    my ($changes, $wrong) = (0, 0);
+    srand 1;
+    for my $n (1 .. $opt{requests}) {
+        my $connection = $connections[ rand @connections ];
+        my $key        = 'key' . int rand $opt{keys};
+        my $change     = rand() < 0.1;
+        my $request    = $change ? "PUT $key value$n" : "GET $key";
+        $connection->printflush("$request\n");
+        my $answer = <$connection> // die "a worker is gone\n";
+        chomp $answer;
+        my $right = $change ? 'ok' : $expected{$key} // 'none';
+        if ($change) { $expected{$key} = "value$n"; $changes++ }
+        if ($answer ne $right) {
+            $wrong++;
+            say "STALE: $request gave $answer, not $right";
+        }
+    }
+    say "$opt{requests} requests to $opt{workers} workers, $changes of them changes";
+    STDOUT->flush;
+    return $wrong;
+}
+
+__END__
+
+=head1 NAME
+
+prefork.pl - a prefork server whose workers tell one another what to drop from their caches
+
+=head1 SYNOPSIS
+
+    prefork.pl [--workers N] [--requests N] [--keys N] [--ring-size N]
+
+=head1 OPTIONS
+
+=over 4
+
+=item B<--workers> N
+
+Processes that serve. Default 4.
+
+=item B<--requests> N
+
+Requests that the client sends. Default 10,000.
+
+=item B<--keys> N
+
+Different keys that it asks for. Default 50.
+
+=item B<--ring-size> N
+
+Keys that the ring holds. Default 64.
+
+=back
+
+=cut
