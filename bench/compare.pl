@@ -1,0 +1,209 @@
+#!/usr/bin/env perl
+# The same job done by this module and by other ways to carry messages between processes: one publisher, K
+# subscribers in processes of their own, every one of which checks that it gets every message, in order.
+# All in one run on the same machine. Run in the built distribution:
+#
+#     perl -Mblib bench/compare.pl
+
+use 5.022;
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use BenchKit qw(alternate now scratch with_commas);
+use BenchKit::Crew;
+use BenchKit::Messenger;
+use Data::PubSub::Shared;
+use File::Path qw(make_path remove_tree);
+use List::Util qw(max sum);
+
+my $bench = BenchKit->start(
+    title => 'The same fan-out by different messengers', rounds => 3,
+    options => {
+        'messages=i' => 100_000, 'subscribers=i' => 4, 'sizes=s' => '30,256', 'capacity=i' => 0,
+        'match=s' => '.',
+    },
+    quick => { messages => 20_000 },
+);
+my $messages    = $bench->opt('messages');
+my $subscribers = $bench->opt('subscribers');
+my $capacity    = $bench->opt('capacity') || $messages;
+my $match       = $bench->opt('match');
+my @sizes       = split /,/, $bench->opt('sizes');
+my $DIGITS      = 10;
+
+my $dir = scratch();
+
+# Messages of one size; each begins with its number.
+sub make_messages {
+    my ($size) = @_;
+    die "a message has at least $DIGITS bytes\n" if $size < $DIGITS;
+    my $rest = substr 'abcdefghijklmnopqrstuvwxyz' x (1 + $size / 26), 0, $size - $DIGITS;
+    return [map { sprintf "%0${DIGITS}d%s", $_, $rest } 1 .. $messages];
+}
+
+# A subscriber's check: code that takes messages, returns true after the last, and keeps count.
+sub checker {
+    my ($size) = @_;
+    my $seen = { got => 0, disorder => 0, damaged => 0, end => 0 };
+    my $previous = 0;
+    my $take = sub {
+        for my $message (@_) {
+            my $number = substr $message, 0, $DIGITS;
+            $seen->{disorder}++ if $number <= $previous;
+            $seen->{damaged}++  if length $message != $size;
+            $previous = $number;
+        }
+        $seen->{got} += @_;
+        return 0 if $previous < $messages;
+        $seen->{end} = now();
+        return 1;
+    };
+    return ($seen, $take);
+}
+
+sub run {
+    my ($class, $size, $texts) = @_;
+    my $own = "$dir/run";
+    make_path($own);
+    my $messenger = $class->new(
+        size => $size, count => $messages, subscribers => $subscribers, dir => $own, capacity => $capacity,
+    );
+    $messenger->prepare;
+    my $crew = BenchKit::Crew->start($subscribers, sub {
+        my ($member, $index) = @_;
+        my ($seen, $take) = checker($size);
+        $member->await;
+        $messenger->open_subscriber($index);
+        $member->arrive;
+        $messenger->receive($take);
+        return $seen;
+    });
+    $messenger->open_publisher;
+    $crew->release;
+    $crew->gather;
+    $messenger->await_subscribers;
+
+    my $begin = now();
+    $messenger->publish_all($texts);
+    my $published = now() - $begin;
+    my @results   = $crew->results;
+    my $delivered = max(map { $_->{end} } @results) - $begin;
+    $messenger->close;
+    remove_tree($own);
+
+    my %sum = map { my $key = $_; ($key => sum(map { $_->{$key} } @results)) } qw(got disorder damaged);
+    my $title = $class->title;
+    die "$title: messages came out of order\n"  if $sum{disorder};
+    die "$title: messages came damaged\n"       if $sum{damaged};
+    return {
+        publish => $messages / $published / 1e3, deliver => $sum{got} / $delivered / 1e3,
+        lost => $messages * $subscribers - $sum{got},
+    };
+}
+
+my (@classes, @skipped);
+for my $class (grep { $_->title =~ /$match/i } BenchKit::Messenger->all) {
+    my $reason = $class->missing;
+    if (defined $reason) { push @skipped, { name => $class->title, reason => $reason } }
+    else                 { push @classes, $class }
+}
+
+my (%texts, @jobs);
+for my $size (@sizes) {
+    $texts{$size} = make_messages($size);
+    push @jobs, map {
+        my $class = $_;
+        ["$class $size" => sub { run($class, $size, $texts{$size}) }];
+    } @classes;
+}
+my $figures = alternate($bench->opt('rounds'), @jobs);
+
+for my $size (@sizes) {
+    my $ours = $figures->{"BenchKit::Messenger::Shared $size"};
+    for my $class (@classes) {
+        my $of = $figures->{"$class $size"};
+        $bench->row(
+            section => "messages of $size bytes", name => $class->title, size => $size, %$of,
+            ($ours ? (times => $ours->{deliver}{median} / $of->{deliver}{median}) : ()),
+        );
+    }
+}
+my ($each, $slots) = map { with_commas($_) } $messages, $capacity;
+my $enough = $capacity < $messages ? 'fewer than there are messages' : 'so that nothing can be lost';
+$bench->note(<<"NOTES");
+$each messages to $subscribers subscribers. delivered: all deliveries together over the time from the
+first publish to the moment when the last subscriber had the last message. ours / its: how many times
+as many deliveries a second Data::PubSub::Shared::Str makes, one publish a message.
+
+The messages are made beforehand. Every subscriber checks length, number and order of every message;
+one out of order or damaged ends the benchmark.
+
+The ring has $slots slots, $enough. It never holds a publisher back; pipes, sockets, queues and ZeroMQ
+(XPUB with NODROP) do when a subscriber is slow, so they lose nothing either. Redis keeps what a
+subscriber has not yet taken, without limit here.
+
+Redis: a server of its own on a Unix socket, nothing saved, commands in pipelines of 1,000. Pipes:
+messages of fixed length, read 64 KiB at a time. Queues: the depth that the system grants.
+NOTES
+my @versions = map { $_->version // () } @classes;
+$bench->note('Versions: ' . join('; ', @versions) . '.') if @versions;
+$bench->note("Left out: $_->{name}: $_->{reason}.") for @skipped;
+$bench->finish(
+    [name => 'messenger'], [publish => 'published k/s', '%.0f'],
+    [spread => 'spread', BenchKit::spread('publish')],
+    [deliver => 'delivered k/s', '%.0f'], [spread => 'spread', BenchKit::spread('deliver')],
+    [times => 'ours / its', '%.1f'], [lost => 'lost', '%d'],
+);
+
+__END__
+
+=head1 NAME
+
+compare.pl - this module beside pipes, sockets, message queues, Redis and ZeroMQ
+
+=head1 SYNOPSIS
+
+    perl -Mblib bench/compare.pl [--quick] [--rounds N] [--messages N] [--subscribers K] [--sizes 30,256]
+        [--match REGEX] [--capacity N] [--json[=FILE]]
+
+=head1 DESCRIPTION
+
+A messenger whose perl module or server is not installed is left out, and the output says which Debian package
+has it: F<redis-server> and F<libredis-fast-perl> for Redis, F<libzmq-ffi-perl> for ZeroMQ. Nothing but Unix
+sockets in a scratch directory is opened, and the Redis server is stopped at the end.
+
+=head1 OPTIONS
+
+=over 4
+
+=item --messages N, --subscribers K, --sizes LIST
+
+Messages of a run, subscribers, and message sizes in bytes. Default: 100,000 (20,000 with C<--quick>), 4,
+and 30,256.
+
+=item --match REGEX
+
+Only the messengers whose name matches.
+
+=item --capacity N
+
+Slots of the ring. Default: one for each message.
+
+=item --rounds N
+
+How often each messenger has its turn; the median is printed. Default: 3; with C<--quick> 1.
+
+=item --quick
+
+Rough figures in a few seconds.
+
+=item --json, --json=FILE
+
+Print JSON instead of the table, or write it to a file beside the table.
+
+=back
+
+=cut

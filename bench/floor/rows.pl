@@ -1,0 +1,193 @@
+# The rows of floor.pl: each is a section, a name, the messages of one pass, the pass over the real module
+# and the same pass over PubSubFloor. The two passes of a row are written alike, so that what surrounds
+# the call costs both the same. Loaded by floor.pl once PubSubFloor has been built; returns the code that
+# makes the rows.
+
+use 5.022;
+use strict;
+use warnings;
+
+use PubSubFloor;
+use Data::PubSub::Shared::Int;
+use Data::PubSub::Shared::Int32;
+use Data::PubSub::Shared::Int16;
+use Data::PubSub::Shared::Str;
+
+my $CAPACITY = 65_536;
+my $TEXT30   = 'hello world 1234567890 abcdefgh';
+my $TEXT256  = 'y' x 256;
+
+sub {
+    my ($items) = @_;
+    my $floor   = PubSubFloor->new;
+    my $laps    = int($items / $CAPACITY) || 1;
+    my $drains  = int($CAPACITY / 100);
+    my $batches = int($items / 20) || 1;        # of 100 values
+    my $big     = int($items / 2000) || 1;      # of 8,000 values
+    my $handler = sub { };
+    my @rows;
+
+    # A ring and a subscriber; a full ring and a subscriber at its oldest message.
+    my $pair = sub {
+        my ($variant) = @_;
+        my $ring = "Data::PubSub::Shared::$variant"->new(undef, $CAPACITY);
+        return ($ring, $ring->subscribe);
+    };
+    my $full = sub {
+        my ($variant) = @_;
+        my ($ring, $sub) = $pair->($variant);
+        $ring->publish($variant eq 'Str' ? $TEXT30 : $_) for 1 .. $CAPACITY;
+        return $sub;
+    };
+    my $row = sub {
+        my ($section, $name, $count, $pass, $floor_pass) = @_;
+        push @rows,
+            { section => $section, name => $name, count => $count, pass => $pass, floor => $floor_pass };
+        return;
+    };
+
+    for my $variant (qw(Int Int32 Int16)) {
+        my ($ring) = $pair->($variant);
+        $row->('publish', $variant, $items,
+            sub { for my $i (1 .. $items) { $ring->publish($i) } },
+            sub { for my $i (1 .. $items) { $floor->publish($i) } });
+    }
+    for (['Str, 31 bytes', $TEXT30], ['Str, 256 bytes', $TEXT256]) {
+        my ($name, $text) = @$_;
+        my ($ring) = $pair->('Str');
+        $row->('publish', $name, $items,
+            sub { for my $i (1 .. $items) { $ring->publish($text) } },
+            sub { for my $i (1 .. $items) { $floor->publish_str($text) } });
+    }
+
+    for my $variant (qw(Int Int32 Int16)) {
+        my ($ring, $sub) = $pair->($variant);
+        $row->('publish + poll', $variant, $items,
+            sub { for my $i (1 .. $items) { $ring->publish($i); $sub->poll } },
+            sub { for my $i (1 .. $items) { $floor->publish($i); $floor->poll } });
+    }
+    {
+        my ($ring, $sub) = $pair->('Str');
+        $row->('publish + poll', 'Str, 31 bytes', $items,
+            sub { for my $i (1 .. $items) { $ring->publish($TEXT30); my $got = $sub->poll } },
+            sub { for my $i (1 .. $items) { $floor->publish_str($TEXT30); my $got = $floor->poll_str } });
+    }
+
+    {
+        my ($ring, $sub) = $pair->('Int');
+        $row->('publish + poll, keywords', 'Int', $items,
+            sub { for my $i (1 .. $items) { ps_int_publish $ring, $i; my $got = ps_int_poll $sub } },
+            sub { for my $i (1 .. $items) { floor_publish $floor, $i; my $got = floor_poll $floor } });
+    }
+    {
+        my ($ring, $sub) = $pair->('Int32');
+        $row->('publish + poll, keywords', 'Int32', $items,
+            sub { for my $i (1 .. $items) { ps_int32_publish $ring, $i; my $got = ps_int32_poll $sub } },
+            sub { for my $i (1 .. $items) { floor_publish $floor, $i; my $got = floor_poll $floor } });
+    }
+    {
+        my ($ring, $sub) = $pair->('Int16');
+        $row->('publish + poll, keywords', 'Int16', $items,
+            sub { for my $i (1 .. $items) { ps_int16_publish $ring, $i; my $got = ps_int16_poll $sub } },
+            sub { for my $i (1 .. $items) { floor_publish $floor, $i; my $got = floor_poll $floor } });
+    }
+    {
+        my ($ring, $sub) = $pair->('Str');
+        $row->('publish + poll, keywords', 'Str, 31 bytes', $items,
+            sub { for my $i (1 .. $items) { ps_str_publish $ring, $TEXT30; my $got = ps_str_poll $sub } },
+            sub {
+                for my $i (1 .. $items) {
+                    floor_publish_str $floor, $TEXT30;
+                    my $got = floor_poll_str $floor;
+                }
+            });
+    }
+
+    for my $variant (qw(Int Str)) {
+        my (undef, $sub) = $pair->($variant);
+        $row->('poll of an empty ring', $variant, $items,
+            sub { for my $i (1 .. $items) { $sub->poll } },
+            sub { for my $i (1 .. $items) { $floor->poll_empty } });
+    }
+    {
+        my (undef, $sub) = $pair->('Int');
+        $row->('lag', 'Int', $items,
+            sub { for my $i (1 .. $items) { $sub->lag } },
+            sub { for my $i (1 .. $items) { $floor->poll } });
+    }
+    {
+        my ($ring)   = $pair->('Int');
+        my $notified = int($items / 5) || 1;
+        $$floor = $ring->eventfd;
+        my $keep = $ring;
+        $row->('publish_notify: one write(2) to an eventfd', 'Int', $notified,
+            sub { for my $i (1 .. $notified) { $keep->publish_notify($i) } },
+            sub { for my $i (1 .. $notified) { $floor->publish_notify($i) } });
+    }
+
+    my @numbers = (1 .. 100);
+    for my $variant (qw(Int Int32 Int16)) {
+        my ($ring) = $pair->($variant);
+        $row->('publish_multi of 100', $variant, $batches * 100,
+            sub { for (1 .. $batches) { $ring->publish_multi(@numbers) } },
+            sub { for (1 .. $batches) { $floor->publish_multi(@numbers) } });
+    }
+    {
+        my ($ring)  = $pair->('Str');
+        my @texts   = map {"msg-$_-payload"} 1 .. 100;
+        my $singles = int($items / 100) || 1;
+        $row->('publish_multi of 100', 'Str, 13 to 15 bytes', $singles * 100,
+            sub { for (1 .. $singles) { $ring->publish_multi(@texts) } },
+            sub { for (1 .. $singles) { $floor->publish_multi_str(@texts) } });
+    }
+    {
+        my ($ring) = $pair->('Int');
+        my @many = (1 .. 8000);
+        $row->('publish_multi of 8,000', 'Int', $big * 8000,
+            sub { for (1 .. $big) { $ring->publish_multi(@many) } },
+            sub { for (1 .. $big) { $floor->publish_multi(@many) } });
+    }
+
+    for my $variant (qw(Int Int32 Int16)) {
+        my $sub = $full->($variant);
+        $row->("drain of $CAPACITY", $variant, $laps * $CAPACITY,
+            sub { for (1 .. $laps) { $sub->reset_oldest; my @got = $sub->drain } },
+            sub { for (1 .. $laps) { my @got = $floor->drain($CAPACITY) } });
+    }
+    {
+        my $sub = $full->('Str');
+        $row->("drain of $CAPACITY", 'Str, 31 bytes', $laps * $CAPACITY,
+            sub { for (1 .. $laps) { $sub->reset_oldest; my @got = $sub->drain } },
+            sub { for (1 .. $laps) { my @got = $floor->drain_str($CAPACITY) } });
+    }
+    for my $variant (qw(Int Int32 Int16)) {
+        my $sub = $full->($variant);
+        $row->('drain by 100', $variant, $laps * $drains * 100,
+            sub {
+                for (1 .. $laps) { $sub->reset_oldest; for (1 .. $drains) { my @got = $sub->drain(100) } }
+            },
+            sub { for (1 .. $laps) { for (1 .. $drains) { my @got = $floor->drain(100) } } });
+    }
+    {
+        my $sub = $full->('Str');
+        $row->('drain by 100', 'Str, 31 bytes', $laps * $drains * 100,
+            sub {
+                for (1 .. $laps) { $sub->reset_oldest; for (1 .. $drains) { my @got = $sub->drain(100) } }
+            },
+            sub { for (1 .. $laps) { for (1 .. $drains) { my @got = $floor->drain_str(100) } } });
+    }
+
+    {
+        my $sub = $full->('Int');
+        $row->('poll_cb with an empty handler', 'Int', $laps * $CAPACITY,
+            sub { for (1 .. $laps) { $sub->reset_oldest; $sub->poll_cb($handler) } },
+            sub { for (1 .. $laps) { $floor->poll_cb($handler, $CAPACITY) } });
+    }
+    {
+        my $sub = $full->('Str');
+        $row->('poll_cb with an empty handler', 'Str, 31 bytes', $laps * $CAPACITY,
+            sub { for (1 .. $laps) { $sub->reset_oldest; $sub->poll_cb($handler) } },
+            sub { for (1 .. $laps) { $floor->poll_cb_str($handler, $CAPACITY) } });
+    }
+    return @rows;
+};

@@ -1,0 +1,105 @@
+package BenchKit::Messenger::Redis;
+
+# PUBLISH and SUBSCRIBE of a Redis server of our own: no TCP, a Unix socket; nothing is saved; no limit to
+# what it keeps for a slow subscriber, since it would disconnect it otherwise. The publisher sends 1,000
+# commands before it asks for the answers.
+
+use 5.022;
+use strict;
+use warnings;
+
+use parent 'BenchKit::Messenger';
+
+my $CHANNEL = 'bench';
+
+sub title { return 'Redis' }
+
+sub missing {
+    my ($class) = @_;
+    return 'redis-server is missing (Debian package redis-server)' unless defined server();
+    return $class->need_module('Redis::Fast', 'libredis-fast-perl');
+}
+
+sub server {
+    my ($found) = grep {-x} map {"$_/redis-server"} split(/:/, $ENV{PATH}), qw(/usr/bin /usr/local/bin);
+    return $found;
+}
+
+sub version {
+    my $server = server();
+    my ($number) = qx('$server' --version) =~ /v=(\S+)/;
+    return 'redis-server ' . ($number // 'of unknown version') . ", Redis::Fast $Redis::Fast::VERSION";
+}
+
+# Starts the server and reads its log until it says that it is ready.
+sub prepare {
+    my ($self) = @_;
+    $self->{socket} = "$self->{dir}/redis";
+    my @options = (
+        '--port' => 0, '--unixsocket' => $self->{socket}, '--dir' => $self->{dir}, '--logfile' => '',
+        '--save' => '', '--appendonly' => 'no', '--client-output-buffer-limit' => 'pubsub 0 0 0',
+    );
+    $self->{pid} = open $self->{log}, '-|', server(), @options or die "redis-server: $!\n";
+    my @seen;
+    while (my $line = readline $self->{log}) {
+        return if $line =~ /ready to accept connections/i;
+        push @seen, $line;
+    }
+    die "redis-server did not start:\n", @seen;
+}
+
+sub client {
+    my ($self) = @_;
+    return Redis::Fast->new(sock => $self->{socket}, reconnect => 0);
+}
+
+sub open_publisher {
+    my ($self) = @_;
+    $self->{publisher} = $self->client;
+    return;
+}
+
+# The callback has to be given when subscribing; what it does is set by receive.
+sub open_subscriber {
+    my ($self) = @_;
+    $self->{sub} = $self->client;
+    $self->{sub}->subscribe($CHANNEL, sub { $self->{done} ||= $self->{take}->($_[0]) });
+    return;
+}
+
+sub publish_all {
+    my ($self, $messages) = @_;
+    my $redis = $self->{publisher};
+    my ($failure, $sent);
+    my $answered = sub { $failure //= $_[1] };
+    for my $message (@$messages) {
+        $redis->publish($CHANNEL, $message, $answered);
+        $redis->wait_all_responses unless ++$sent % 1000;
+    }
+    $redis->wait_all_responses;
+    die "publish: $failure\n" if defined $failure;
+    return;
+}
+
+# wait_for_messages comes back only after a time of silence, so the callback notes when the last one came.
+sub receive {
+    my ($self, $take) = @_;
+    $self->{take} = $take;
+    my $silence = 0;
+    until ($self->{done}) {
+        $silence = $self->{sub}->wait_for_messages(0.1) ? 0 : $silence + 0.1;
+        die "nothing came any more\n" if $silence > $BenchKit::Messenger::PATIENCE;
+    }
+    return;
+}
+
+sub close {
+    my ($self) = @_;
+    delete $self->{publisher};
+    my $pid = delete $self->{pid} or return;
+    kill TERM => $pid;
+    CORE::close(delete $self->{log});    # waits for the server, whose output this is
+    return;
+}
+
+1;
