@@ -217,12 +217,13 @@ crash later.
 Returns the ring. Croaks with one of:
 
     capacity must be an integer from 1 to 2147483648, not "abc"
-    capacity is required to create a ring
+    capacity is required to create a ring at /x/y
     msg_size must be an integer from 1 to 2147483647, not 0
     mode must be an integer from 0 to 07777 (octal), not ...
     1048576 messages of 65536 bytes need an arena of ... bytes, more than ...
     invalid or incompatible ring file (another variant); remove it to make a new one
-    ... too small ...
+    /x/y is too small for a ring file; remove it to make a new one
+    path "/x/y\0z" contains a NUL byte
     open(/x/y): No such file or directory
 
 The words in parentheses name what is wrong with the file; it is C<too small> where not even the
@@ -237,9 +238,9 @@ left as it is. Symbolic links are refused, and so is everything that is not a re
     my $ring = Data::PubSub::Shared::Str->new_memfd($name, $capacity, $msg_size);
 
 A new ring in anonymous memory that has a file descriptor (see memfd_create(2)). The descriptor
-can be inherited or sent over a Unix socket, and opened with L</new_from_fd>. C<$name> only shows
-up in F</proc>. The other arguments are those of L</new>, and so are their errors. The descriptor
-is close-on-exec, and sealed so that nobody can shrink or grow the memory.
+can be inherited or sent over a Unix socket, and opened with L</new_from_fd>. C<$name> (249 bytes
+at most) only shows up in F</proc>. The other arguments are those of L</new>, and so are their
+errors. The descriptor is close-on-exec, and sealed so that nobody can shrink or grow the memory.
 
     my $ring = Data::PubSub::Shared::Int->new_memfd('ticks', 1024);
 
@@ -561,7 +562,8 @@ C<eventfd> first, or hand it over with L</eventfd_set>.
 
 Uses an eventfd of the caller's. It is borrowed: never closed by this module, so keep it open for
 as long as it is in use. -1 takes it away again. Anything else that is no descriptor number croaks
-with C<file descriptor must be a non-negative integer, not ...>. Returns nothing.
+with C<file descriptor must be a non-negative integer, not ...>, a number that is not open with
+the system's error text. Returns nothing.
 
     $sub->eventfd_set($ring->eventfd);         # made after subscribe
 
@@ -751,6 +753,10 @@ C<overflow_count>, and delivers that message. No call fails because of it.
 What to do: a larger ring; C<drain> or C<poll_cb> rather than C<poll>; a process that only reads
 and hands on. Where the newest message is all that matters, C<reset> now and then is the right
 thing.
+
+Where nothing may be lost, pace the publisher: subscribers report how far they are through a
+second ring, and the publisher waits when the slowest is too far behind. F<eg/broadcast.pl> does
+that.
 
 =head1 ACCOUNTING
 
