@@ -1,0 +1,354 @@
+//! The publishing role: a [`Ring`] opens or makes a ring, publishes, looks in, and hands out [`Subscriber`]s.
+
+use std::ffi::CStr;
+use std::os::unix::io::RawFd;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::cursor::Cursor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::int_ring::{Batch, IntRing};
+use crate::layout::{Geometry, Header, Variant};
+use crate::lock;
+use crate::notify::Notifier;
+use crate::region::{Creation, Region};
+use crate::slot::{NarrowSlot, WideSlot};
+use crate::str_ring::{Bytes, StrRing};
+use crate::subscriber::Subscriber;
+use crate::sync::Ordering::{Relaxed, SeqCst};
+
+/// What keeps a ring mapped: shared by its handle and the subscribers that came from it.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    region: Region,
+    pub(crate) geometry: Geometry,
+}
+
+/// The ring's pointers by variant. Whoever holds one also holds the [`Mapping`] that it points into.
+#[derive(Clone, Copy)]
+pub(crate) enum Core {
+    Int(IntRing<WideSlot>),
+    Int32(IntRing<NarrowSlot>),
+    Int16(IntRing<NarrowSlot>),
+    Str(StrRing),
+}
+
+impl Core {
+    fn new(region: &Region, geometry: &Geometry) -> Core {
+        let base = region.base();
+        // SAFETY: the geometry was checked against the length that is mapped; the mapping starts on a page, so header, slots
+        // and arena are aligned; it is never null.
+        unsafe {
+            let header = NonNull::new_unchecked(base.cast::<Header>());
+            let slots = NonNull::new_unchecked(base.add(geometry.slots_at as usize));
+            match geometry.variant {
+                Variant::Int => Core::Int(IntRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Int32 => Core::Int32(IntRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Int16 => Core::Int16(IntRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Str => {
+                    let arena = NonNull::new_unchecked(base.add(geometry.arena_at as usize));
+                    Core::Str(StrRing::new(header, slots.cast(), arena.cast(), geometry))
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &Header {
+        match self {
+            Core::Int(ring) => ring.header(),
+            Core::Int32(ring) | Core::Int16(ring) => ring.header(),
+            Core::Str(ring) => ring.header(),
+        }
+    }
+
+    #[cold]
+    fn mismatch(&self) -> Error {
+        let held = if matches!(self, Core::Str(_)) { "strings" } else { "integers" };
+        Error::new(ErrorKind::Argument, format!("this ring carries {}", held))
+    }
+}
+
+/// What can be known about a ring without touching its messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stats {
+    /// Slots.
+    pub capacity: u64,
+    /// The longest message in bytes; 0 for integers.
+    pub msg_size: u64,
+    /// Bytes of the arena; 0 for integers.
+    pub arena_len: u64,
+    /// Bytes mapped.
+    pub mmap_size: u64,
+    /// Positions claimed since the last clear.
+    pub write_pos: u64,
+    /// Messages published since the last clear; while others publish, it includes what they have claimed.
+    pub publish_ok: u64,
+    /// Locks taken over from publishers that died.
+    pub recoveries: u64,
+    /// Positions given up since the ring was made: claimed, but their publisher died or published elsewhere.
+    pub abandoned: u64,
+    /// Subscribers asleep, as far as is known.
+    pub sub_waiters: u64,
+}
+
+/// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
+///
+/// Dropping it unmaps the ring once its last subscriber is gone, too; the ring itself lives on in its file or with the
+/// other processes that map it.
+pub struct Ring {
+    core: Core,
+    mapping: Arc<Mapping>,
+    notifier: Notifier,
+}
+
+// SAFETY: everything shared is atomic or under the ring's lock, which works between threads as between processes.
+unsafe impl Send for Ring {}
+// SAFETY: as above; what changes the handle itself takes `&mut self`.
+unsafe impl Sync for Ring {}
+
+impl Ring {
+    /// Opens the ring at `path`, or makes it with `capacity` slots (1 ..= 2^31, rounded up to a power of two), for `Str`
+    /// messages of up to `msg_size` bytes (1 ..= 2^31 - 1), and exactly the permission bits `mode`.
+    ///
+    /// A ring that exists keeps its own capacity and message size; with a `capacity` of 0 only such a one is opened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is no ring of this
+    /// variant, [`ErrorKind::System`] where the system refuses: no such folder, no permission, disk full, a symbolic link.
+    pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
+        let creation = match capacity {
+            0 => None,
+            _ => Some(Creation { geometry: Geometry::new(variant, capacity, msg_size)?, mode }),
+        };
+        Region::open(path, variant, creation.as_ref()).map(Ring::from)
+    }
+
+    /// A new ring without a name, shared with the children that this process forks.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn anonymous(variant: Variant, capacity: u64, msg_size: u64) -> Result<Ring> {
+        Self::in_memory(variant, unnamed(), capacity, msg_size, false)
+    }
+
+    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn memfd(variant: Variant, name: &CStr, capacity: u64, msg_size: u64) -> Result<Ring> {
+        Self::in_memory(variant, name, capacity, msg_size, true)
+    }
+
+    fn in_memory(variant: Variant, name: &CStr, capacity: u64, msg_size: u64, keep: bool) -> Result<Ring> {
+        let geometry = Geometry::new(variant, capacity, msg_size)?;
+        Ok(Ring::from((Region::memory(name, &geometry, keep)?, geometry)))
+    }
+
+    /// Opens the ring behind `fd`, which is duplicated and stays the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_fd(variant: Variant, fd: RawFd) -> Result<Ring> {
+        Region::from_fd(fd, variant).map(Ring::from)
+    }
+
+    /// Publishes an integer, cut to the variant's width as a C cast does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a string ring.
+    pub fn publish_int(&self, value: i64) -> Result<()> {
+        self.publish_ints(&[value]).map(|_| ())
+    }
+
+    /// Publishes integers next to each other, in order. Returns how many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a string ring.
+    pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
+        if matches!(self.core, Core::Str(_)) {
+            return Err(self.core.mismatch());
+        }
+        if !values.is_empty() {
+            let mut batch = self.claim(values.len());
+            self.put(&mut batch, values);
+            self.wake();
+        }
+        Ok(values.len())
+    }
+
+    /// The fast path of one integer; the ring must be an integer one.
+    #[inline(always)]
+    pub(crate) fn publish_one(&self, value: i64) {
+        match &self.core {
+            Core::Int(ring) => ring.publish(value as u64),
+            Core::Int32(ring) => ring.publish(value as u64),
+            Core::Int16(ring) => ring.publish(value as i16 as u64),
+            Core::Str(_) => debug_assert!(false, "a string ring takes no integers"),
+        }
+        self.wake();
+    }
+
+    /// Claims positions for `count` integers; 0 on a string ring. All must be put, and then sleepers woken.
+    #[inline]
+    pub(crate) fn claim(&self, count: usize) -> Batch {
+        match &self.core {
+            Core::Int(ring) => ring.claim(count as u64),
+            Core::Int32(ring) | Core::Int16(ring) => ring.claim(count as u64),
+            Core::Str(_) => {
+                debug_assert!(false, "a string ring takes no integers");
+                Batch::default()
+            }
+        }
+    }
+
+    /// Commits the next values of a claim on this ring.
+    #[inline]
+    pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) {
+        match &self.core {
+            Core::Int(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
+            Core::Int32(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
+            Core::Int16(ring) => ring.put_all(batch, values.len(), |i| values[i] as i16 as u64),
+            Core::Str(_) => debug_assert!(false, "a string ring takes no integers"),
+        }
+    }
+
+    /// Wakes whoever sleeps until a message comes.
+    #[inline(always)]
+    pub(crate) fn wake(&self) {
+        self.core.header().wake.wake_sleepers();
+    }
+
+    /// Publishes byte strings next to each other, in order: all, or on an error none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLong`] where one is longer than `msg_size`, [`ErrorKind::Interrupted`] where a signal arrived while
+    /// another publisher held the lock (call again), [`ErrorKind::Argument`] on an integer ring.
+    ///
+    /// # Safety
+    /// The bytes of each message must be readable and unchanged during the call.
+    #[inline(always)]
+    pub unsafe fn publish_strs(&self, messages: &[Bytes]) -> Result<()> {
+        let ring = match &self.core {
+            Core::Str(ring) => ring,
+            other => return Err(other.mismatch()),
+        };
+        for message in messages {
+            if message.len as u64 > ring.msg_size() {
+                return Err(Error::too_long(message.len, ring.msg_size()));
+            }
+        }
+        // SAFETY: the caller vouches for the bytes.
+        match unsafe { ring.publish(messages) } {
+            Ok(()) => {
+                self.wake();
+                Ok(())
+            }
+            Err(lock::Interrupted) => Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for the lock")),
+        }
+    }
+
+    /// Publishes one byte string, and waits for the lock whatever signals arrive.
+    ///
+    /// # Errors
+    /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`].
+    pub fn publish_str(&self, message: &[u8]) -> Result<()> {
+        loop {
+            // SAFETY: a borrowed slice.
+            match unsafe { self.publish_strs(&[Bytes::new(message)]) } {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => return result,
+            }
+        }
+    }
+
+    /// A subscriber to what is published from now on; with `all`, from the oldest message that is still held.
+    pub fn subscribe(&self, all: bool) -> Subscriber {
+        let header = self.core.header();
+        let end = header.write_pos.load(SeqCst);
+        let start = if all { header.oldest(end, self.mapping.geometry.capacity) } else { end };
+        Subscriber::new(self.core, Cursor::at(start), self.notifier.clone(), Arc::clone(&self.mapping))
+    }
+
+    /// Discards, in one step, everything published before. Users' positions start at 0 again.
+    pub fn clear(&self) {
+        self.core.header().clear();
+    }
+
+    /// Slots of the ring.
+    pub fn capacity(&self) -> u64 {
+        self.mapping.geometry.capacity
+    }
+
+    /// The longest message in bytes; 0 for integers.
+    pub fn msg_size(&self) -> u64 {
+        self.mapping.geometry.msg_size
+    }
+
+    /// Positions claimed since the last clear.
+    pub fn write_pos(&self) -> u64 {
+        self.core.header().published()
+    }
+
+    /// The path as it was given; None for rings in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.mapping.region.path()
+    }
+
+    /// The descriptor to pass on, of a ring made by [`memfd`](Self::memfd) or [`from_fd`](Self::from_fd).
+    pub fn as_memfd(&self) -> Option<RawFd> {
+        self.mapping.region.memfd()
+    }
+
+    /// Writes the ring to its file and waits for the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] where `msync` fails.
+    pub fn sync(&self) -> Result<()> {
+        self.mapping.region.sync()
+    }
+
+    /// What can be known without touching messages.
+    pub fn stats(&self) -> Stats {
+        let header = self.core.header();
+        let Geometry { capacity, msg_size, arena_len, total, .. } = self.mapping.geometry;
+        // Relaxed: statistics.
+        let abandoned = header.lock.abandoned.load(Relaxed);
+        let write_pos = self.write_pos();
+        let since_clear = abandoned.saturating_sub(header.clear.abandoned.load(Relaxed));
+        Stats {
+            capacity,
+            msg_size,
+            arena_len,
+            mmap_size: total,
+            write_pos,
+            publish_ok: write_pos.saturating_sub(since_clear),
+            recoveries: header.lock.recoveries.load(Relaxed),
+            abandoned,
+            sub_waiters: header.wake.sleepers().into(),
+        }
+    }
+
+    /// The descriptor that event loops watch; subscribers take it over as it stands when they subscribe.
+    pub fn notifier(&mut self) -> &mut Notifier {
+        &mut self.notifier
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("mapping", &self.mapping).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl From<(Region, Geometry)> for Ring {
+    fn from((region, geometry): (Region, Geometry)) -> Ring {
+        Ring { core: Core::new(&region, &geometry), mapping: Arc::new(Mapping { region, geometry }), notifier: Notifier::default() }
+    }
+}
+
+fn unnamed() -> &'static CStr {
+    CStr::from_bytes_with_nul(b"pubsub\0").expect("ends in NUL")
+}

@@ -1,0 +1,88 @@
+//! A subscriber's place in a ring and the account of what it passed.
+//!
+//! Positions are `u64` and never go back; what users see is position - base, where base is the position of the last
+//! clear. At every moment: messages delivered + `lost` = positions passed, less those that never held a message and less
+//! those that a clear or a seek skipped.
+
+use crate::layout::Header;
+use crate::sync::Ordering::Acquire;
+
+/// How long a claimed position may stay uncommitted before readers give it up. A publisher that is alive needs
+/// nanoseconds; one that was only slow publishes again at the end, so this bounds a wait and decides nothing else.
+#[cfg(not(loom))]
+pub(crate) const PATIENCE_NS: u64 = 2_000_000;
+/// Time does not pass in a model: a reader may lose patience at any moment.
+#[cfg(loom)]
+pub(crate) const PATIENCE_NS: u64 = 0;
+
+/// What the next position holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next<T> {
+    /// A message; not yet counted as delivered.
+    Ready(T),
+    /// Nothing was published there yet.
+    Empty,
+    /// Claimed and not committed; look again when the monotonic clock shows this many nanoseconds, or when woken.
+    Claimed(u64),
+}
+
+/// A claimed position that a reader waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) position: u64,
+    /// The write position when the claim was first seen: everything below is as old as this claim.
+    pub(crate) seen_end: u64,
+    /// Nanoseconds of the monotonic clock at which patience ends.
+    pub(crate) give_up_at: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    /// The next position to read.
+    pub(crate) next: u64,
+    /// Messages that were overwritten before this subscriber read them.
+    pub(crate) lost: u64,
+    /// The fast path of integer rings is open while `next - base` is at most this: everything, or nothing after a
+    /// seek beyond the write position, where a narrow tag of a lap long past could look like the awaited one.
+    pub(crate) horizon: u64,
+    /// A write position once seen: what lies below needs no look at the publishers' line. Strings only.
+    pub(crate) known_end: u64,
+    pub(crate) claim: Option<Claim>,
+}
+
+/// `horizon` of a subscriber that may take the fast path.
+pub(crate) const OPEN: u64 = u64::MAX >> 1;
+
+impl Cursor {
+    pub(crate) fn at(next: u64) -> Self {
+        Cursor { next, lost: 0, horizon: OPEN, known_end: 0, claim: None }
+    }
+
+    /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.
+    pub(crate) fn seek(&mut self, header: &Header, position: u64) {
+        let ahead = position > header.write_pos.load(Acquire);
+        *self = Cursor { lost: self.lost, horizon: if ahead { 0 } else { OPEN }, ..Cursor::at(position) };
+    }
+
+    /// Moves over what a clear discarded. Returns the base.
+    pub(crate) fn pass_clear(&mut self, header: &Header) -> u64 {
+        let base = header.base();
+        if self.next < base {
+            self.next = base;
+        }
+        base
+    }
+
+    /// Messages published and not yet read.
+    pub(crate) fn lag(&self, header: &Header) -> u64 {
+        let base = header.base();
+        header.write_pos.load(Acquire).saturating_sub(self.next.max(base))
+    }
+
+    /// Skips to `oldest`, counting what is passed as lost.
+    pub(crate) fn skip_lost(&mut self, oldest: u64) {
+        debug_assert!(oldest > self.next);
+        self.lost += oldest - self.next;
+        self.next = oldest;
+    }
+}

@@ -1,0 +1,359 @@
+//! The core as C sees it; `xs/pubsub.h` documents every function. Nothing here decides anything.
+//!
+//! Pointers come from this module or are documented in the header; a panic aborts, because it must not unwind into C.
+//! Handles are used by one thread at a time, as C's `FILE` without locking.
+
+#![allow(missing_docs, clippy::missing_safety_doc)]
+
+use std::ffi::{CStr, OsStr};
+use std::os::raw::{c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::slice;
+
+use crate::channel::{Ring, Stats};
+use crate::error::{Error, ErrorKind, Result};
+use crate::int_ring::Batch;
+use crate::layout::Variant;
+use crate::notify::Notifier;
+use crate::str_ring::{Bytes, Found};
+use crate::subscriber::{Subscriber, Wait};
+
+/// Room for an error's text.
+const TEXT_LEN: usize = 1024;
+
+/// `ps_error`: the kind (0: none), the system's number, and a text that ends in NUL.
+#[repr(C)]
+pub struct Failure {
+    kind: c_int,
+    os_code: c_int,
+    text: [c_char; TEXT_LEN],
+}
+
+/// Fills `failure`, which must be writable or null, and says whether all went well.
+unsafe fn report(failure: *mut Failure, error: Option<&Error>) -> bool {
+    // SAFETY: the caller's contract.
+    if let (Some(failure), Some(error)) = (unsafe { failure.as_mut() }, error) {
+        let text = error.to_string();
+        let mut len = text.len().min(TEXT_LEN - 1);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        failure.kind = error.kind() as c_int;
+        failure.os_code = error.os_code();
+        for (to, from) in failure.text.iter_mut().zip(text.as_bytes()[..len].iter().chain(&[0])) {
+            *to = *from as c_char;
+        }
+    }
+    error.is_none()
+}
+
+/// A boxed value, or null and an error.
+unsafe fn give<T>(result: Result<T>, failure: *mut Failure) -> *mut T {
+    match result {
+        Ok(value) => Box::into_raw(Box::new(value)),
+        Err(error) => {
+            // SAFETY: the caller's contract.
+            unsafe { report(failure, Some(&error)) };
+            std::ptr::null_mut()
+        }
+    }
+}
+
+fn variant(number: u32) -> Result<Variant> {
+    Variant::from_number(number)
+        .ok_or_else(|| Error::new(ErrorKind::Argument, format!("variant must be 1 to 4, not {}", number)))
+}
+
+unsafe fn path<'a>(bytes: *const c_char, len: usize) -> &'a Path {
+    // SAFETY: the caller's contract: `len` readable bytes.
+    Path::new(OsStr::from_bytes(unsafe { slice::from_raw_parts(bytes.cast(), len) }))
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_open(
+    number: u32,
+    bytes: *const c_char,
+    len: usize,
+    capacity: u64,
+    msg_size: u64,
+    mode: u32,
+    failure: *mut Failure,
+) -> *mut Ring {
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe {
+        give(variant(number).and_then(|v| Ring::open(v, path(bytes, len), capacity, msg_size, mode)), failure)
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_anonymous(number: u32, capacity: u64, msg_size: u64, failure: *mut Failure) -> *mut Ring {
+    // SAFETY: a writable error, as documented.
+    unsafe { give(variant(number).and_then(|v| Ring::anonymous(v, capacity, msg_size)), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_memfd(
+    number: u32,
+    name: *const c_char,
+    capacity: u64,
+    msg_size: u64,
+    failure: *mut Failure,
+) -> *mut Ring {
+    // SAFETY: a C string and a writable error, as documented.
+    unsafe { give(variant(number).and_then(|v| Ring::memfd(v, CStr::from_ptr(name), capacity, msg_size)), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_from_fd(number: u32, fd: c_int, failure: *mut Failure) -> *mut Ring {
+    // SAFETY: a writable error, as documented.
+    unsafe { give(variant(number).and_then(|v| Ring::from_fd(v, fd)), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_free(ring: *mut Ring) {
+    // SAFETY: from one of the functions above, and not used again.
+    drop(unsafe { Box::from_raw(ring) });
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_unlink(bytes: *const c_char, len: usize, failure: *mut Failure) -> bool {
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe { report(failure, crate::region::unlink(path(bytes, len)).err().as_ref()) }
+}
+
+// From here on every function takes a live handle, as documented, and most of them nothing else.
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64) {
+    ring.publish_one(value);
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_claim(ring: &Ring, count: usize) -> Batch {
+    ring.claim(count)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_put(ring: &Ring, batch: &mut Batch, values: *const i64, count: usize) {
+    // SAFETY: `count` readable values, as documented.
+    ring.put(batch, unsafe { slice::from_raw_parts(values, count) });
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_wake(ring: &Ring) {
+    ring.wake();
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_publish_strs(ring: &Ring, messages: *const Bytes, count: usize, failure: *mut Failure) -> bool {
+    // SAFETY: `count` readable messages and a writable error, as documented.
+    unsafe {
+        match ring.publish_strs(slice::from_raw_parts(messages, count)) {
+            Ok(()) => true,
+            Err(error) => report(failure, Some(&error)),
+        }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_subscribe(ring: &Ring, all: bool) -> *mut Subscriber {
+    Box::into_raw(Box::new(ring.subscribe(all)))
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_clear(ring: &Ring) {
+    ring.clear();
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sync(ring: &Ring, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, ring.sync().err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_stats(ring: &Ring, stats: &mut Stats) {
+    *stats = ring.stats();
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_write_pos(ring: &Ring) -> u64 {
+    ring.write_pos()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_path(ring: &Ring, len: &mut usize) -> *const c_char {
+    match ring.path() {
+        Some(path) => {
+            *len = path.as_os_str().len();
+            path.as_os_str().as_bytes().as_ptr().cast()
+        }
+        None => std::ptr::null(),
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_memfd(ring: &Ring) -> c_int {
+    ring.as_memfd().unwrap_or(-1)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_notifier(ring: &mut Ring) -> &mut Notifier {
+    ring.notifier()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_notifier(sub: &mut Subscriber) -> &mut Notifier {
+    sub.notifier()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_notifier_make(notifier: &mut Notifier, failure: *mut Failure) -> c_int {
+    match notifier.make() {
+        Ok(fd) => fd,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_notifier_lend(notifier: &mut Notifier, fd: c_int, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, notifier.lend(fd).err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_notifier_fd(notifier: &Notifier) -> c_int {
+    notifier.fd().unwrap_or(-1)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_notifier_notify(notifier: &Notifier, failure: *mut Failure) -> c_int {
+    match notifier.notify() {
+        Ok(told) => told.into(),
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_notifier_consume(notifier: &Notifier, count: &mut u64, failure: *mut Failure) -> c_int {
+    match notifier.consume() {
+        Ok(taken) => {
+            *count = taken.unwrap_or(0);
+            taken.is_some().into()
+        }
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_free(sub: *mut Subscriber) {
+    // SAFETY: from `ps_subscribe`, and not used again.
+    drop(unsafe { Box::from_raw(sub) });
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_poll_int(sub: &mut Subscriber, value: &mut i64) -> bool {
+    match sub.poll_int() {
+        Some(read) => {
+            *value = read;
+            true
+        }
+        None => false,
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_poll_ints(sub: &mut Subscriber, values: *mut i64, count: usize, end: u64) -> usize {
+    // SAFETY: room for `count` values that C has initialised or does not read before we write them: i64 has no invalid
+    // values, and none is read here.
+    sub.poll_ints(unsafe { slice::from_raw_parts_mut(values, count) }, end)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut Found) -> bool {
+    match sub.find(end) {
+        Some(next) => {
+            *found = next;
+            true
+        }
+        None => false,
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_copy(sub: &mut Subscriber, found: &Found, to: *mut c_char) -> bool {
+    // SAFETY: the result of the last `ps_find`, and room for it, as documented.
+    unsafe { sub.copy(found, to.cast()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_end(sub: &Subscriber) -> u64 {
+    sub.end()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64) -> Wait {
+    sub.wait(deadline)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_now() -> u64 {
+    crate::wait::monotonic_ns()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_lag(sub: &Subscriber) -> u64 {
+    sub.lag()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_overflow_count(sub: &Subscriber) -> u64 {
+    sub.overflow_count()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_has_overflow(sub: &Subscriber) -> bool {
+    sub.has_overflow()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_cursor(sub: &Subscriber) -> u64 {
+    sub.cursor()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_seek(sub: &mut Subscriber, position: u64) {
+    sub.seek(position);
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_reset(sub: &mut Subscriber, oldest: bool) {
+    if oldest {
+        sub.reset_oldest();
+    } else {
+        sub.reset();
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_write_pos(sub: &Subscriber) -> u64 {
+    sub.write_pos()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_capacity(sub: &Subscriber) -> u64 {
+    sub.capacity()
+}

@@ -1,0 +1,310 @@
+//! The shared bytes: one header page, then the slots, then (strings only) the arena.
+//!
+//! ```text
+//!   0     identity    magic, version, variant, capacity, sizes, boot id   written by the creator, magic last
+//!   128   publish     write_pos                                           written by publishers
+//!   256   clear       base, abandoned_at_clear                            written by `clear`
+//!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
+//!   512   lock        lock word, arena head, recoveries, abandoned        written by the lock's holder; rare events
+//!   4096  slots       capacity * 16 (Int, Str) or * 8 (Int32, Int16) bytes
+//!   ...   arena       (capacity + 1) * msg_size rounded up to 8 bytes     Str only
+//! ```
+//!
+//! Words of different writers stand on different 128-byte lines. Numbers are in the machine's own byte order; a foreign
+//! order spoils the magic number. Whoever attaches copies the [`Geometry`] after checking it and never looks at the
+//! identity again, so a peer that scribbles on the header can spoil messages but not addresses.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{AtomicU32, AtomicU64, Line};
+
+/// "PubSubSh" as it lies in memory.
+const MAGIC: u64 = u64::from_ne_bytes(*b"PubSubSh");
+/// Changes whenever the meaning of a shared byte changes.
+const VERSION: u32 = 1;
+/// Bytes before the first slot: one page.
+pub(crate) const HEADER_LEN: u64 = 4096;
+/// The most slots of a ring.
+pub(crate) const MAX_CAPACITY: u64 = 1 << 31;
+/// The longest message of a string ring, in bytes.
+pub(crate) const MAX_MSG_SIZE: u64 = (1 << 31) - 1;
+/// Slots name arena places, its end included, by 32 bits in units of 8 bytes.
+const MAX_ARENA: u64 = (8 << 32) - 8;
+
+/// What a ring carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Variant {
+    /// 64-bit integers, 16 bytes a slot.
+    Int = 1,
+    /// 32-bit integers, 8 bytes a slot.
+    Int32 = 2,
+    /// 16-bit integers, 8 bytes a slot.
+    Int16 = 3,
+    /// Byte strings of up to `msg_size` bytes with Perl's UTF-8 flag.
+    Str = 4,
+}
+
+impl Variant {
+    /// The variant with this number, if there is one.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str].iter().copied().find(|v| *v as u32 == number)
+    }
+
+    fn slot_len(self) -> u64 {
+        match self {
+            Variant::Int | Variant::Str => 16,
+            Variant::Int32 | Variant::Int16 => 8,
+        }
+    }
+}
+
+/// Sizes and places of one ring, in bytes; every address in the mapping is computed from a checked copy of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) variant: Variant,
+    /// Slots; a power of two, 2 ..= 2^31.
+    pub(crate) capacity: u64,
+    /// The longest message in bytes, 1 ..= 2^31 - 1; 0 for integers.
+    pub(crate) msg_size: u64,
+    pub(crate) slots_at: u64,
+    pub(crate) arena_at: u64,
+    /// A multiple of 8, at most 32 GiB; 0 for integers.
+    pub(crate) arena_len: u64,
+    /// Length of the file and of the mapping.
+    pub(crate) total: u64,
+}
+
+impl Geometry {
+    /// The geometry of a new ring: `capacity` slots, rounded up to a power of two.
+    pub(crate) fn new(variant: Variant, capacity: u64, msg_size: u64) -> Result<Self> {
+        let argument = |text: String| Err(Error::new(ErrorKind::Argument, text));
+        if !(1..=MAX_CAPACITY).contains(&capacity) {
+            return argument(format!("capacity must be an integer from 1 to {}, not {}", MAX_CAPACITY, capacity));
+        }
+        let stringy = variant == Variant::Str;
+        if stringy && !(1..=MAX_MSG_SIZE).contains(&msg_size) {
+            return argument(format!("msg_size must be an integer from 1 to {}, not {}", MAX_MSG_SIZE, msg_size));
+        }
+        let capacity = capacity.next_power_of_two().max(2);
+        let msg_size = if stringy { msg_size } else { 0 };
+        // At most 2^31 slots and messages of 2^31 bytes: none of these products reaches 2^63.
+        let arena_len = if stringy { (capacity + 1) * round_up_8(msg_size) } else { 0 };
+        if arena_len > MAX_ARENA {
+            return argument(format!(
+                "{} messages of {} bytes need an arena of {} bytes, more than the {} that a ring can have",
+                capacity, msg_size, arena_len, MAX_ARENA
+            ));
+        }
+        let arena_at = HEADER_LEN + capacity * variant.slot_len();
+        let total = arena_at + arena_len;
+        Ok(Geometry { variant, capacity, msg_size, slots_at: HEADER_LEN, arena_at, arena_len, total })
+    }
+
+    /// Reads the geometry from the first bytes of a file of `file_len` bytes and believes nothing of it.
+    pub(crate) fn from_header(bytes: &IdentityBytes, variant: Variant, file_len: u64) -> Result<Self> {
+        let identity = Identity::from_bytes(bytes);
+        let incompatible = |what: &str| {
+            let text = format!("invalid or incompatible ring file ({}); remove it to make a new one", what);
+            Err(Error::new(ErrorKind::Incompatible, text))
+        };
+        if identity.magic != MAGIC {
+            return incompatible("no magic number");
+        }
+        if identity.version != VERSION {
+            return incompatible("another layout version");
+        }
+        if identity.variant != variant as u32 {
+            return incompatible("another variant");
+        }
+        match Geometry::new(variant, identity.capacity, identity.msg_size) {
+            Ok(geometry) if Identity::new(&geometry, identity.boot_id) != identity => incompatible("inconsistent header"),
+            Ok(geometry) if geometry.total != file_len => incompatible("wrong size"),
+            Ok(geometry) => Ok(geometry),
+            Err(_) => incompatible("inconsistent header"),
+        }
+    }
+}
+
+/// `n` rounded up to a multiple of 8.
+pub(crate) const fn round_up_8(n: u64) -> u64 {
+    (n + 7) & !7
+}
+
+/// Which start of the machine this is; all zero where the system does not say.
+pub(crate) type BootId = [u64; 2];
+
+/// Line 0 as it stands in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Identity {
+    magic: u64,
+    version: u32,
+    variant: u32,
+    capacity: u64,
+    msg_size: u64,
+    slots_at: u64,
+    arena_at: u64,
+    arena_len: u64,
+    total: u64,
+    /// Who initialised the ring or last freed its lock after a restart of the machine.
+    pub(crate) boot_id: BootId,
+}
+
+const IDENTITY_LEN: usize = std::mem::size_of::<Identity>();
+/// The identity, byte for byte.
+pub(crate) type IdentityBytes = [u8; IDENTITY_LEN];
+/// Where the boot id stands in the file.
+pub(crate) const BOOT_ID_AT: u64 = (IDENTITY_LEN - std::mem::size_of::<BootId>()) as u64;
+/// Where the lock word stands in the file.
+pub(crate) const LOCK_AT: u64 = 512;
+
+impl Identity {
+    pub(crate) fn new(geometry: &Geometry, boot_id: BootId) -> Self {
+        Identity {
+            magic: MAGIC,
+            version: VERSION,
+            variant: geometry.variant as u32,
+            capacity: geometry.capacity,
+            msg_size: geometry.msg_size,
+            slots_at: geometry.slots_at,
+            arena_at: geometry.arena_at,
+            arena_len: geometry.arena_len,
+            total: geometry.total,
+            boot_id,
+        }
+    }
+
+    pub(crate) fn from_bytes(bytes: &IdentityBytes) -> Self {
+        // SAFETY: plain integers without padding (asserted below), every pattern of bytes is a value.
+        unsafe { std::mem::transmute_copy(bytes) }
+    }
+
+    pub(crate) fn to_bytes(self) -> IdentityBytes {
+        // SAFETY: as above.
+        unsafe { std::mem::transmute(self) }
+    }
+
+    /// No magic number yet: nobody finished initialising this file.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.magic == 0
+    }
+}
+
+/// Line 3: who may sleep; see [`crate::wait`].
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct WakeLine {
+    /// `epoch << 2 | K << 1 | W`.
+    pub(crate) word: AtomicU32,
+    /// Sleepers, for `stats` alone: a killed one counts until the next wake-up.
+    pub(crate) sleepers: AtomicU32,
+}
+
+/// Line 4: the string lock and what its holder owns, and counters of rare events.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct LockLine {
+    /// The robust futex word; see [`crate::lock`].
+    pub(crate) word: AtomicU32,
+    /// Keeps the following words aligned; always 0.
+    reserved: AtomicU32,
+    /// The pid namespace of a holder that the kernel cannot watch, else 0; written by that holder.
+    pub(crate) namespace: AtomicU64,
+    /// Where the next message goes in the arena: a multiple of 8, at most `arena_len`; written by the holder.
+    pub(crate) arena_head: AtomicU64,
+    /// Locks taken over from an owner that died.
+    pub(crate) recoveries: AtomicU64,
+    /// Positions given up: claimed by a publisher that did not commit.
+    pub(crate) abandoned: AtomicU64,
+}
+
+/// Line 2: what `clear` writes.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct ClearLine {
+    /// The position of the last clear, the 0 that users count from; never falls, never above `write_pos`.
+    pub(crate) base: AtomicU64,
+    /// `abandoned` at that moment.
+    pub(crate) abandoned: AtomicU64,
+}
+
+/// The header page. Everything in it is zero in a new ring but the identity.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Header {
+    identity: Line<[u64; 10]>,
+    /// Next position to claim (integers) or to write (strings); only publishers add to it; never falls.
+    pub(crate) write_pos: Line<AtomicU64>,
+    pub(crate) clear: Line<ClearLine>,
+    pub(crate) wake: Line<WakeLine>,
+    pub(crate) lock: Line<LockLine>,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(IDENTITY_LEN == 80 && std::mem::size_of::<Header>() == 5 * 128);
+    assert!(std::mem::size_of::<LockLine>() == 40 && std::mem::size_of::<usize>() == 8);
+};
+
+impl Header {
+    /// The oldest position still held when the next one is `write_pos`.
+    pub(crate) fn oldest(&self, write_pos: u64, capacity: u64) -> u64 {
+        write_pos.saturating_sub(capacity).max(self.base())
+    }
+
+    /// The position of the last clear.
+    pub(crate) fn base(&self) -> u64 {
+        // Relaxed: who misses a clear of this moment acts as if it had come before it.
+        self.clear.base.load(crate::sync::Ordering::Relaxed)
+    }
+
+    /// Positions claimed since the last clear.
+    pub(crate) fn published(&self) -> u64 {
+        // The base first: it never exceeds a later write position.
+        let base = self.base();
+        self.write_pos.load(crate::sync::Ordering::Acquire).saturating_sub(base)
+    }
+
+    /// Discards, in one store, everything published before this call.
+    pub(crate) fn clear(&self) {
+        use crate::sync::Ordering::{Relaxed, SeqCst};
+        // Relaxed: statistics, exact once the ring is quiet.
+        self.clear.abandoned.store(self.lock.abandoned.load(Relaxed), Relaxed);
+        // fetch_max: two clears at once leave the later position.
+        self.clear.base.fetch_max(self.write_pos.load(SeqCst), SeqCst);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacity_is_rounded_up_to_a_power_of_two() {
+        for (asked, got) in [(1, 2), (2, 2), (3, 4), (1000, 1024), (MAX_CAPACITY, MAX_CAPACITY)] {
+            assert_eq!(Geometry::new(Variant::Int16, asked, 0).unwrap().capacity, got);
+        }
+        assert!(Geometry::new(Variant::Int, 0, 0).is_err());
+        assert!(Geometry::new(Variant::Int, MAX_CAPACITY + 1, 0).is_err());
+    }
+
+    #[test]
+    fn an_arena_that_slots_cannot_name_is_refused() {
+        assert!(Geometry::new(Variant::Str, 1 << 20, 1 << 20).is_err());
+        assert!(Geometry::new(Variant::Str, MAX_CAPACITY, MAX_MSG_SIZE).is_err());
+    }
+
+    #[test]
+    fn any_flipped_bit_of_the_identity_is_noticed() {
+        let geometry = Geometry::new(Variant::Str, 64, 100).unwrap();
+        let good = Identity::new(&geometry, [1, 2]).to_bytes();
+        assert_eq!(Geometry::from_header(&good, Variant::Str, geometry.total).unwrap(), geometry);
+        for bit in 0..BOOT_ID_AT as usize * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Geometry::from_header(&bad, Variant::Str, geometry.total).is_err(), "bit {}", bit);
+        }
+        assert!(Geometry::from_header(&good, Variant::Int, geometry.total).is_err());
+        assert!(Geometry::from_header(&good, Variant::Str, geometry.total + 1).is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! Broadcast publish/subscribe over shared memory: the core of Perl's `Data::PubSub::Shared`, and a library of its own.
+//!
+//! Publishers in any process write into a ring in a shared mapping (a file, a memfd, or memory inherited over fork).
+//! Every subscriber reads it with its own cursor at its own pace; nothing is consumed, old messages are overwritten, and
+//! a subscriber that is too slow goes on at the oldest message still held and knows how many it lost.
+//!
+//! ```
+//! use data_pubsub_shared::{Ring, Variant, NEVER};
+//!
+//! let ring = Ring::anonymous(Variant::Int, 1024, 0)?;
+//! let mut sub = ring.subscribe(false);
+//! ring.publish_ints(&[1, 2, 3])?;
+//! sub.wait(NEVER);
+//! assert_eq!((sub.poll_int(), sub.poll_int(), sub.lag()), (Some(1), Some(2), 1));
+//! # Ok::<(), data_pubsub_shared::Error>(())
+//! ```
+//!
+//! # The whole picture
+//!
+//! ```text
+//!   ffi          C's view: no logic, no panic gets out           <- xs/pubsub.h
+//!   channel      Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
+//!   int_ring     claim, commit, void: lock-free            str_ring     publish under the lock, seqlock reads
+//!   slot         tag and value in one exchange             lock         robust futex    robust   who holds it
+//!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
+//!   layout       the shared bytes                          region       files, memfds, mappings
+//!   notify       eventfds                                  fault        points at which tests hurt a process
+//!   sync         the one seam to atomics                   error        what can go wrong
+//! ```
+//!
+//! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a
+//! publish that returned is in the ring, once; a dead integer publisher costs readers 2 ms once, a dead string publisher
+//! costs the next one nothing; nobody sleeps for good beside a message. Each module says why.
+
+#![warn(missing_docs, unsafe_op_in_unsafe_fn, missing_debug_implementations)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("futexes, memfds and robust lists are Linux's, and positions have 64 bits: build for 64-bit Linux");
+
+mod channel;
+mod cursor;
+mod error;
+mod fault;
+mod ffi;
+mod int_ring;
+mod layout;
+mod lock;
+mod notify;
+mod region;
+mod robust;
+mod slot;
+mod str_ring;
+mod subscriber;
+mod sync;
+mod wait;
+
+pub use channel::{Ring, Stats};
+pub use error::{Error, ErrorKind, Result};
+pub use layout::Variant;
+pub use notify::Notifier;
+pub use region::unlink;
+pub use str_ring::{Bytes, Found};
+pub use subscriber::{Subscriber, Wait};
+pub use wait::{monotonic_ns, NEVER};

@@ -1,0 +1,470 @@
+//! Files, memfds and mappings: the only place that opens or maps anything.
+//!
+//! A new ring is built where nobody sees it and appears whole: a nameless file (`O_TMPFILE`) gets its mode, its disk blocks
+//! and its header, the magic number with it, and is then linked into place. If somebody else was first, ours is dropped
+//! and theirs attached. So a creator killed at any instant leaves nothing half made. Only a file that its owner made
+//! beforehand, empty or all zero and of exactly the right size, is filled in place, under `flock`; the magic number is
+//! written last, so whoever is killed there leaves a file that the next one fills.
+//!
+//! Attaching reads the header with `pread`, never through the mapping, and maps exactly what was checked. A file that is
+//! refused is not written to.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::io::{AsRawFd, FromRawFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::error::{last_os_code, Error, ErrorKind, Result};
+use crate::fault::fault_point;
+use crate::layout::{BootId, Geometry, Identity, IdentityBytes, Variant, BOOT_ID_AT, HEADER_LEN, LOCK_AT};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
+
+/// A mapped ring.
+#[derive(Debug)]
+pub(crate) struct Region {
+    map: MmapRaw,
+    /// The memfd, where there is one.
+    memfd: Option<File>,
+    path: Option<PathBuf>,
+}
+
+/// How a ring that is not there yet is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Creation {
+    pub(crate) geometry: Geometry,
+    /// Permission bits of the file, whatever the umask.
+    pub(crate) mode: u32,
+}
+
+/// Times that a path may appear and vanish under our hands before we say so.
+const TRIES: u32 = 1000;
+/// How long another process may take to initialise a file, in milliseconds.
+const INITIALISING_MS: u32 = 5000;
+
+impl Region {
+    /// Attaches to the ring at `path`, or makes it where there is none. Without `creation` only attaches.
+    pub(crate) fn open(path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<(Region, Geometry)> {
+        let name = c_path(path)?;
+        for _ in 0..TRIES {
+            match open_existing(&name, path)? {
+                Some(file) => {
+                    if let Some(geometry) = check_file(&file, path, variant, creation)? {
+                        let region = Region::map(&file, &geometry)?;
+                        return Ok((Region { path: Some(path.to_owned()), ..region }, geometry));
+                    }
+                }
+                None => {
+                    let creation = creation.ok_or_else(|| {
+                        Error::new(ErrorKind::Argument, format!("capacity is required to create a ring at {}", path.display()))
+                    })?;
+                    if let Some(file) = create(path, &name, creation)? {
+                        let region = Region::map(&file, &creation.geometry)?;
+                        return Ok((Region { path: Some(path.to_owned()), ..region }, creation.geometry));
+                    }
+                }
+            }
+        }
+        Err(Error::from_os(format!("open({})", path.display()), libc::EAGAIN))
+    }
+
+    /// A new ring in memory that has no name in any file system. `keep` keeps its descriptor, to be passed on.
+    pub(crate) fn memory(name: &CStr, geometry: &Geometry, keep: bool) -> Result<Region> {
+        // SAFETY: `name` is a C string.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+        if fd < 0 {
+            return Err(Error::last_os("memfd_create"));
+        }
+        // SAFETY: a new descriptor that nobody else owns.
+        let file = unsafe { File::from_raw_fd(fd) };
+        check_file_size_limit("ftruncate", geometry)?;
+        file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
+        write_header(&file, geometry)?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: fcntl on our own descriptor.
+        if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } < 0 {
+            return Err(Error::last_os("fcntl(F_ADD_SEALS)"));
+        }
+        let region = Region::map(&file, geometry)?;
+        Ok(if keep { Region { memfd: Some(file), ..region } } else { region })
+    }
+
+    /// Attaches to the ring behind `fd`, which stays the caller's.
+    pub(crate) fn from_fd(fd: RawFd, variant: Variant) -> Result<(Region, Geometry)> {
+        // SAFETY: fcntl only looks at the number.
+        let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+        if own < 0 {
+            return Err(Error::last_os(format!("fcntl({}, F_DUPFD_CLOEXEC)", fd)));
+        }
+        // SAFETY: a new descriptor that nobody else owns.
+        let file = unsafe { File::from_raw_fd(own) };
+        let name = format!("descriptor {}", fd);
+        let geometry = check_file(&file, Path::new(&name), variant, None)?.expect("only files that we fill lose their name");
+        let region = Region::map(&file, &geometry)?;
+        Ok((Region { memfd: Some(file), ..region }, geometry))
+    }
+
+    fn map(file: &File, geometry: &Geometry) -> Result<Region> {
+        let map = MmapOptions::new()
+            .len(geometry.total as usize)
+            .map_raw(file)
+            .map_err(|e| os_error(&format!("mmap({} bytes)", geometry.total), &e))?;
+        Ok(Region { map, memfd: None, path: None })
+    }
+
+    /// The first mapped byte; page-aligned.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// The path as it was given; None for rings in memory.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The descriptor of a memfd; None for others.
+    pub(crate) fn memfd(&self) -> Option<RawFd> {
+        self.memfd.as_ref().map(|file| file.as_raw_fd())
+    }
+
+    /// Writes the mapping to its file and waits for the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.map.flush().map_err(|e| os_error("msync", &e))
+    }
+}
+
+fn os_error(call: &str, error: &std::io::Error) -> Error {
+    Error::from_os(call, error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::new(ErrorKind::Argument, format!("path {:?} contains a NUL byte", path)))
+}
+
+/// Opens what is at the path already: a regular file, no link. None where nothing is.
+fn open_existing(name: &CStr, path: &Path) -> Result<Option<File>> {
+    let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    loop {
+        // SAFETY: `name` is a C string.
+        let fd = unsafe { libc::open(name.as_ptr(), flags) };
+        if fd >= 0 {
+            // SAFETY: a new descriptor that nobody else owns.
+            return Ok(Some(unsafe { File::from_raw_fd(fd) }));
+        }
+        match last_os_code() {
+            libc::ENOENT => return Ok(None),
+            libc::EINTR => continue,
+            libc::ELOOP => return Err(Error::from_os(format!("open({}): symbolic links are refused", path.display()), libc::ELOOP)),
+            code => return Err(Error::from_os(format!("open({})", path.display()), code)),
+        }
+    }
+}
+
+/// The geometry of the ring in `file`, which is initialised first if it is ours and nobody finished that. None: it lost
+/// its name meanwhile, look again.
+fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<Option<Geometry>> {
+    let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+    if !meta.file_type().is_file() {
+        return Err(Error::new(ErrorKind::Incompatible, format!("{} is not a regular file", path.display())));
+    }
+    if let Some(header) = read_header(file)? {
+        let geometry = Geometry::from_header(&header, variant, meta.size())?;
+        if is_of_last_boot(&header) {
+            let _lock = FileLock::exclusive(file, path)?;
+            // Somebody may have been here while we waited.
+            if read_header(file)?.map_or(false, |header| is_of_last_boot(&header)) {
+                forget_last_boot(file)?;
+            }
+        }
+        return Ok(Some(geometry));
+    }
+    let _lock = FileLock::exclusive(file, path)?;
+    match read_header(file)? {
+        Some(header) => Geometry::from_header(&header, variant, file_len(file)?).map(Some),
+        None => fill_in_place(file, path, creation),
+    }
+}
+
+/// Nobody who could hold this ring's lock is left: the machine went down since.
+fn is_of_last_boot(header: &IdentityBytes) -> bool {
+    let boot_id = boot_id();
+    boot_id != BootId::default() && Identity::from_bytes(header).boot_id != boot_id
+}
+
+fn file_len(file: &File) -> Result<u64> {
+    file.metadata().map(|meta| meta.size()).map_err(|e| os_error("fstat", &e))
+}
+
+/// The identity of a file that somebody finished initialising; None where the magic number is missing, or the page for it.
+fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
+    if file_len(file)? < HEADER_LEN {
+        return Ok(None);
+    }
+    let mut bytes = [0; std::mem::size_of::<IdentityBytes>()];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) if Identity::from_bytes(&bytes).is_unwritten() => Ok(None),
+        Ok(()) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(os_error("pread", &e)),
+    }
+}
+
+/// Initialises a file without a magic number: ours, and empty or all zero and of exactly the right size. The caller holds
+/// the file's lock. None: it lost its name meanwhile.
+fn fill_in_place(file: &File, path: &Path, creation: Option<&Creation>) -> Result<Option<Geometry>> {
+    let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+    let usable = match creation {
+        // SAFETY: geteuid has no preconditions.
+        Some(creation) if meta.uid() == unsafe { libc::geteuid() } => Some(creation),
+        _ => None,
+    };
+    let creation = match usable {
+        Some(creation) if meta.size() == 0 => creation,
+        Some(creation) if meta.size() == creation.geometry.total && is_blank(file, meta.size())? => creation,
+        _ => {
+            let what = if meta.size() < HEADER_LEN { "too small for" } else { "invalid or incompatible as" };
+            let text = format!("{} is {} a ring file; remove it to make a new one", path.display(), what);
+            return Err(Error::new(ErrorKind::Incompatible, text));
+        }
+    };
+    if let Err(error) = reserve(file, &creation.geometry) {
+        if meta.size() == 0 {
+            let _ = file.set_len(0);
+        }
+        return Err(error);
+    }
+    write_header(file, &creation.geometry)?;
+    // Somebody may have removed it while we waited: then a ring that others open would be another file.
+    let same = match std::fs::symlink_metadata(path) {
+        Ok(named) => (named.dev(), named.ino()) == (meta.dev(), meta.ino()),
+        Err(_) => false,
+    };
+    Ok(if same { Some(creation.geometry) } else { None })
+}
+
+/// Whether the file is all zero but for what a creator killed in mid-header left behind its missing magic number.
+fn is_blank(file: &File, len: u64) -> Result<bool> {
+    let mut buffer = vec![0u8; 1 << 16];
+    let mut at = std::mem::size_of::<IdentityBytes>() as u64;
+    while at < len {
+        let want = buffer.len().min((len - at) as usize);
+        match file.read_at(&mut buffer[..want], at) {
+            Ok(0) => return Ok(false),
+            Ok(n) if buffer[..n].iter().any(|byte| *byte != 0) => return Ok(false),
+            Ok(n) => at += n as u64,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(os_error("pread", &e)),
+        }
+    }
+    Ok(true)
+}
+
+/// Makes a whole ring under `path`. None: somebody else was first.
+fn create(path: &Path, name: &CStr, creation: &Creation) -> Result<Option<File>> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let opened = |flags: i32, at: &Path| {
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(flags & libc::O_EXCL != 0)
+            .mode(0o600)
+            .custom_flags(flags | libc::O_CLOEXEC)
+            .open(at)
+    };
+    match opened(libc::O_TMPFILE, folder) {
+        Ok(file) => {
+            build(&file, creation)?;
+            let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("no NUL in a number");
+            fault_point!("before-link");
+            // SAFETY: two C strings.
+            let linked = unsafe {
+                libc::linkat(libc::AT_FDCWD, own.as_ptr(), libc::AT_FDCWD, name.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+            };
+            match if linked == 0 { 0 } else { last_os_code() } {
+                0 => return Ok(Some(file)),
+                libc::EEXIST => return Ok(None),
+                _ => {} // no /proc, or no links from nameless files: by a name of our own, below
+            }
+        }
+        Err(e) => match e.raw_os_error().unwrap_or(0) {
+            libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL => {}
+            code => return Err(Error::from_os(format!("open({})", path.display()), code)),
+        },
+    }
+    let temporary = temporary_name(folder);
+    let file = opened(libc::O_EXCL, &temporary).map_err(|e| os_error(&format!("open({})", path.display()), &e))?;
+    let placed = build(&file, creation).and_then(|()| place(&temporary, path));
+    let _ = std::fs::remove_file(&temporary);
+    Ok(if placed? { Some(file) } else { None })
+}
+
+/// A name that nobody else uses.
+fn temporary_name(folder: &Path) -> PathBuf {
+    let mut random = [0u8; 8];
+    // SAFETY: room for 8 bytes. A failure leaves zeros, and `O_EXCL` still keeps us apart from others.
+    unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+    folder.join(format!(".pubsub-{}-{:016x}", std::process::id(), u64::from_ne_bytes(random)))
+}
+
+/// Gives the finished file `temporary` the name `path`, unless something has it. False: something has.
+fn place(temporary: &Path, path: &Path) -> Result<bool> {
+    let linked = match std::fs::hard_link(temporary, path) {
+        // A file system without links: rename, which must not replace.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM) | Some(libc::EOPNOTSUPP)) => {
+            let (from, to) = (c_path(temporary)?, c_path(path)?);
+            // SAFETY: two C strings.
+            let renamed = unsafe {
+                libc::syscall(
+                    libc::SYS_renameat2,
+                    libc::AT_FDCWD,
+                    from.as_ptr(),
+                    libc::AT_FDCWD,
+                    to.as_ptr(),
+                    libc::RENAME_NOREPLACE,
+                )
+            };
+            if renamed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        }
+        other => other,
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(e) => Err(os_error(&format!("link({})", path.display()), &e)),
+    }
+}
+
+/// Mode, disk blocks, header.
+fn build(file: &File, creation: &Creation) -> Result<()> {
+    // SAFETY: fchmod on our own descriptor.
+    if unsafe { libc::fchmod(file.as_raw_fd(), creation.mode as libc::mode_t) } < 0 {
+        return Err(Error::last_os("fchmod"));
+    }
+    reserve(file, &creation.geometry)?;
+    write_header(file, &creation.geometry)
+}
+
+/// Gives the file its size, all zero, in one step, and then its disk blocks, so that no later write can find the disk full.
+fn reserve(file: &File, geometry: &Geometry) -> Result<()> {
+    check_file_size_limit("fallocate", geometry)?;
+    file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
+    loop {
+        // SAFETY: fallocate on our own descriptor.
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, geometry.total as libc::off_t) } == 0 {
+            return Ok(());
+        }
+        match last_os_code() {
+            libc::EINTR => {}
+            libc::EOPNOTSUPP | libc::ENOSYS => return write_zeros(file, geometry.total),
+            code => return Err(Error::from_os(format!("fallocate({} bytes)", geometry.total), code)),
+        }
+    }
+}
+
+/// For file systems that cannot reserve.
+fn write_zeros(file: &File, len: u64) -> Result<()> {
+    let zeros = vec![0u8; 1 << 16];
+    let mut at = 0;
+    while at < len {
+        let n = zeros.len().min((len - at) as usize);
+        file.write_all_at(&zeros[..n], at).map_err(|e| os_error(&format!("write({} bytes)", len), &e))?;
+        at += n as u64;
+    }
+    Ok(())
+}
+
+/// Growing a file beyond the process's limit would raise SIGXFSZ: makes an error of it.
+fn check_file_size_limit(call: &str, geometry: &Geometry) -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is there to be written to.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
+    if known && limit.rlim_cur != libc::RLIM_INFINITY && geometry.total > limit.rlim_cur {
+        return Err(Error::from_os(format!("{}({} bytes)", call, geometry.total), libc::EFBIG));
+    }
+    Ok(())
+}
+
+/// Writes the identity, the magic number last.
+fn write_header(file: &File, geometry: &Geometry) -> Result<()> {
+    let bytes = Identity::new(geometry, boot_id()).to_bytes();
+    let write = |from: usize, to: usize| {
+        file.write_all_at(&bytes[from..to], from as u64).map_err(|e| os_error("pwrite", &e))
+    };
+    write(8, bytes.len())?;
+    fault_point!("mid-header");
+    write(0, 8)
+}
+
+/// Frees the lock of a ring whose users went down with the machine. The caller holds the file's lock.
+fn forget_last_boot(file: &File) -> Result<()> {
+    let failed = |e: std::io::Error| os_error("pwrite", &e);
+    file.write_all_at(&[0; 4], LOCK_AT).map_err(failed)?;
+    let [a, b] = boot_id();
+    file.write_all_at(&a.to_ne_bytes(), BOOT_ID_AT).map_err(failed)?;
+    file.write_all_at(&b.to_ne_bytes(), BOOT_ID_AT + 8).map_err(failed)
+}
+
+/// Which start of the machine this is; zero where the system does not say.
+fn boot_id() -> BootId {
+    static ONCE: Once = Once::new();
+    static KNOWN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+    ONCE.call_once(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        for (i, word) in KNOWN.iter().enumerate() {
+            let part = digits.get(16 * i..16 * i + 16).and_then(|part| u64::from_str_radix(part, 16).ok());
+            word.store(part.unwrap_or(0), Relaxed);
+        }
+    });
+    [KNOWN[0].load(Relaxed), KNOWN[1].load(Relaxed)]
+}
+
+/// `flock(LOCK_EX)`, held while alive.
+struct FileLock<'a>(&'a File);
+
+impl<'a> FileLock<'a> {
+    /// Waits for as long as somebody may take to initialise a file, but not for one that was stopped while doing so.
+    fn exclusive(file: &'a File, path: &Path) -> Result<Self> {
+        for _ in 0..INITIALISING_MS {
+            // SAFETY: flock on our own descriptor.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Ok(FileLock(file));
+            }
+            match last_os_code() {
+                libc::EWOULDBLOCK => std::thread::sleep(std::time::Duration::from_millis(1)),
+                libc::EINTR => {}
+                code => return Err(Error::from_os(format!("flock({})", path.display()), code)),
+            }
+        }
+        let text = format!("{} is being initialised by another process that does not go on", path.display());
+        Err(Error::new(ErrorKind::Incompatible, text))
+    }
+}
+
+impl Drop for FileLock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: flock on our own descriptor.
+        unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
+    }
+}
+
+/// Removes the ring file at `path`; that it is gone already is fine.
+///
+/// # Errors
+/// [`ErrorKind::System`] where the system refuses for another reason.
+pub fn unlink(path: &Path) -> Result<()> {
+    let name = c_path(path)?;
+    // SAFETY: a C string.
+    if unsafe { libc::unlink(name.as_ptr()) } < 0 && last_os_code() != libc::ENOENT {
+        return Err(Error::last_os(format!("unlink({})", path.display())));
+    }
+    Ok(())
+}

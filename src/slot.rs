@@ -1,0 +1,237 @@
+//! One position of an integer ring: a tag and a value that change together, in one atomic exchange.
+//!
+//! The tag is `(lap + 1) << 1 | void`, where `lap = position / capacity`. It says which lap's position the slot holds, so
+//! a reader knows whether the value is the one that it wants, older or newer; `void` marks a position that was given up.
+//! Because the tag counts laps and not messages, the narrow slot's 32 bits last for 2^31 laps. Tags are compared with
+//! wrapping signed arithmetic.
+
+use crate::sync::{AtomicU64, Ordering::SeqCst};
+
+/// The flag of a position that never held a message.
+pub(crate) const VOID: u64 = 1;
+
+/// A slot's content: what one atomic access sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamped {
+    pub(crate) tag: u64,
+    pub(crate) value: u64,
+}
+
+/// A place for one message with its tag. All zero is the slot that nobody wrote yet.
+pub(crate) trait Slot {
+    /// The tag of a committed message of `lap`.
+    fn tag(lap: u64) -> u64;
+
+    /// Negative where `a` is the tag of an earlier lap than `b`, positive where of a later one.
+    fn compare(a: u64, b: u64) -> i64;
+
+    /// Tag and value as one of the exchanges left them. SeqCst, so that a sleeper's last look is ordered after the
+    /// announcement of its sleep; Acquire towards the exchange that wrote them. Writes nothing.
+    fn load(&self) -> Stamped;
+
+    /// Replaces `old` by `new`, or says what is there instead. SeqCst: the publisher's look for sleepers comes after it.
+    fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped>;
+
+    /// Replaces two neighbouring slots in one exchange; false where nothing was changed, because they are not as
+    /// expected, are not aligned to each other, or cannot be exchanged together at all.
+    #[inline(always)]
+    fn exchange_pair(_slots: &[Self; 2], _old: [Stamped; 2], _new: [Stamped; 2]) -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
+    /// Whether [`exchange_pair`](Self::exchange_pair) can ever succeed.
+    const PAIRS: bool = false;
+}
+
+/// 64-bit tag, 64-bit value.
+#[cfg(not(loom))]
+#[repr(transparent)]
+pub(crate) struct WideSlot(crate::sync::AtomicU128);
+
+#[cfg(not(loom))]
+const _: () = assert!(
+    crate::sync::AtomicU128::is_always_lock_free(),
+    "no lock-free 16-byte exchange on this target: on x86-64 build with RUSTFLAGS='-C target-feature=+cmpxchg16b'"
+);
+
+#[cfg(not(loom))]
+impl WideSlot {
+    #[inline(always)]
+    fn pack(s: Stamped) -> u128 {
+        // In memory the tag comes first on every little-endian target.
+        u128::from(s.tag) | u128::from(s.value) << 64
+    }
+
+    #[inline(always)]
+    fn unpack(bits: u128) -> Stamped {
+        Stamped { tag: bits as u64, value: (bits >> 64) as u64 }
+    }
+}
+
+#[cfg(not(loom))]
+impl Slot for WideSlot {
+    #[inline(always)]
+    fn tag(lap: u64) -> u64 {
+        lap.wrapping_add(1) << 1
+    }
+
+    #[inline(always)]
+    fn compare(a: u64, b: u64) -> i64 {
+        a.wrapping_sub(b) as i64
+    }
+
+    /// x86-64 guarantees a 16-byte load only where there is AVX, and asking for it costs more than this: tag, value, tag
+    /// again. A slot's tag never returns to an earlier value, so two equal tags enclose the value that came with them.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[inline(always)]
+    fn load(&self) -> Stamped {
+        loop {
+            let (tag, value, again): (u64, u64, u64);
+            // SAFETY: reads 16 bytes that `self` borrows. x86-64 keeps loads in program order, a plain load there is a
+            // SeqCst load, and `exchange` replaces all 16 bytes at once; the assembler block is opaque to the
+            // compiler, to which it is one atomic load that may fail.
+            unsafe {
+                std::arch::asm!(
+                    "mov {tag}, qword ptr [{slot}]",
+                    "mov {value}, qword ptr [{slot} + 8]",
+                    "mov {again}, qword ptr [{slot}]",
+                    slot = in(reg) self,
+                    tag = out(reg) tag,
+                    value = out(reg) value,
+                    again = lateout(reg) again,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+            if tag == again {
+                return Stamped { tag, value };
+            }
+        }
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[inline(always)]
+    fn load(&self) -> Stamped {
+        Self::unpack(self.0.load(SeqCst))
+    }
+
+    #[inline(always)]
+    fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped> {
+        match self.0.compare_exchange(Self::pack(old), Self::pack(new), SeqCst, SeqCst) {
+            Ok(_) => Ok(()),
+            Err(seen) => Err(Self::unpack(seen)),
+        }
+    }
+}
+
+/// 32-bit tag, 32-bit value (sign-extended by the reader).
+#[repr(transparent)]
+pub(crate) struct NarrowSlot(AtomicU64);
+
+impl NarrowSlot {
+    #[inline(always)]
+    fn pack(s: Stamped) -> u64 {
+        s.tag & 0xffff_ffff | s.value << 32
+    }
+
+    #[inline(always)]
+    fn unpack(bits: u64) -> Stamped {
+        Stamped { tag: bits & 0xffff_ffff, value: bits >> 32 }
+    }
+}
+
+impl Slot for NarrowSlot {
+    #[inline(always)]
+    fn tag(lap: u64) -> u64 {
+        (lap.wrapping_add(1) << 1) & 0xffff_ffff
+    }
+
+    #[inline(always)]
+    fn compare(a: u64, b: u64) -> i64 {
+        i64::from((a as u32).wrapping_sub(b as u32) as i32)
+    }
+
+    #[inline(always)]
+    fn load(&self) -> Stamped {
+        Self::unpack(self.0.load(SeqCst))
+    }
+
+    #[inline(always)]
+    fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped> {
+        match self.0.compare_exchange(Self::pack(old), Self::pack(new), SeqCst, SeqCst) {
+            Ok(_) => Ok(()),
+            Err(seen) => Err(Self::unpack(seen)),
+        }
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    const PAIRS: bool = true;
+
+    /// Two slots are 16 bytes; x86-64 exchanges them as one where they are aligned so. Every other access to them is of
+    /// 8 bytes, which its memory model orders with this one as with any locked instruction.
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    #[inline(always)]
+    fn exchange_pair(slots: &[Self; 2], old: [Stamped; 2], new: [Stamped; 2]) -> bool {
+        let at: *const [Self; 2] = slots;
+        debug_assert_eq!(at as usize % 16, 0);
+        let pack = |pair: [Stamped; 2]| u128::from(Self::pack(pair[0])) | u128::from(Self::pack(pair[1])) << 64;
+        // SAFETY: the two slots are 16 bytes, aligned (asserted; the ring starts on a page and pairs start at even
+        // indices), and stay borrowed for the call.
+        let both = unsafe { &*at.cast::<crate::sync::AtomicU128>() };
+        both.compare_exchange(pack(old), pack(new), SeqCst, SeqCst).is_ok()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn laps_are_ordered<S: Slot>(around: u64) {
+        for lap in around.wrapping_sub(3)..around.wrapping_add(3) {
+            let (here, next) = (S::tag(lap), S::tag(lap.wrapping_add(1)));
+            assert_eq!(S::compare(here, here), 0);
+            assert!(S::compare(here, here | VOID) < 0 && S::compare(here | VOID, next) < 0);
+            assert!(S::compare(next, here) > 0);
+        }
+    }
+
+    #[test]
+    fn tags_of_later_laps_compare_greater_across_every_wrap() {
+        for around in [3, 1 << 30, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 62] {
+            laps_are_ordered::<NarrowSlot>(around);
+            laps_are_ordered::<WideSlot>(around);
+        }
+    }
+
+    fn exchanges_only_what_is_expected<S: Slot>(slot: &S) {
+        let (empty, first) = (Stamped { tag: 0, value: 0 }, Stamped { tag: 2, value: 0xffff_fffe });
+        assert_eq!(slot.load(), empty);
+        assert_eq!(slot.exchange(first, empty), Err(empty));
+        assert_eq!(slot.exchange(empty, first), Ok(()));
+        assert_eq!(slot.load(), first);
+    }
+
+    #[test]
+    fn tag_and_value_change_together() {
+        exchanges_only_what_is_expected(&WideSlot(crate::sync::AtomicU128::new(0)));
+        exchanges_only_what_is_expected(&NarrowSlot(AtomicU64::new(0)));
+    }
+
+    #[test]
+    fn a_pair_changes_as_one_or_not_at_all() {
+        #[repr(align(16))]
+        struct Aligned([NarrowSlot; 2]);
+        let pair = Aligned([NarrowSlot(AtomicU64::new(0)), NarrowSlot(AtomicU64::new(0))]);
+        let stamped = |tag, value| Stamped { tag, value };
+        let empty = [stamped(0, 0); 2];
+        let new = [stamped(2, 7), stamped(2, 8)];
+        if NarrowSlot::PAIRS {
+            assert!(!NarrowSlot::exchange_pair(&pair.0, [stamped(0, 0), stamped(4, 0)], new));
+            assert_eq!(pair.0[0].load(), empty[0]);
+            assert!(NarrowSlot::exchange_pair(&pair.0, empty, new));
+            assert_eq!([pair.0[0].load(), pair.0[1].load()], new);
+        }
+    }
+}

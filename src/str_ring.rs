@@ -1,0 +1,263 @@
+//! String rings: one publisher at a time, under the lock; any number of lock-free readers that write nothing.
+//!
+//! A slot has a sequence (position + 1; 0 while it is being written) and says where in the arena its message lies. The
+//! arena is circular and dense: a message takes its length rounded up to 8 at the head; one that does not fit before
+//! the end starts at 0.
+//!
+//! # No byte of a current message is overwritten before its own slot was invalidated
+//!
+//! Let S = `msg_size` rounded up to 8, C the capacity, and A = (C + 1) * S the arena's length. Publishing position p
+//! reuses the slot of p - C and first sets its sequence to 0. So it must not touch the bytes of p - C + 1 ..= p - 1.
+//! Walk the circle from the first byte of the oldest of these to the last byte of p. The walk covers at most C messages,
+//! C * S bytes, and a gap of less than S each time that it passes the arena's end. If it passes the end once at most, it
+//! is shorter than C * S + S = A, so the head did not come round to where the walk began. If it passed the end twice, the
+//! messages between the two passes would have filled the arena up to a place where the next one did not fit: more than
+//! A - S = C * S bytes of messages, but there are not so many in the whole walk. So the slot's sequence alone guards the
+//! bytes, whatever the sizes.
+//!
+//! # Seqlock
+//!
+//! The writer sets the sequence to 0, a release fence, writes the words, then sets the sequence with release; the reader
+//! loads the sequence (acquire), copies, an acquire fence, and loads the sequence again. Shared bytes are read and
+//! written as relaxed atomic words, since a racing plain copy would be undefined behaviour (H.-J. Boehm, "Can seqlocks
+//! get along with programming language memory models?", 2012). The copy goes straight to where the caller wants it and
+//! is worthless unless the second look agrees.
+//!
+//! A message exists from the moment that `write_pos` passes it. A holder that dies earlier leaves slots at and beyond
+//! `write_pos` that nobody reads and that the next publisher simply writes again.
+
+use std::ptr::NonNull;
+
+use crate::cursor::{Cursor, Next};
+use crate::fault::fault_point;
+use crate::layout::{round_up_8, Geometry, Header};
+use crate::lock::{self, Interrupted};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{fence, AtomicU64};
+
+/// One position: which message, and where.
+#[repr(C, align(16))]
+pub(crate) struct StrSlot {
+    /// Position + 1; 0 while the rest is being written.
+    sequence: AtomicU64,
+    /// The arena place in units of 8 bytes << 32 | UTF-8 flag << 31 | length in bytes.
+    place: AtomicU64,
+}
+
+const UTF8: u64 = 1 << 31;
+
+/// A message to publish: bytes that the caller keeps valid and unchanged during the call.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Bytes {
+    /// The first byte; may be anything if `len` is 0.
+    pub ptr: *const u8,
+    /// Length in bytes.
+    pub len: usize,
+    /// Perl's UTF-8 flag: the bytes are characters.
+    pub utf8: bool,
+}
+
+impl Bytes {
+    /// The bytes of `slice`, not flagged as characters.
+    pub fn new(slice: &[u8]) -> Self {
+        Bytes { ptr: slice.as_ptr(), len: slice.len(), utf8: false }
+    }
+
+    /// The bytes of `text`, flagged as characters.
+    pub fn text(text: &str) -> Self {
+        Bytes { utf8: true, ..Bytes::new(text.as_bytes()) }
+    }
+}
+
+/// A message that was found and can be copied, as long as nobody overwrites it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Found {
+    position: u64,
+    /// The first byte's place in the arena, a multiple of 8; checked.
+    at: u64,
+    /// Length in bytes; checked against the ring's `msg_size`.
+    pub len: u32,
+    /// Perl's UTF-8 flag.
+    pub utf8: bool,
+}
+
+/// One string ring, wherever its bytes live. Copying copies the pointers, not the ring.
+#[derive(Clone, Copy)]
+pub(crate) struct StrRing {
+    header: NonNull<Header>,
+    slots: NonNull<StrSlot>,
+    arena: NonNull<AtomicU64>,
+    /// Capacity - 1; the capacity is a power of two.
+    mask: u64,
+    msg_size: u64,
+    /// Bytes; a multiple of 8.
+    arena_len: u64,
+}
+
+impl StrRing {
+    /// # Safety
+    /// `header`, and slots and arena as `geometry` says, must stay valid for as long as any copy of the result is used.
+    pub(crate) unsafe fn new(
+        header: NonNull<Header>,
+        slots: NonNull<StrSlot>,
+        arena: NonNull<AtomicU64>,
+        geometry: &Geometry,
+    ) -> Self {
+        let Geometry { capacity, msg_size, arena_len, .. } = *geometry;
+        debug_assert!(arena_len == (capacity + 1) * round_up_8(msg_size));
+        StrRing { header, slots, arena, mask: capacity - 1, msg_size, arena_len }
+    }
+
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: valid while this ring is used, by the contract of `new`.
+        unsafe { self.header.as_ref() }
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &StrSlot {
+        // SAFETY: the mask keeps the index below the capacity; valid by the contract of `new`.
+        unsafe { &*self.slots.as_ptr().add((position & self.mask) as usize) }
+    }
+
+    /// The words of a message of `len` bytes at byte `at` of the arena.
+    #[inline(always)]
+    fn words(&self, at: u64, len: u64) -> &[AtomicU64] {
+        debug_assert!(at % 8 == 0 && at + round_up_8(len) <= self.arena_len);
+        // SAFETY: within the arena (the callers check `at` and `len`), valid by the contract of `new`, atomic.
+        unsafe { std::slice::from_raw_parts(self.arena.as_ptr().add((at / 8) as usize), (round_up_8(len) / 8) as usize) }
+    }
+
+    pub(crate) fn msg_size(&self) -> u64 {
+        self.msg_size
+    }
+
+    /// Publishes `messages`, next to each other and in order: all of them or, on an error, none. The lengths must have
+    /// been checked. The caller wakes sleepers.
+    ///
+    /// # Safety
+    /// Each message's bytes must be readable.
+    #[inline(always)]
+    pub(crate) unsafe fn publish(&self, messages: &[Bytes]) -> Result<(), Interrupted> {
+        let header = self.header();
+        let guard = lock::acquire(&header.lock)?;
+        // Relaxed: only the lock's holder writes these two.
+        let mut position = header.write_pos.load(Relaxed);
+        let mut head = header.lock.arena_head.load(Relaxed);
+        fault_point!("locked");
+        for message in messages {
+            let len = message.len as u64;
+            debug_assert!(len <= self.msg_size);
+            let room = round_up_8(len);
+            // A head that does not fit is one that wraps, or one that somebody scribbled over.
+            if head > self.arena_len - room || head % 8 != 0 {
+                head = 0;
+            }
+            let slot = self.slot(position);
+            slot.sequence.store(0, Relaxed);
+            // Release: the 0 is seen before any of the words below; meets the acquire fence in `copy`.
+            fence(Release);
+            // SAFETY: the caller vouches for the bytes.
+            unsafe { write_words(self.words(head, len), message) };
+            slot.place.store(head / 8 << 32 | if message.utf8 { UTF8 } else { 0 } | len, Relaxed);
+            fault_point!("mid-slot");
+            position += 1;
+            // Release: whoever sees the sequence sees place and bytes; meets the acquire in `look`.
+            slot.sequence.store(position, Release);
+            head += room;
+        }
+        header.lock.arena_head.store(head, Relaxed);
+        fault_point!("before-commit");
+        // Release: whoever sees the position sees its slot.
+        header.write_pos.store(position, Release);
+        fault_point!("before-unlock");
+        drop(guard);
+        fault_point!("after-unlock");
+        Ok(())
+    }
+
+    /// Moves the cursor over everything that is lost, and says what is there then. Never [`Next::Claimed`].
+    #[inline(always)]
+    pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
+        loop {
+            if cursor.next < self.header().base() {
+                cursor.pass_clear(self.header());
+            }
+            if cursor.next >= cursor.known_end {
+                // Acquire: meets the release in `publish`.
+                cursor.known_end = self.header().write_pos.load(Acquire);
+                if cursor.next >= cursor.known_end {
+                    return Next::Empty;
+                }
+            }
+            let slot = self.slot(cursor.next);
+            if slot.sequence.load(Acquire) == cursor.next + 1 {
+                let place = slot.place.load(Relaxed);
+                let len = (place & (UTF8 - 1)) as u32;
+                let at = (place >> 32) * 8;
+                if u64::from(len) <= self.msg_size && at + round_up_8(len.into()) <= self.arena_len {
+                    return Next::Ready(Found { position: cursor.next, at, len, utf8: place & UTF8 != 0 });
+                }
+                // Overwritten between the two loads, or scribbled over: either way not this message.
+            }
+            self.skip_overwritten(cursor);
+        }
+    }
+
+    /// The message at the cursor is gone: a loss, and with it all that was overwritten meanwhile.
+    #[cold]
+    fn skip_overwritten(&self, cursor: &mut Cursor) {
+        let end = self.header().write_pos.load(Acquire);
+        let oldest = self.header().oldest(end, self.mask + 1);
+        cursor.skip_lost(oldest.max(cursor.next + 1));
+    }
+
+    /// Copies the message that `look` found and counts it as delivered. False: it was overwritten meanwhile; what is at
+    /// `to` is worthless, the cursor stands where it stood, and `look` will count the loss.
+    ///
+    /// # Safety
+    /// `found` came from this ring's `look`; `to` has room for its length rounded up to 8 bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn copy(&self, cursor: &mut Cursor, found: &Found, to: *mut u8) -> bool {
+        // SAFETY: the caller vouches for the room.
+        unsafe { read_words(self.words(found.at, found.len.into()), to) };
+        // Acquire: the words above are read before the sequence below; meets the release fence in `publish`.
+        fence(Acquire);
+        if self.slot(found.position).sequence.load(Relaxed) != found.position + 1 {
+            return false;
+        }
+        cursor.next = found.position + 1;
+        true
+    }
+}
+
+/// Writes the bytes of `message` to `words`, which have just room for them.
+///
+/// # Safety
+/// The bytes must be readable.
+#[inline(always)]
+unsafe fn write_words(words: &[AtomicU64], message: &Bytes) {
+    let whole = message.len / 8;
+    for (i, word) in words[..whole].iter().enumerate() {
+        // SAFETY: 8 * i + 8 <= len.
+        word.store(unsafe { message.ptr.add(8 * i).cast::<u64>().read_unaligned() }, Relaxed);
+    }
+    if let Some(last) = words.get(whole) {
+        let mut tail = [0u8; 8];
+        // SAFETY: the bytes after the whole words, fewer than 8.
+        unsafe { std::ptr::copy_nonoverlapping(message.ptr.add(8 * whole), tail.as_mut_ptr(), message.len % 8) };
+        last.store(u64::from_ne_bytes(tail), Relaxed);
+    }
+}
+
+/// # Safety
+/// `to` must have room for all `words`.
+#[inline(always)]
+unsafe fn read_words(words: &[AtomicU64], to: *mut u8) {
+    for (i, word) in words.iter().enumerate() {
+        // SAFETY: by the contract.
+        unsafe { to.add(8 * i).cast::<u64>().write_unaligned(word.load(Relaxed)) };
+    }
+}

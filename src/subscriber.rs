@@ -1,0 +1,249 @@
+//! The reading role: a [`Subscriber`] follows a ring at its own pace and knows what it lost.
+
+use std::sync::Arc;
+
+use crate::channel::{Core, Mapping};
+use crate::cursor::{Cursor, Next};
+use crate::lock;
+use crate::notify::Notifier;
+use crate::str_ring::Found;
+use crate::wait::{monotonic_ns, Sleep, Spin, LONGEST_SLEEP_NS};
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Wait {
+    /// The deadline passed and there is no message.
+    TimedOut = 0,
+    /// There is a message.
+    Ready = 1,
+    /// A signal was handled, or may have been: look after it and wait again.
+    Interrupted = 2,
+}
+
+/// Reads a ring. Messages that are overwritten before it reads them are counted as lost; it is slowed down by nobody and
+/// slows down nobody. It keeps the ring mapped, and so outlives the handle that it came from.
+pub struct Subscriber {
+    core: Core,
+    cursor: Cursor,
+    spin: Spin,
+    notifier: Notifier,
+    mapping: Arc<Mapping>,
+}
+
+// SAFETY: everything shared is atomic; what is the subscriber's own takes `&mut self`.
+unsafe impl Send for Subscriber {}
+// SAFETY: as above.
+unsafe impl Sync for Subscriber {}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriber").field("mapping", &self.mapping).field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+/// The value of a narrow slot.
+#[inline(always)]
+fn narrow(value: u64) -> i64 {
+    i64::from(value as u32 as i32)
+}
+
+impl Subscriber {
+    pub(crate) fn new(core: Core, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
+        Subscriber { core, cursor, spin: Spin::new(), notifier, mapping }
+    }
+
+    /// The next integer, if there is one; None on a string ring.
+    #[inline(always)]
+    pub fn poll_int(&mut self) -> Option<i64> {
+        match &self.core {
+            Core::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
+            Core::Int32(ring) | Core::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
+            Core::Str(_) => None,
+        }
+    }
+
+    /// Reads integers into `out`, in order, as many as there are, stopping before position `end` (see [`end`](Self::end)).
+    /// Returns how many.
+    #[inline]
+    pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> usize {
+        #[inline(always)]
+        fn fill(out: &mut [i64], mut read: impl FnMut() -> Option<i64>) -> usize {
+            for (i, place) in out.iter_mut().enumerate() {
+                match read() {
+                    Some(value) => *place = value,
+                    None => return i,
+                }
+            }
+            out.len()
+        }
+        let room = end.saturating_sub(self.cursor.next).min(out.len() as u64) as usize;
+        let (out, cursor) = (&mut out[..room], &mut self.cursor);
+        match &self.core {
+            Core::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
+            Core::Int32(ring) | Core::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
+            Core::Str(_) => 0,
+        }
+    }
+
+    /// The next string message before position `end`: how long it is; to be [`copy`](Self::copy)-ed next. None where there
+    /// is none, and on integer rings.
+    #[inline(always)]
+    pub fn find(&mut self, end: u64) -> Option<Found> {
+        match &self.core {
+            Core::Str(ring) if self.cursor.next < end => match ring.look(&mut self.cursor) {
+                Next::Ready(found) => Some(found),
+                Next::Empty | Next::Claimed(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Copies the message that [`find`](Self::find) found to `to`, and counts it as delivered. False: it was overwritten
+    /// meanwhile and what is at `to` is worthless; find again.
+    ///
+    /// # Safety
+    /// `found` is the result of the last `find` of this subscriber; `to` has room for its length rounded up to 8 bytes.
+    #[inline(always)]
+    pub unsafe fn copy(&mut self, found: &Found, to: *mut u8) -> bool {
+        match &self.core {
+            // SAFETY: the caller vouches for both.
+            Core::Str(ring) => unsafe { ring.copy(&mut self.cursor, found, to) },
+            _ => false,
+        }
+    }
+
+    /// The next message of a string ring, if there is one, with Perl's UTF-8 flag.
+    pub fn poll_str(&mut self) -> Option<(Vec<u8>, bool)> {
+        while let Some(found) = self.find(u64::MAX) {
+            let len = found.len as usize;
+            let mut bytes = Vec::with_capacity(crate::layout::round_up_8(len as u64) as usize);
+            // SAFETY: just found, and the room is there; a copy that was whole has written `len` bytes.
+            unsafe {
+                if self.copy(&found, bytes.as_mut_ptr()) {
+                    bytes.set_len(len);
+                    return Some((bytes, found.utf8));
+                }
+            }
+        }
+        None
+    }
+
+    /// Where a `drain` that begins now ends: the write position, as an inner position.
+    #[inline]
+    pub fn end(&self) -> u64 {
+        self.core.header().write_pos.load(crate::sync::Ordering::Acquire)
+    }
+
+    /// What is at the cursor, with everything passed that holds no message any more.
+    #[inline(always)]
+    fn look(&mut self) -> Next<()> {
+        fn seen<T>(next: Next<T>) -> Next<()> {
+            match next {
+                Next::Ready(_) => Next::Ready(()),
+                Next::Empty => Next::Empty,
+                Next::Claimed(when) => Next::Claimed(when),
+            }
+        }
+        match &self.core {
+            Core::Int(ring) => seen(ring.look(&mut self.cursor)),
+            Core::Int32(ring) | Core::Int16(ring) => seen(ring.look(&mut self.cursor)),
+            Core::Str(ring) => seen(ring.look(&mut self.cursor)),
+        }
+    }
+
+    /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds; [`NEVER`](crate::NEVER)),
+    /// or a signal was handled.
+    pub fn wait(&mut self, deadline: u64) -> Wait {
+        let mut spin = self.spin.clone();
+        let found = spin.until(|| self.look() == Next::Ready(()));
+        self.spin = spin;
+        if found {
+            return Wait::Ready;
+        }
+        let core = self.core;
+        let wake = &core.header().wake;
+        loop {
+            let word = wake.announce();
+            if let Core::Str(ring) = &core {
+                lock::order_after_unlock(&ring.header().lock);
+            }
+            let next = self.look();
+            if next == Next::Ready(()) {
+                return Wait::Ready;
+            }
+            let now = monotonic_ns();
+            if now >= deadline {
+                return Wait::TimedOut;
+            }
+            let bound = now + LONGEST_SLEEP_NS;
+            let until = match next {
+                Next::Claimed(when) => when.max(now),
+                _ => bound,
+            };
+            let slept = wake.sleep(word, until.min(deadline).min(bound) - now);
+            if self.look() == Next::Ready(()) {
+                return Wait::Ready;
+            }
+            // After a whole slice, too: a signal may have come just before the sleep began.
+            if slept == Sleep::Interrupted || (slept == Sleep::TimedOut && until == bound && bound < deadline) {
+                return Wait::Interrupted;
+            }
+        }
+    }
+
+    /// Messages published and not yet read.
+    pub fn lag(&self) -> u64 {
+        self.cursor.lag(self.core.header())
+    }
+
+    /// Messages that were overwritten before this subscriber read them.
+    pub fn overflow_count(&self) -> u64 {
+        self.cursor.lost
+    }
+
+    /// Whether messages are being lost now: the lag exceeds the capacity.
+    pub fn has_overflow(&self) -> bool {
+        self.lag() > self.mapping.geometry.capacity
+    }
+
+    /// Slots of the ring.
+    pub fn capacity(&self) -> u64 {
+        self.mapping.geometry.capacity
+    }
+
+    /// The next position to read, counted from the last clear.
+    pub fn cursor(&self) -> u64 {
+        self.cursor.next.saturating_sub(self.core.header().base())
+    }
+
+    /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that
+    /// message. Before the oldest that is held: what was overwritten counts as lost when it is passed.
+    pub fn seek(&mut self, position: u64) {
+        let header = self.core.header();
+        self.cursor.seek(header, header.base().saturating_add(position));
+    }
+
+    /// Goes to the write position: only what is published from now on.
+    pub fn reset(&mut self) {
+        let end = self.end();
+        self.cursor.seek(self.core.header(), end);
+    }
+
+    /// Goes to the oldest message that is still held.
+    pub fn reset_oldest(&mut self) {
+        let header = self.core.header();
+        let oldest = header.oldest(self.end(), self.mapping.geometry.capacity);
+        self.cursor.seek(header, oldest);
+    }
+
+    /// Positions claimed since the last clear.
+    pub fn write_pos(&self) -> u64 {
+        self.core.header().published()
+    }
+
+    /// The descriptor that event loops watch: the handle's, as it stood when this subscriber was made, or a lent one.
+    pub fn notifier(&mut self) -> &mut Notifier {
+        &mut self.notifier
+    }
+}

@@ -1,0 +1,210 @@
+//! Sleeping and waking: an eventcount over one futex word, and the clock that bounds every wait.
+//!
+//! ```text
+//!   word = epoch << 2 | K << 1 | W        W: someone may sleep        K: a wake-up has been started
+//!
+//!   sleep   w = fetch_or(W) | W;  look at the ring again;  still nothing: futex_wait(w), at most 1 s;  again
+//!   wake    after a commit: load; neither W nor K: done. Else exchange to (epoch + 1, K, no W), futex_wake all,
+//!           exchange that to the same without K
+//! ```
+//!
+//! The sleeper announces itself before its last look, the publisher commits before it looks for sleepers, all in one
+//! total order: at least one of them sees the other. Any wake-up changes the word, so a sleeper that was announced before
+//! it and calls futex_wait after it does not sleep. A burst of publishes makes one system call per sleep, because the
+//! first takes W away. K is there because a waker may be killed between its exchange and its futex_wake: the next
+//! publisher sees K and finishes the job. A publisher killed between commit and exchange is healed by the bound of 1 s.
+//! A killed sleeper leaves W behind, which the next publisher pays for once.
+//!
+//! The idea is the eventcount of D. P. Reed and R. K. Kanodia (1979), in the form with a waiters' bit that D. Vyukov gave
+//! it; K is ours, for processes that die.
+
+use crate::fault::fault_point;
+use crate::layout::WakeLine;
+use crate::sync::Ordering::{Relaxed, SeqCst};
+use crate::sync::AtomicU32;
+
+const W: u32 = 1;
+const K: u32 = 2;
+const EPOCH: u32 = 4;
+
+/// No sleep is longer, in nanoseconds, so that a wake-up that died with its waker heals.
+pub(crate) const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
+
+/// A deadline that never comes.
+pub const NEVER: u64 = u64::MAX;
+
+/// The monotonic clock in nanoseconds.
+#[cfg(not(loom))]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a timespec to write to; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Time does not pass in a model.
+#[cfg(loom)]
+pub fn monotonic_ns() -> u64 {
+    0
+}
+
+/// How a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// Woken, or the word had changed already; or for no reason at all, as futexes may.
+    Woken,
+    TimedOut,
+    /// A signal was handled.
+    Interrupted,
+}
+
+/// Sleeps while `word` is `expected`, for at most `nanoseconds`. Works across processes.
+#[cfg(not(loom))]
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> Sleep {
+    let timeout = libc::timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
+    };
+    // SAFETY: `word` and `timeout` outlive the call; the kernel reads both.
+    let result = unsafe {
+        libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAIT, expected, &timeout)
+    };
+    match if result == 0 { 0 } else { crate::error::last_os_code() } {
+        libc::ETIMEDOUT => Sleep::TimedOut,
+        libc::EINTR => Sleep::Interrupted,
+        _ => Sleep::Woken,
+    }
+}
+
+/// Wakes up to `most` sleepers on `word`, in all processes.
+#[cfg(not(loom))]
+pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
+    // SAFETY: the kernel only looks at the address.
+    unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAKE, most) };
+}
+
+/// In a model a sleeper spins: loom explores every moment at which it may look again.
+#[cfg(loom)]
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _: u64) -> Sleep {
+    while word.load(SeqCst) == expected {
+        loom::thread::yield_now();
+    }
+    Sleep::Woken
+}
+
+#[cfg(loom)]
+pub(crate) fn futex_wake(_: &AtomicU32, _: i32) {}
+
+/// A moment's rest between two looks.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn pause() {
+    std::hint::spin_loop();
+}
+
+#[cfg(loom)]
+pub(crate) fn pause() {
+    loom::thread::yield_now();
+}
+
+impl WakeLine {
+    /// To be called after a commit: wakes whoever sleeps. Neither a write nor a system call where nobody does.
+    #[inline(always)]
+    pub(crate) fn wake_sleepers(&self) {
+        fault_point!("before-wake");
+        // SeqCst, and the commit before it is (or is followed by) a SeqCst exchange: meets `announce`.
+        let seen = self.word.load(SeqCst);
+        if seen & (W | K) != 0 {
+            self.wake(seen);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake(&self, mut seen: u32) {
+        while seen & (W | K) != 0 {
+            let waking = (seen & !(W | K)).wrapping_add(EPOCH) | K;
+            match self.word.compare_exchange(seen, waking, SeqCst, SeqCst) {
+                Ok(_) => {
+                    fault_point!("wake-marked");
+                    // Relaxed: a statistic. All who sleep are about to be woken.
+                    self.sleepers.store(0, Relaxed);
+                    futex_wake(&self.word, i32::MAX);
+                    fault_point!("wake-sent");
+                    // If it changed meanwhile, there is a new sleeper, or another waker that finishes with its own.
+                    let _ = self.word.compare_exchange(waking, waking & !K, SeqCst, SeqCst);
+                    return;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Says that the caller is about to sleep. The ring must be looked at again before `sleep`.
+    #[inline]
+    pub(crate) fn announce(&self) -> u32 {
+        self.word.fetch_or(W, SeqCst) | W
+    }
+
+    /// Sleeps until a wake-up later than the announcement that gave `word`, for at most `nanoseconds`.
+    pub(crate) fn sleep(&self, word: u32, nanoseconds: u64) -> Sleep {
+        // Relaxed: a statistic, set to 0 by wakers and so taken back only where none came.
+        self.sleepers.fetch_add(1, Relaxed);
+        let how = futex_wait(&self.word, word, nanoseconds);
+        if self.word.load(Relaxed) / EPOCH == word / EPOCH {
+            let _ = self.sleepers.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
+        }
+        how
+    }
+
+    /// How many sleep, as far as is known.
+    pub(crate) fn sleepers(&self) -> u32 {
+        self.sleepers.load(Relaxed)
+    }
+}
+
+/// How long to look before sleeping: longer after it paid off, shorter after it did not.
+#[derive(Clone, Debug)]
+pub(crate) struct Spin {
+    rounds: u32,
+}
+
+/// Bounds of the looks in one wait; a look and its pause take 20 to 50 ns.
+const FEWEST_ROUNDS: u32 = 16;
+const MOST_ROUNDS: u32 = 2048;
+
+impl Spin {
+    pub(crate) fn new() -> Self {
+        Spin { rounds: 256 }
+    }
+
+    /// Looks a while. True as soon as `look` is.
+    pub(crate) fn until(&mut self, mut look: impl FnMut() -> bool) -> bool {
+        if processors() < 2 {
+            return false;
+        }
+        for _ in 0..self.rounds {
+            if look() {
+                self.rounds = (self.rounds * 2).min(MOST_ROUNDS);
+                return true;
+            }
+            pause();
+        }
+        self.rounds = (self.rounds / 2).max(FEWEST_ROUNDS);
+        false
+    }
+}
+
+/// Processors that this process may use, as at the first call.
+fn processors() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            let n = std::thread::available_parallelism().map_or(1, |n| n.get());
+            KNOWN.store(n, Ordering::Relaxed);
+            n
+        }
+        n => n,
+    }
+}

@@ -1,0 +1,10 @@
+/* The keywords ps_{int,int32,int16,str}_{publish,poll,lag}: custom ops, called without method look-up. */
+#ifndef PS_KEYWORD_H
+#define PS_KEYWORD_H
+
+#include "object.h"
+
+/* Registers the keywords with XS::Parse::Keyword, and their ops with perl; once. */
+void ps_register_keywords(pTHX);
+
+#endif

@@ -1,0 +1,330 @@
+#include "object.h"
+
+static int free_magic(pTHX_ SV *sv, MAGIC *mg);
+
+#ifdef USE_ITHREADS
+/* A handle belongs to one interpreter; CLONE_SKIP keeps objects from being cloned, this a subclass that overrides it. */
+static int dup_magic(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
+    PERL_UNUSED_ARG(params);
+    mg->mg_ptr = NULL;
+    return 0;
+}
+#define DUP_MAGIC dup_magic
+#else
+#define DUP_MAGIC NULL
+#endif
+
+#define CLASS(package, variant) { package, { NULL, NULL, NULL, NULL, free_magic, NULL, DUP_MAGIC, NULL }, variant }
+
+ps_class ps_classes[2][PS_STR + 1] = {
+    [PS_RING] = {
+        [PS_INT] = CLASS("Data::PubSub::Shared::Int", PS_INT),
+        [PS_INT32] = CLASS("Data::PubSub::Shared::Int32", PS_INT32),
+        [PS_INT16] = CLASS("Data::PubSub::Shared::Int16", PS_INT16),
+        [PS_STR] = CLASS("Data::PubSub::Shared::Str", PS_STR),
+    },
+    [PS_SUB] = {
+        [PS_INT] = CLASS("Data::PubSub::Shared::Int::Sub", PS_INT),
+        [PS_INT32] = CLASS("Data::PubSub::Shared::Int32::Sub", PS_INT32),
+        [PS_INT16] = CLASS("Data::PubSub::Shared::Int16::Sub", PS_INT16),
+        [PS_STR] = CLASS("Data::PubSub::Shared::Str::Sub", PS_STR),
+    },
+};
+
+/* ---- errors ---- */
+
+void ps_croak(pTHX_ const ps_call *call, const char *format, ...) {
+    SV *text = sv_newmortal();
+    va_list args;
+    if (call->keyword) {
+        sv_setpvf(text, "%s: ", call->name);
+    } else {
+        sv_setpvf(text, "%s->%s: ", call->class->package, call->name);
+    }
+    va_start(args, format);
+    sv_vcatpvf(text, format, &args);
+    va_end(args);
+    croak("%" SVf, SVfARG(text));
+}
+
+void ps_fail(pTHX_ const ps_call *call, const ps_error *error) {
+    ps_croak(aTHX_ call, "%s", error->text);
+}
+
+/* A value as a message should name it. */
+static SV *shown(pTHX_ SV *sv) {
+    if (!SvOK(sv)) return newSVpvs_flags("undef", SVs_TEMP);
+    if (SvNIOK(sv) || looks_like_number(sv)) return sv;
+    if (SvROK(sv)) return newSVpvf("a reference");
+    {
+        SV *to = sv_newmortal();
+        STRLEN len;
+        const char *pv = SvPV_nomg(sv, len);
+        pv_pretty(to, pv, len, 60, NULL, NULL, PERL_PV_PRETTY_QUOTE | PERL_PV_PRETTY_ELLIPSES | (SvUTF8(sv) ? PERL_PV_ESCAPE_UNI : 0));
+        return to;
+    }
+}
+
+/* ---- objects ---- */
+
+void ps_release(enum ps_role role, void *handle) {
+    if (role == PS_RING) {
+        ps_ring_free((ps_ring *)handle);
+    } else {
+        ps_sub_free((ps_sub *)handle);
+    }
+}
+
+static int free_magic(pTHX_ SV *sv, MAGIC *mg) {
+    const char *class = (const char *)mg->mg_virtual;
+    PERL_UNUSED_ARG(sv);
+    if (mg->mg_ptr) {
+        enum ps_role role = class >= (const char *)ps_classes[PS_SUB] ? PS_SUB : PS_RING;
+        ps_release(role, mg->mg_ptr);
+        mg->mg_ptr = NULL;
+    }
+    return 0;
+}
+
+SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle) {
+    SV *body = newSV_type(SVt_PVMG);
+    SV *self = sv_2mortal(newRV_noinc(body));
+    MAGIC *mg = sv_magicext(body, NULL, PERL_MAGIC_ext, &class->vtbl, (const char *)handle, 0);
+#ifdef USE_ITHREADS
+    mg->mg_flags |= MGf_DUP;
+#else
+    PERL_UNUSED_VAR(mg);
+#endif
+    return sv_bless(self, stash);
+}
+
+void *ps_detach(const ps_class *class, SV *self) {
+    MAGIC *mg = SvROK(self) ? ps_magic(class, SvRV(self)) : NULL;
+    void *handle = mg ? mg->mg_ptr : NULL;
+    if (handle) mg->mg_ptr = NULL;
+    return handle;
+}
+
+void *ps_handle_slow(pTHX_ const ps_call *call, SV *self) {
+    MAGIC *mg;
+    SvGETMAGIC(self);
+    mg = SvROK(self) ? ps_magic(call->class, SvRV(self)) : NULL;
+    if (!mg) ps_croak(aTHX_ call, "Expected a %s object", call->class->package);
+    if (!mg->mg_ptr) ps_croak(aTHX_ call, "Attempted to use a destroyed %s object", call->class->package);
+    return mg->mg_ptr;
+}
+
+ps_pin ps_pinned(pTHX_ SV *self) {
+    ps_pin pin;
+    pin.self = sv_2mortal(SvREFCNT_inc_simple_NN(self));
+    pin.body = sv_2mortal(SvREFCNT_inc_simple_NN(SvRV(self)));
+    return pin;
+}
+
+void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin) {
+    MAGIC *mg = ps_magic(call->class, pin->body);
+    if (!mg || !mg->mg_ptr) ps_croak(aTHX_ call, "%s object destroyed during the call", call->class->package);
+    if (!SvROK(pin->self) || SvRV(pin->self) != pin->body) {
+        ps_croak(aTHX_ call, "%s object was replaced during the call", call->class->package);
+    }
+    return mg->mg_ptr;
+}
+
+/* ---- arguments ---- */
+
+/* The integer that sv stands for, if it stands for one of 0 .. UV_MAX. */
+static bool as_uv(pTHX_ SV *sv, UV *uv) {
+    NV nv;
+    if (SvROK(sv) && !SvAMAGIC(sv)) return FALSE;
+    if (!SvROK(sv) && !SvNIOK(sv) && !looks_like_number(sv)) return FALSE;
+    if (!SvROK(sv) && (SvIOK(sv) || (SvPOK(sv) && !SvNOK(sv) && SvIV_please_nomg(sv)))) {
+        if (!SvIsUV(sv) && SvIVX(sv) < 0) return FALSE;
+        *uv = SvUVX(sv);
+        return TRUE;
+    }
+    nv = SvNV_nomg(sv);
+    if (!(nv >= 0 && nv < 18446744073709551616.0) || nv != Perl_floor(nv)) return FALSE;
+    *uv = (UV)nv;
+    return TRUE;
+}
+
+UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most) {
+    UV uv = 0;
+    SvGETMAGIC(sv);
+    if (!as_uv(aTHX_ sv, &uv) || uv < least || uv > most) {
+        ps_croak(aTHX_ call, "%s must be %s, not %" SVf, what, range, SVfARG(shown(aTHX_ sv)));
+    }
+    return uv;
+}
+
+UV ps_arg_count(pTHX_ const ps_call *call, SV *sv) {
+    return ps_arg_uv(aTHX_ call, sv, "count", "a non-negative integer", 0, UV_MAX);
+}
+
+int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none) {
+    SvGETMAGIC(sv);
+    if (or_none && SvOK(sv) && !SvROK(sv) && looks_like_number(sv) && SvNV_nomg(sv) == -1) return -1;
+    {
+        UV fd = 0;
+        if (!as_uv(aTHX_ sv, &fd) || fd > 0x7fffffff) {
+            ps_croak(aTHX_ call, "file descriptor must be a non-negative integer, not %" SVf, SVfARG(shown(aTHX_ sv)));
+        }
+        return (int)fd;
+    }
+}
+
+uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
+    NV seconds;
+    SvGETMAGIC(sv);
+    if (!SvOK(sv)) return PS_NEVER;
+    if (SvROK(sv) ? !SvAMAGIC(sv) : !looks_like_number(sv)) {
+        ps_croak(aTHX_ call, "timeout must be a number of seconds, not %" SVf, SVfARG(shown(aTHX_ sv)));
+    }
+    seconds = SvNV_nomg(sv);
+    if (seconds != seconds) ps_croak(aTHX_ call, "timeout must be a number of seconds, not NaN");
+    if (seconds == 0) return 0;
+    /* Some hundred years are for ever. */
+    if (seconds < 0 || seconds > 9e9) return PS_NEVER;
+    return ps_now() + (uint64_t)(seconds * 1e9);
+}
+
+CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv) {
+    HV *stash;
+    GV *gv;
+    CV *code;
+    SvGETMAGIC(sv);
+    code = SvROK(sv) ? sv_2cv(sv, &stash, &gv, 0) : NULL;
+    if (!code) ps_croak(aTHX_ call, "handler must be a code reference, not %" SVf, SVfARG(shown(aTHX_ sv)));
+    return code;
+}
+
+/* ---- publishing ---- */
+
+#define MOST_VALUES 8192
+#define CHUNK 256
+
+/* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, whatever Perl code does to them. */
+static void pin_arguments(pTHX_ SSize_t at, SSize_t count) {
+    SSize_t i;
+    EXTEND_MORTAL(count);
+    for (i = 1; i <= count; i++) sv_2mortal(SvREFCNT_inc_simple_NN(PL_stack_base[at + i]));
+}
+
+/* Memory for `count` items that perl frees when the statement ends, or dies. */
+#define SCRATCH(type, count) ((type *)SvPVX(sv_2mortal(newSV((count) * sizeof(type)))))
+
+/* The bytes that sv stands for now; they stay where they are until more Perl code runs. */
+static ps_bytes bytes_of(pTHX_ SV *sv) {
+    ps_bytes message;
+    STRLEN len;
+    message.ptr = SvPV(sv, len);
+    message.len = len;
+    message.utf8 = !!SvUTF8(sv);
+    return message;
+}
+
+/* The same bytes in memory that nobody else can change. */
+static ps_bytes private_copy(pTHX_ ps_bytes message) {
+    message.ptr = SvPVX(newSVpvn_flags(message.ptr, message.len, SVs_TEMP));
+    return message;
+}
+
+/* Publishes messages that no Perl code can change, or `plain` ones, of which private copies are made before any runs. */
+static void publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, bool plain) {
+    ps_error error;
+    const ps_ring *ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+    while (!ps_publish_strs(ring, messages, count, &error)) {
+        if (error.kind != PS_INTERRUPTED) ps_fail(aTHX_ call, &error);
+        if (plain) {
+            size_t i;
+            for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ messages[i]);
+            plain = FALSE;
+        }
+        PERL_ASYNC_CHECK();
+        ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+    }
+}
+
+void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
+    const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+    SV *value = PL_stack_base[at + 1];
+    pin_arguments(aTHX_ at, 1);
+    if (PS_IS_STR(call->class)) {
+        ps_bytes message = bytes_of(aTHX_ value);
+        publish_bytes(aTHX_ call, &pin, &message, 1, TRUE);
+    } else {
+        IV iv = SvIV(value);
+        ps_publish_int((const ps_ring *)ps_repin(aTHX_ call, &pin), iv);
+    }
+}
+
+/* The flags that all arguments have, and those that any has. */
+static void survey(pTHX_ SSize_t at, SSize_t count, U32 *all, U32 *any) {
+    SV *const *value = PL_stack_base + at + 1;
+    SSize_t i;
+    *all = ~(U32)0;
+    *any = 0;
+    for (i = 0; i < count; i++) {
+        U32 flags = SvFLAGS(value[i]);
+        *all &= flags;
+        *any |= flags;
+    }
+}
+
+static void publish_ints(pTHX_ const ps_call *call, SSize_t at, size_t count, bool plain) {
+    const ps_ring *ring;
+    int64_t chunk[CHUNK], *values = chunk;
+    size_t done, n, i;
+    ps_batch batch;
+    if (!plain) {
+        const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+        pin_arguments(aTHX_ at, count);
+        values = SCRATCH(int64_t, count);
+        for (i = 0; i < count; i++) values[i] = SvIV(PL_stack_base[at + 1 + i]);
+        ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
+        batch = ps_claim(ring, count);
+        ps_put(ring, &batch, values, count);
+    } else {
+        SV *const *value = PL_stack_base + at + 1;
+        ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
+        batch = ps_claim(ring, count);
+        for (done = 0; done < count; done += n) {
+            n = count - done < CHUNK ? count - done : CHUNK;
+            for (i = 0; i < n; i++) chunk[i] = SvIVX(value[done + i]);
+            ps_put(ring, &batch, chunk, n);
+        }
+    }
+    ps_wake(ring);
+}
+
+static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, bool plain) {
+    const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+    ps_bytes chunk[CHUNK], *messages = count <= CHUNK ? chunk : SCRATCH(ps_bytes, count);
+    size_t i;
+    if (plain) {
+        SV *const *value = PL_stack_base + at + 1;
+        for (i = 0; i < count; i++) {
+            messages[i].ptr = SvPVX_const(value[i]);
+            messages[i].len = SvCUR(value[i]);
+            messages[i].utf8 = !!SvUTF8(value[i]);
+        }
+    } else {
+        pin_arguments(aTHX_ at, count);
+        for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ PL_stack_base[at + 1 + i]));
+    }
+    publish_bytes(aTHX_ call, &pin, messages, count, plain);
+}
+
+UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
+    U32 all, any;
+    ps_handle(aTHX_ call, PL_stack_base[at]);
+    if (count > MOST_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MOST_VALUES);
+    if (count == 0) return 0;
+    survey(aTHX_ at, count, &all, &any);
+    if (PS_IS_STR(call->class)) {
+        publish_strs(aTHX_ call, at, count, (all & SVf_POK) && !(any & (SVs_GMG | SVf_ROK)));
+    } else {
+        publish_ints(aTHX_ call, at, count, (all & SVf_IOK) && !(any & (SVs_GMG | SVf_ROK)));
+    }
+    return count;
+}

@@ -1,0 +1,156 @@
+/* Perl objects that carry a native handle, and what every call does first: recognise its object, take its arguments.
+ *
+ * An object is a blessed reference to a scalar with extension magic; the address of the magic's table says which class of
+ * handle it is, whatever package the reference is blessed into. mg_ptr is the handle, NULL once it was destroyed.
+ *
+ * Perl code may run inside a call: get-magic, overloading, warning handlers, signal handlers, callbacks. It may destroy,
+ * replace or re-enter the object, or free the very arguments. A call that may run any takes a ps_pin first and asks
+ * ps_repin for the handle afterwards.
+ */
+#ifndef PS_OBJECT_H
+#define PS_OBJECT_H
+
+#define PERL_NO_GET_CONTEXT
+#include "EXTERN.h"
+#include "perl.h"
+#include "XSUB.h"
+
+#include "pubsub.h"
+
+#ifndef TARGi /* before 5.24 */
+#define TARGi(i, do_taint) sv_setiv_mg(targ, i)
+#endif
+
+enum ps_role { PS_RING, PS_SUB };
+
+/* A class of objects: one for each role and variant. */
+typedef struct {
+    const char *package;
+    MGVTBL vtbl; /* its address is the mark of the class */
+    U32 variant;
+} ps_class;
+
+extern ps_class ps_classes[2][PS_STR + 1];
+
+#define PS_IS_STR(class) ((class)->variant == PS_STR)
+
+/* A call as its errors name it: class and method, or a keyword. */
+typedef struct {
+    const ps_class *class;
+    const char *name;
+    bool keyword;
+} ps_call;
+
+/* Names the call and the cause. */
+void ps_croak(pTHX_ const ps_call *call, const char *format, ...) __attribute__noreturn__ __attribute__format__(__printf__, pTHX_2, pTHX_3);
+void ps_fail(pTHX_ const ps_call *call, const ps_error *error) __attribute__noreturn__;
+
+/* A new object of the class, blessed into stash; a mortal reference. */
+SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle);
+
+/* Takes the handle out of the object, if there is one; the caller frees it. */
+void *ps_detach(const ps_class *class, SV *self);
+
+/* Frees a handle of that role. */
+void ps_release(enum ps_role role, void *handle);
+
+/* The cold end of ps_handle: croaks, unless get-magic brings an object to light. */
+void *ps_handle_slow(pTHX_ const ps_call *call, SV *self);
+
+PERL_STATIC_INLINE MAGIC *ps_magic(const ps_class *class, SV *body) {
+    MAGIC *mg = NULL;
+    if (SvTYPE(body) >= SVt_PVMG) {
+        for (mg = SvMAGIC(body); mg && mg->mg_virtual != &class->vtbl; mg = mg->mg_moremagic) {}
+    }
+    return mg;
+}
+
+/* The native handle of the invocant; croaks where it is not a live object of the call's class. Runs no Perl code where it
+ * is one. */
+PERL_STATIC_INLINE void *ps_handle(pTHX_ const ps_call *call, SV *self) {
+    if (LIKELY(SvROK(self))) {
+        MAGIC *mg = ps_magic(call->class, SvRV(self));
+        if (LIKELY(mg && mg->mg_ptr)) return mg->mg_ptr;
+    }
+    return ps_handle_slow(aTHX_ call, self);
+}
+
+/* An invocant that Perl code cannot free under our hands, and the object that it held when the call began. */
+typedef struct {
+    SV *self, *body;
+} ps_pin;
+
+/* Until the caller's FREETMPS. The invocant must have passed ps_handle. */
+ps_pin ps_pinned(pTHX_ SV *self);
+
+/* The handle again, after Perl code ran: croaks where the object was destroyed, or is not the caller's any more. */
+void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
+
+/* ---- arguments ---- */
+
+/* Whether taking the integer, or the bytes, of sv surely runs no Perl code: not even a warning's handler. */
+#define PS_PLAIN_IV(sv) ((SvFLAGS(sv) & (SVf_IOK | SVs_GMG | SVf_ROK)) == SVf_IOK)
+#define PS_PLAIN_PV(sv) ((SvFLAGS(sv) & (SVf_POK | SVs_GMG | SVf_ROK)) == SVf_POK)
+
+/* These may run Perl code. Each croaks naming `what` and the value where it is out of range. */
+UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most);
+UV ps_arg_count(pTHX_ const ps_call *call, SV *sv);
+int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none);
+/* A deadline on the monotonic clock from a timeout in seconds; 0 for not to wait at all. */
+uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv);
+/* A handler's code. */
+CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv);
+
+/* ---- messages ---- */
+
+/* Publish what stands after the invocant, which is PL_stack_base[at]: an index, because Perl code may move the stack. */
+void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at);
+UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count);
+
+PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
+    SV *value = PL_stack_base[at + 1];
+    const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
+    if (!PS_IS_STR(call->class)) {
+        if (LIKELY(PS_PLAIN_IV(value))) {
+            ps_publish_int(ring, SvIVX(value));
+            return;
+        }
+    } else if (LIKELY(PS_PLAIN_PV(value))) {
+        const ps_bytes message = { SvPVX_const(value), SvCUR(value), !!SvUTF8(value) };
+        if (LIKELY(ps_publish_strs(ring, &message, 1, NULL))) return;
+    }
+    ps_publish_slow(aTHX_ call, at);
+}
+
+/* The next string before the inner position `end` as a new scalar with one reference, or NULL. */
+PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end) {
+    ps_found found;
+    while (ps_find(sub, end, &found)) {
+        SV *sv = newSV_type(SVt_PV);
+        char *to = SvGROW(sv, ((STRLEN)found.len + 8) & ~(STRLEN)7);
+        if (LIKELY(ps_copy(sub, &found, to))) {
+            to[found.len] = '\0';
+            SvCUR_set(sv, found.len);
+            SvFLAGS(sv) |= found.utf8 ? SVf_POK | SVp_POK | SVf_UTF8 : SVf_POK | SVp_POK;
+            return sv;
+        }
+        SvREFCNT_dec_NN(sv);
+    }
+    return NULL;
+}
+
+/* The next message, or undef: an integer in targ (a new mortal where that is NULL), a string in a new mortal. */
+PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *targ) {
+    if (PS_IS_STR(class)) {
+        SV *sv = ps_next_str(aTHX_ sub, UINT64_MAX);
+        return sv ? sv_2mortal(sv) : &PL_sv_undef;
+    } else {
+        int64_t value;
+        if (!ps_poll_int(sub, &value)) return &PL_sv_undef;
+        if (!targ) return sv_2mortal(newSViv((IV)value));
+        TARGi((IV)value, 1);
+        return targ;
+    }
+}
+
+#endif

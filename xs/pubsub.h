@@ -1,0 +1,211 @@
+/* Broadcast publish/subscribe over shared memory: the C face of the core.
+ *
+ * A ring lives in a file, a memfd or inherited memory, and is shared by every process that maps it. A ps_ring is this
+ * process's handle on it: it publishes and hands out subscribers. A ps_sub reads at its own pace; messages that were
+ * overwritten before it read them are counted. Messages are not consumed: every subscriber gets all of them.
+ *
+ * Handles are used by one thread at a time. A forked child may use those that it inherited; its subscribers go their
+ * own way from the fork on. Positions count messages since the last ps_clear, except the inner ones of ps_end.
+ *
+ * Link with libdata_pubsub_shared.a and -lpthread -ldl -lm. Linux, 64 bits.
+ */
+#ifndef PUBSUB_H
+#define PUBSUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ps_ring ps_ring;
+typedef struct ps_sub ps_sub;
+typedef struct ps_notifier ps_notifier;
+
+/* What a ring carries; a file of one variant is refused by the others. */
+enum ps_variant {
+    PS_INT = 1,   /* 64-bit integers, 16 bytes a slot */
+    PS_INT32 = 2, /* 32-bit integers, 8 bytes a slot */
+    PS_INT16 = 3, /* 16-bit integers, 8 bytes a slot */
+    PS_STR = 4    /* byte strings */
+};
+
+/* Why a call failed. */
+enum ps_error_kind {
+    PS_OK = 0,
+    PS_SYSTEM = 1,       /* the system refused; os_code is its errno */
+    PS_ARGUMENT = 2,     /* an argument is out of range */
+    PS_INCOMPATIBLE = 3, /* not a ring of this variant and version, or damaged */
+    PS_TOO_LONG = 4,     /* a message is longer than the ring's msg_size; nothing was published */
+    PS_INTERRUPTED = 5   /* a signal arrived during the wait for the lock; nothing was published, call again */
+};
+
+/* Filled in by a call that fails and takes one; others leave it alone. May be NULL where the reason does not matter. */
+typedef struct {
+    int kind;
+    int os_code;
+    char text[1024];
+} ps_error;
+
+/* ---- rings ---- */
+
+/* Opens the ring at the path (path_len bytes, no NUL among them), or makes it: capacity slots (1 .. 2^31, rounded up to a
+ * power of two, at least 2), for PS_STR messages of up to msg_size bytes (1 .. 2^31 - 1; ignored otherwise), and exactly
+ * the permission bits of mode. A ring that exists keeps its own sizes; with capacity 0 only such a one is opened.
+ * Creation is atomic, and the file's blocks are reserved. NULL on failure: PS_ARGUMENT, PS_INCOMPATIBLE, PS_SYSTEM. */
+ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
+                      uint32_t mode, ps_error *error);
+
+/* A new ring without a name, for this process and those that it forks. NULL on failure. */
+ps_ring *ps_ring_anonymous(uint32_t variant, uint64_t capacity, uint64_t msg_size, ps_error *error);
+
+/* A new ring in a memfd called name (at most 249 bytes), close-on-exec, sealed in its size. NULL on failure. */
+ps_ring *ps_ring_memfd(uint32_t variant, const char *name, uint64_t capacity, uint64_t msg_size, ps_error *error);
+
+/* Opens the ring behind fd, which is duplicated and stays the caller's. NULL on failure. */
+ps_ring *ps_ring_from_fd(uint32_t variant, int fd, ps_error *error);
+
+/* Ends the handle; the ring stays mapped while subscribers of the handle live. */
+void ps_ring_free(ps_ring *ring);
+
+/* Removes the file; gone already is fine. False on any other failure: PS_SYSTEM. */
+bool ps_unlink(const char *path, size_t path_len, ps_error *error);
+
+/* Discards, in one step, all that was published before; positions start at 0 again, for everybody. */
+void ps_clear(const ps_ring *ring);
+
+/* msync(2) of the whole ring. False: PS_SYSTEM. */
+bool ps_sync(const ps_ring *ring, ps_error *error);
+
+/* What can be known without touching messages; sizes in bytes, counts since the last clear unless said otherwise. */
+typedef struct {
+    uint64_t capacity;    /* slots */
+    uint64_t msg_size;    /* 0 for integers */
+    uint64_t arena_len;   /* 0 for integers */
+    uint64_t mmap_size;
+    uint64_t write_pos;   /* positions claimed */
+    uint64_t publish_ok;  /* messages published */
+    uint64_t recoveries;  /* locks taken over from the dead, since the ring was made */
+    uint64_t abandoned;   /* positions given up, since the ring was made */
+    uint64_t sub_waiters; /* subscribers asleep, as far as is known */
+} ps_stat;
+void ps_stats(const ps_ring *ring, ps_stat *stats);
+
+/* Positions claimed since the last clear. */
+uint64_t ps_write_pos(const ps_ring *ring);
+
+/* The path as it was given, *len bytes without a NUL at the end; NULL for rings in memory. Lives as long as the handle. */
+const char *ps_path(const ps_ring *ring, size_t *len);
+
+/* The descriptor of a ring made by ps_ring_memfd or ps_ring_from_fd; -1 for others. It stays the handle's. */
+int ps_memfd(const ps_ring *ring);
+
+/* ---- publishing ---- */
+
+/* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. Not on PS_STR. */
+void ps_publish_int(const ps_ring *ring, int64_t value);
+
+/* Positions that were claimed and are not filled yet. */
+typedef struct {
+    uint64_t next, end;
+} ps_batch;
+
+/* A batch of integers stands together in the ring: ps_claim once, ps_put until count values are put (in any number of
+ * calls, and without delay: readers give up a claim after 2 ms and the batch then moves to the end), ps_wake. */
+ps_batch ps_claim(const ps_ring *ring, size_t count);
+void ps_put(const ps_ring *ring, ps_batch *batch, const int64_t *values, size_t count);
+void ps_wake(const ps_ring *ring);
+
+/* A string message: len bytes, of any values, and perl's UTF-8 flag. */
+typedef struct {
+    const char *ptr;
+    size_t len;
+    bool utf8;
+} ps_bytes;
+
+/* Publishes count messages next to each other, in order, and wakes sleepers: all of them or, where it returns false, none:
+ * PS_TOO_LONG, PS_INTERRUPTED; PS_ARGUMENT where the ring is not PS_STR. */
+bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count, ps_error *error);
+
+/* ---- subscribing ---- */
+
+/* A reader of what is published from now on; all: from the oldest message still held. */
+ps_sub *ps_subscribe(const ps_ring *ring, bool all);
+void ps_sub_free(ps_sub *sub);
+
+/* The next integer. False: there is none now. */
+bool ps_poll_int(ps_sub *sub, int64_t *value);
+
+/* Up to count integers, in order, none at or after the inner position end (see ps_end; UINT64_MAX: no end).
+ * Returns how many. */
+size_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end);
+
+/* A string message that was found: len bytes. The first two are the core's own. */
+typedef struct {
+    uint64_t position, at;
+    uint32_t len;
+    bool utf8;
+} ps_found;
+
+/* The next string message before the inner position end: how long it is. False: there is none now. */
+bool ps_find(ps_sub *sub, uint64_t end, ps_found *found);
+
+/* Copies what the last ps_find found to a buffer with room for its length rounded up to 8 bytes. False: it was overwritten
+ * in the meantime and what was copied is worthless; find again. */
+bool ps_copy(ps_sub *sub, const ps_found *found, char *to);
+
+/* The write position now, as an inner position: where a drain that begins now ends. */
+uint64_t ps_end(const ps_sub *sub);
+
+/* The monotonic clock in nanoseconds, and a deadline that never comes. */
+uint64_t ps_now(void);
+#define PS_NEVER UINT64_MAX
+
+/* Sleeps until there is a message, until the monotonic clock reaches the deadline, or until a signal was handled (or may
+ * have been: then look after it and wait again). */
+enum ps_wait_result { PS_TIMED_OUT = 0, PS_READY = 1, PS_SIGNALLED = 2 };
+int ps_wait(ps_sub *sub, uint64_t deadline);
+
+/* Messages published and not yet read; those overwritten unread so far; whether messages are being overwritten unread. */
+uint64_t ps_lag(const ps_sub *sub);
+uint64_t ps_overflow_count(const ps_sub *sub);
+bool ps_has_overflow(const ps_sub *sub);
+
+/* The next position to read, and going to one (at most 2^63 - 1; beyond the write position: waiting for that message). */
+uint64_t ps_cursor(const ps_sub *sub);
+void ps_seek(ps_sub *sub, uint64_t position);
+
+/* Goes to the write position; oldest: to the oldest message still held. */
+void ps_reset(ps_sub *sub, bool oldest);
+
+/* As ps_write_pos, and the ring's slots. */
+uint64_t ps_sub_write_pos(const ps_sub *sub);
+uint64_t ps_sub_capacity(const ps_sub *sub);
+
+/* ---- descriptors for event loops ---- */
+
+/* Handle and subscriber have a notifier each; it lives as long as they do. A subscriber takes over the handle's
+ * descriptor as it stands when it subscribes. */
+ps_notifier *ps_ring_notifier(ps_ring *ring);
+ps_notifier *ps_sub_notifier(ps_sub *sub);
+
+/* Its descriptor, made by the first call (an eventfd, non-blocking, close-on-exec); -1: PS_SYSTEM. */
+int ps_notifier_make(ps_notifier *notifier, ps_error *error);
+
+/* Uses the caller's descriptor, which stays the caller's to close; negative: none any more. False: it is not open. */
+bool ps_notifier_lend(ps_notifier *notifier, int fd, ps_error *error);
+
+/* Its descriptor, or -1. */
+int ps_notifier_fd(const ps_notifier *notifier);
+
+/* Adds one, takes the count; neither ever blocks. 1: done. 0: there is no descriptor, or nothing to take. -1: PS_SYSTEM. */
+int ps_notifier_notify(const ps_notifier *notifier, ps_error *error);
+int ps_notifier_consume(const ps_notifier *notifier, uint64_t *count, ps_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
