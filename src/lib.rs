@@ -43,6 +43,8 @@ mod cursor;
 mod error;
 mod fault;
 mod ffi;
+#[cfg(any(test, loom))]
+mod heap;
 mod int_ring;
 mod layout;
 mod lock;

@@ -48,6 +48,7 @@ pub(crate) trait Slot {
 
 /// 64-bit tag, 64-bit value.
 #[cfg(not(loom))]
+#[derive(Default)]
 #[repr(transparent)]
 pub(crate) struct WideSlot(crate::sync::AtomicU128);
 
@@ -127,6 +128,7 @@ impl Slot for WideSlot {
 }
 
 /// 32-bit tag, 32-bit value (sign-extended by the reader).
+#[derive(Default)]
 #[repr(transparent)]
 pub(crate) struct NarrowSlot(AtomicU64);
 

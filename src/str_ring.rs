@@ -36,6 +36,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{fence, AtomicU64};
 
 /// One position: which message, and where.
+#[derive(Default)]
 #[repr(C, align(16))]
 pub(crate) struct StrSlot {
     /// Position + 1; 0 while the rest is being written.
@@ -259,5 +260,136 @@ unsafe fn read_words(words: &[AtomicU64], to: *mut u8) {
     for (i, word) in words.iter().enumerate() {
         // SAFETY: by the contract.
         unsafe { to.add(8 * i).cast::<u64>().write_unaligned(word.load(Relaxed)) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::heap;
+
+    /// What message `position` of a test holds: its bytes say which it is and where they belong.
+    fn message(position: u64, len: usize) -> Vec<u8> {
+        (0..len as u64).map(|i| (position.wrapping_mul(31) + i * 7) as u8).collect()
+    }
+
+    fn publish(ring: &StrRing, messages: &[Vec<u8>]) {
+        let messages: Vec<Bytes> = messages.iter().map(|m| Bytes::new(m)).collect();
+        // SAFETY: borrowed vectors.
+        unsafe { ring.publish(&messages) }.unwrap();
+    }
+
+    /// Everything from `cursor` on.
+    fn read_all(ring: &StrRing, cursor: &mut Cursor) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Next::Ready(found) = ring.look(cursor) {
+            let mut bytes = vec![0u8; round_up_8(found.len.into()) as usize];
+            // SAFETY: just found, and the room is there.
+            if unsafe { ring.copy(cursor, &found, bytes.as_mut_ptr()) } {
+                bytes.truncate(found.len as usize);
+                all.push(bytes);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_last_messages_survive_whatever_their_sizes() {
+        for (capacity, msg_size) in [(2, 1), (2, 8), (2, 64), (2, 61), (4, 24), (8, 9), (16, 100)] {
+            let ring = heap::str_ring(capacity, msg_size);
+            let mut random = 0x9e37_79b9_7f4a_7c15u64;
+            let mut lens = Vec::new();
+            for position in 0..4000u64 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                // Often the extremes: they leave the largest gaps and pack the most.
+                let len = match random % 4 {
+                    0 => msg_size,
+                    1 => msg_size.min(random >> 8 & 8),
+                    _ => (random >> 16) % (msg_size + 1),
+                } as usize;
+                lens.push(len);
+                publish(&ring, &[message(position, len)]);
+                let oldest = (position + 1).saturating_sub(capacity);
+                let expected: Vec<Vec<u8>> = (oldest..=position).map(|p| message(p, lens[p as usize])).collect();
+                assert_eq!(read_all(&ring, &mut Cursor::at(oldest)), expected, "{} x {}, {}", capacity, msg_size, position);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_lapped_counts_what_it_lost() {
+        let ring = heap::str_ring(4, 16);
+        let mut cursor = Cursor::at(0);
+        let all: Vec<Vec<u8>> = (0..10).map(|p| message(p, 16)).collect();
+        publish(&ring, &all);
+        assert_eq!(read_all(&ring, &mut cursor), all[6..]);
+        assert_eq!((cursor.next, cursor.lost), (10, 6));
+    }
+
+    #[test]
+    fn what_a_dead_holder_left_behind_is_written_again_and_never_read() {
+        let ring = heap::str_ring(4, 16);
+        let mut cursor = Cursor::at(0);
+        publish(&ring, &[message(0, 16), message(1, 16)]);
+        // It had written slots and bytes of two more, died before their commit, and the kernel freed its lock.
+        let header = ring.header();
+        let (end, head) = (header.write_pos.load(Relaxed), header.lock.arena_head.load(Relaxed));
+        publish(&ring, &[vec![0xdd; 16], vec![0xdd; 16]]);
+        header.write_pos.store(end, Relaxed);
+        header.lock.arena_head.store(head, Relaxed);
+        header.lock.word.store(0x4000_0000, Relaxed);
+        assert_eq!(read_all(&ring, &mut cursor), [message(0, 16), message(1, 16)]);
+        publish(&ring, &[message(2, 16)]);
+        assert_eq!(read_all(&ring, &mut cursor), [message(2, 16)]);
+        assert_eq!((cursor.lost, header.lock.recoveries.load(Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn a_slot_that_somebody_scribbled_over_is_a_loss_and_no_more() {
+        let ring = heap::str_ring(4, 16);
+        publish(&ring, &[message(0, 16), message(1, 16)]);
+        ring.slot(0).place.store(u64::MAX, Relaxed);
+        let mut cursor = Cursor::at(0);
+        assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)]);
+        assert_eq!(cursor.lost, 1);
+        ring.header().lock.arena_head.store(u64::MAX - 3, Relaxed);
+        publish(&ring, &[message(2, 16)]);
+        assert_eq!(read_all(&ring, &mut cursor), [message(2, 16)]);
+    }
+
+    #[test]
+    fn readers_see_whole_messages_beside_a_writer_in_a_hurry() {
+        let ring = heap::str_ring(2, 64);
+        let total = 200_000u64;
+        struct Shared(StrRing);
+        // SAFETY: leaked, atomic.
+        unsafe impl Sync for Shared {}
+        let shared = &Shared(ring);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    let (ring, mut cursor, mut delivered) = (shared.0, Cursor::at(0), 0);
+                    while cursor.next < total {
+                        if let Next::Ready(found) = ring.look(&mut cursor) {
+                            let mut bytes = [0u8; 64];
+                            let position = cursor.next;
+                            // SAFETY: just found, and the room is there.
+                            if unsafe { ring.copy(&mut cursor, &found, bytes.as_mut_ptr()) } {
+                                delivered += 1;
+                                assert_eq!(bytes[..found.len as usize], message(position, position as usize % 65)[..]);
+                            }
+                        }
+                    }
+                    assert_eq!(delivered + cursor.lost, total);
+                });
+            }
+            scope.spawn(move || {
+                for position in 0..total {
+                    publish(&shared.0, &[message(position, position as usize % 65)]);
+                }
+            });
+        });
     }
 }
