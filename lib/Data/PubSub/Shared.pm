@@ -223,7 +223,7 @@ Returns the ring. Croaks with one of:
     1048576 messages of 65536 bytes need an arena of ... bytes, more than ...
     invalid or incompatible ring file (another variant); remove it to make a new one
     /x/y is too small for a ring file; remove it to make a new one
-    path "/x/y\0z" contains a NUL byte
+    path contains a NUL byte
     open(/x/y): No such file or directory
 
 The words in parentheses name what is wrong with the file; it is C<too small> where not even the
@@ -263,8 +263,9 @@ not open.
 
 Appends one message and wakes the subscribers that sleep. Returns true.
 
-Integer rings take C<$value> as perl takes any integer (a fraction is dropped), then keep as many
-low bits as the variant has. They never wait and never fail.
+Integer rings take C<$value> as perl takes any integer (a fraction is dropped; what is no number
+warns and counts as 0), then keep as many low bits as the variant has. They never wait and never
+fail.
 
 C<Str> takes any string: bytes or characters, empty, with NUL bytes. Whether the string was marked
 as UTF-8 is kept, so what C<poll> returns equals what was published. A string that is longer than
@@ -282,9 +283,10 @@ in the ring, in their order; no other publisher's message comes between them. (O
 integers: a publisher that was stopped in the middle of its batch for more than 2 ms, while a
 subscriber waited for the rest, goes on with that rest behind what others published meanwhile.)
 
-Returns their number, 0 for an empty list. More than 8192 values: croaks, and publishes nothing.
-With C<Str>, one message that is too long makes the call croak with nothing published. A batch may
-be larger than the ring; then its first messages are overwritten by its last.
+Returns their number, 0 for an empty list. More than 8192 values: croaks with
+C<too many values (8193 E<gt> 8192)>, and publishes nothing. With C<Str>, one message that is too
+long makes the call croak with nothing published. A batch may be larger than the ring; then its
+first messages are overwritten by its last.
 
     $ring->publish_multi(10, 20, 30);          # 3
 
@@ -337,8 +339,8 @@ files on a disk. Returns nothing; croaks with the system's error text.
     Class->unlink($path);
 
 Removes the ring's file. Processes that have it open go on using it; the next C<new> makes a new
-ring. Returns true, also where the file is gone already. Croaks where the ring has no path, and
-with the system's error text where removing fails.
+ring. Returns true, also where the file is gone already. Croaks with C<this ring has no path>
+where it has none, and with the system's error text where removing fails.
 
 =head2 path
 
@@ -403,7 +405,8 @@ C<if ($sub-E<gt>poll)> goes wrong at the message 0, or the empty string.
 
     my $value = $sub->poll;
 
-The next message, or undef where there is none at the moment. Does not wait.
+The next message, or undef where there is none at the moment (in list context, too: one undef).
+Does not wait.
 
     while (defined(my $v = $sub->poll)) { print "$v\n" }
 
@@ -450,8 +453,9 @@ most. It does not wait for C<$n> to come together. The empty list after C<$timeo
     my $n = $sub->poll_cb($code);
 
 Calls the code reference once for each message that stands in the ring when C<poll_cb> begins,
-with the message in C<$_[0]>. Returns how many it handled. This is faster than a loop around
-C<poll>, since there is one method call for all of them.
+with the message in C<$_[0]>. Returns how many it handled. What is no code reference croaks with
+C<handler must be a code reference, not ...>. This is faster than a loop around C<poll>, since
+there is one method call for all of them.
 
 If the handler dies, the exception goes through to the caller. The message it was given counts as
 delivered; the next call begins with the one after it. The handler may use this module as it
@@ -465,10 +469,10 @@ likes: it may publish, subscribe, and even poll the same subscriber.
     my @values = $sub->drain_notify;
     my @values = $sub->drain_notify($max);
 
-Takes the count from the eventfd, as L</eventfd_consume> does, then drains, as L</drain> does. In
-this order nothing slips through: what is published after the drain has begun rings again. With
-C<$max>, call it until it returns less than C<$max>, since the bell does not ring for what was
-left.
+Takes the count from the eventfd, as L</eventfd_consume> does, then drains, as L</drain> does.
+Without an eventfd it just drains. In this order nothing slips through: what is published after
+the drain has begun rings again. With C<$max>, call it until it returns less than C<$max>, since
+the bell does not ring for what was left.
 
 =head2 lag
 
@@ -624,9 +628,9 @@ variant, or a hand-made one.
 
 C<DESTROY> was called before.
 
-=item object destroyed during the call
+=item Class object destroyed during the call
 
-=item object was replaced during the call
+=item Class object was replaced during the call
 
 A callback, or a tied or overloaded argument, ran perl code that destroyed the object or assigned
 something else to the variable that held it.
@@ -671,7 +675,7 @@ ends at a comma or at C<and>, C<or>:
     is ps_int_lag($sub), 2, 'two left';
 
 A keyword accepts only objects of its own variant. Subclasses are fine; methods that a subclass
-overrides are not called. L<B::Deparse> and L<B::Concise> show the keywords by name.
+overrides are not called. L<B::Concise> shows the ops by name.
 
 =head1 EVENT LOOPS
 

@@ -42,9 +42,9 @@ this page says what is particular to this variant, and lists its methods.
 =head2 Values
 
 From -9223372036854775808 (-2**63) to 9223372036854775807 (2**63 - 1). C<publish> takes perl's
-integer value of its argument: a fraction is dropped, a string is read as a number, undef is 0
-(the last two with perl's usual warnings). Perl's unsigned numbers from 2**63 on keep their bits,
-and come out negative:
+integer value of its argument: a fraction is dropped, a string is read as a number, undef is 0,
+with perl's usual warnings. Floating-point numbers beyond the range do not come out as themselves
+(1e30 as -1, say). Perl's unsigned numbers from 2**63 on keep their bits, and come out negative:
 
     $ring->publish(18446744073709551615);     # 2**64 - 1
     my $v = $sub->poll;                       # -1
