@@ -380,7 +380,8 @@ A reference to a new hash with:
     arena_cap     Str only: the memory for the text of messages, in bytes
 
 The numbers are read one after the other while others work, so they need not fit each other
-exactly. C<clear> sets C<write_pos> and C<publish_ok> back to 0.
+exactly. C<clear> sets C<write_pos> and C<publish_ok> back to 0; C<abandoned> and C<recoveries>
+count since the ring was made.
 
     printf "%d published, %d asleep\n", @{ $ring->stats }{qw(publish_ok sub_waiters)};
 
@@ -424,7 +425,8 @@ Up to C<$n> messages, oldest first; the empty list where there is none. Does not
     my @values = $sub->drain($max);
 
 All messages that stand in the ring when the call begins, or C<$max> of them at most. What is
-published while it runs is left for the next call, so it ends however busy the publishers are.
+published while it runs is left for the next call, so it ends however busy the publishers are. It
+also ends at a position that a publisher has claimed and not filled yet; see L</AFTER A CRASH>.
 
     my $latest = ($sub->drain)[-1];            # undef if there was none
 
