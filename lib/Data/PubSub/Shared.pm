@@ -772,8 +772,8 @@ For each subscriber, at every moment:
 
 Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and
 never filled, since it died or was stopped (C<abandoned> in L</stats> counts them for the ring).
-Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So where nobody died, cleared or
-seeked:
+Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So where nobody died, was
+stopped, cleared or moved the cursor:
 
     my $start = $sub->cursor;
     my $got   = 0;
@@ -787,12 +787,12 @@ seeked:
 An integer publisher claims a position, then fills it; it may die in between. A subscriber that
 comes to such a position gives it up after 2 ms and goes on. Before the 2 ms are over, C<poll>
 reports no message, and C<poll_wait> waits for the rest of them. No message that was published is
-lost.
+lost. Of a batch that was not finished, the first part may stand in the ring.
 
 A C<Str> publisher may die with the lock in its hands. The kernel notices, and the next publisher
-takes the lock over at once; what the dead one had begun was not yet visible, and is overwritten.
-(On a kernel without robust futexes this can take 2 seconds.) Subscribers notice nothing.
-C<recoveries> in L</stats> counts these events.
+takes the lock over at once; what the dead one had begun, a whole batch even, was not yet visible,
+and is overwritten. (On a kernel without robust futexes this can take 2 seconds.) Subscribers need
+not wait. C<recoveries> in L</stats> counts these events.
 
 =head2 A publisher was stopped
 
