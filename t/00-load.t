@@ -1,0 +1,34 @@
+# The distribution loads, every class has its version and every method that was promised.
+
+use strict;
+use warnings;
+use Test::More;
+
+require_ok('Data::PubSub::Shared');
+
+my @ring = qw(
+    new new_memfd new_from_fd memfd publish publish_multi publish_notify subscribe subscribe_all
+    capacity path stats sync clear unlink write_pos eventfd eventfd_set fileno notify
+    eventfd_consume DESTROY CLONE_SKIP
+);
+my @sub = qw(
+    poll poll_multi drain poll_wait poll_wait_multi poll_cb drain_notify lag overflow_count
+    has_overflow cursor write_pos reset reset_oldest capacity eventfd_set fileno eventfd_consume
+    notify DESTROY CLONE_SKIP
+);
+
+like($Data::PubSub::Shared::VERSION, qr/\A\d+\.\d+\z/, 'version');
+
+for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str)) {
+    require_ok($class);
+    is($class->VERSION, Data::PubSub::Shared->VERSION, "$class has the version of the distribution");
+    can_ok($class, @ring);
+    can_ok("${class}::Sub", @sub);
+    ok($class->CLONE_SKIP,         "$class objects stay out of new threads");
+    ok("${class}::Sub"->CLONE_SKIP, "$class subscribers too");
+    is($class->can('poll'), undef, "$class itself has no poll");
+    is("${class}::Sub"->can('publish'), undef, "${class}::Sub has no publish");
+}
+can_ok('Data::PubSub::Shared::Str', 'msg_size');
+
+done_testing;

@@ -1,0 +1,94 @@
+# Arguments whose use destroys, replaces or re-enters the object of the call: it croaks, or has its
+# result where nothing was destroyed; nothing dangles.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+use PubSubTest::Arguments;
+
+# name => [what is done to the caller's variables, must the call croak if it was done].
+# $h->{ring}, $h->{sub} hold the objects; $h->{it} is the one that the call goes to.
+my %deeds = (
+    'DESTROY'           => [sub { $_[0]{it}->DESTROY }, 1],
+    'undef'             => [sub { undef $_[0]{it} }, 1],
+    'assign'            => [sub { $_[0]{it} = 'something else' }, 1],
+    'new object'        => [sub { $_[0]{it} = $_[0]{spare} }, 1],
+    'delete'            => [sub { delete $_[0]{it} }, 0],
+    'undef, kept'       => [sub { $_[0]{kept} = $_[0]{it}; undef $_[0]{it} }, 1],
+    'empty the hash'    => [sub { %{ $_[0] } = () }, 0],
+    'destroy the ring'  => [sub { $_[0]{ring}->DESTROY if $_[0]{ring} && $_[0]{ring} != $_[0]{it} }, 0],
+    'destroy, new ring' => [sub { $_[0]{it}->DESTROY; $_[0]{extra} = $_[0]{v}->ring(8) }, 1],
+    're-enter'          => [sub { $_[0]{ring}->publish($_[0]{v}->value(3)); $_[0]{sub}->poll; $_[0]{sub}->drain }, 0],
+    'clear'             => [sub { $_[0]{ring}->clear }, 0],
+    'die'               => [sub { die "enough\n" }, 1],
+    'overflow'          => [sub { $_[0]{ring}->publish_multi($_[0]{v}->values(1, 30)) }, 0],
+);
+
+# The call on the very variable that the deed changes, by method, function and (where there is one) keyword.
+sub ways {
+    my ($v, $kind, $method) = @_;
+    my $class = $kind eq 'ring' ? $v->class : $v->sub_class;
+    my $code  = $class->can($method);
+    my @ways  = (
+        [method   => sub { my $h = shift; $h->{it}->$method(@_) }],
+        [function => sub { my $h = shift; $code->($h->{it}, @_) }],
+        [alias    => sub { my $h = shift; $_->$method(@_) for $h->{it} }],
+        [list     => sub { my $h = shift; my @all = (1, $h->{it}->$method(@_), 2); @all }],
+    );
+    if ($method eq 'publish') {
+        my $keyword = $v->keyword($method);
+        push @ways, [
+            keyword => eval("package main; use @{[$v->class]}; sub { $keyword \$_[0]{it}, \$_[1] }")
+                || die $@
+        ];
+    }
+    return @ways;
+}
+
+each_variant(sub {
+    my ($v)   = @_;
+    my @slots = grep { $_->[0] ne 'class' } slots($v);
+    survives(@slots . ' places for deeds', sub {
+        my ($note) = @_;
+        local $SIG{__WARN__};
+        for my $slot (@slots) {
+            my ($kind, $method, $good, $place) = @$slot;
+            for my $mechanism (mechanisms($method =~ /wait/ ? 0 : 2)) {
+                my ($how, $make) = @$mechanism;
+                for my $deed (sort keys %deeds) {
+                    my ($do, $must_croak) = @{ $deeds{$deed} };
+                    for my $way (ways($v, $kind, $method)) {
+                        my $cell = "$kind $method, argument $place, $way->[0], $how, $deed";
+                        $note->($cell);
+                        my ($ring, $done) = ($v->ring(8), 0);
+                        my %h = (v => $v, ring => $ring, sub => $ring->subscribe);
+                        $h{spare} = $kind eq 'ring' ? $v->ring(8) : $ring->subscribe;
+                        $h{it}    = $h{$kind};
+                        delete $h{$kind} if $deed !~ /re-enter|clear|overflow|ring/;
+                        $ring->publish($v->value(1));
+                        undef $ring;
+                        my $value = $make->(sub { return if $done++; $do->(\%h) });
+                        my @a = @$good;
+                        my $lived = eval {
+                            if ($place == 0) { $way->[1]->(\%h, $$value, @a[1 .. $#a]) }
+                            else { $way->[1]->(\%h, @a[0 .. $place - 1], $$value, @a[$place + 1 .. $#a]) }
+                            1;
+                        };
+                        my $error = $@;
+                        $SIG{__WARN__} = 'DEFAULT';
+                        next if !$done;
+                        die "$cell: no croak" if $must_croak && $lived;
+                        next if $lived;
+                        die "$cell: $error"
+                            if $error !~ /destroyed|replaced|Expected a|must be|\Aenough|code|file descriptor/i;
+                    }
+                }
+            }
+        }
+    });
+});
+
+done_testing;

@@ -1,0 +1,75 @@
+# Every argument of every method crossed with every strange value: a croak or a result, and the
+# object works on.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+use PubSubTest::Arguments;
+
+each_variant(sub {
+    my ($v)    = @_;
+    my @values = strange_values();
+    my @slots  = slots($v);
+    my $where  = fresh_dir();
+
+    survives(@slots . ' places for ' . @values . ' values', sub {
+        my ($note) = @_;
+        local $SIG{__WARN__} = sub { };
+        my @bad;
+        chdir $where or die $!;
+        for my $slot (@slots) {
+            my ($kind, $method, $good, $place) = @$slot;
+            for my $strange (@values) {
+                my ($name, $make) = @$strange;
+                $note->("$kind $method, argument $place: $name");
+                my $ring = $v->ring(8);
+                my $sub  = $ring->subscribe;
+                $ring->publish($v->value(1));
+                my $value     = $make->();
+                my @arguments = @$good;
+                my $target    = { ring => $ring, sub => $sub, class => $v->class }->{$kind};
+                my $result    = eval { call($target, $method, $value, $place, @arguments); 1 };
+                my $error     = $@;
+                my $cell      = "$method, argument $place, $name";
+                push @bad, "$cell: strange error: $error"
+                    if !$result && $error !~ / at \S+ line \d+\.?$|\A(?:fetched|asked)\n/;
+                push @bad, "$cell: a prefix without a cause: $error" if $error =~ /: at \S+ line/;
+                next if $kind eq 'class';
+                $sub->reset;
+                $ring->publish($v->value(2));
+                my $got = $sub->poll;
+                push @bad, "$cell: the ring gives $got" if $got ne $v->value(2);
+            }
+        }
+        die map {"$_\n"} @bad if @bad;
+    });
+
+    my %variadic = (publish_multi => 1);
+    my ($ring, $sub) = ($v->ring(8));
+    $sub = $ring->subscribe;
+    my %optional = (drain => 1, drain_notify => 1, poll_wait => 1, poll_wait_multi => 1, cursor => 1);
+    for my $kind ([$ring, $v->class, { $v->ring_methods }], [$sub, $v->sub_class, { $v->sub_methods }]) {
+        my ($object, $class, $methods) = @$kind;
+        for my $method (grep { !$variadic{$_} } sort keys %$methods) {
+            my @arguments = @{ $methods->{$method} };
+            my $usage     = "Usage: \Q$class\E::$method\\(";
+            croaks_like(sub { $object->$method(@arguments, 1, 2, 3) }, $usage, "$method: too many");
+            next if !@arguments || $optional{$method};
+            croaks_like(sub { $object->$method }, $usage, "$method: too few");
+        }
+    }
+});
+
+done_testing;
+
+# The call with the value itself, not a copy, at its place.
+sub call {
+    my ($target, $method, $value, $place, @a) = @_;
+    return $target->$method($$value, @a[1 .. $#a]) if $place == 0;
+    return $target->$method($a[0], $$value, @a[2 .. $#a]) if $place == 1;
+    return $target->$method(@a[0, 1], $$value, @a[3 .. $#a]) if $place == 2;
+    return $target->$method(@a[0 .. 2], $$value);
+}

@@ -1,0 +1,124 @@
+# Damaged files: error or a working ring, never a crash, a hang or a touch outside of the mapping.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+my $CAPACITY = 8;
+my $LOCK     = 512;    # the thread id of the holder: some of these may well be alive and are waited for
+
+# Does all that follows addresses, whatever comes back.
+sub exercise {
+    my ($v, $ring) = @_;
+    my $sub = $ring->subscribe_all;
+    my $new = $ring->subscribe;
+    $ring->publish($v->value(7));
+    $ring->publish_multi($v->values(1, 3));
+    $_->poll, $_->lag, $_->drain($CAPACITY), $_->poll_wait(0), $_->reset_oldest, $_->drain for $sub, $new;
+    $ring->stats;
+    $ring->clear;
+    return;
+}
+
+each_variant(sub {
+    my ($v)   = @_;
+    my $class = $v->class;
+    my @size  = $v->is_str ? (16) : ();
+    my $path  = fresh_path();
+    my $ring  = $class->new($path, $CAPACITY, @size);
+    my $stats = $ring->stats;
+    my $slots = $CAPACITY * $v->slot;
+    my $head  = $stats->{mmap_size} - $slots - ($stats->{arena_cap} || 0);
+    my $fresh = slurp($path);
+    $ring->publish_multi($v->values(1, 5));
+    my $used = slurp($path);
+    undef $ring;
+
+    survives("every byte of the header flipped ($head bytes)", sub {
+        my ($note) = @_;
+        for my $at (0 .. $head - 1) {
+            # Page-filling zeros say little: one byte in sixteen of them is enough here.
+            next if $at >= 1024 && $at % 16;
+            next if $v->is_str && $at >= $LOCK && $at < $LOCK + 4;
+            $note->("header byte $at");
+            for my $flip (0xff, 0x01, 0x80) {
+                my $bytes = $used;
+                substr($bytes, $at, 1) ^= chr $flip;
+                spew($path, $bytes);
+                eval { exercise($v, $class->new($path, $CAPACITY)); 1 }
+                    or $@ =~ / at \S+ line \d+/
+                    or die "strange error: $@";
+            }
+        }
+    });
+
+    survives('every byte of the slots flipped while in use', sub {
+        my ($note) = @_;
+        for my $at ($head .. $head + $slots - 1) {
+            $note->("slot byte $at");
+            for my $flip (0xff, 0x01, 0x80) {
+                spew($path, $used);
+                my $live = $class->new($path);
+                my $sub  = $live->subscribe_all;
+                poke($path, $at, substr($used, $at, 1) ^ chr $flip);
+                $sub->drain;
+                $sub->reset_oldest;
+                $sub->poll;
+                $live->publish($v->value($_)), $sub->poll for 1 .. 2 * $CAPACITY;
+                exercise($v, $live);
+            }
+        }
+    });
+
+    survives('a lock whose holder does not exist', sub {
+        my ($note) = @_;
+        watchdog(30);
+        my $pid = fork // die "fork: $!";
+        POSIX::_exit(0) if !$pid;
+        waitpid $pid, 0;
+        for my $holder ($pid, 0x3fffffff, 0x80000000 | $pid, 0x40000000 | $pid) {
+            $note->(sprintf 'lock word %08x', $holder);
+            spew($path, $used);
+            poke($path, $LOCK, pack 'L', $holder);
+            exercise($v, $class->new($path));
+        }
+    }) if $v->is_str;
+
+    subtest 'geometry' => sub {
+        my $bad = 0;
+        for my $at (0 .. 31) {
+            my $bytes = $used;
+            substr($bytes, $at, 1) ^= "\xff";
+            spew($path, $bytes);
+            next if eval { $class->new($path); 1 };
+            $bad++;
+            like($@, qr/invalid or incompatible/, "byte $at: refused");
+            ok(slurp($path) eq $bytes, "byte $at: not written to");
+        }
+        cmp_ok($bad, '>=', 8, 'the magic number and more is looked at');
+    };
+
+    subtest 'length' => sub {
+        for my $length (1, 8, 100) {
+            spew($path, substr $used, 0, $length);
+            croaks_like(sub { $class->new($path, $CAPACITY) }, 'too small', "$length bytes");
+        }
+        my $all = length $used;
+        for my $length ($head, $head + 1, $all - 4096 > $head ? $all - 4096 : (), $all - 1) {
+            spew($path, substr $used, 0, $length);
+            croaks_like(sub { $class->new($path, $CAPACITY) }, 'invalid or incompatible', "cut to $length of $all");
+            is(-s $path, $length, 'not mended');
+        }
+        for my $more (1, 4096, $all) {
+            spew($path, $used . "\0" x $more);
+            croaks_like(sub { $class->new($path, $CAPACITY) }, 'invalid or incompatible', "$more bytes too many");
+        }
+        spew($path, $used);
+        is_deeply([$class->new($path)->subscribe_all->drain], [$v->values(1, 5)], 'whole, it is a ring');
+    };
+});
+
+done_testing;

@@ -1,0 +1,124 @@
+# Every method called on what is no object of its class: always the same croak, never a crash.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+package Text   { use overload '""' => sub {'text'}, '0+' => sub {1}, 'bool' => sub {1}, fallback => 1 }
+package Dying  { use overload '""' => sub { die "asked\n" }, '0+' => sub { die "asked\n" }, 'bool' => sub { die "asked\n" } }
+package Deref  { use overload '${}' => sub { $_[0]->() }, fallback => 1 }
+package Fetch  { sub TIESCALAR { bless [$_[1]] } sub FETCH { $_[0][0] } sub STORE { } }
+package Throw  { sub TIESCALAR { bless [] } sub FETCH { die "fetched\n" } }
+
+package main;
+
+my @kept;
+
+# name => a list of one that is no object of $class; objects of a right kind lend their insides.
+sub impostors {
+    my ($v, $class, $good, @others) = @_;
+    my $number = eval { 0 + ($$good // 1) } || 1;
+    tie my $tied, 'Fetch', undef;
+    tie my $plain, 'Fetch', 'text';
+    my %impostor = (
+        'undef'             => [undef],
+        'empty string'      => [''],
+        'class name'        => [$class],
+        'string'            => ['something'],
+        'number'            => [42],
+        'address'           => [0 + $good],
+        'scalar ref'        => [\1],
+        'ref to object'     => [\$good],
+        'array ref'         => [[]],
+        'hash ref'          => [{}],
+        'code ref'          => [sub { }],
+        'regexp'            => [qr/x/],
+        'glob'              => [*STDOUT],
+        'glob ref'          => [\*STDOUT],
+        'IO'                => [*STDOUT{IO}],
+        'version string'    => [v1.2.3],
+        'blessed scalar'    => [bless \(my $x = 0), $class],
+        'blessed address'   => [bless \(my $y = 0 + $good), $class],
+        'blessed content'   => [bless \(my $z = $number), $class],
+        'blessed undef'     => [bless \(my $u), $class],
+        'blessed array'     => [bless [], $class],
+        'blessed hash'      => [bless {}, $class],
+        'blessed code'      => [bless sub {1}, $class],
+        'blessed glob'      => [bless do { local *GLOB; \*GLOB }, $class],
+        'blessed regexp'    => [bless qr/y/, $class],
+        'blessed ref'       => [bless \(my $r = $good), $class],
+        'overloaded'        => [bless [], 'Text'],
+        'dying overload'    => [bless [], 'Dying'],
+        'dereferencing'     => [bless sub { $good }, 'Deref'],
+        'tied to undef'     => [$tied],
+        'tied to text'      => [$plain],
+        (map { ref() => [$_] } @others),
+    );
+    return \%impostor;
+}
+
+my @warnings;
+
+each_variant(sub {
+    my ($v)  = @_;
+    my $ring = $v->ring(8);
+    my $sub  = $ring->subscribe;
+    $ring->publish($v->value(1));
+    my @foreign = map { my $r = $_->ring(8); push @kept, $r; ($r, $r->subscribe) } grep { $_->name ne $v->name } variants();
+
+    local $SIG{__WARN__} = sub { push @warnings, @_ };
+    for my $kind (
+        [$v->class,     $ring, { $v->ring_methods }, $sub,  'publish'],
+        [$v->sub_class, $sub,  { $v->sub_methods },  $ring, 'poll'],
+    ) {
+        my ($class, $good, $methods, $sibling) = @$kind;
+        my $impostors = impostors($v, $class, $good, $sibling, @foreign);
+        survives("$class: every method on " . keys(%$impostors) . ' impostors', sub {
+            my ($note) = @_;
+            for my $method (sort keys %$methods) {
+                my $code = $class->can($method);
+                for my $name (sort keys %$impostors) {
+                    $note->("$method on $name");
+                    eval { $code->($impostors->{$name}[0], @{ $methods->{$method} }); 1 }
+                        and die "$method on $name: no croak";
+                    $@ =~ /\A\Q$class\E->$method: Expected a \Q$class\E object at \S+ line \d+/
+                        or die "$method on $name: $@";
+                }
+                tie my $throwing, 'Throw';
+                $note->("$method on a tied scalar that dies");
+                eval { $code->($throwing, @{ $methods->{$method} }); 1 } and die "$method: no croak";
+                $@ eq "fetched\n" or die "$method: $@";
+                $note->("$method on nothing");
+                eval { $code->(); 1 } and die "$method on nothing: no croak";
+                $@ =~ /Usage: |Expected a / or die "$method on nothing: $@";
+            }
+        });
+        tie my $tied, 'Fetch', $good;
+        is($tied->capacity, 8, 'a tied scalar that holds an object is that object');
+        is($class->can('capacity')->($tied), 8, 'called as a function too');
+        my $turns = (tied $tied);
+        my $fresh = $class eq $v->class ? $v->ring(32) : $v->ring(32)->subscribe;
+        $turns->[0] = $fresh;
+        is($class->can('capacity')->($tied), 32, 'asked again at each call: another object');
+        $turns->[0] = undef;
+        croaks_like(sub { $class->can('capacity')->($tied) }, 'Expected a', 'none any more');
+        my $reblessed = bless $v->ring(8), 'Elsewhere';
+        is(eval { $v->class->can('capacity')->($reblessed); 1 } ? 1 : $@ =~ /Expected a/ ? 1 : 0, 1,
+            'an object blessed elsewhere: croak or result');
+    }
+
+    # Hand-made objects are destroyed in silence.
+    bless [], $v->class;
+    bless {}, $v->sub_class;
+    bless \(my $scalar = 1), $v->class;
+    bless sub { $v }, $v->sub_class;
+    is($sub->poll, $v->value(1), 'after all that the ring is untouched');
+    is($ring->write_pos, 1, 'nothing was published');
+});
+
+is_deeply(\@warnings, [], 'and nothing was warned of');
+
+done_testing;

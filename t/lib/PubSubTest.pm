@@ -1,0 +1,248 @@
+package PubSubTest;
+
+# What the tests share: one body run over all four variants, children that meet their parent at a
+# socket instead of a clock, a watchdog, and a look at the descriptors and mappings of this process.
+
+use strict;
+use warnings;
+
+use Config;
+use Exporter 'import';
+use File::Temp ();
+use POSIX      ();
+use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
+use Test::More;
+
+use Data::PubSub::Shared ();
+use PubSubTest::Peer;
+use PubSubTest::Variant;
+
+our @EXPORT = qw(
+    variants each_variant variant
+    fresh_dir fresh_path slurp spew poke peek entries
+    croaks_like lives survives
+    spawn reap until_asleep watchdog watchdog_process
+    open_fds fd_target fd_is_cloexec shared_maps rss_kb
+    run_perl sysnum nobody
+);
+
+# Long enough for a loaded machine; nothing is ever expected to take this long.
+my $PATIENCE = $ENV{PUBSUB_TEST_WATCHDOG} || 120;
+
+watchdog();
+
+# Ends a hanging test with SIGALRM, whose default action needs no help from a stuck perl. Children
+# have less time than their parent, so that it can tell where one was.
+sub watchdog {
+    my ($seconds) = @_;
+    $SIG{ALRM} = 'DEFAULT';
+    alarm($seconds || $PATIENCE);
+    return;
+}
+
+# The same for tests that need `alarm` themselves: another process looks on.
+sub watchdog_process {
+    alarm 0;
+    my $watched = $$;
+    pipe my $read, my $write or die "pipe: $!";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        POSIX::_exit(0) if fork;
+        close $write;
+        POSIX::close(1);
+        vec(my $bits = '', fileno $read, 1) = 1;
+        if (!select $bits, undef, undef, $PATIENCE) {
+            print STDERR "# watchdog: process $watched hangs\n";
+            kill KILL => $watched;
+        }
+        POSIX::_exit(0);
+    }
+    waitpid $pid, 0;
+    our $leash = $write;    # closed when this process and its children have ended
+    return;
+}
+
+sub variants { return PubSubTest::Variant->all }
+
+sub variant {
+    my ($name) = @_;
+    my ($found) = grep { $_->name eq $name } variants();
+    return $found;
+}
+
+sub each_variant {
+    my ($code) = @_;
+    for my $variant (variants()) {
+        subtest $variant->name => sub { $code->($variant) };
+    }
+    return;
+}
+
+#--- Files
+
+my $dir;
+my $serial = 0;
+
+sub fresh_dir {
+    $dir ||= File::Temp::tempdir('pubsub-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+    my $fresh = "$dir/" . $serial++;
+    mkdir $fresh or die "mkdir $fresh: $!";
+    return $fresh;
+}
+
+sub fresh_path { return fresh_dir() . '/ring' }
+
+sub entries {
+    my ($where) = @_;
+    opendir my $handle, $where or die "opendir $where: $!";
+    return sort grep { !/\A\.\.?\z/ } readdir $handle;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $handle, '<:raw', $path or die "open $path: $!";
+    local $/;
+    return scalar <$handle>;
+}
+
+sub spew {
+    my ($path, $bytes) = @_;
+    open my $handle, '>:raw', $path or die "open $path: $!";
+    print {$handle} $bytes;
+    close $handle or die "close $path: $!";
+    return $path;
+}
+
+# Overwrites bytes of a file in place, seen at once by whoever has it mapped.
+sub poke {
+    my ($path, $offset, $bytes) = @_;
+    open my $handle, '+<:raw', $path or die "open $path: $!";
+    sysseek $handle, $offset, 0 or die "seek $path: $!";
+    syswrite($handle, $bytes) == length $bytes or die "write $path: $!";
+    return;
+}
+
+sub peek {
+    my ($path, $offset, $length) = @_;
+    return substr slurp($path), $offset, $length;
+}
+
+#--- Errors
+
+# Dies with a message that matches and ends, as every message of ours does, in file and line.
+sub croaks_like {
+    my ($code, $pattern, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $lived = eval { $code->(); 1 };
+    my $error = $@;
+    return fail($name) || diag('it did not croak') if $lived;
+    return like($error, qr/$pattern.* at .+ line \d+\.?$/s, $name);
+}
+
+sub lives {
+    my ($code, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $lived = eval { $code->(); 1 };
+    return ok($lived, $name) || diag($@);
+}
+
+# Runs code in a child that says, by $note->(...), what it is about to try; whatever kills the
+# child fails one test, which names the last thing tried.
+sub survives {
+    my ($name, $code) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $kid = spawn(sub {
+        my ($peer) = @_;
+        $code->(sub { $peer->tell(join ' ', @_) });
+    });
+    my $last = 'start';
+    while (defined(my $line = $kid->hear)) { $last = $line }
+    my $status = $kid->end;
+    my $signal = $status & 127;
+    return ok($status == 0, $name)
+        || diag(($signal ? "killed by signal $signal" : 'exit ' . ($status >> 8)) . " at: $last");
+}
+
+#--- Processes
+
+# Forks; the child runs $code->($peer) under its own watchdog and leaves with 0 if it returned.
+sub spawn {
+    my ($code) = @_;
+    socketpair my $mine, my $its, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        close $mine;
+        watchdog($PATIENCE / 2);
+        my $lived = eval { $code->(PubSubTest::Peer->new($its)); 1 };
+        print STDERR "# child $$: $@" unless $lived;
+        POSIX::_exit($lived ? 0 : 1);
+    }
+    close $its;
+    return PubSubTest::Peer->new($mine, $pid);
+}
+
+sub reap {
+    my ($name, @kids) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return is_deeply([map { $_->end } @kids], [map {0} @kids], $name);
+}
+
+# Returns once the process sleeps (in whatever): makes the blocking path likely, proves nothing.
+sub until_asleep {
+    my ($pid) = @_;
+    until ((slurp("/proc/$pid/stat") =~ /\) (\w)/)[0] =~ /[SZ]/) { select undef, undef, undef, 0.001 }
+    return;
+}
+
+# A new perl with our @INC: (output and errors, wait status).
+sub run_perl {
+    my ($program, @arguments) = @_;
+    my $pid = open(my $out, '-|') // die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), '-e', $program, @arguments }
+        POSIX::_exit(127);
+    }
+    local $/;
+    my $output = <$out>;
+    close $out;
+    return ($output, $?);
+}
+
+# (uid, gid) of somebody without rights, where we are root and may become that.
+sub nobody {
+    return if $>;
+    my (undef, undef, $uid, $gid) = getpwnam 'nobody';
+    return $uid ? ($uid, $gid) : ();
+}
+
+my %SYSNUM = (
+    x86_64  => { sendmsg => 46,  recvmsg => 47,  unshare => 272, eventfd2 => 290 },
+    aarch64 => { sendmsg => 211, recvmsg => 212, unshare => 97,  eventfd2 => 19 },
+);
+
+sub sysnum {
+    my ($name) = @_;
+    my ($machine) = grep { $Config{archname} =~ /\A\Q$_\E/ } sort keys %SYSNUM;
+    return $machine && $SYSNUM{$machine}{$name};
+}
+
+#--- What this process holds
+
+sub open_fds {
+    my @open = entries('/proc/self/fd');
+    return @open - 1;    # less the one that looked
+}
+
+sub fd_target { return readlink "/proc/self/fd/$_[0]" }
+
+sub fd_is_cloexec {
+    my ($flags) = slurp("/proc/self/fdinfo/$_[0]") =~ /^flags:\s*(\d+)/m;
+    return oct($flags) & 02000000 ? 1 : 0;
+}
+
+sub shared_maps { return scalar grep {/ rw-s /} split /\n/, slurp('/proc/self/maps') }
+
+sub rss_kb { return slurp('/proc/self/status') =~ /^VmRSS:\s*(\d+)/m ? $1 : 0 }
+
+1;

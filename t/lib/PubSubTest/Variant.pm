@@ -1,0 +1,84 @@
+package PubSubTest::Variant;
+
+# What a test has to know of each variant, so that one body can be run over all.
+
+use strict;
+use warnings;
+
+my $INT64_MIN = -9223372036854775807 - 1;
+
+my @ALL = map { bless $_, __PACKAGE__ } (
+    {   name    => 'Int',
+        slot    => 16,
+        bits    => 64,
+        samples => [0, 1, -1, 4294967296, 9223372036854775807, $INT64_MIN],
+    },
+    {   name    => 'Int32',
+        slot    => 8,
+        bits    => 32,
+        samples => [0, 1, -1, 65536, 2147483647, -2147483648],
+    },
+    {   name    => 'Int16',
+        slot    => 8,
+        bits    => 16,
+        samples => [0, 1, -1, 256, 32767, -32768],
+    },
+    {   name    => 'Str',
+        slot    => 16,
+        samples => ['', '0', "nul\0nul\0", "\xff\xfe\x80", "\x{263a} wide", 'x' x 256],
+    },
+);
+
+sub all { return @ALL }
+
+sub name      { return $_[0]{name} }
+sub slot      { return $_[0]{slot} }
+sub bits      { return $_[0]{bits} }
+sub samples   { return @{ $_[0]{samples} } }
+sub is_str    { return $_[0]{name} eq 'Str' }
+sub keyword   { return 'ps_' . lc($_[0]{name}) . "_$_[1]" }
+sub class     { return 'Data::PubSub::Shared::' . $_[0]{name} }
+sub sub_class { return $_[0]->class . '::Sub' }
+
+# A ring: capacity 16 and anonymous, where nothing else is said.
+sub ring {
+    my ($self, $capacity, $path, @more) = @_;
+    return $self->class->new($path, $capacity || 16, @more);
+}
+
+# The values number $from to $to: distinct for 0 .. 32767 whatever the width.
+sub value  { return $_[0]->is_str ? "message $_[1]" : $_[1] }
+sub values { my ($self, $from, $to) = @_; return map { $self->value($_) } $from .. $to }
+
+# Method name => arguments that are right for it; the rings' and the subscribers'.
+sub ring_methods {
+    my ($self) = @_;
+    my $value = $self->value(7);
+    return (
+        publish        => [$value],
+        publish_multi  => [$value, $value],
+        publish_notify => [$value],
+        eventfd_set    => [-1],
+        (   map { $_ => [] }
+                qw(subscribe subscribe_all capacity path stats sync clear write_pos memfd
+                eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
+        ),
+    );
+}
+
+sub sub_methods {
+    return (
+        poll_multi      => [2],
+        poll_wait       => [0],
+        poll_wait_multi => [2, 0],
+        poll_cb         => [sub { }],
+        cursor          => [0],
+        eventfd_set     => [-1],
+        (   map { $_ => [] }
+                qw(poll drain drain_notify lag overflow_count has_overflow write_pos reset
+                reset_oldest capacity fileno eventfd_consume notify)
+        ),
+    );
+}
+
+1;

@@ -1,0 +1,81 @@
+# Who outlives whom: subscribers and handles, global destruction, exec.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+each_variant(sub {
+    my ($v)   = @_;
+    my $class = $v->class;
+
+    for my $make (sub { $v->ring(8) }, sub { $class->new(fresh_path(), 8) }, sub { $class->new_memfd('t', 8) }) {
+        my $maps = shared_maps();
+        my $ring = $make->();
+        my $sub  = $ring->subscribe;
+        my $late = $ring->subscribe_all;
+        $ring->publish_multi($v->values(1, 3));
+        undef $ring;
+        is_deeply([$sub->drain], [$v->values(1, 3)], 'a subscriber outlives its handle');
+        is($sub->write_pos, 3, 'and all of its methods work');
+        is($sub->capacity, 8, 'all');
+        is($sub->poll_wait(0.001), undef, 'all');
+        undef $sub;
+        is_deeply([$late->drain], [$v->values(1, 3)], 'and so does another');
+        undef $late;
+        is(shared_maps(), $maps, 'the last one takes the mapping away');
+    }
+
+    my $two  = $v->ring(8);
+    my $maps = shared_maps();
+    my $s1   = $two->subscribe;
+    is(shared_maps(), $maps, 'a subscriber shares the mapping of its handle');
+    is($class->new(undef, 8)->subscribe->poll, undef, 'a handle that was never kept');
+
+    my $prologue = <<'PERL';
+        use strict; use warnings; require Data::PubSub::Shared;
+        my ($class, $path) = @ARGV;
+PERL
+    my %programs = (
+        'globals' => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; $r->eventfd; our @a = map { $r->subscribe } 1 .. 5;',
+        'globals, the other way' => 'our $a; our $z = $class->new($path, 8); $a = $z->subscribe; $z->eventfd; undef $z;',
+        'a cycle'   => 'my $x = { r => $class->new(undef, 8) }; $x->{s} = $x->{r}->subscribe; $x->{self} = $x;',
+        'a closure' => 'our $f; my $r = $class->new(undef, 8); my $s = $r->subscribe; $f = sub { $r->publish(1); $s->poll; $f };',
+        'used while everything goes' => 'package Late { sub DESTROY { my $x = $_[0]; print eval { $x->{r}->publish(1); $x->{s}->poll } // "" } }
+            my $r = $class->new(undef, 8); my $late = bless { r => $r, s => $r->subscribe }, "Late"; undef $late;
+            our $g = bless { r => $r, s => $r->subscribe }, "Late";',
+        'END'   => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; END { $r->publish(1); print $s->poll; }',
+        'exit'  => 'our $r = $class->new(undef, 8); my $s = $r->subscribe; $r->publish(1); $s->poll_cb(sub { exit 0 });',
+        'destroyed before' => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; $_->DESTROY for $r, $s;',
+        'fork'  => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; my $p = fork; if (!$p) { exit 0 } waitpid $p, 0;',
+        'hand-made' => 'our $r = bless [], $class; our $s = bless {}, "${class}::Sub";',
+    );
+    for my $name (sort keys %programs) {
+        my ($output, $status) = run_perl("$prologue $programs{$name}", $class, fresh_path());
+        is($status, 0, "global destruction: $name: ends well");
+        like($output, qr/\A(?:1|11)?\z/, "$name: in silence");
+    }
+
+    my $path  = fresh_path();
+    my $named = $class->new($path, 8);
+    my $memfd = $class->new_memfd('t', 8);
+    my $sub   = $named->subscribe;
+    $_->eventfd for $named, $memfd;
+    my ($output, $status) = run_perl(<<'PERL', $class, $path);
+        use strict; use warnings; require Data::PubSub::Shared;
+        my ($class, $path) = @ARGV;
+        opendir my $dir, '/proc/self/fd' or die $!;
+        my @ours = grep { defined && /memfd|eventfd|\Q$path\E/ } map { readlink "/proc/self/fd/$_" } readdir $dir;
+        print "inherited: @ours\n";
+        open my $maps, '<', '/proc/self/maps' or die $!;
+        print "mapped: $_" for grep { /\Q$path\E|memfd/ } <$maps>;
+        print "published ", $class->new($path)->publish(1), "\n";
+PERL
+    is($output, "inherited: \npublished 1\n", 'exec: nothing is inherited, the path leads back');
+    is($status, 0, 'ends well');
+    is($sub->poll, 1, 'the message arrives');
+});
+
+done_testing;

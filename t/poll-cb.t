@@ -1,0 +1,183 @@
+# poll_cb: each message in $_[0], whatever the handler does.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+each_variant(sub {
+    my ($v)  = @_;
+    my $ring = $v->ring(16);
+    my $sub  = $ring->subscribe;
+    my $fill = sub { $sub->reset; $ring->publish_multi($v->values(1, $_[0])) };
+
+    subtest 'messages' => sub {
+        my @got;
+        is($sub->poll_cb(sub { push @got, @_ }), 0, 'nothing there: nothing handled');
+        $fill->(5);
+        is($sub->poll_cb(sub { push @got, @_ }), 5, 'returns how many');
+        is_deeply(\@got, [$v->values(1, 5)], 'one argument each, in order');
+        is($sub->lag, 0, 'all taken');
+        @got = ();
+        $ring->publish_multi($v->samples);
+        $sub->poll_cb(sub { push @got, $_[0] });
+        is_deeply(\@got, [$v->samples], 'samples');
+        $fill->(2);
+        my @list = $sub->poll_cb(sub { return (1, 2, 3) });
+        is_deeply(\@list, [2], 'what the handler returns is dropped');
+        my @contexts;
+        $fill->(1);
+        $sub->poll_cb(sub { push @contexts, wantarray });
+        is_deeply(\@contexts, [undef], 'it is called in void context');
+        $fill->(1);
+        my $named = 0;
+        no strict 'refs';
+        no warnings qw(once redefine);
+        *{"main::handler"} = sub { $named++ };
+        is($sub->poll_cb(\&main::handler), 1, 'a named function');
+        is($named, 1, 'is called');
+        croaks_like(sub { $sub->poll_cb($_) }, 'poll_cb: ', 'no code') for undef, 'text without meaning', 42, {}, \1;
+        croaks_like(sub { $sub->poll_cb }, 'Usage: .*poll_cb\(', 'no argument');
+    };
+
+    subtest 'what the handler keeps' => sub {
+        my (@refs, @arrays, @copies, @subs);
+        $fill->(5);
+        $sub->poll_cb(sub {
+            push @refs, \$_[0];
+            push @arrays, \@_;
+            push @copies, @_;
+            push @subs, do { my $alias = \$_[0]; sub {$$alias} };
+        });
+        my @expected = $v->values(1, 5);
+        $ring->publish_multi($v->values(11, 26));
+        is_deeply([map {$$_} @refs], \@expected, 'references to $_[0]');
+        is_deeply([map {@$_} @arrays], \@expected, 'references to @_');
+        is_deeply(\@copies, \@expected, 'copies');
+        is_deeply([map { $_->() } @subs], \@expected, 'closures');
+    };
+
+    subtest 'what the handler changes' => sub {
+        my %changes = (
+            assign  => sub { $_[0] = 'other' x 100 },
+            undef   => sub { undef $_[0] },
+            ref     => sub { $_[0] = [1] },
+            magic   => sub { my $p = pos($_[0]) = 0; $_[0] },
+            upgrade => sub { utf8::upgrade($_[0]); $_[0] .= 'x' },
+            shift   => sub { shift; push @_, 1 .. 100 },
+            empty   => sub { @_ = () },
+            splice  => sub { undef @_ },
+            local   => sub { local $_[0] = 'here' },
+            glob    => sub { $_[0] = *STDOUT },
+            bless   => sub { bless \$_[0], 'Somewhere' },
+            code    => sub { $_[0] = sub { } },
+        );
+        for my $name (sort keys %changes) {
+            my @got;
+            $fill->(4);
+            $sub->poll_cb(sub { push @got, $_[0]; no warnings; $changes{$name}->(@_); &{ $changes{$name} } });
+            is_deeply(\@got, [$v->values(1, 4)], "$name: the next message is as it was published");
+        }
+        my @got;
+        $fill->(3);
+        $sub->poll_cb(sub { push @got, $_[0]; Internals::SvREADONLY($_[0], 1) });
+        is_deeply(\@got, [$v->values(1, 3)], 'read-only: the same');
+    };
+
+    subtest 'dying' => sub {
+        $fill->(5);
+        my @got;
+        eval { $sub->poll_cb(sub { push @got, $_[0]; die { at => scalar @got } if @got == 2 }) };
+        is_deeply($@, { at => 2 }, 'the exception goes to the caller as it is');
+        is_deeply(\@got, [$v->values(1, 2)], 'after two');
+        is($sub->lag, 3, 'the message that was given counts as delivered');
+        is_deeply([$sub->drain], [$v->values(3, 5)], 'the others wait');
+        $fill->(3);
+        my $handled = $sub->poll_cb(sub { eval { die "inner\n" } });
+        is($handled, 3, 'an eval inside stays inside');
+    };
+
+    subtest 'publishing inside' => sub {
+        $fill->(3);
+        my @got;
+        my $handled = $sub->poll_cb(sub { push @got, $_[0]; $ring->publish($v->value(100 + @got)) });
+        is($handled, 3, 'bounded by what stood there at the start');
+        is_deeply(\@got, [$v->values(1, 3)], 'that is handled');
+        is_deeply([$sub->drain], [$v->values(101, 103)], 'the new ones are next');
+
+        my $start  = $sub->cursor;
+        my $before = $sub->overflow_count;
+        $fill->(10);
+        $handled = $sub->poll_cb(sub { $ring->publish_multi($v->values(1, 20)) });
+        my $rest = () = $sub->drain;
+        is($handled + $rest + $sub->overflow_count - $before, $sub->cursor - $start, 'overrun inside: all accounted');
+        is($sub->lag, 0, 'and all read');
+    };
+
+    subtest 'the subscriber inside' => sub {
+        $fill->(6);
+        my @got;
+        $sub->poll_cb(sub { push @got, $_[0], $sub->poll // () });
+        is_deeply(\@got, [$v->values(1, 6)], 'poll: nothing twice, nothing lost');
+        $fill->(6);
+        @got = ();
+        my $depth = 0;
+        my $handler;
+        $handler = sub {
+            push @got, $_[0];
+            my $mine = $_[0];
+            $depth++;
+            $sub->poll_cb($handler);
+            die "changed underneath" if $_[0] ne $mine;
+        };
+        $sub->poll_cb($handler);
+        undef $handler;
+        is_deeply(\@got, [$v->values(1, 6)], 'recursion: in order, nothing twice');
+        is($depth, 6, 'six deep');
+        $fill->(6);
+        is($sub->poll_cb(sub { $sub->reset }), 1, 'reset ends it');
+        $fill->(6);
+        is($sub->poll_cb(sub { $ring->clear }), 1, 'clear ends it');
+        $ring->publish($v->value(1));
+        my $new;
+        $sub->poll_cb(sub { $new = $ring->subscribe_all });
+        is($new->poll, $v->value(1), 'subscribe inside');
+    };
+
+    subtest 'destroying inside' => sub {
+        my %destroy = (
+            'DESTROY' => [sub { $_[0]->DESTROY },  'destroyed during the call'],
+            'undef'   => [sub { undef $_[0] },     '(?:destroyed|replaced) during the call'],
+            'replace' => [sub { $_[0] = 'other' }, '(?:destroyed|replaced) during the call'],
+        );
+        for my $name (sort keys %destroy) {
+            my ($how, $why) = @{ $destroy{$name} };
+            my $victim = $ring->subscribe;
+            $ring->publish_multi($v->values(1, 3));
+            my @got;
+            croaks_like(
+                sub { $victim->poll_cb(sub { push @got, $_[0]; $how->($victim) }) },
+                quotemeta($v->sub_class) . "->poll_cb: .*$why", "$name: croaks"
+            );
+            is_deeply(\@got, [$v->value(1)], "$name: after that message");
+        }
+        my $handle = $v->ring(8);
+        my $reader = $handle->subscribe;
+        $handle->publish_multi($v->values(1, 3));
+        my @got;
+        is($reader->poll_cb(sub { push @got, $_[0]; undef $handle }), 3, 'the handle may go');
+        is_deeply(\@got, [$v->values(1, 3)], 'the subscriber outlives it');
+        my $once = sub { push @got, $_[0]; undef $_[0] };
+        my $code = sub { push @got, 'x' };
+        my $last = $ring->subscribe;
+        $ring->publish_multi($v->values(1, 3));
+        @got = ();
+        my $self; $self = sub { push @got, $_[0]; undef $self };
+        is($last->poll_cb($self), 3, 'the handler may free itself');
+        is(scalar @got, 3, 'and is called to the end');
+    };
+});
+
+done_testing;

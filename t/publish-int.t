@@ -1,0 +1,117 @@
+# Integers: taken as Perl takes integers, cut to the width as C does.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+my $MIN64 = -9223372036854775807 - 1;
+
+my %cut = (
+    64 => [
+        [9223372036854775807 => 9223372036854775807], [$MIN64 => $MIN64],
+        [9223372036854775808 => $MIN64], [18446744073709551615 => -1],
+    ],
+    32 => [
+        [2147483647  => 2147483647],  [2147483648 => -2147483648], [4294967295 => -1], [4294967296 => 0],
+        [-2147483649 => 2147483647],  [4294967338 => 42], [18446744073709551615 => -1], [$MIN64 => 0],
+    ],
+    16 => [
+        [32767  => 32767], [32768 => -32768], [65535 => -1], [65536 => 0], [65578 => 42], [-65536 => 0],
+        [-32769 => 32767], [18446744073709551615 => -1], [$MIN64 => 0], [98304 => -32768],
+    ],
+);
+my @everywhere = (
+    [3.7 => 3], [-3.7 => -3], [0.999 => 0], ['42' => 42], ['-17' => -17], [' 7' => 7], ['1e3' => 1000],
+    ['3.9' => 3], ['' . -0.0 => 0], [!!1 => 1], ["\x{37}" => 7],
+);
+my @doubtful   = ('12abc', 'abc', '', '0x10', undef, "5\0", !!0);
+my %width      = (64 => 'q', 32 => 'l', 16 => 's');
+my @far        = (1e18, 1e19, -1e19, 2**63, -(2**63), '9223372036854775808', '18446744073709551616', 4294967296.5);
+
+package Counted { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
+package Number {
+    use overload '0+' => sub { $_[0][1]++; $_[0][0] }, fallback => 1;
+    sub new { bless [$_[1], 0], $_[0] }
+}
+
+package main;
+
+each_variant(sub {
+    my ($v) = @_;
+    plan skip_all => 'not an integer' if $v->is_str;
+    my $ring = $v->ring;
+    my $sub  = $ring->subscribe;
+
+    for my $case (@{ $cut{ $v->bits } }, @everywhere) {
+        my ($in, $out) = @$case;
+        ok($ring->publish($in), "publish($in) is true");
+        is($sub->poll, $out, "$in arrives as $out");
+        is($ring->publish_multi($in, $in), 2, "publish_multi($in) too");
+        is_deeply([$sub->drain], [$out, $out], 'as the same');
+    }
+    {
+        no warnings;
+        for my $in (@doubtful, @far) {
+            my $name     = $in // 'undef';
+            my $expected = unpack $width{ $v->bits }, pack $width{ $v->bits }, $in;
+            $ring->publish($in);
+            is($sub->poll, $expected, "'$name' arrives as pack sees it");
+        }
+    }
+    my @warned;
+    {
+        local $SIG{__WARN__} = sub { push @warned, @_ };
+        my $text = '12abc';    # a constant would be warned of once only
+        $ring->publish($text);
+        $ring->publish(undef);
+    }
+    is(scalar @warned, 2, 'what is no number is warned of');
+    like($warned[0], qr/isn't numeric/, 'as Perl does');
+    like($warned[1] // '', qr/uninitialized/, 'and so is undef');
+    $sub->drain;
+
+    for my $odd (9**9**9, -9**9**9, 9**9**9 / 9**9**9) {
+        my $published = eval { $ring->publish($odd) };
+        is(scalar(my @got = $sub->drain), $published ? 1 : 0, "$odd is published or refused");
+    }
+
+    my @samples = $v->samples;
+    is($ring->publish_multi(@samples), @samples, 'publish_multi counts');
+    is_deeply([$sub->drain], \@samples, 'the ends of the range pass whole');
+
+    my $reference = [];
+    $ring->publish($reference);
+    my $address = 0 + $reference;
+    is($sub->poll, unpack($width{ $v->bits }, pack $width{ $v->bits }, $address), 'a reference is its address');
+
+    tie my $tied, 'Counted', 11;
+    $ring->publish($tied);
+    is($sub->poll, 11, 'a tied scalar');
+    is((tied $tied)->[1], 1, 'is fetched once');
+    $ring->publish_multi($tied, $tied);
+    is_deeply([$sub->drain], [11, 11], 'in publish_multi');
+    is((tied $tied)->[1], 3, 'once for each argument');
+
+    my $number = Number->new(12);
+    $ring->publish($number);
+    is($sub->poll, 12, 'an overloaded object');
+    is($number->[1], 1, 'is asked once');
+
+    my $string = '13';
+    $ring->publish($string);
+    is($string, '13', 'the argument keeps its value');
+    my $got = $sub->poll;
+    $got .= 'x';
+    $ring->publish(14);
+    is($sub->poll, 14, 'a message polled is a scalar of its own');
+    is($got, '13x', 'whatever comes later');
+
+    croaks_like(sub { $ring->publish }, 'Usage: .*::publish\(', 'no argument');
+    croaks_like(sub { $ring->publish(1, 2) }, 'Usage: .*::publish\(', 'two arguments');
+    is($sub->lag, 0, 'and nothing published');
+});
+
+done_testing;

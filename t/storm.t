@@ -1,0 +1,89 @@
+# Many processes at one path at once: one ring, never a half-made one.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+my $PROCESSES = 8;
+my $ROUNDS    = 25;
+
+each_variant(sub {
+    my ($v)   = @_;
+    my $class = $v->class;
+    my $dir   = fresh_dir();
+
+    for my $start ('nothing', 'an empty file') {
+        my @kids = map {
+            my $id = $_;
+            spawn(sub {
+                my ($peer) = @_;
+                while (defined(my $path = $peer->hear)) {
+                    last if $path eq 'end';
+                    my $ring = $class->new($path, 16 << $id % 2);
+                    $ring->publish($v->value($id));
+                    $peer->tell(join ' ', (stat $path)[1], $ring->capacity);
+                }
+            });
+        } 1 .. $PROCESSES;
+        my ($wrong, $lost) = (0, 0);
+        for my $round (1 .. $ROUNDS) {
+            my $path = "$dir/$round";
+            spew($path, '') if $start ne 'nothing';
+            $_->tell($path) for @kids;
+            my %seen = map { ($_->hear // 'gone') => 1 } @kids;
+            $wrong++ if keys %seen != 1;
+            my @got  = sort $class->new($path)->subscribe_all->drain;
+            $lost++ if "@got" ne join ' ', $v->values(1, $PROCESSES);
+            $class->unlink($path);
+        }
+        $_->tell('end') for @kids;
+        reap("$start: nobody fails", @kids);
+        is($wrong, 0, "$start: all have the same file and capacity");
+        is($lost, 0, "$start: all publish into it");
+    }
+    is_deeply([entries($dir)], [], 'nothing is left over');
+
+    # Making, using, removing, over and over.
+    my $path = "$dir/shared";
+    my @kids = map {
+        my $id = $_;
+        spawn(sub {
+            my ($peer) = @_;
+            $peer->hear;
+            for my $round (1 .. 150) {
+                my $ring = $class->new($path, 4);
+                my $sub  = $ring->subscribe_all;
+                $ring->publish($v->value($id));
+                $sub->poll_wait;
+                $class->unlink($path) if $round % 3 == 0;
+            }
+        });
+    } 1 .. 4;
+    $_->tell('go') for @kids;
+    reap('making and removing at once: nobody fails', @kids);
+    $class->unlink($path);
+    is_deeply([entries($dir)], [], 'nothing is left over');
+
+    # The same, killed at any instant: the path can always be opened.
+    my $failed = 0;
+    for my $round (1 .. 30) {
+        my $victim = spawn(sub {
+            my ($peer) = @_;
+            $peer->tell('ready');
+            while (1) { $class->new($path, 64); $class->unlink($path) }
+        });
+        $victim->hear;
+        $class->new("$dir/other", 4) for 1 .. $round % 10;
+        $victim->kill('KILL');
+        $victim->end;
+        my $ring = eval { $class->new($path, 64) } or $failed++;
+        $failed++ if $ring && !eval { $ring->publish($v->value(1)) };
+        $class->unlink($path) if $round % 2;
+    }
+    is($failed, 0, 'creators killed at any instant leave a path that can be opened');
+});
+
+done_testing;
