@@ -45,6 +45,8 @@ pub(crate) struct Cursor {
     /// The fast path of integer rings is open while `next - base` is at most this: everything, or nothing after a
     /// seek beyond the write position, where a narrow tag of a lap long past could look like the awaited one.
     pub(crate) horizon: u64,
+    /// The base at that seek: a clear since then ends the waiting.
+    seek_base: u64,
     /// A write position once seen: what lies below needs no look at the publishers' line. Strings only.
     pub(crate) known_end: u64,
     pub(crate) claim: Option<Claim>,
@@ -55,28 +57,39 @@ pub(crate) const OPEN: u64 = u64::MAX >> 1;
 
 impl Cursor {
     pub(crate) fn at(next: u64) -> Self {
-        Cursor { next, lost: 0, horizon: OPEN, known_end: 0, claim: None }
+        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, known_end: 0, claim: None }
     }
 
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.
     pub(crate) fn seek(&mut self, header: &Header, position: u64) {
         let ahead = position > header.write_pos.load(Acquire);
-        *self = Cursor { lost: self.lost, horizon: if ahead { 0 } else { OPEN }, ..Cursor::at(position) };
+        let horizon = if ahead { 0 } else { OPEN };
+        *self = Cursor { lost: self.lost, horizon, seek_base: header.base(), ..Cursor::at(position) };
+    }
+
+    /// The next position to read, with the last clear seen.
+    pub(crate) fn position(&self, header: &Header) -> u64 {
+        let base = header.base();
+        if self.horizon == 0 && base != self.seek_base {
+            return base;
+        }
+        self.next.max(base)
     }
 
     /// Moves over what a clear discarded. Returns the base.
     pub(crate) fn pass_clear(&mut self, header: &Header) -> u64 {
+        self.next = self.position(header);
         let base = header.base();
-        if self.next < base {
-            self.next = base;
+        if base != self.seek_base {
+            self.seek_base = base;
+            self.horizon = OPEN;
         }
         base
     }
 
     /// Messages published and not yet read.
     pub(crate) fn lag(&self, header: &Header) -> u64 {
-        let base = header.base();
-        header.write_pos.load(Acquire).saturating_sub(self.next.max(base))
+        header.write_pos.load(Acquire).saturating_sub(self.position(header))
     }
 
     /// Skips to `oldest`, counting what is passed as lost.

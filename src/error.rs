@@ -44,6 +44,11 @@ impl Error {
         Self::from_os(call, last_os_code())
     }
 
+    /// The same error, with what it is about in front.
+    pub(crate) fn about(self, what: impl fmt::Display) -> Self {
+        Error { text: format!("{}: {}", what, self.text), ..self }
+    }
+
     pub(crate) fn too_long(length: usize, most: u64) -> Self {
         Self::new(ErrorKind::TooLong, format!("message too long ({} > {})", length, most))
     }

@@ -197,7 +197,8 @@ impl<S: Slot> IntRing<S> {
     /// Delivers the next message, if there is one: the fast path touches one slot and the rarely written base.
     #[inline(always)]
     pub(crate) fn read(&self, cursor: &mut Cursor) -> Option<u64> {
-        if cursor.next.wrapping_sub(self.header().base()) <= cursor.horizon {
+        // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
+        if cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) <= cursor.horizon {
             let seen = self.slot(cursor.next).load();
             if seen.tag == self.tag(cursor.next) {
                 cursor.next += 1;

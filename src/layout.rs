@@ -208,7 +208,7 @@ pub(crate) struct LockLine {
     pub(crate) word: AtomicU32,
     /// Keeps the following words aligned; always 0.
     reserved: AtomicU32,
-    /// The pid namespace of a holder that the kernel cannot watch, else 0; written by that holder.
+    /// The pid namespace of the last holder; written by the holder.
     pub(crate) namespace: AtomicU64,
     /// Where the next message goes in the arena: a multiple of 8, at most `arena_len`; written by the holder.
     pub(crate) arena_head: AtomicU64,
@@ -252,15 +252,18 @@ impl Header {
         write_pos.saturating_sub(capacity).max(self.base())
     }
 
-    /// The position of the last clear.
+    /// The position of the last clear. One above the write position is no clear, but a scribble, and counts for nothing.
     pub(crate) fn base(&self) -> u64 {
         // Relaxed: who misses a clear of this moment acts as if it had come before it.
-        self.clear.base.load(crate::sync::Ordering::Relaxed)
+        let base = self.clear.base.load(crate::sync::Ordering::Relaxed);
+        if base > self.write_pos.load(crate::sync::Ordering::Acquire) {
+            return 0;
+        }
+        base
     }
 
     /// Positions claimed since the last clear.
     pub(crate) fn published(&self) -> u64 {
-        // The base first: it never exceeds a later write position.
         let base = self.base();
         self.write_pos.load(crate::sync::Ordering::Acquire).saturating_sub(base)
     }
@@ -270,8 +273,13 @@ impl Header {
         use crate::sync::Ordering::{Relaxed, SeqCst};
         // Relaxed: statistics, exact once the ring is quiet.
         self.clear.abandoned.store(self.lock.abandoned.load(Relaxed), Relaxed);
+        let end = self.write_pos.load(SeqCst);
+        if self.base() == 0 {
+            // Whatever stands there is 0 or a scribble.
+            let _ = self.clear.base.compare_exchange(self.clear.base.load(Relaxed), end, SeqCst, SeqCst);
+        }
         // fetch_max: two clears at once leave the later position.
-        self.clear.base.fetch_max(self.write_pos.load(SeqCst), SeqCst);
+        self.clear.base.fetch_max(end, SeqCst);
     }
 }
 

@@ -6,7 +6,7 @@
 //! `FUTEX_OWNER_DIED`, clears the id and wakes a waiter; the next owner counts a recovery and has nothing to repair,
 //! because a message counts only from the last store of its publication on. Thread ids that are used again, or that are
 //! the same in another pid namespace, do no harm: only the dying task itself compares them. A stopped owner is never
-//! robbed.
+//! robbed; one that never was, because somebody scribbled on the word, is found out after two seconds.
 //!
 //! A released lock goes to whoever comes first, not to whoever waits longest: on few processors handing over would
 //! make every publish wait for a context switch.
@@ -24,8 +24,8 @@ const WAITERS: u32 = 0x8000_0000;
 
 /// The longest sleep in nanoseconds; a wake-up that died with its waker heals by it.
 const LONGEST_SLEEP_NS: u64 = 100_000_000;
-/// Sleeps in vain before asking whether the owner lives and letting the caller look for signals: two seconds.
-const SLEEPS_PER_CALL: u32 = 20;
+/// Sleeps in vain before the caller looks after signals that came just before a sleep: one second.
+const SLEEPS_PER_CALL: u32 = 10;
 
 /// The lock could not be had yet, and signals may have to be handled. Nothing was changed.
 #[derive(Debug)]
@@ -49,9 +49,7 @@ pub(crate) fn acquire(line: &LockLine) -> Result<Guard<'_>, Interrupted> {
         me.restore_pending(outer);
         acquire_slow(line, me)?;
     }
-    if !me.is_watched() {
-        robust::note_namespace(line);
-    }
+    me.note_namespace(line);
     Ok(Guard { line, me, outer })
 }
 
@@ -80,13 +78,17 @@ fn acquire_slow(line: &LockLine, me: Me) -> Result<(), Interrupted> {
             backoff.snooze();
         } else if seen & WAITERS != 0 || word.compare_exchange(seen, seen | WAITERS, Relaxed, Relaxed).is_ok() {
             others = WAITERS;
-            match futex_wait(word, seen | WAITERS, LONGEST_SLEEP_NS) {
-                Sleep::Interrupted => return Err(Interrupted),
-                Sleep::Woken => backoff.reset(),
-                Sleep::TimedOut => sleeps += 1,
+            let slept = futex_wait(word, seen | WAITERS, LONGEST_SLEEP_NS);
+            if slept == Sleep::Woken {
+                backoff.reset();
+                continue;
             }
-            if sleeps == SLEEPS_PER_CALL {
-                free_if_owner_is_gone(line);
+            sleeps += 1;
+            if robust::is_surely_gone(seen & OWNER, line) {
+                // As the kernel would have done, unless something changed at last.
+                let _ = word.compare_exchange(seen | WAITERS, WAITERS | OWNER_DIED, SeqCst, Relaxed);
+            }
+            if slept == Sleep::Interrupted || sleeps == SLEEPS_PER_CALL {
                 return Err(Interrupted);
             }
         }
@@ -97,9 +99,6 @@ impl Drop for Guard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         let word = &self.line.word;
-        if !self.me.is_watched() {
-            self.line.namespace.store(0, Relaxed);
-        }
         // SeqCst: releases to the next owner; and a sleeper's exchange of this same word (see `order_after_unlock`)
         // comes before it and is seen by the look for sleepers that follows, or after it and sees the message.
         let seen = word.swap(0, SeqCst);
@@ -116,14 +115,6 @@ impl Drop for Guard<'_> {
 /// publish would do, paid by those who are about to sleep.
 pub(crate) fn order_after_unlock(line: &LockLine) {
     line.word.fetch_or(0, SeqCst);
-}
-
-/// Where the kernel does not watch the owner, frees the lock of one that no longer exists.
-fn free_if_owner_is_gone(line: &LockLine) {
-    let seen = line.word.load(SeqCst);
-    if seen & OWNER != 0 && robust::is_gone(seen & OWNER, line) {
-        let _ = line.word.compare_exchange(seen, seen & WAITERS | OWNER_DIED, SeqCst, Relaxed);
-    }
 }
 
 #[cfg(all(test, not(loom)))]

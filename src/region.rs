@@ -172,8 +172,9 @@ fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Crea
     if !meta.file_type().is_file() {
         return Err(Error::new(ErrorKind::Incompatible, format!("{} is not a regular file", path.display())));
     }
+    let checked = |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
     if let Some(header) = read_header(file)? {
-        let geometry = Geometry::from_header(&header, variant, meta.size())?;
+        let geometry = checked(&header, meta.size())?;
         if is_of_last_boot(&header) {
             let _lock = FileLock::exclusive(file, path)?;
             // Somebody may have been here while we waited.
@@ -185,7 +186,7 @@ fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Crea
     }
     let _lock = FileLock::exclusive(file, path)?;
     match read_header(file)? {
-        Some(header) => Geometry::from_header(&header, variant, file_len(file)?).map(Some),
+        Some(header) => checked(&header, file_len(file)?).map(Some),
         None => fill_in_place(file, path, creation),
     }
 }

@@ -4,22 +4,24 @@
 //! make libc surely register it, by locking and unlocking a robust mutex of our own, ask the kernel where it is, and from
 //! then on borrow its pending entry for the nanoseconds of a publish, putting back what stood there.
 //!
-//! Where the kernel gives no robust list, the holder of a lock notes its pid namespace, and who waits for long asks
-//! whether the holder still lives: within the same namespace only, because elsewhere the id means somebody else.
+//! The kernel can be unable to help: it may give no robust list, or a scribbled word may name an owner that never was. So
+//! each holder notes its pid namespace, and who has waited for two seconds asks whether the owner lives and has this
+//! ring mapped at all: within the same namespace only, because elsewhere the id means somebody else.
 
 use crate::layout::LockLine;
 use crate::sync::AtomicU32;
-use crate::sync::Ordering::Relaxed;
 
 #[cfg(not(loom))]
-pub(crate) use kernel::{is_gone, note_namespace, Me, Pending};
+pub(crate) use kernel::{is_surely_gone, Me, Pending};
 #[cfg(loom)]
-pub(crate) use model::{is_gone, note_namespace, Me, Pending};
+pub(crate) use model::{is_surely_gone, Me, Pending};
 
 #[cfg(not(loom))]
 mod kernel {
     use super::*;
-    use crate::sync::{compiler_fence, Ordering};
+    use crate::sync::Ordering::{self, Relaxed};
+    use crate::sync::compiler_fence;
+    use crate::wait::monotonic_ns;
     use std::cell::{Cell, UnsafeCell};
     use std::mem::MaybeUninit;
     use std::ptr;
@@ -40,22 +42,26 @@ mod kernel {
     #[derive(Clone, Copy)]
     pub(crate) struct Me {
         id: u32,
-        /// Whether the kernel looks at `head` when this thread dies.
-        watched: bool,
+        /// The number of its pid namespace; 0 where `/proc` does not say.
+        namespace: u64,
+        /// What the kernel looks at when this thread dies; `UNWATCHED` where it does not.
         head: *mut ListHead,
     }
 
+    const NOBODY: Me = Me { id: 0, namespace: 0, head: ptr::null_mut() };
+
     thread_local! {
-        static ME: Cell<Me> = const { Cell::new(Me { id: 0, watched: false, head: ptr::null_mut() }) };
-        /// Where a thread that nobody watches writes its pending entry.
+        static ME: Cell<Me> = const { Cell::new(NOBODY) };
         static UNWATCHED: UnsafeCell<ListHead> = const {
             UnsafeCell::new(ListHead { next: ptr::null_mut(), futex_offset: 0, pending: ptr::null_mut() })
         };
+        /// The owner that this thread waits for, the word, and since when.
+        static AWAITED: Cell<(u32, usize, u64)> = const { Cell::new((0, 0, 0)) };
     }
 
     /// In a forked child the thread that forked has another id.
     extern "C" fn forget_me() {
-        let _ = ME.try_with(|me| me.set(Me { id: 0, watched: false, head: ptr::null_mut() }));
+        let _ = ME.try_with(|me| me.set(NOBODY));
     }
 
     impl Me {
@@ -77,10 +83,10 @@ mod kernel {
                 libc::pthread_atfork(None, None, Some(forget_me));
             });
             let registered = register();
+            let head = if registered.is_null() { UNWATCHED.with(UnsafeCell::get) } else { registered };
             // SAFETY: gettid has no preconditions.
             let id = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-            let me = Me { id, watched: !registered.is_null(), head: registered };
-            let me = if me.watched { me } else { Me { head: UNWATCHED.with(UnsafeCell::get), ..me } };
+            let me = Me { id, namespace: pid_namespace(), head };
             ME.with(|cell| cell.set(me));
             me
         }
@@ -90,9 +96,10 @@ mod kernel {
             self.id
         }
 
+        /// Notes where the holder of the lock, this thread, can be asked for.
         #[inline(always)]
-        pub(crate) fn is_watched(self) -> bool {
-            self.watched
+        pub(crate) fn note_namespace(self, line: &LockLine) {
+            line.namespace.store(self.namespace, Relaxed);
         }
 
         /// Tells the kernel that this thread is about to take, holds or releases `word`.
@@ -152,22 +159,53 @@ mod kernel {
         std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
     }
 
-    /// Notes where a holder that the kernel does not watch can be asked for.
+    /// How long one owner may be waited for without a question, in nanoseconds.
+    const UNQUESTIONED_NS: u64 = 2_000_000_000;
+
+    /// Whether `owner` has been waited for long enough and is certainly not there: no such thread in our own pid namespace,
+    /// or one that has not mapped this ring.
     #[cold]
-    pub(crate) fn note_namespace(line: &LockLine) {
-        line.namespace.store(pid_namespace(), Relaxed);
+    pub(crate) fn is_surely_gone(owner: u32, line: &LockLine) -> bool {
+        let (now, word) = (monotonic_ns(), &line.word as *const AtomicU32 as usize);
+        match AWAITED.with(Cell::get) {
+            (same, there, since) if (same, there) == (owner, word) => {
+                if now - since < UNQUESTIONED_NS {
+                    return false;
+                }
+            }
+            _ => {
+                AWAITED.with(|cell| cell.set((owner, word, now)));
+                return false;
+            }
+        }
+        AWAITED.with(|cell| cell.set((0, 0, 0)));
+        let namespace = line.namespace.load(Relaxed);
+        // 0: nobody has ever held this lock, so nobody of another namespace can hold it either.
+        (namespace == 0 || namespace == Me::current().namespace) && !has_mapped(owner, word)
     }
 
-    /// Whether thread `id`, a holder that the kernel does not watch, surely exists no more.
-    #[cold]
-    pub(crate) fn is_gone(id: u32, line: &LockLine) -> bool {
-        let namespace = line.namespace.load(Relaxed);
-        if namespace == 0 || namespace != pid_namespace() {
-            return false;
+    /// Whether thread `id` exists and has mapped the file that is mapped here at `address`; true in doubt.
+    fn has_mapped(id: u32, address: usize) -> bool {
+        let ours = match std::fs::read_to_string("/proc/self/maps") {
+            Ok(maps) => maps.lines().find(|line| range_of(line).map_or(false, |r| r.contains(&address))).and_then(file_of),
+            Err(_) => return true,
+        };
+        match std::fs::read_to_string(format!("/proc/{}/maps", id)) {
+            Ok(maps) => ours.map_or(true, |ours| maps.lines().any(|line| file_of(line).as_ref() == Some(&ours))),
+            Err(e) => e.raw_os_error() != Some(libc::ENOENT) && e.raw_os_error() != Some(libc::ESRCH),
         }
-        // SAFETY: signal 0 only asks.
-        let result = unsafe { libc::kill(id as libc::pid_t, 0) };
-        result == -1 && crate::error::last_os_code() == libc::ESRCH
+    }
+
+    /// The addresses of a line of `/proc/PID/maps`.
+    fn range_of(line: &str) -> Option<std::ops::Range<usize>> {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?)
+    }
+
+    /// Device and inode of such a line.
+    fn file_of(line: &str) -> Option<(String, String)> {
+        let mut fields = line.split_ascii_whitespace().skip(3);
+        Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
     }
 
     #[cfg(test)]
@@ -178,7 +216,7 @@ mod kernel {
         fn the_kernel_watches_each_thread_and_the_entry_is_put_back() {
             let word = AtomicU32::new(0);
             let me = Me::current();
-            assert!(me.is_watched());
+            assert_ne!(me.head, UNWATCHED.with(UnsafeCell::get));
             let outer = me.set_pending(&word);
             assert!(outer.is_null());
             me.restore_pending(outer);
@@ -187,16 +225,24 @@ mod kernel {
             assert_eq!(Me::current().id(), me.id());
         }
 
+        /// As if this thread had waited for `owner` for three seconds.
+        fn is_gone_after_a_while(owner: u32, line: &LockLine) -> bool {
+            let word = &line.word as *const AtomicU32 as usize;
+            AWAITED.with(|cell| cell.set((owner, word, monotonic_ns() - 3_000_000_000)));
+            is_surely_gone(owner, line)
+        }
+
         #[test]
-        fn only_a_dead_holder_of_our_own_namespace_is_gone() {
-            let line = LockLine::default();
-            let nobody = 0x3fff_fffe;
-            assert!(!is_gone(nobody, &line), "no namespace noted");
-            note_namespace(&line);
-            assert!(is_gone(nobody, &line));
-            assert!(!is_gone(Me::current().id(), &line));
+        fn only_who_was_waited_for_and_is_not_there_is_gone() {
+            let (line, nobody) = (LockLine::default(), 0x3fff_fffe);
+            assert!(!is_surely_gone(nobody, &line), "just seen");
+            assert!(!is_surely_gone(nobody, &line), "seen a moment ago");
+            assert!(is_gone_after_a_while(nobody, &line));
+            Me::current().note_namespace(&line);
+            assert!(is_gone_after_a_while(nobody, &line));
+            assert!(!is_gone_after_a_while(Me::current().id(), &line));
             line.namespace.store(1, Relaxed);
-            assert!(!is_gone(nobody, &line), "another namespace");
+            assert!(!is_gone_after_a_while(nobody, &line), "another namespace");
         }
     }
 }
@@ -228,18 +274,14 @@ mod model {
             self.0
         }
 
-        pub(crate) fn is_watched(self) -> bool {
-            true
-        }
+        pub(crate) fn note_namespace(self, _: &LockLine) {}
 
         pub(crate) fn set_pending(self, _: &AtomicU32) -> Pending {}
 
         pub(crate) fn restore_pending(self, (): Pending) {}
     }
 
-    pub(crate) fn note_namespace(_: &LockLine) {}
-
-    pub(crate) fn is_gone(_: u32, _: &LockLine) -> bool {
+    pub(crate) fn is_surely_gone(_: u32, _: &LockLine) -> bool {
         false
     }
 }

@@ -28,7 +28,7 @@
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Cursor, Next};
+use crate::cursor::{Cursor, Next, OPEN};
 use crate::fault::fault_point;
 use crate::layout::{round_up_8, Geometry, Header};
 use crate::lock::{self, Interrupted};
@@ -183,15 +183,18 @@ impl StrRing {
     #[inline(always)]
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
         loop {
-            if cursor.next < self.header().base() {
+            // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
+            if cursor.next < self.header().clear.base.load(Relaxed) {
                 cursor.pass_clear(self.header());
             }
             if cursor.next >= cursor.known_end {
+                cursor.pass_clear(self.header());
                 // Acquire: meets the release in `publish`.
                 cursor.known_end = self.header().write_pos.load(Acquire);
                 if cursor.next >= cursor.known_end {
                     return Next::Empty;
                 }
+                cursor.horizon = OPEN;
             }
             let slot = self.slot(cursor.next);
             if slot.sequence.load(Acquire) == cursor.next + 1 {

@@ -214,7 +214,8 @@ impl Subscriber {
 
     /// The next position to read, counted from the last clear.
     pub fn cursor(&self) -> u64 {
-        self.cursor.next.saturating_sub(self.core.header().base())
+        let header = self.core.header();
+        self.cursor.position(header).saturating_sub(header.base())
     }
 
     /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that

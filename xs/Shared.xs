@@ -210,6 +210,7 @@ METHOD(unlink) {
     size_t size = 0;
     STRLEN len = 0;
     if (items == 1) {
+        if (!SvROK(ST(0))) ps_croak(aTHX_ call, "path is required to unlink by class");
         path = ps_path(RING, &size);
         if (!path) ps_croak(aTHX_ call, "this ring has no path");
         len = size;
@@ -322,11 +323,15 @@ METHOD(drain) {
 
 METHOD(drain_notify) {
     UV most;
+    SSize_t count;
     uint64_t taken;
     ps_error error;
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
     if (ps_notifier_consume(ps_sub_notifier(sub), &taken, &error) < 0) ps_fail(aTHX_ call, &error);
-    XSRETURN(deliver(aTHX_ call, ax, sub, most, ps_end(sub)));
+    count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+    /* The drain ended at a claim whose publisher has not committed. If it died, nobody rings for what stands behind. */
+    if ((UV)count < most && ps_lag(sub)) (void)ps_notifier_notify(ps_sub_notifier(sub), NULL);
+    XSRETURN(count);
 }
 
 /* Sleeps until there is a message or the deadline passes; signal handlers run meanwhile, and may die or destroy the

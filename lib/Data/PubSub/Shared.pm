@@ -19,6 +19,19 @@ sub unimport { my ($class) = @_; delete $^H{"$class/keywords"};  return }
 # An object holds a mapping that belongs to one interpreter: it does not cross into a new thread.
 sub CLONE_SKIP { return 1 }
 
+# How B::Deparse writes the keywords' ops.
+for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish poll lag) } qw(int int32 int16 str)) {
+    no strict 'refs';
+    *{"B::Deparse::pp_$keyword"} = sub {
+        my ($deparse, $op) = @_;
+        my @arguments;
+        for (my $kid = $op->first; $$kid; $kid = $kid->sibling) {
+            push @arguments, $deparse->deparse($kid, 6);
+        }
+        return "$keyword(" . join(', ', @arguments) . ')';
+    };
+}
+
 for my $class (@VARIANTS) {
     require $class =~ s{::}{/}gr . '.pm';
 }
