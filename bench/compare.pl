@@ -36,6 +36,10 @@ my $DIGITS      = 10;
 
 my $dir = scratch();
 
+# The messenger at work; whatever way this ends, it is closed before its directory goes away.
+my $at_work;
+END { $at_work->close if $at_work }
+
 # Messages of one size; each begins with its number.
 sub make_messages {
     my ($size) = @_;
@@ -44,37 +48,47 @@ sub make_messages {
     return [map { sprintf "%0${DIGITS}d%s", $_, $rest } 1 .. $messages];
 }
 
-# A subscriber's check: code that takes messages, returns true after the last, and keeps count.
+# A subscriber's check: code that takes messages, returns true after the last, and keeps count. It compares each
+# message with the one that has to come next, byte by byte.
 sub checker {
-    my ($size) = @_;
+    my ($texts) = @_;
     my $seen = { got => 0, disorder => 0, damaged => 0, end => 0 };
-    my $previous = 0;
+    my $next = 0;
     my $take = sub {
         for my $message (@_) {
-            my $number = substr $message, 0, $DIGITS;
-            $seen->{disorder}++ if $number <= $previous;
-            $seen->{damaged}++  if length $message != $size;
-            $previous = $number;
+            $next = misfit($seen, $texts, $next, $message) if $message ne $texts->[$next++];
         }
         $seen->{got} += @_;
-        return 0 if $previous < $messages;
+        return 0 if $next < $messages;
         $seen->{end} = now();
         return 1;
     };
     return ($seen, $take);
 }
 
+# What is the matter with a message that was not expected; which one is expected after it.
+sub misfit {
+    my ($seen, $texts, $next, $message) = @_;
+    my ($number) = $message =~ /^([0-9]{$DIGITS})/;
+    if (!$number or $message ne ($texts->[$number - 1] // '')) {
+        $seen->{damaged}++;
+        return $next;
+    }
+    $seen->{disorder}++ if $number < $next;
+    return $number;
+}
+
 sub run {
     my ($class, $size, $texts) = @_;
     my $own = "$dir/run";
     make_path($own);
-    my $messenger = $class->new(
+    my $messenger = $at_work = $class->new(
         size => $size, count => $messages, subscribers => $subscribers, dir => $own, capacity => $capacity,
     );
     $messenger->prepare;
     my $crew = BenchKit::Crew->start($subscribers, sub {
         my ($member, $index) = @_;
-        my ($seen, $take) = checker($size);
+        my ($seen, $take) = checker($texts);
         $member->await;
         $messenger->open_subscriber($index);
         $member->arrive;
@@ -92,6 +106,7 @@ sub run {
     my @results   = $crew->results;
     my $delivered = max(map { $_->{end} } @results) - $begin;
     $messenger->close;
+    undef $at_work;
     remove_tree($own);
 
     my %sum = map { my $key = $_; ($key => sum(map { $_->{$key} } @results)) } qw(got disorder damaged);
@@ -138,12 +153,13 @@ $each messages to $subscribers subscribers. delivered: all deliveries together o
 first publish to the moment when the last subscriber had the last message. ours / its: how many times
 as many deliveries a second Data::PubSub::Shared::Str makes, one publish a message.
 
-The messages are made beforehand. Every subscriber checks length, number and order of every message;
-one out of order or damaged ends the benchmark.
+The messages are made beforehand. Every subscriber compares every message, whole, with the one that
+has to come next, which is part of the time; one out of order or damaged ends the benchmark.
 
-The ring has $slots slots, $enough. It never holds a publisher back; pipes, sockets, queues and ZeroMQ
-(XPUB with NODROP) do when a subscriber is slow, so they lose nothing either. Redis keeps what a
-subscriber has not yet taken, without limit here.
+The ring has $slots slots, $enough. It never holds a publisher back, and each message goes to memory
+that was not used before; pipes, sockets, queues and ZeroMQ (XPUB with NODROP) do when a subscriber is
+slow, so they lose nothing either. Redis keeps what a subscriber has not yet taken, without limit
+here.
 
 Redis: a server of its own on a Unix socket, nothing saved, commands in pipelines of 1,000. Pipes:
 messages of fixed length, read 64 KiB at a time. Queues: the depth that the system grants.

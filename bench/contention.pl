@@ -50,15 +50,18 @@ sub contend {
     $crew->release;
     my $seconds = max(map { $_->{end} } $crew->results) - $begin;
 
-    # Nothing may be missing, and what the ring holds must be whole.
+    # Nothing may be missing, and what the ring holds must be whole. A publisher that lost its processor between
+    # claiming a position and writing to it, for so long that the others went once round the ring, claims another:
+    # then there are more positions than messages.
     my $total = $share * $count;
+    my $again = $ring->write_pos - $total;
     my $held  = $total < $ring->capacity ? $total : $ring->capacity;
     my @kept  = $ring->subscribe_all->drain;
     my $good  = $variant eq 'Str' ? grep { $_ eq $TEXT } @kept : grep { $_ >= 0 && $_ < $count } @kept;
-    die "write_pos is ", $ring->write_pos, " after $total messages\n" if $ring->write_pos != $total;
+    die "write_pos is ", $ring->write_pos, " after $total messages\n" if $again < 0;
     die "$good of $held messages are in the ring\n" if $good != $held;
     $class->unlink($path);
-    return { rate => $total / $seconds / 1e6 };
+    return { rate => $total / $seconds / 1e6, again => $again };
 }
 
 my @rows;
@@ -83,12 +86,14 @@ $total messages in all, shared out among the publishers; Str: 30 bytes; ring of 
 subscribes.
 
 The clock runs from the moment when all publishers, ready and waiting, are let go until the last one
-is through. Afterwards the write position and the content of the ring are checked.
+is through. claimed again: publishers that were lapped by the others while they did not run, and took
+another position. Afterwards the write position and the content of the ring are checked.
 
 More publishers than processors share the processors: they cannot add up to more, but should not fall.
 NOTES
 $bench->finish(
     [name => 'publishers'], [rate => 'M/s in all', '%.2f'], [spread => 'spread', BenchKit::spread('rate')],
+    [again => 'claimed again', '%d'],
 );
 
 __END__

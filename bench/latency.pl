@@ -28,13 +28,12 @@ my $gap      = $bench->opt('gap') / 1e6;
 my @PERCENTILES = (50, 90, 99, 99.9, 100);
 my $PATIENCE    = 60;      # seconds in poll_wait before giving up
 my $WARM_UP     = 100;     # first messages that do not count
-my $TEXT        = ' hello world';
 
 my $dir = scratch();
 
 # -- means of transport: each gives back a sender and a receiver of one number, as code --------------
 
-# A ring; the receiver sleeps in poll_wait or spins on poll.
+# A ring; the receiver sleeps in poll_wait or spins on poll. In Str the number goes as its digits.
 sub ring_line {
     my ($variant, $how, $path) = @_;
     my $class = ring_class($variant);
@@ -42,21 +41,17 @@ sub ring_line {
     return {
         sender => sub {
             my $ring = $class->new($path, 4096);
-            return sub { $ring->publish($_[0]) } if $variant ne 'Str';
-            return sub { $ring->publish($_[0] . $TEXT) };
+            return sub { $ring->publish($_[0]) };
         },
         receiver => sub {
-            my $sub = $class->new($path, 4096)->subscribe;
+            my $sub   = $class->new($path, 4096)->subscribe;
             my $sleep = sub { $sub->poll_wait($PATIENCE) // die "nothing came\n" };
             my $spin  = sub {
                 my $message;
                 1 until defined($message = $sub->poll);
                 return $message;
             };
-            my $next = $how eq 'sleeping' ? $sleep : $spin;
-            return $next if $variant ne 'Str';
-            my $end = -length $TEXT;
-            return sub { substr $next->(), 0, $end };
+            return $how eq 'sleeping' ? $sleep : $spin;
         },
         close => sub { $class->unlink($path) },
     };

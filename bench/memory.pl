@@ -11,7 +11,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use BenchKit qw(alternate ring_class with_commas);
+use BenchKit qw(alternate ring_class warm_ring with_commas);
 use BenchKit::Crew;
 use Data::PubSub::Shared;
 
@@ -26,12 +26,13 @@ my $CAPACITY    = 65_536;
 my $SUBSCRIBERS = 50_000;
 my $TEXT        = 'hello world 1234567890 abcdefgh';
 
-# Resident bytes of this process: its own (anonymous) and the ring's (shared).
+# Resident KiB of this process: all, and what is its own (anonymous). The numbers in /proc/self/status are
+# quicker to get, but inexact.
 sub resident {
-    open my $in, '<', '/proc/self/status' or die "/proc/self/status: $!\n";
-    my %kib = map { /^Rss(Anon|Shmem|File):\s*(\d+)/ ? ($1 => $2) : () } <$in>;
-    die "this kernel does not tell RssAnon\n" unless defined $kib{Anon};
-    return { own => $kib{Anon} * 1024, all => ($kib{Anon} + $kib{Shmem} + $kib{File}) * 1024 };
+    my $file = '/proc/self/smaps_rollup';
+    open my $in, '<', $file or die "$file: $!\n";
+    my %kib = map { /^(Rss|Anonymous):\s*(\d+)/ ? ($1 => $2) : () } <$in>;
+    return { all => $kib{Rss}, own => $kib{Anonymous} };
 }
 
 # Runs $code in a fresh process and gives back what it returns.
@@ -59,7 +60,7 @@ sub subscriber_size {
     $#subs = 99;
     my $before = resident()->{own};
     push @subs, $ring->subscribe for 1 .. $SUBSCRIBERS;
-    return { subscriber => (resident()->{own} - $before) / $SUBSCRIBERS };
+    return { subscriber => (resident()->{own} - $before) * 1024 / $SUBSCRIBERS };
 }
 
 # Sends $count messages through a ring in all the ways that there are.
@@ -89,13 +90,14 @@ sub work {
 # Resident memory once every page of the ring has been used, and after many messages more.
 sub growth {
     my ($variant) = @_;
-    my $ring = ring_class($variant)->new(undef, $CAPACITY);
+    my $ring = warm_ring($variant, $CAPACITY);
     my $sub  = $ring->subscribe;
-    work($ring, $sub, $variant, 400_000);
+    work($ring, $sub, $variant, 40_000);
+    resident();    # what looking costs, once
     my $before = resident()->{all};
     work($ring, $sub, $variant, $messages);
     my $after = resident()->{all};
-    return { before => $before / 1024, after => $after / 1024, growth => ($after - $before) / 1024 };
+    return { before => $before, after => $after, growth => $after - $before };
 }
 
 my $figures = alternate($bench->opt('rounds'), map {
@@ -115,8 +117,8 @@ the default message size of 256. fixed: what the mapping has besides.
 subscriber: growth of anonymous resident memory over $crowd subscribers of one ring, perl's own part
 of an object included.
 
-resident: the whole process after 400,000 messages, when the ring has been all used, and after $many
-more through publish, publish_multi, poll, poll_multi, drain and poll_cb.
+resident: the whole process when every page of the ring has been used, and after $many more through
+publish, publish_multi, poll, poll_multi, drain and poll_cb.
 NOTES
 $bench->finish(
     [name => 'variant'], [slot => 'slot, B', '%.0f'], [fixed => 'fixed, B', '%.0f'],

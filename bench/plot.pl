@@ -188,7 +188,7 @@ sub bars {
     }
     if (my $at = $chart{line}) {
         push @settings,
-            "set arrow from first $at, graph 0 to first $at, graph 1 nohead lw 1.5 lc rgb '#333333' front";
+            "set arrow from first $at, graph 0 to first $at, graph 1 nohead lw 1.5 lc rgb '#333333' back";
     }
     gnuplot($result, $name, 130 + 20 * $line, $chart{title}, <<"SCRIPT", @bars);
 set style fill solid 0.85 noborder

@@ -7,6 +7,7 @@ use 5.022;
 use strict;
 use warnings;
 
+use BenchKit ();
 use PubSubFloor;
 use Data::PubSub::Shared::Int;
 use Data::PubSub::Shared::Int32;
@@ -30,7 +31,7 @@ sub {
     # A ring and a subscriber; a full ring and a subscriber at its oldest message.
     my $pair = sub {
         my ($variant) = @_;
-        my $ring = "Data::PubSub::Shared::$variant"->new(undef, $CAPACITY);
+        my $ring = BenchKit::warm_ring($variant, $CAPACITY);
         return ($ring, $ring->subscribe);
     };
     my $full = sub {

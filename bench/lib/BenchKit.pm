@@ -28,7 +28,7 @@ use Pod::Usage qw(pod2usage);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 our @EXPORT_OK = qw(
-    now now_ns elapsed paced median percentile summary alternate scratch ring_class with_commas
+    now now_ns elapsed paced median percentile summary alternate scratch ring_class warm_ring with_commas
 );
 
 # A benchmark that hangs ends by this many seconds, in every process of its own.
@@ -130,6 +130,15 @@ sub scratch {
 }
 
 sub ring_class { return "Data::PubSub::Shared::$_[0]" }
+
+# A ring in anonymous memory, every page of which has been used, so that no first touch is measured.
+sub warm_ring {
+    my ($variant, $capacity) = @_;
+    my $ring = ring_class($variant)->new(undef, $capacity);
+    my $value = $variant eq 'Str' ? 'x' x $ring->msg_size : 1;
+    $ring->publish($value) for 0 .. $ring->capacity;
+    return $ring;
+}
 
 # -- one benchmark --------------------------------------------------------------------------------
 

@@ -93,12 +93,13 @@ sub receive {
     return;
 }
 
+# The server goes first: a client that was interrupted would wait for its answers for ever.
 sub close {
     my ($self) = @_;
-    delete $self->{publisher};
     my $pid = delete $self->{pid} or return;
     kill TERM => $pid;
     CORE::close(delete $self->{log});    # waits for the server, whose output this is
+    delete $self->{publisher};
     return;
 }
 
