@@ -48,8 +48,8 @@ sub make_messages {
     return [map { sprintf "%0${DIGITS}d%s", $_, $rest } 1 .. $messages];
 }
 
-# A subscriber's check: code that takes messages, returns true after the last, and keeps count. It compares each
-# message with the one that has to come next, byte by byte.
+# A subscriber's check: code that takes messages, returns true after the last, and keeps count. It
+# compares each message with the one that has to come next, byte by byte.
 sub checker {
     my ($texts) = @_;
     my $seen = { got => 0, disorder => 0, damaged => 0, end => 0 };
@@ -187,8 +187,8 @@ compare.pl - this module beside pipes, sockets, message queues, Redis and ZeroMQ
 
 =head1 DESCRIPTION
 
-A messenger whose perl module or server is not installed is left out, and the output says which Debian package
-has it: F<redis-server> and F<libredis-fast-perl> for Redis, F<libzmq-ffi-perl> for ZeroMQ. Nothing but Unix
+A messenger whose perl module or server is not installed is left out, and the output says which Debian
+package has it: F<redis-server> and F<libredis-fast-perl> for Redis, F<libzmq-ffi-perl> for ZeroMQ. Nothing but Unix
 sockets in a scratch directory is opened, and the Redis server is stopped at the end.
 
 =head1 OPTIONS

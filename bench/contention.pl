@@ -50,9 +50,9 @@ sub contend {
     $crew->release;
     my $seconds = max(map { $_->{end} } $crew->results) - $begin;
 
-    # Nothing may be missing, and what the ring holds must be whole. A publisher that lost its processor between
-    # claiming a position and writing to it, for so long that the others went once round the ring, claims another:
-    # then there are more positions than messages.
+    # Nothing may be missing, and what the ring holds must be whole. A publisher that lost its processor
+    # between claiming a position and writing to it, for so long that the others went once round the ring,
+    # claims another: then there are more positions than messages.
     my $total = $share * $count;
     my $again = $ring->write_pos - $total;
     my $held  = $total < $ring->capacity ? $total : $ring->capacity;

@@ -91,8 +91,8 @@ sub fan_out {
     my ($got, $lost) = map { my $key = $_; sum(map { $_->{$key} } @results) } qw(got lost);
     die "messages came out of order\n" if grep { $_->{disorder} } @results;
 
-    # Positions that the publisher had to claim again, because it was stopped in the midst of publishing, hold no
-    # message, but a subscriber that is overrun cannot tell and counts them as lost.
+    # Positions that the publisher had to claim again, because it was stopped in the midst of publishing,
+    # hold no message, but a subscriber that is overrun cannot tell and counts them as lost.
     my ($total, $again) = ($last * $count, ($positions - $last) * $count);
     my $over = $got + $lost - $total;
     die "$got delivered and $lost lost do not make up $total\n" if $over < 0 or $over > ($lost ? $again : 0);

@@ -31,8 +31,8 @@ my $match = $bench->opt('match');
 my @rows  = grep {"$_->{section}: $_->{name}" =~ /$match/i} $rows->($items);
 die "no row matches $match\n" unless @rows;
 
-# In a round the two passes of a row take turns three times, and the best of each counts: what else the machine
-# does at that moment can only make them longer.
+# In a round the two passes of a row take turns three times, and the best of each counts: what else the
+# machine does at that moment can only make them longer.
 my $figures = alternate($bench->opt('rounds'), map {
     my $row = $_;
     ["$row->{section}: $row->{name}" => sub {

@@ -272,8 +272,8 @@ plot.pl - charts of the benchmarks' results
 =head1 DESCRIPTION
 
 Reads the JSON that F<throughput.pl>, F<floor.pl>, F<fanout.pl>, F<latency.pl>, F<contention.pl> and
-F<compare.pl> write with C<--json=FILE>, and draws a chart for each. Without arguments it reads F<bench/results>.
-The charts go to F<bench/charts>, or to the directory given with C<--output>.
+F<compare.pl> write with C<--json=FILE>, and draws a chart for each. Without arguments it reads
+F<bench/results>. The charts go to F<bench/charts>, or to the directory given with C<--output>.
 
 Needed: gnuplot (Debian package F<gnuplot-nox>).
 
