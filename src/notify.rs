@@ -12,8 +12,8 @@ use crate::error::{last_os_code, Error, Result};
 #[derive(Clone, Debug)]
 pub(crate) enum EventFd {
     Own(Arc<File>),
-    /// `blocking`: as it was when it was lent.
-    Borrowed { fd: RawFd, blocking: bool },
+    /// `look_first`: it may block or break when written to; as it was when it was lent.
+    Borrowed { fd: RawFd, look_first: bool },
 }
 
 impl EventFd {
@@ -35,7 +35,9 @@ impl EventFd {
         if flags < 0 {
             return Err(Error::last_os(format!("fcntl({}, F_GETFL)", fd)));
         }
-        Ok(EventFd::Borrowed { fd, blocking: flags & libc::O_NONBLOCK == 0 })
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd));
+        let other = link.map_or(true, |target| target.as_os_str() != "anon_inode:[eventfd]");
+        Ok(EventFd::Borrowed { fd, look_first: other || flags & libc::O_NONBLOCK == 0 })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -47,7 +49,7 @@ impl EventFd {
 
     /// Adds one to the counter. A full counter is as readable as it can be: fine.
     pub(crate) fn notify(&self) -> Result<()> {
-        if !self.is_ready(libc::POLLOUT) {
+        if !self.is_ready(libc::POLLOUT)? {
             return Ok(());
         }
         let one = 1u64.to_ne_bytes();
@@ -61,7 +63,7 @@ impl EventFd {
 
     /// Takes the counter and sets it to 0; None where it was 0.
     pub(crate) fn consume(&self) -> Result<Option<u64>> {
-        if !self.is_ready(libc::POLLIN) {
+        if !self.is_ready(libc::POLLIN)? {
             return Ok(None);
         }
         let mut count = [0u8; 8];
@@ -74,16 +76,20 @@ impl EventFd {
         }
     }
 
-    /// Whether a blocking descriptor would not block now; others never do.
-    fn is_ready(&self, events: i16) -> bool {
-        match *self {
-            EventFd::Borrowed { fd, blocking: true } => {
-                let mut poll = libc::pollfd { fd, events, revents: 0 };
-                // SAFETY: one pollfd, and no waiting.
-                unsafe { libc::poll(&mut poll, 1, 0) != 0 }
-            }
-            _ => true,
+    /// Whether reading or writing, as `events` says, would neither block now nor raise SIGPIPE.
+    fn is_ready(&self, events: i16) -> Result<bool> {
+        let fd = match *self {
+            EventFd::Borrowed { fd, look_first: true } => fd,
+            _ => return Ok(true),
+        };
+        let mut poll = libc::pollfd { fd, events, revents: 0 };
+        // SAFETY: one pollfd, and no waiting.
+        let ready = unsafe { libc::poll(&mut poll, 1, 0) } > 0;
+        if poll.revents & (libc::POLLERR | libc::POLLNVAL) != 0 {
+            let code = if poll.revents & libc::POLLERR != 0 { libc::EPIPE } else { libc::EBADF };
+            return Err(Error::from_os(format!("poll(eventfd {})", fd), code));
         }
+        Ok(ready)
     }
 }
 
@@ -108,7 +114,11 @@ impl Notifier {
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where `fd` is not open.
     pub fn lend(&mut self, fd: RawFd) -> Result<()> {
-        self.0 = if fd < 0 { None } else { Some(EventFd::borrowed(fd)?) };
+        if fd < 0 {
+            self.0 = None;
+        } else if self.fd() != Some(fd) {
+            self.0 = Some(EventFd::borrowed(fd)?);
+        }
         Ok(())
     }
 

@@ -378,45 +378,64 @@ METHOD(poll_wait_multi) {
     XSRETURN(count);
 }
 
+/* A scalar for the next integer: the last one again, unless the handler kept it or made something else of it. */
+static SV *scalar_for(pTHX_ SV *last, IV value) {
+    if (last && SvREFCNT(last) == 1 && (SvFLAGS(last) & ~SVs_TEMP) == (SVt_IV | SVf_IOK | SVp_IOK)) {
+        SvIV_set(last, value);
+        return last;
+    }
+    return sv_2mortal(newSViv(value));
+}
+
+/* The next message before the inner position `end` in a scalar that the temporaries' stack owns, or NULL. */
+static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *last) {
+    if (PS_IS_STR(call->class)) {
+        SV *sv = ps_next_str(aTHX_ sub, end);
+        return sv ? sv_2mortal(sv) : NULL;
+    } else {
+        int64_t value;
+        return ps_poll_ints(sub, &value, 1, end) ? scalar_for(aTHX_ last, (IV)value) : NULL;
+    }
+}
+
 METHOD(poll_cb) {
     dXSTARG;
     const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
-    CV *code = ps_arg_code(aTHX_ call, ST(1));
+    SV *code = sv_2mortal(SvREFCNT_inc_simple_NN((SV *)ps_arg_code(aTHX_ call, ST(1))));
     ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     const uint64_t end = ps_end(sub);
-    UV count = 0;
     SV *message = NULL;
+    UV count = 0;
+    dSP;
     PERL_UNUSED_VAR(items);
-    sv_2mortal(SvREFCNT_inc_simple_NN((SV *)code));
+    /* On a stack of its own a handler cannot `last` or `goto` out of this call, which perl would not survive. */
+    PUSHSTACKi(PERLSI_UNKNOWN);
     for (;;) {
-        dSP;
-        if (PS_IS_STR(call->class)) {
-            SV *sv = ps_next_str(aTHX_ sub, end);
-            if (!sv) break;
-            message = sv_2mortal(sv);
-        } else {
-            int64_t value;
-            if (!ps_poll_ints(sub, &value, 1, end)) break;
-            /* One scalar for all messages, unless the handler kept it or made something else of it. */
-            if (message && SvREFCNT(message) == 1 && SvTYPE(message) == SVt_IV && !SvROK(message) && !SvREADONLY(message)) {
-                (void)SvIOK_only(message);
-                SvIV_set(message, (IV)value);
-            } else {
-                message = sv_2mortal(newSViv((IV)value));
-            }
+        /* Each string is freed after its handler; an integer's scalar serves again. */
+        const bool str = PS_IS_STR(call->class);
+        if (str) {
+            ENTER;
+            SAVETMPS;
         }
-        ENTER;
-        SAVETMPS;
-        PUSHMARK(SP);
-        XPUSHs(message);
-        PUTBACK;
-        call_sv((SV *)code, G_VOID);
-        PL_stack_sp = PL_stack_base + (SP - PL_stack_base < 0 ? 0 : PL_stack_sp - PL_stack_base);
-        FREETMPS;
-        LEAVE;
+        message = next_for_handler(aTHX_ call, sub, end, message);
+        if (message) {
+            PUSHMARK(SP);
+            XPUSHs(message);
+            PUTBACK;
+            call_sv(code, G_VOID);
+            SPAGAIN;
+            SP = PL_stack_base;
+            PUTBACK;
+        }
+        if (str) {
+            FREETMPS;
+            LEAVE;
+        }
+        if (!message) break;
         count++;
         sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     }
+    POPSTACK;
     sv_setuv_mg(TARG, count);
     ST(0) = TARG;
     XSRETURN(1);

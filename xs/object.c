@@ -55,7 +55,7 @@ void ps_fail(pTHX_ const ps_call *call, const ps_error *error) {
 static SV *shown(pTHX_ SV *sv) {
     if (!SvOK(sv)) return newSVpvs_flags("undef", SVs_TEMP);
     if (SvNIOK(sv) || looks_like_number(sv)) return sv;
-    if (SvROK(sv)) return newSVpvf("a reference");
+    if (SvROK(sv)) return newSVpvs_flags("a reference", SVs_TEMP);
     {
         SV *to = sv_newmortal();
         STRLEN len;
@@ -189,13 +189,13 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
 }
 
 CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv) {
-    HV *stash;
-    GV *gv;
-    CV *code;
+    SV *code = sv;
     SvGETMAGIC(sv);
-    code = SvROK(sv) ? sv_2cv(sv, &stash, &gv, 0) : NULL;
-    if (!code) ps_croak(aTHX_ call, "handler must be a code reference, not %" SVf, SVfARG(shown(aTHX_ sv)));
-    return code;
+    if (SvROK(sv) && SvAMAGIC(sv)) code = amagic_deref_call(sv, to_cv_amg);
+    if (!SvROK(code) || SvTYPE(SvRV(code)) != SVt_PVCV) {
+        ps_croak(aTHX_ call, "handler must be a code reference, not %" SVf, SVfARG(shown(aTHX_ sv)));
+    }
+    return (CV *)SvRV(code);
 }
 
 /* ---- publishing ---- */

@@ -54,7 +54,7 @@ void *ps_detach(const ps_class *class, SV *self);
 /* Frees a handle of that role. */
 void ps_release(enum ps_role role, void *handle);
 
-/* The cold end of ps_handle: croaks, unless get-magic brings an object to light. */
+/* The cold end of ps_handle: asks get-magic for the object, and croaks where there is none. */
 void *ps_handle_slow(pTHX_ const ps_call *call, SV *self);
 
 PERL_STATIC_INLINE MAGIC *ps_magic(const ps_class *class, SV *body) {
@@ -68,7 +68,7 @@ PERL_STATIC_INLINE MAGIC *ps_magic(const ps_class *class, SV *body) {
 /* The native handle of the invocant; croaks where it is not a live object of the call's class. Runs no Perl code where it
  * is one. */
 PERL_STATIC_INLINE void *ps_handle(pTHX_ const ps_call *call, SV *self) {
-    if (LIKELY(SvROK(self))) {
+    if (LIKELY((SvFLAGS(self) & (SVf_ROK | SVs_GMG)) == SVf_ROK)) {
         MAGIC *mg = ps_magic(call->class, SvRV(self));
         if (LIKELY(mg && mg->mg_ptr)) return mg->mg_ptr;
     }
