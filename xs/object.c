@@ -54,7 +54,7 @@ void ps_fail(pTHX_ const ps_call *call, const ps_error *error) {
 /* A value as a message should name it. */
 static SV *shown(pTHX_ SV *sv) {
     if (!SvOK(sv)) return newSVpvs_flags("undef", SVs_TEMP);
-    if (SvNIOK(sv) || looks_like_number(sv)) return sv;
+    if (SvNIOK(sv) && !SvPOK(sv)) return sv;
     if (SvROK(sv)) return newSVpvs_flags("a reference", SVs_TEMP);
     {
         SV *to = sv_newmortal();
