@@ -249,10 +249,33 @@ unsafe fn write_words(words: &[AtomicU64], message: &Bytes) {
         word.store(unsafe { message.ptr.add(8 * i).cast::<u64>().read_unaligned() }, Relaxed);
     }
     if let Some(last) = words.get(whole) {
-        let mut tail = [0u8; 8];
-        // SAFETY: the bytes after the whole words, fewer than 8.
-        unsafe { std::ptr::copy_nonoverlapping(message.ptr.add(8 * whole), tail.as_mut_ptr(), message.len % 8) };
-        last.store(u64::from_ne_bytes(tail), Relaxed);
+        // SAFETY: by the contract; there are bytes after the whole words.
+        last.store(unsafe { last_word(message) }, Relaxed);
+    }
+}
+
+/// The bytes after the last whole word of a message whose length is no multiple of 8, and zeros. Read as whole words, too:
+/// copying single bytes to a word makes the processor wait until it can load them together.
+///
+/// # Safety
+/// The bytes must be readable.
+#[inline(always)]
+unsafe fn last_word(message: &Bytes) -> u64 {
+    let (ptr, len) = (message.ptr, message.len);
+    // SAFETY: each read lies within the `len` bytes.
+    unsafe {
+        let word = if len >= 8 {
+            // The last 8 bytes, without those that the word before has.
+            u64::from_le(ptr.add(len - 8).cast::<u64>().read_unaligned()) >> (64 - len % 8 * 8)
+        } else if len >= 4 {
+            let low = u32::from_le(ptr.cast::<u32>().read_unaligned());
+            let high = u32::from_le(ptr.add(len - 4).cast::<u32>().read_unaligned());
+            u64::from(low) | u64::from(high) << (len * 8 - 32)
+        } else {
+            let at = |i: usize| u64::from(*ptr.add(i)) << (8 * i);
+            at(0) | at(len / 2) | at(len - 1)
+        };
+        word.to_le()
     }
 }
 
