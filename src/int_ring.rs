@@ -85,8 +85,17 @@ impl<S: Slot> IntRing<S> {
     /// Publishes one value. The caller wakes sleepers.
     #[inline(always)]
     pub(crate) fn publish(&self, value: u64) {
-        let mut batch = self.claim(1);
+        let batch = self.claim(1);
         fault_point!("after-claim");
+        if !self.commit(batch.next, value) {
+            self.publish_elsewhere(batch, value);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_elsewhere(&self, mut batch: Batch, value: u64) {
+        self.claim_anew(&mut batch);
         self.put(&mut batch, value);
     }
 
@@ -135,11 +144,21 @@ impl<S: Slot> IntRing<S> {
     fn commit(&self, position: u64, value: u64) -> bool {
         let tag = self.tag(position);
         let slot = self.slot(position);
+        let seen = slot.load();
+        let new = Stamped { tag, value };
+        (S::compare(seen.tag, tag) < 0 && slot.exchange(seen, new).is_ok()) || self.commit_slow(position, new)
+    }
+
+    /// The slot is not simply an earlier lap's any more.
+    #[cold]
+    #[inline(never)]
+    fn commit_slow(&self, position: u64, new: Stamped) -> bool {
+        let slot = self.slot(position);
         let mut seen = slot.load();
-        while S::compare(seen.tag, tag) < 0 || (seen.tag != tag | VOID && !self.is_lapped(position)) {
+        while S::compare(seen.tag, new.tag) < 0 || (seen.tag != new.tag | VOID && !self.is_lapped(position)) {
             // A publisher that was stopped here for so long that a narrow tag came round fails all the same: the whole
             // slot must be as it was seen.
-            match slot.exchange(seen, Stamped { tag, value }) {
+            match slot.exchange(seen, new) {
                 Ok(()) => return true,
                 Err(now) => seen = now,
             }
@@ -150,6 +169,7 @@ impl<S: Slot> IntRing<S> {
     /// Whether somebody claimed the same slot for a later lap. If nobody did, a later tag in the slot is none: somebody
     /// scribbled on the ring, and a publisher mends it.
     #[cold]
+    #[inline(never)]
     fn is_lapped(&self, position: u64) -> bool {
         // SeqCst, after the slot was loaded: a claim comes before its commit.
         self.header().write_pos.load(SeqCst).wrapping_sub(position) > self.capacity()
@@ -169,6 +189,7 @@ impl<S: Slot> IntRing<S> {
     /// The next position of `batch` is gone: gives up the others, so that no reader waits for them, and claims as many
     /// at the end, so that the batch still stands together.
     #[cold]
+    #[inline(never)]
     fn claim_anew(&self, batch: &mut Batch) {
         let remaining = batch.end.wrapping_sub(batch.next);
         for i in 1..remaining {
@@ -209,6 +230,7 @@ impl<S: Slot> IntRing<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn read_slow(&self, cursor: &mut Cursor) -> Option<u64> {
         match self.look(cursor) {
             Next::Ready(value) => {
