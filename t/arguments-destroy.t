@@ -53,7 +53,7 @@ each_variant(sub {
     my @slots = grep { $_->[0] ne 'class' } slots($v);
     survives(@slots . ' places for deeds', sub {
         my ($note) = @_;
-        my @bad;
+        my %bad;    # complaint => the first cell it is about
         for my $slot (@slots) {
             my ($kind, $method, $good, $place) = @$slot;
             for my $mechanism (mechanisms($method =~ /wait/ ? 0 : 2)) {
@@ -78,16 +78,18 @@ each_variant(sub {
                             1;
                         };
                         my $error = $@;
-                        $SIG{__WARN__} = sub { push @bad, "$cell: $_[0]" };
-                        push @bad, "$cell: the argument is not looked at" if !$done && $how !~ /warned/;
-                        push @bad, "$cell: no croak" if $done && $must_croak && $lived;
-                        push @bad, "$cell: $error"
+                        my $bad = sub { $bad{"$kind $method, $how: $_[0]"} //= $cell };
+                        $SIG{__WARN__} = sub { $bad->($_[0] =~ s/0x\w+|at \S+ line.*//gsr) };
+                        $bad->("the argument is not looked at") if !$done && $how !~ /warned/;
+                        $bad->("the argument is fetched $done times") if $done > 1 && $how eq 'tied';
+                        $bad->("no croak") if $done && $must_croak && $lived;
+                        $bad->("$error")
                             if !$lived && $error !~ /destroyed|replaced|Expected a|must be|\Aenough|code|file descriptor/i;
                     }
                 }
             }
         }
-        die map {"$_\n"} @bad[0 .. ($#bad < 20 ? $#bad : 20)] if @bad;
+        die "\n", map {"$_ (first: $bad{$_})\n"} sort keys %bad if %bad;
     });
 });
 

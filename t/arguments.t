@@ -9,6 +9,10 @@ use Test::More;
 use PubSubTest;
 use PubSubTest::Arguments;
 
+package Counted { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
+
+package main;
+
 each_variant(sub {
     my ($v)    = @_;
     my @values = strange_values();
@@ -46,6 +50,21 @@ each_variant(sub {
         }
         die map {"$_\n"} @bad if @bad;
     });
+
+    subtest 'each argument is fetched once' => sub {
+        chdir $where or die $!;
+        for my $slot (@slots) {
+            my ($kind, $method, $good, $place) = @$slot;
+            next if $method eq 'new_from_fd';
+            my $ring = $v->ring(8);
+            my $sub  = $ring->subscribe;
+            $ring->publish($v->value(1));
+            tie my $value, 'Counted', $good->[$place];
+            call({ ring => $ring, sub => $sub, class => $v->class }->{$kind}, $method, \$value, $place, @$good);
+            is((tied $value)->[1], 1, "$method, argument $place");
+        }
+        chdir '/' or die $!;
+    };
 
     my %variadic = (publish_multi => 1);
     my ($ring, $sub) = ($v->ring(8));

@@ -59,6 +59,48 @@ each_variant(sub {
         is_deeply([map { $_->() } @subs], \@expected, 'closures');
     };
 
+    subtest 'what the handler leaves' => sub {
+        my ($live, $most) = (0, 0);
+        no warnings 'redefine';
+        local *Left::new     = sub { $live++; return bless [], 'Left' };
+        local *Left::DESTROY = sub { $live-- };
+        my %leave = (
+            'returns an object' => sub { Left->new },
+            'returns a list'    => sub { map { Left->new } 1 .. 3 },
+            'its last statement makes one' => sub { my @l = map { Left->new } 1 .. 3 },
+            'its last statement calls' => sub { ref Left->new },
+        );
+        for my $name (sort keys %leave) {
+            my $code = $leave{$name};
+            ($live, $most) = (0, 0);
+            $fill->(16);
+            $sub->poll_cb(sub { $most = $live if $live > $most; goto &$code });
+            cmp_ok($most, '<=', 3, "$name: that is gone before the next message");
+            is($live, 0, "$name: and at the end");
+        }
+    };
+
+    subtest 'what may be a handler' => sub {
+        package Callable { use overload '&{}' => sub { my $log = $_[0]{log}; sub { push @$log, $_[0] } }, fallback => 1 }
+        package Fetching { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
+        package main;
+        my @warnings;
+        local $SIG{__WARN__} = sub { push @warnings, @_ };
+        my $object = bless { log => [] }, 'Callable';
+        for my $round (1 .. 3) {
+            $fill->(3);
+            is($sub->poll_cb($object), 3, 'an object that makes its code at each call');
+            is_deeply([splice @{ $object->{log} }], [$v->values(1, 3)], 'which gets the messages');
+        }
+        my @got;
+        tie my $tied, 'Fetching', sub { push @got, $_[0] };
+        $fill->(3);
+        is($sub->poll_cb($tied), 3, 'a tied scalar that holds code');
+        is_deeply(\@got, [$v->values(1, 3)], 'which gets the messages');
+        is((tied $tied)->[1], 1, 'it is fetched once');
+        is_deeply(\@warnings, [], 'no warnings');
+    };
+
     subtest 'what the handler changes' => sub {
         my %changes = (
             assign  => sub { $_[0] = 'other' x 100 },

@@ -96,6 +96,25 @@ each_variant(sub {
         }
     };
 
+    subtest 'tied counts' => sub {
+        package Fetching { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
+        package main;
+        for my $method (qw(poll_multi drain poll_wait_multi drain_notify)) {
+            $fill->(3);
+            tie my $two, 'Fetching', 2;
+            is_deeply([$sub->$method($two)], [$v->values(1, 2)], "$method: two");
+            is((tied $two)->[1], 1, 'fetched once');
+        }
+        tie my $nothing, 'Fetching', 0;
+        is($sub->poll, $v->value(3), 'the third stays');
+        is_deeply([$sub->poll_wait($nothing)], [undef], 'poll_wait: a timeout of 0');
+        is_deeply([$sub->poll_wait_multi(2, $nothing)], [], 'poll_wait_multi: the same');
+        is((tied $nothing)->[1], 2, 'fetched once each');
+        tie my $position, 'Fetching', 1;
+        is($sub->cursor($position), 1, 'cursor');
+        is((tied $position)->[1], 1, 'fetched once');
+    };
+
     subtest 'poll_wait_multi without waiting' => sub {
         $fill->(5);
         is_deeply([$sub->poll_wait_multi(2, 0)], [$v->values(1, 2)], 'two of five');
