@@ -8,14 +8,12 @@ use Test::More;
 use PubSubTest;
 
 package Text   { use overload '""' => sub {'text'}, '0+' => sub {1}, 'bool' => sub {1}, fallback => 1 }
-package Dying  { use overload '""' => sub { die "asked\n" }, '0+' => sub { die "asked\n" }, 'bool' => sub { die "asked\n" } }
+package Dying  { use overload map { $_ => sub { die "asked\n" } } '""', '0+', 'bool' }
 package Deref  { use overload '${}' => sub { $_[0]->() }, fallback => 1 }
 package Fetch  { sub TIESCALAR { bless [$_[1]] } sub FETCH { $_[0][0] } sub STORE { } }
 package Throw  { sub TIESCALAR { bless [] } sub FETCH { die "fetched\n" } }
 
 package main;
-
-my @kept;
 
 # name => a list of one that is no object of $class; objects of a right kind lend their insides.
 sub impostors {
@@ -67,7 +65,8 @@ each_variant(sub {
     my $ring = $v->ring(8);
     my $sub  = $ring->subscribe;
     $ring->publish($v->value(1));
-    my @foreign = map { my $r = $_->ring(8); push @kept, $r; ($r, $r->subscribe) } grep { $_->name ne $v->name } variants();
+    my @others  = map { $_->ring(8) } grep { $_->name ne $v->name } variants();
+    my @foreign = map { ($_, $_->subscribe) } @others;
 
     local $SIG{__WARN__} = sub { push @warnings, @_ };
     for my $kind (

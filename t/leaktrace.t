@@ -58,7 +58,11 @@ each_variant(sub {
     };
     $calls{'dying handler'} = sub { $ring->publish($value); eval { $sub->poll_cb(sub { die "x\n" }) } };
     my @kept;
-    $calls{'keeping handler'} = sub { @kept = (); $ring->publish($value); $sub->poll_cb(sub { push @kept, \$_[0] }); @kept = () };
+    $calls{'keeping handler'} = sub {
+        $ring->publish($value);
+        $sub->poll_cb(sub { push @kept, \$_[0] });
+        @kept = ();
+    };
     $calls{'destroying handler'} = sub {
         my $s = $ring->subscribe;
         $ring->publish($value);

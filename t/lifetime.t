@@ -36,21 +36,26 @@ each_variant(sub {
 
     my $prologue = <<'PERL';
         use strict; use warnings; require Data::PubSub::Shared;
-        my ($class, $path) = @ARGV;
+        our ($class, $path) = @ARGV;
+        our $r = $class->new(undef, 8);
+        our $s = $r->subscribe;
 PERL
     my %programs = (
-        'globals' => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; $r->eventfd; our @a = map { $r->subscribe } 1 .. 5;',
-        'globals, the other way' => 'our $a; our $z = $class->new($path, 8); $a = $z->subscribe; $z->eventfd; undef $z;',
-        'a cycle'   => 'my $x = { r => $class->new(undef, 8) }; $x->{s} = $x->{r}->subscribe; $x->{self} = $x;',
-        'a closure' => 'our $f; my $r = $class->new(undef, 8); my $s = $r->subscribe; $f = sub { $r->publish(1); $s->poll; $f };',
-        'used while everything goes' => 'package Late { sub DESTROY { my $x = $_[0]; print eval { $x->{r}->publish(1); $x->{s}->poll } // "" } }
-            my $r = $class->new(undef, 8); my $late = bless { r => $r, s => $r->subscribe }, "Late"; undef $late;
-            our $g = bless { r => $r, s => $r->subscribe }, "Late";',
-        'END'   => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; END { $r->publish(1); print $s->poll; }',
-        'exit'  => 'our $r = $class->new(undef, 8); my $s = $r->subscribe; $r->publish(1); $s->poll_cb(sub { exit 0 });',
-        'destroyed before' => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; $_->DESTROY for $r, $s;',
-        'fork'  => 'our $r = $class->new(undef, 8); our $s = $r->subscribe; my $p = fork; if (!$p) { exit 0 } waitpid $p, 0;',
-        'hand-made' => 'our $r = bless [], $class; our $s = bless {}, "${class}::Sub";',
+        'globals'                => '$r->eventfd; our @a = map { $r->subscribe } 1 .. 5;',
+        'globals, the other way' => 'our $a; our $z = $class->new($path, 8); $a = $z->subscribe; undef $z;',
+        'a cycle'                => 'my $x = { r => $class->new(undef, 8) }; $x->{s} = $x->{r}->subscribe; $x->{x} = $x;',
+        'a closure'              => 'our $f; my $q = $r; $f = sub { $q->publish(1); $s->poll; $f };',
+        'END'                    => 'END { $r->publish(1); print $s->poll }',
+        'exit'                   => '$r->publish(1); $s->poll_cb(sub { exit 0 });',
+        'destroyed before'       => '$_->DESTROY for $r, $s;',
+        'fork'                   => 'my $p = fork; exit 0 if !$p; waitpid $p, 0;',
+        'hand-made'              => 'our $x = bless [], $class; our $y = bless {}, "${class}::Sub";',
+        'used while all goes'    => <<'PERL',
+            sub Late::DESTROY { my ($x) = @_; print eval { $x->{r}->publish(1); $x->{s}->poll } // '' }
+            my $late = bless { r => $r, s => $r->subscribe }, 'Late';
+            undef $late;
+            our $last = bless { r => $r, s => $r->subscribe }, 'Late';
+PERL
     );
     for my $name (sort keys %programs) {
         my ($output, $status) = run_perl("$prologue $programs{$name}", $class, fresh_path());

@@ -119,7 +119,8 @@ each_variant(sub {
         for my $name (sort keys %changes) {
             my @got;
             $fill->(4);
-            $sub->poll_cb(sub { push @got, $_[0]; no warnings; $changes{$name}->(@_); &{ $changes{$name} } });
+            no warnings;
+            $sub->poll_cb(sub { push @got, $_[0]; $changes{$name}->(@_); &{ $changes{$name} } });
             is_deeply(\@got, [$v->values(1, 4)], "$name: the next message is as it was published");
         }
         my @got;

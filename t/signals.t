@@ -123,7 +123,8 @@ subtest 'Ctrl-C' => sub {
             $kid->hear;
             until_asleep($kid->pid);
             $kid->kill($signal);
-            is($kid->end & 127, { INT => 2, TERM => 15, HUP => 1 }->{$signal}, "SIG$signal ends a process that waits");
+            my $number = { INT => 2, TERM => 15, HUP => 1 }->{$signal};
+            is($kid->end & 127, $number, "SIG$signal ends a process that waits");
         }
         my $kid = spawn(sub {
             my ($peer) = @_;

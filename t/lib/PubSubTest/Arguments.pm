@@ -20,8 +20,19 @@ package PubSubTest::Overloaded {
         '""'     => sub { $_[0]->() },
         '0+'     => sub { $_[0]->() },
         'bool'   => sub { $_[0]->(); 1 },
-        '&{}'    => sub { my $self = shift; bless $self, 'PubSubTest::Bare'; my $v = $self->(); bless $self, __PACKAGE__; sub {$v} },
+        '&{}'    => \&code,
         fallback => 1;
+
+    # Itself code, so asked for code while it is another's.
+    sub code {
+        my ($self) = @_;
+        bless $self, 'PubSubTest::Bare';
+        my $value = eval { $self->() };
+        my $error = $@;
+        bless $self, __PACKAGE__;
+        die $error if $error;
+        return sub {$value};
+    }
 }
 
 package PubSubTest::NoNumber { use overload 'cmp' => sub {0}, fallback => 0 }
@@ -37,7 +48,10 @@ sub strange_values {
         -1, -2**31, -2**63, 2**31 + 5, 2**63, 18446744073709551615, -9223372036854775807, 1e300, -1e300, 0.5, -0.5,
         1e-320, $inf, -$inf, $inf / $inf, !!1, !!0, "\x{263a}", "\xff", v1.2.3, 'x' x 1_000_000,
     );
-    my @values = map { my $value = $_; my $name = defined ? length > 20 ? 'a long string' : $_ : 'undef'; [$name => sub { \(my $x = $value) }] } @plain;
+    my @values = map {
+        my $value = $_;
+        [(!defined $value ? 'undef' : length $value > 20 ? 'a long string' : $value) => sub { \(my $x = $value) }]
+    } @plain;
     push @values,
         ['array ref'           => sub { \[] }],
         ['hash ref'            => sub { \{} }],
