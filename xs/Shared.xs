@@ -31,15 +31,17 @@ typedef struct {
 /* ---- constructors ---- */
 
 static HV *stash_of(pTHX_ SV *class) {
-    SvGETMAGIC(class);
+    class = PS_VALUE(class);
     return SvROK(class) && SvOBJECT(SvRV(class)) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
 }
 
 /* A ring as a new object of the class that the caller named, or the error. */
 #define RETURN_RING(ring)                                                                                            \
     STMT_START {                                                                                                     \
+        dSAVE_ERRNO;                                                                                                 \
         ps_ring *made = (ring);                                                                                      \
         if (!made) ps_fail(aTHX_ call, &error);                                                                      \
+        RESTORE_ERRNO;                                                                                               \
         ST(0) = ps_object(aTHX_ call->class, stash, made);                                                           \
         XSRETURN(1);                                                                                                 \
     } STMT_END
@@ -53,53 +55,53 @@ static UV arg_capacity(pTHX_ const ps_call *call, SV *sv) {
     return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", 1, MOST_CAPACITY);
 }
 
+/* Argument `i` as a plain scalar, undef where there are not so many. */
+#define ARGUMENT(i) (items > (i) ? PS_VALUE(ST(i)) : &PL_sv_undef)
+
 /* The optional message size of a Str constructor. */
 static UV arg_msg_size(pTHX_ const ps_call *call, SV *sv) {
     if (!PS_IS_STR(call->class)) return 0;
-    if (sv) SvGETMAGIC(sv);
-    return sv && SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 1, MOST_MSG_SIZE) : DEFAULT_MSG_SIZE;
+    if (!SvOK(sv)) return DEFAULT_MSG_SIZE;
+    return ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 1, MOST_MSG_SIZE);
 }
 
-/* The bytes of a path, without a NUL; undef is the caller's to notice. */
-static const char *arg_path(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
-    const char *path = SvPVbyte(sv, *len);
-    if (memchr(path, 0, *len)) ps_croak(aTHX_ call, "path contains a NUL byte");
-    return path;
+static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
+    return SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "mode", "an integer from 0 to 07777 (octal)", 0, 07777) : DEFAULT_MODE;
+}
+
+/* Bytes without a NUL among them. */
+static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what, STRLEN *len) {
+    const char *name = SvPVbyte(sv, *len);
+    if (memchr(name, 0, *len)) ps_croak(aTHX_ call, "%s contains a NUL byte", what);
+    return name;
 }
 
 METHOD(new) {
     HV *stash = stash_of(aTHX_ ST(0));
-    const bool str = PS_IS_STR(call->class);
-    SV *mode_sv = items > (str ? 4 : 3) ? ST(str ? 4 : 3) : NULL;
-    SV *capacity_sv = items > 2 ? ST(2) : &PL_sv_undef;
-    UV capacity, msg_size, mode = DEFAULT_MODE;
+    const I32 next = PS_IS_STR(call->class) ? 4 : 3;
+    SV *path_sv = ARGUMENT(1), *capacity_sv = ARGUMENT(2);
+    const UV capacity = SvOK(capacity_sv) ? arg_capacity(aTHX_ call, capacity_sv) : 0;
+    const UV msg_size = arg_msg_size(aTHX_ call, next == 4 ? ARGUMENT(3) : &PL_sv_undef);
+    const UV mode = arg_mode(aTHX_ call, ARGUMENT(next));
     STRLEN len;
     const char *path;
     ps_error error;
-    SvGETMAGIC(capacity_sv);
-    capacity = SvOK(capacity_sv) ? arg_capacity(aTHX_ call, capacity_sv) : 0;
-    msg_size = arg_msg_size(aTHX_ call, str && items > 3 ? ST(3) : NULL);
-    if (mode_sv) SvGETMAGIC(mode_sv);
-    if (mode_sv && SvOK(mode_sv)) mode = ps_arg_uv(aTHX_ call, mode_sv, "mode", "an integer from 0 to 07777 (octal)", 0, 07777);
-    SvGETMAGIC(ST(1));
-    if (!SvOK(ST(1))) {
+    if (!SvOK(path_sv)) {
         if (!capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
         RETURN_RING(ps_ring_anonymous(call->class->variant, capacity, msg_size, &error));
     }
-    path = arg_path(aTHX_ call, ST(1), &len);
+    path = arg_name(aTHX_ call, path_sv, "path", &len);
     RETURN_RING(ps_ring_open(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, &error));
 }
 
 METHOD(new_memfd) {
     HV *stash = stash_of(aTHX_ ST(0));
-    UV capacity = arg_capacity(aTHX_ call, ST(2));
-    UV msg_size = arg_msg_size(aTHX_ call, items > 3 ? ST(3) : NULL);
+    SV *name_sv = ARGUMENT(1);
+    const UV capacity = arg_capacity(aTHX_ call, ARGUMENT(2));
+    const UV msg_size = arg_msg_size(aTHX_ call, ARGUMENT(3));
     STRLEN len;
-    const char *name;
+    const char *name = SvOK(name_sv) ? arg_name(aTHX_ call, name_sv, "name", &len) : "pubsub";
     ps_error error;
-    SvGETMAGIC(ST(1));
-    name = SvOK(ST(1)) ? SvPVbyte(ST(1), len) : "pubsub";
-    if (strlen(name) != (SvOK(ST(1)) ? len : strlen(name))) ps_croak(aTHX_ call, "name contains a NUL byte");
     RETURN_RING(ps_ring_memfd(call->class->variant, name, capacity, msg_size, &error));
 }
 
@@ -215,9 +217,9 @@ METHOD(unlink) {
         if (!path) ps_croak(aTHX_ call, "this ring has no path");
         len = size;
     } else {
-        SvGETMAGIC(ST(1));
-        if (!SvOK(ST(1))) ps_croak(aTHX_ call, "path is undefined");
-        path = arg_path(aTHX_ call, ST(1), &len);
+        SV *path_sv = ARGUMENT(1);
+        if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
+        path = arg_name(aTHX_ call, path_sv, "path", &len);
     }
     if (!ps_unlink(path, len, &error)) ps_fail(aTHX_ call, &error);
     XSRETURN_YES;
@@ -302,15 +304,14 @@ static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, 
 /* How many the caller wants: argument `i`, all where it is missing or undef. The subscriber afterwards. */
 static ps_sub *count_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 i, UV *most) {
     ps_sub *sub = SUB;
-    *most = UV_MAX;
-    if (items > i && SvOK(ST(i))) {
-        if (PS_PLAIN_IV(ST(i)) && SvIVX(ST(i)) >= 0) {
-            *most = SvUVX(ST(i));
-        } else {
-            const ps_pin pin = ps_pinned(aTHX_ ST(0));
-            *most = ps_arg_count(aTHX_ call, ST(i));
-            sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
-        }
+    if (items <= i) {
+        *most = UV_MAX;
+    } else if (PS_PLAIN_IV(ST(i)) && SvIVX(ST(i)) >= 0) {
+        *most = SvUVX(ST(i));
+    } else {
+        const ps_pin pin = ps_pinned(aTHX_ ST(0));
+        *most = ps_arg_count(aTHX_ call, ST(i));
+        sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     }
     return sub;
 }
@@ -339,7 +340,10 @@ METHOD(drain_notify) {
 static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, uint64_t deadline) {
     for (;;) {
         ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, pin);
-        switch (ps_wait(sub, deadline)) {
+        dSAVE_ERRNO;
+        int how = ps_wait(sub, deadline);
+        RESTORE_ERRNO;
+        switch (how) {
         case PS_READY:
             return sub;
         case PS_TIMED_OUT:
@@ -350,12 +354,39 @@ static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, ui
     }
 }
 
+/* When to stop waiting: argument `i` in seconds. A plain number has no effects and is looked at by the clock only if there
+ * is nothing to read at once. */
+typedef struct {
+    SV *plain;
+    uint64_t deadline;
+} timeout;
+
+static timeout timeout_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 i) {
+    timeout wanted = { NULL, PS_NEVER };
+    if (items > i) {
+        SV *sv = ST(i);
+        if (PS_PLAIN_IV(sv)) {
+            wanted.plain = sv;
+        } else {
+            const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
+            wanted.deadline = ps_arg_deadline(aTHX_ call, sv);
+            ps_repin(aTHX_ call, &pin);
+        }
+    }
+    return wanted;
+}
+
+static uint64_t deadline_of(pTHX_ const ps_call *call, const timeout *wanted) {
+    return wanted->plain ? ps_arg_deadline(aTHX_ call, wanted->plain) : wanted->deadline;
+}
+
 METHOD(poll_wait) {
+    const timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
     ps_sub *sub = SUB;
     SV *message = ps_next(aTHX_ call->class, sub, NULL);
     if (message == &PL_sv_undef) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
-        uint64_t deadline = items > 1 ? ps_arg_deadline(aTHX_ call, ST(1)) : PS_NEVER;
+        const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
         while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
             message = ps_next(aTHX_ call->class, sub, NULL);
         }
@@ -367,10 +398,13 @@ METHOD(poll_wait) {
 METHOD(poll_wait_multi) {
     UV most;
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
-    SSize_t count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+    const timeout wanted = timeout_argument(aTHX_ call, ax, items, 2);
+    SSize_t count;
+    sub = SUB;
+    count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
     if (!count && most) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
-        uint64_t deadline = items > 2 ? ps_arg_deadline(aTHX_ call, ST(2)) : PS_NEVER;
+        const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
         while (!count && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
             count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
         }
@@ -378,63 +412,55 @@ METHOD(poll_wait_multi) {
     XSRETURN(count);
 }
 
-/* A scalar for the next integer: the last one again, unless the handler kept it or made something else of it. */
-static SV *scalar_for(pTHX_ SV *last, IV value) {
-    if (last && SvREFCNT(last) == 1 && (SvFLAGS(last) & ~SVs_TEMP) == (SVt_IV | SVf_IOK | SVp_IOK)) {
-        SvIV_set(last, value);
-        return last;
-    }
-    return sv_2mortal(newSViv(value));
-}
-
-/* The next message before the inner position `end` in a scalar that the temporaries' stack owns, or NULL. */
-static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *last) {
+/* The next message before the inner position `end`, in a scalar that `holder` refers to and owns, or NULL. Integers go into
+ * the last message's scalar again, unless the handler kept it or made something else of it. */
+static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *holder) {
+    SV *last = SvRV(holder), *message;
     if (PS_IS_STR(call->class)) {
-        SV *sv = ps_next_str(aTHX_ sub, end);
-        return sv ? sv_2mortal(sv) : NULL;
+        message = ps_next_str(aTHX_ sub, end);
     } else {
         int64_t value;
-        return ps_poll_ints(sub, &value, 1, end) ? scalar_for(aTHX_ last, (IV)value) : NULL;
+        if (!ps_poll_ints(sub, &value, 1, end)) return NULL;
+        if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_IV | SVf_IOK | SVp_IOK)) {
+            SvIV_set(last, (IV)value);
+            return last;
+        }
+        message = newSViv((IV)value);
     }
+    if (message) {
+        SvRV_set(holder, message);
+        SvREFCNT_dec_NN(last);
+    }
+    return message;
 }
 
 METHOD(poll_cb) {
     dXSTARG;
     const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
-    SV *code = sv_2mortal(SvREFCNT_inc_simple_NN((SV *)ps_arg_code(aTHX_ call, ST(1))));
+    SV *code = (SV *)ps_arg_code(aTHX_ call, ST(1));
     ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     const uint64_t end = ps_end(sub);
-    SV *message = NULL;
+    SV *holder = sv_2mortal(newRV_noinc(newSV(0))), *message;
     UV count = 0;
     dSP;
     PERL_UNUSED_VAR(items);
+    sv_2mortal(SvREFCNT_inc_simple_NN(code));
     /* On a stack of its own a handler cannot `last` or `goto` out of this call, which perl would not survive. */
     PUSHSTACKi(PERLSI_UNKNOWN);
-    for (;;) {
-        /* Each string is freed after its handler; an integer's scalar serves again. */
-        const bool str = PS_IS_STR(call->class);
-        if (str) {
-            ENTER;
-            SAVETMPS;
-        }
-        message = next_for_handler(aTHX_ call, sub, end, message);
-        if (message) {
-            PUSHMARK(SP);
-            XPUSHs(message);
-            PUTBACK;
-            call_sv(code, G_VOID);
-            SPAGAIN;
-            SP = PL_stack_base;
-            PUTBACK;
-        }
-        if (str) {
-            FREETMPS;
-            LEAVE;
-        }
-        if (!message) break;
+    ENTER;
+    SAVETMPS;
+    while ((message = next_for_handler(aTHX_ call, sub, end, holder))) {
+        PUSHMARK(SP);
+        XPUSHs(message);
+        PUTBACK;
+        call_sv(code, G_VOID);
+        SP = PL_stack_base;
+        PUTBACK;
+        FREETMPS;
         count++;
         sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     }
+    LEAVE;
     POPSTACK;
     sv_setuv_mg(TARG, count);
     ST(0) = TARG;

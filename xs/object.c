@@ -59,7 +59,7 @@ static SV *shown(pTHX_ SV *sv) {
     {
         SV *to = sv_newmortal();
         STRLEN len;
-        const char *pv = SvPV_nomg(sv, len);
+        const char *pv = SvPV(sv, len);
         pv_pretty(to, pv, len, 60, NULL, NULL, PERL_PV_PRETTY_QUOTE | PERL_PV_PRETTY_ELLIPSES | (SvUTF8(sv) ? PERL_PV_ESCAPE_UNI : 0));
         return to;
     }
@@ -142,7 +142,7 @@ static bool as_uv(pTHX_ SV *sv, UV *uv) {
         *uv = SvUVX(sv);
         return TRUE;
     }
-    nv = SvNV_nomg(sv);
+    nv = SvNV(sv);
     if (!(nv >= 0 && nv < 18446744073709551616.0) || nv != Perl_floor(nv)) return FALSE;
     *uv = (UV)nv;
     return TRUE;
@@ -150,7 +150,7 @@ static bool as_uv(pTHX_ SV *sv, UV *uv) {
 
 UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most) {
     UV uv = 0;
-    SvGETMAGIC(sv);
+    sv = PS_VALUE(sv);
     if (!as_uv(aTHX_ sv, &uv) || uv < least || uv > most) {
         ps_croak(aTHX_ call, "%s must be %s, not %" SVf, what, range, SVfARG(shown(aTHX_ sv)));
     }
@@ -158,29 +158,24 @@ UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *ra
 }
 
 UV ps_arg_count(pTHX_ const ps_call *call, SV *sv) {
-    return ps_arg_uv(aTHX_ call, sv, "count", "a non-negative integer", 0, UV_MAX);
+    sv = PS_VALUE(sv);
+    return SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "count", "a non-negative integer", 0, UV_MAX) : UV_MAX;
 }
 
 int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none) {
-    SvGETMAGIC(sv);
-    if (or_none && SvOK(sv) && !SvROK(sv) && looks_like_number(sv) && SvNV_nomg(sv) == -1) return -1;
-    {
-        UV fd = 0;
-        if (!as_uv(aTHX_ sv, &fd) || fd > 0x7fffffff) {
-            ps_croak(aTHX_ call, "file descriptor must be a non-negative integer, not %" SVf, SVfARG(shown(aTHX_ sv)));
-        }
-        return (int)fd;
-    }
+    sv = PS_VALUE(sv);
+    if (or_none && SvNIOK(sv) && SvNV(sv) == -1) return -1;
+    return (int)ps_arg_uv(aTHX_ call, sv, "file descriptor", "a non-negative integer", 0, 0x7fffffff);
 }
 
 uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     NV seconds;
-    SvGETMAGIC(sv);
+    sv = PS_VALUE(sv);
     if (!SvOK(sv)) return PS_NEVER;
     if (SvROK(sv) ? !SvAMAGIC(sv) : !looks_like_number(sv)) {
         ps_croak(aTHX_ call, "timeout must be a number of seconds, not %" SVf, SVfARG(shown(aTHX_ sv)));
     }
-    seconds = SvNV_nomg(sv);
+    seconds = SvNV(sv);
     if (seconds != seconds) ps_croak(aTHX_ call, "timeout must be a number of seconds, not NaN");
     if (seconds == 0) return 0;
     /* Some hundred years are for ever. */
@@ -189,8 +184,9 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
 }
 
 CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv) {
-    SV *code = sv;
-    SvGETMAGIC(sv);
+    SV *code;
+    sv = PS_VALUE(sv);
+    code = sv;
     if (SvROK(sv) && SvAMAGIC(sv)) code = amagic_deref_call(sv, to_cv_amg);
     if (!SvROK(code) || SvTYPE(SvRV(code)) != SVt_PVCV) {
         ps_croak(aTHX_ call, "handler must be a code reference, not %" SVf, SVfARG(shown(aTHX_ sv)));

@@ -92,8 +92,12 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
 #define PS_PLAIN_IV(sv) ((SvFLAGS(sv) & (SVf_IOK | SVs_GMG | SVf_ROK)) == SVf_IOK)
 #define PS_PLAIN_PV(sv) ((SvFLAGS(sv) & (SVf_POK | SVs_GMG | SVf_ROK)) == SVf_POK)
 
+/* What stands in an argument, without magic: so that it is fetched once, however often it is looked at. */
+#define PS_VALUE(sv) (SvGMAGICAL(sv) ? sv_mortalcopy(sv) : (sv))
+
 /* These may run Perl code. Each croaks naming `what` and the value where it is out of range. */
 UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most);
+/* undef: UV_MAX, all. */
 UV ps_arg_count(pTHX_ const ps_call *call, SV *sv);
 int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none);
 /* A deadline on the monotonic clock from a timeout in seconds; 0 for not to wait at all. */
