@@ -12,12 +12,15 @@ sub new {
 
 sub pid { return $_[0]{pid} }
 
+# What is told to one who has gone is lost; that shows when it is heard or ended.
 sub tell {
     my ($self, $line) = @_;
+    local $SIG{PIPE} = 'IGNORE';
     my $rest = $line =~ s/[^ -~]/?/gr . "\n";
     while (length $rest) {
         my $sent = syswrite $self->{socket}, $rest;
         if (defined $sent) { substr $rest, 0, $sent, '' }
+        elsif ($!{EPIPE}) { return }
         elsif (!$!{EINTR}) { die "tell: $!" }
     }
     return;
