@@ -63,6 +63,12 @@ impl Core {
         }
     }
 
+    /// Wakes whoever sleeps until a message comes.
+    #[inline(always)]
+    pub(crate) fn wake_sleepers(&self) {
+        self.header().wake.wake_sleepers();
+    }
+
     #[cold]
     fn mismatch(&self) -> Error {
         let held = if matches!(self, Core::Str(_)) { "strings" } else { "integers" };
@@ -102,6 +108,7 @@ pub struct Ring {
     core: Core,
     mapping: Arc<Mapping>,
     notifier: Notifier,
+    read_only: bool,
 }
 
 // SAFETY: everything shared is atomic or under the ring's lock, which works between threads as between processes.
@@ -142,6 +149,15 @@ impl Ring {
         Self::in_memory(variant, name, capacity, msg_size, true)
     }
 
+    /// Opens the ring at `path` for reading only: subscribers and looking in, no publishing. Needs no permission to write,
+    /// and cannot harm the ring. Its subscribers are not woken but look every 5 milliseconds at least.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(variant: Variant, path: &Path) -> Result<Ring> {
+        Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
+    }
+
     fn in_memory(variant: Variant, name: &CStr, capacity: u64, msg_size: u64, keep: bool) -> Result<Ring> {
         let geometry = Geometry::new(variant, capacity, msg_size)?;
         Ok(Ring::from((Region::memory(name, &geometry, keep)?, geometry)))
@@ -168,6 +184,7 @@ impl Ring {
     /// # Errors
     /// [`ErrorKind::Argument`] on a string ring.
     pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
+        self.check_writable()?;
         if matches!(self.core, Core::Str(_)) {
             return Err(self.core.mismatch());
         }
@@ -179,7 +196,14 @@ impl Ring {
         Ok(values.len())
     }
 
-    /// The fast path of one integer; the ring must be an integer one.
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::new(ErrorKind::Argument, "this ring is read-only"));
+        }
+        Ok(())
+    }
+
+    /// The fast path of one integer; the ring must be an integer one and not read-only.
     #[inline(always)]
     pub(crate) fn publish_one(&self, value: i64) {
         match &self.core {
@@ -218,7 +242,7 @@ impl Ring {
     /// Wakes whoever sleeps until a message comes.
     #[inline(always)]
     pub(crate) fn wake(&self) {
-        self.core.header().wake.wake_sleepers();
+        self.core.wake_sleepers();
     }
 
     /// Publishes byte strings next to each other, in order: all, or on an error none.
@@ -231,6 +255,7 @@ impl Ring {
     /// The bytes of each message must be readable and unchanged during the call.
     #[inline(always)]
     pub unsafe fn publish_strs(&self, messages: &[Bytes]) -> Result<()> {
+        self.check_writable()?;
         let ring = match &self.core {
             Core::Str(ring) => ring,
             other => return Err(other.mismatch()),
@@ -269,12 +294,18 @@ impl Ring {
         let header = self.core.header();
         let end = header.write_pos.load(SeqCst);
         let start = if all { header.oldest(end, self.mapping.geometry.capacity) } else { end };
-        Subscriber::new(self.core, Cursor::at(start), self.notifier.clone(), Arc::clone(&self.mapping))
+        let cursor = Cursor { read_only: self.read_only, ..Cursor::at(start) };
+        Subscriber::new(self.core, cursor, self.notifier.clone(), Arc::clone(&self.mapping))
     }
 
     /// Discards, in one step, everything published before. Users' positions start at 0 again.
-    pub fn clear(&self) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a read-only ring.
+    pub fn clear(&self) -> Result<()> {
+        self.check_writable()?;
         self.core.header().clear();
+        Ok(())
     }
 
     /// Slots of the ring.
@@ -345,7 +376,7 @@ impl std::fmt::Debug for Ring {
 
 impl From<(Region, Geometry)> for Ring {
     fn from((region, geometry): (Region, Geometry)) -> Ring {
-        Ring { core: Core::new(&region, &geometry), mapping: Arc::new(Mapping { region, geometry }), notifier: Notifier::default() }
+        Ring { core: Core::new(&region, &geometry), mapping: Arc::new(Mapping { region, geometry }), notifier: Notifier::default(), read_only: false }
     }
 }
 

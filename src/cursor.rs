@@ -15,6 +15,10 @@ pub(crate) const PATIENCE_NS: u64 = 2_000_000;
 #[cfg(loom)]
 pub(crate) const PATIENCE_NS: u64 = 0;
 
+/// The same for a reader that may not write and so cannot give up a claim for all: it skips the position for itself and
+/// counts it as lost, because the publisher may yet commit it. So it is more patient.
+pub(crate) const READ_ONLY_PATIENCE_NS: u64 = 100_000_000;
+
 /// What the next position holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next<T> {
@@ -46,10 +50,12 @@ pub(crate) struct Cursor {
     /// seek beyond the write position, where a narrow tag of a lap long past could look like the awaited one.
     pub(crate) horizon: u64,
     /// The base at that seek: a clear since then ends the waiting.
-    seek_base: u64,
+    pub(crate) seek_base: u64,
     /// A write position once seen: what lies below needs no look at the publishers' line. Strings only.
     pub(crate) known_end: u64,
     pub(crate) claim: Option<Claim>,
+    /// The ring is mapped for reading only.
+    pub(crate) read_only: bool,
 }
 
 /// `horizon` of a subscriber that may take the fast path.
@@ -57,14 +63,14 @@ pub(crate) const OPEN: u64 = u64::MAX >> 1;
 
 impl Cursor {
     pub(crate) fn at(next: u64) -> Self {
-        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, known_end: 0, claim: None }
+        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, known_end: 0, claim: None, read_only: false }
     }
 
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.
     pub(crate) fn seek(&mut self, header: &Header, position: u64) {
         let ahead = position > header.write_pos.load(Acquire);
         let horizon = if ahead { 0 } else { OPEN };
-        *self = Cursor { lost: self.lost, horizon, seek_base: header.base(), ..Cursor::at(position) };
+        *self = Cursor { lost: self.lost, horizon, seek_base: header.base(), read_only: self.read_only, ..Cursor::at(position) };
     }
 
     /// The next position to read, with the last clear seen.

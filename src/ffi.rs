@@ -111,6 +111,17 @@ pub unsafe extern "C" fn ps_ring_from_fd(number: u32, fd: c_int, failure: *mut F
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ps_ring_open_read_only(
+    number: u32,
+    bytes: *const c_char,
+    len: usize,
+    failure: *mut Failure,
+) -> *mut Ring {
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe { give(variant(number).and_then(|v| Ring::open_read_only(v, path(bytes, len))), failure) }
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_ring_free(ring: *mut Ring) {
     // SAFETY: from one of the functions above, and not used again.
     drop(unsafe { Box::from_raw(ring) });
@@ -162,8 +173,9 @@ pub unsafe extern "C" fn ps_subscribe(ring: &Ring, all: bool) -> *mut Subscriber
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_clear(ring: &Ring) {
-    ring.clear();
+pub unsafe extern "C" fn ps_clear(ring: &Ring, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, ring.clear().err().as_ref()) }
 }
 
 #[no_mangle]
@@ -307,6 +319,18 @@ pub unsafe extern "C" fn ps_end(sub: &Subscriber) -> u64 {
 #[no_mangle]
 pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64) -> Wait {
     sub.wait(deadline)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, failure: *mut Failure) -> c_int {
+    match sub.watch() {
+        Ok(fd) => fd,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
 }
 
 #[no_mangle]

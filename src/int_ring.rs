@@ -18,7 +18,7 @@
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS};
+use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS, READ_ONLY_PATIENCE_NS};
 use crate::fault::fault_point;
 use crate::layout::Header;
 use crate::slot::{Slot, Stamped, VOID};
@@ -278,6 +278,10 @@ impl<S: Slot> IntRing<S> {
                 if now < claim.give_up_at {
                     return Some(claim.give_up_at);
                 }
+                if cursor.read_only {
+                    cursor.skip_lost(claim.position + 1);
+                    return None;
+                }
                 // Whatever else was claimed when this wait began has waited as long.
                 for position in claim.position..claim.seen_end.min(claim.position + self.capacity()) {
                     self.give_up(position);
@@ -286,7 +290,7 @@ impl<S: Slot> IntRing<S> {
                 None
             }
             _ => {
-                let give_up_at = now + PATIENCE_NS;
+                let give_up_at = now + if cursor.read_only { READ_ONLY_PATIENCE_NS } else { PATIENCE_NS };
                 cursor.claim = Some(Claim { position: cursor.next, seen_end: end, give_up_at });
                 Some(give_up_at)
             }

@@ -24,7 +24,8 @@
 //!   slot         tag and value in one exchange             lock         robust futex    robust   who holds it
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       files, memfds, mappings
-//!   notify       eventfds                                  fault        points at which tests hurt a process
+//!   notify       eventfds                                  watch        a descriptor for any publisher's messages
+//!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
 //! ```
 //!
@@ -56,6 +57,7 @@ mod str_ring;
 mod subscriber;
 mod sync;
 mod wait;
+mod watch;
 
 pub use channel::{Ring, Stats};
 pub use error::{Error, ErrorKind, Result};

@@ -51,7 +51,7 @@ impl Region {
     pub(crate) fn open(path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<(Region, Geometry)> {
         let name = c_path(path)?;
         for _ in 0..TRIES {
-            match open_existing(&name, path)? {
+            match open_existing(&name, path, libc::O_RDWR)? {
                 Some(file) => {
                     if let Some(geometry) = check_file(&file, path, variant, creation)? {
                         let region = Region::map(&file, &geometry)?;
@@ -70,6 +70,18 @@ impl Region {
             }
         }
         Err(Error::from_os(format!("open({})", path.display()), libc::EAGAIN))
+    }
+
+    /// Attaches to the ring at `path` for reading only, and writes nothing, whatever state it is in.
+    pub(crate) fn open_read_only(path: &Path, variant: Variant) -> Result<(Region, Geometry)> {
+        let name = c_path(path)?;
+        let file = open_existing(&name, path, libc::O_RDONLY)?
+            .ok_or_else(|| Error::from_os(format!("open({})", path.display()), libc::ENOENT))?;
+        let len = regular_len(&file, path)?;
+        let header = read_header(&file)?.ok_or_else(|| unusable(path, len))?;
+        let geometry = Geometry::from_header(&header, variant, len).map_err(|e| e.about(path.display()))?;
+        let map = options(&geometry).map_raw_read_only(&file).map_err(|e| map_error(&geometry, &e))?;
+        Ok((Region { map, memfd: None, path: Some(path.to_owned()) }, geometry))
     }
 
     /// A new ring in memory that has no name in any file system. `keep` keeps its descriptor, to be passed on.
@@ -109,10 +121,7 @@ impl Region {
     }
 
     fn map(file: &File, geometry: &Geometry) -> Result<Region> {
-        let map = MmapOptions::new()
-            .len(geometry.total as usize)
-            .map_raw(file)
-            .map_err(|e| os_error(&format!("mmap({} bytes)", geometry.total), &e))?;
+        let map = options(geometry).map_raw(file).map_err(|e| map_error(geometry, &e))?;
         Ok(Region { map, memfd: None, path: None })
     }
 
@@ -137,6 +146,16 @@ impl Region {
     }
 }
 
+fn options(geometry: &Geometry) -> MmapOptions {
+    let mut options = MmapOptions::new();
+    options.len(geometry.total as usize);
+    options
+}
+
+fn map_error(geometry: &Geometry, error: &std::io::Error) -> Error {
+    os_error(&format!("mmap({} bytes)", geometry.total), error)
+}
+
 fn os_error(call: &str, error: &std::io::Error) -> Error {
     Error::from_os(call, error.raw_os_error().unwrap_or(libc::EIO))
 }
@@ -147,8 +166,8 @@ fn c_path(path: &Path) -> Result<CString> {
 }
 
 /// Opens what is at the path already: a regular file, no link. None where nothing is.
-fn open_existing(name: &CStr, path: &Path) -> Result<Option<File>> {
-    let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> {
+    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     loop {
         // SAFETY: `name` is a C string.
         let fd = unsafe { libc::open(name.as_ptr(), flags) };
@@ -168,13 +187,10 @@ fn open_existing(name: &CStr, path: &Path) -> Result<Option<File>> {
 /// The geometry of the ring in `file`, which is initialised first if it is ours and nobody finished that. None: it lost
 /// its name meanwhile, look again.
 fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<Option<Geometry>> {
-    let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
-    if !meta.file_type().is_file() {
-        return Err(Error::new(ErrorKind::Incompatible, format!("{} is not a regular file", path.display())));
-    }
+    let len = regular_len(file, path)?;
     let checked = |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
     if let Some(header) = read_header(file)? {
-        let geometry = checked(&header, meta.size())?;
+        let geometry = checked(&header, len)?;
         if is_of_last_boot(&header) {
             let _lock = FileLock::exclusive(file, path)?;
             // Somebody may have been here while we waited.
@@ -189,6 +205,22 @@ fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Crea
         Some(header) => checked(&header, file_len(file)?).map(Some),
         None => fill_in_place(file, path, creation),
     }
+}
+
+/// The length of a regular file.
+fn regular_len(file: &File, path: &Path) -> Result<u64> {
+    let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+    if !meta.file_type().is_file() {
+        return Err(Error::new(ErrorKind::Incompatible, format!("{} is not a regular file", path.display())));
+    }
+    Ok(meta.size())
+}
+
+/// Why a file of `len` bytes without a magic number is no ring.
+fn unusable(path: &Path, len: u64) -> Error {
+    let what = if len < HEADER_LEN { "too small for" } else { "invalid or incompatible as" };
+    let text = format!("{} is {} a ring file; remove it to make a new one", path.display(), what);
+    Error::new(ErrorKind::Incompatible, text)
 }
 
 /// Nobody who could hold this ring's lock is left: the machine went down since.
@@ -227,11 +259,7 @@ fn fill_in_place(file: &File, path: &Path, creation: Option<&Creation>) -> Resul
     let creation = match usable {
         Some(creation) if meta.size() == 0 => creation,
         Some(creation) if meta.size() == creation.geometry.total && is_blank(file, meta.size())? => creation,
-        _ => {
-            let what = if meta.size() < HEADER_LEN { "too small for" } else { "invalid or incompatible as" };
-            let text = format!("{} is {} a ring file; remove it to make a new one", path.display(), what);
-            return Err(Error::new(ErrorKind::Incompatible, text));
-        }
+        _ => return Err(unusable(path, meta.size())),
     };
     if let Err(error) = reserve(file, &creation.geometry) {
         if meta.size() == 0 {

@@ -162,7 +162,7 @@ impl StrRing {
             fence(Release);
             // SAFETY: the caller vouches for the bytes.
             unsafe { write_words(self.words(head, len), message) };
-            slot.place.store(head / 8 << 32 | if message.utf8 { UTF8 } else { 0 } | len, Relaxed);
+            slot.place.store((head / 8) << 32 | if message.utf8 { UTF8 } else { 0 } | len, Relaxed);
             fault_point!("mid-slot");
             position += 1;
             // Release: whoever sees the sequence sees place and bytes; meets the acquire in `look`.

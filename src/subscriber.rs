@@ -1,13 +1,16 @@
 //! The reading role: a [`Subscriber`] follows a ring at its own pace and knows what it lost.
 
+use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
 use crate::channel::{Core, Mapping};
 use crate::cursor::{Cursor, Next};
 use crate::lock;
+use crate::error::Result;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
-use crate::wait::{monotonic_ns, Sleep, Spin, LONGEST_SLEEP_NS};
+use crate::wait::{monotonic_ns, nap, Sleep, Spin, LONGEST_SLEEP_NS};
+use crate::watch::Watch;
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub struct Subscriber {
     cursor: Cursor,
     spin: Spin,
     notifier: Notifier,
+    watch: Option<Box<Watch>>,
     mapping: Arc<Mapping>,
 }
 
@@ -50,17 +54,19 @@ fn narrow(value: u64) -> i64 {
 
 impl Subscriber {
     pub(crate) fn new(core: Core, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber { core, cursor, spin: Spin::new(), notifier, mapping }
+        Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, mapping }
     }
 
     /// The next integer, if there is one; None on a string ring.
     #[inline(always)]
     pub fn poll_int(&mut self) -> Option<i64> {
-        match &self.core {
+        let read = match &self.core {
             Core::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
             Core::Int32(ring) | Core::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
             Core::Str(_) => None,
-        }
+        };
+        self.settle();
+        read
     }
 
     /// Reads integers into `out`, in order, as many as there are, stopping before position `end` (see [`end`](Self::end)).
@@ -79,11 +85,13 @@ impl Subscriber {
         }
         let room = end.saturating_sub(self.cursor.next).min(out.len() as u64) as usize;
         let (out, cursor) = (&mut out[..room], &mut self.cursor);
-        match &self.core {
+        let count = match &self.core {
             Core::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
             Core::Int32(ring) | Core::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
             Core::Str(_) => 0,
-        }
+        };
+        self.settle();
+        count
     }
 
     /// The next string message before position `end`: how long it is; to be [`copy`](Self::copy)-ed next. None where there
@@ -93,7 +101,10 @@ impl Subscriber {
         match &self.core {
             Core::Str(ring) if self.cursor.next < end => match ring.look(&mut self.cursor) {
                 Next::Ready(found) => Some(found),
-                Next::Empty | Next::Claimed(_) => None,
+                Next::Empty | Next::Claimed(_) => {
+                    self.settle();
+                    None
+                }
             },
             _ => None,
         }
@@ -108,7 +119,10 @@ impl Subscriber {
     pub unsafe fn copy(&mut self, found: &Found, to: *mut u8) -> bool {
         match &self.core {
             // SAFETY: the caller vouches for both.
-            Core::Str(ring) => unsafe { ring.copy(&mut self.cursor, found, to) },
+            Core::Str(ring) if unsafe { ring.copy(&mut self.cursor, found, to) } => {
+                self.settle();
+                true
+            }
             _ => false,
         }
     }
@@ -135,60 +149,44 @@ impl Subscriber {
         self.core.header().write_pos.load(crate::sync::Ordering::Acquire)
     }
 
-    /// What is at the cursor, with everything passed that holds no message any more.
-    #[inline(always)]
-    fn look(&mut self) -> Next<()> {
-        fn seen<T>(next: Next<T>) -> Next<()> {
-            match next {
-                Next::Ready(_) => Next::Ready(()),
-                Next::Empty => Next::Empty,
-                Next::Claimed(when) => Next::Claimed(when),
-            }
-        }
-        match &self.core {
-            Core::Int(ring) => seen(ring.look(&mut self.cursor)),
-            Core::Int32(ring) | Core::Int16(ring) => seen(ring.look(&mut self.cursor)),
-            Core::Str(ring) => seen(ring.look(&mut self.cursor)),
-        }
-    }
-
     /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds; [`NEVER`](crate::NEVER)),
     /// or a signal was handled.
     pub fn wait(&mut self, deadline: u64) -> Wait {
-        let mut spin = self.spin.clone();
-        let found = spin.until(|| self.look() == Next::Ready(()));
-        self.spin = spin;
+        let (core, cursor) = (&self.core, &mut self.cursor);
+        let found = self.spin.until(|| look(core, cursor) == Next::Ready(()));
         if found {
             return Wait::Ready;
         }
-        let core = self.core;
-        let wake = &core.header().wake;
-        loop {
-            let word = wake.announce();
-            if let Core::Str(ring) = &core {
-                lock::order_after_unlock(&ring.header().lock);
-            }
-            let next = self.look();
-            if next == Next::Ready(()) {
-                return Wait::Ready;
-            }
-            let now = monotonic_ns();
-            if now >= deadline {
-                return Wait::TimedOut;
-            }
-            let bound = now + LONGEST_SLEEP_NS;
-            let until = match next {
-                Next::Claimed(when) => when.max(now),
-                _ => bound,
-            };
-            let slept = wake.sleep(word, until.min(deadline).min(bound) - now);
-            if self.look() == Next::Ready(()) {
-                return Wait::Ready;
-            }
-            // After a whole slice, too: a signal may have come just before the sleep began.
-            if slept == Sleep::Interrupted || (slept == Sleep::TimedOut && until == bound && bound < deadline) {
-                return Wait::Interrupted;
-            }
+        sleep_for_message(core, cursor, deadline, || false)
+    }
+
+    /// A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The
+    /// first call starts the thread that keeps it so; in a forked child it is another one. It stays the subscriber's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    pub fn watch(&mut self) -> Result<RawFd> {
+        if let Some(fd) = self.watch.as_ref().and_then(|watch| watch.fd()) {
+            return Ok(fd);
+        }
+        let watch = self.watch.insert(Box::new(Watch::start(self.core, &self.cursor, &self.mapping)?));
+        watch.settle(&mut self.cursor);
+        Ok(watch.fd().unwrap_or(-1))
+    }
+
+    /// After each read and each move: a watched subscriber's descriptor says what is true.
+    #[inline(always)]
+    fn settle(&mut self) {
+        if self.watch.is_some() {
+            self.settle_watch();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_watch(&mut self) {
+        if self.watch.as_ref().map_or(false, |watch| !watch.settle(&mut self.cursor)) {
+            self.watch = None;
         }
     }
 
@@ -223,12 +221,14 @@ impl Subscriber {
     pub fn seek(&mut self, position: u64) {
         let header = self.core.header();
         self.cursor.seek(header, header.base().saturating_add(position));
+        self.settle();
     }
 
     /// Goes to the write position: only what is published from now on.
     pub fn reset(&mut self) {
         let end = self.end();
         self.cursor.seek(self.core.header(), end);
+        self.settle();
     }
 
     /// Goes to the oldest message that is still held.
@@ -236,6 +236,7 @@ impl Subscriber {
         let header = self.core.header();
         let oldest = header.oldest(self.end(), self.mapping.geometry.capacity);
         self.cursor.seek(header, oldest);
+        self.settle();
     }
 
     /// Positions claimed since the last clear.
@@ -247,4 +248,68 @@ impl Subscriber {
     pub fn notifier(&mut self) -> &mut Notifier {
         &mut self.notifier
     }
+}
+
+/// What is at the cursor, with everything passed that holds no message any more.
+#[inline(always)]
+pub(crate) fn look(core: &Core, cursor: &mut Cursor) -> Next<()> {
+    fn seen<T>(next: Next<T>) -> Next<()> {
+        match next {
+            Next::Ready(_) => Next::Ready(()),
+            Next::Empty => Next::Empty,
+            Next::Claimed(when) => Next::Claimed(when),
+        }
+    }
+    match core {
+        Core::Int(ring) => seen(ring.look(cursor)),
+        Core::Int32(ring) | Core::Int16(ring) => seen(ring.look(cursor)),
+        Core::Str(ring) => seen(ring.look(cursor)),
+    }
+}
+
+/// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled; or `stop`, asked
+/// between announcement and sleep: then as if a signal had come.
+pub(crate) fn sleep_for_message(core: &Core, cursor: &mut Cursor, deadline: u64, stop: impl Fn() -> bool) -> Wait {
+    let mut naps = 0;
+    loop {
+        // Who may not write cannot announce itself, and looks from time to time.
+        let word = if cursor.read_only { None } else { Some(announce(core)) };
+        let next = look(core, cursor);
+        if next == Next::Ready(()) {
+            return Wait::Ready;
+        }
+        if stop() {
+            return Wait::Interrupted;
+        }
+        let now = monotonic_ns();
+        if now >= deadline {
+            return Wait::TimedOut;
+        }
+        let bound = now + LONGEST_SLEEP_NS;
+        let until = match next {
+            Next::Claimed(when) => when.max(now),
+            _ => bound,
+        };
+        let most = until.min(deadline).min(bound) - now;
+        let slept = match word {
+            Some(word) => core.header().wake.sleep(word, most),
+            None => nap(&mut naps, most),
+        };
+        if look(core, cursor) == Next::Ready(()) {
+            return Wait::Ready;
+        }
+        // After a whole slice, too: a signal may have come just before the sleep began.
+        if slept == Sleep::Interrupted || (slept == Sleep::TimedOut && until == bound && bound < deadline) {
+            return Wait::Interrupted;
+        }
+    }
+}
+
+/// Says that a look and then a sleep follow.
+fn announce(core: &Core) -> u32 {
+    let word = core.header().wake.announce();
+    if let Core::Str(ring) = core {
+        lock::order_after_unlock(&ring.header().lock);
+    }
+    word
 }

@@ -95,6 +95,23 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _: u64) -> Sleep {
 #[cfg(loom)]
 pub(crate) fn futex_wake(_: &AtomicU32, _: i32) {}
 
+/// The shortest and the longest sleep of who cannot be woken, in nanoseconds.
+#[cfg(not(loom))]
+const NAP_NS: (u64, u64) = (50_000, 5_000_000);
+
+/// The next of a row of naps, each longer than the last, of at most `most` nanoseconds; `naps` counts them.
+#[cfg(not(loom))]
+pub(crate) fn nap(naps: &mut u32, most: u64) -> Sleep {
+    let nanoseconds = (NAP_NS.0 << (*naps).min(16)).min(NAP_NS.1).min(most);
+    *naps += 1;
+    let wanted = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds as libc::c_long };
+    // SAFETY: a timespec to read; what remains is not asked for.
+    if unsafe { libc::nanosleep(&wanted, std::ptr::null_mut()) } == 0 {
+        return Sleep::Woken;
+    }
+    Sleep::Interrupted
+}
+
 /// A moment's rest between two looks.
 #[cfg(not(loom))]
 #[inline(always)]
@@ -164,18 +181,32 @@ impl WakeLine {
 }
 
 /// How long to look before sleeping: longer after it paid off, shorter after it did not.
+///
+/// A wake-up takes tens of microseconds from one process to the other, and the publisher pays for it, too: looking is worth
+/// while where the next message is about as near. While it pays, a subscriber that found nothing in a round of looks
+/// offers the processor to others: where there are more subscribers than processors, those that have caught up so let
+/// the publisher and those that have not go on, and nobody has to be woken. Every now and then it looks for long
+/// whatever it learned, because two processes that answer each other find out that looking pays only when one of them does.
 #[derive(Clone, Debug)]
 pub(crate) struct Spin {
+    /// Rounds of looks in the next wait.
     rounds: u32,
+    /// Whether the last wait ended by looking.
+    paid: bool,
+    waits: u32,
 }
 
-/// Bounds of the looks in one wait; a look and its pause take 20 to 50 ns.
-const FEWEST_ROUNDS: u32 = 16;
-const MOST_ROUNDS: u32 = 2048;
+/// Looks in a round; with their pauses one or two microseconds.
+const LOOKS: u32 = 64;
+const MOST_ROUNDS: u32 = 32;
+/// One wait in so many looks for long.
+const EXPLORE: u32 = 16;
+/// Somebody else has work to do for longer than this, in nanoseconds: better to sleep, and be preferred when woken.
+const LONG_YIELD_NS: u64 = 500_000;
 
 impl Spin {
     pub(crate) fn new() -> Self {
-        Spin { rounds: 256 }
+        Spin { rounds: MOST_ROUNDS, paid: false, waits: 0 }
     }
 
     /// Looks a while. True as soon as `look` is.
@@ -183,14 +214,27 @@ impl Spin {
         if processors() < 2 {
             return false;
         }
-        for _ in 0..self.rounds {
-            if look() {
-                self.rounds = (self.rounds * 2).min(MOST_ROUNDS);
-                return true;
+        self.waits = self.waits.wrapping_add(1);
+        let rounds = if self.waits % EXPLORE == 0 { MOST_ROUNDS } else { self.rounds };
+        for _ in 0..rounds {
+            for _ in 0..LOOKS {
+                if look() {
+                    self.rounds = (rounds * 2).min(MOST_ROUNDS);
+                    self.paid = true;
+                    return true;
+                }
+                pause();
             }
-            pause();
+            if self.paid {
+                let start = monotonic_ns();
+                std::thread::yield_now();
+                if monotonic_ns() - start > LONG_YIELD_NS && !look() {
+                    break;
+                }
+            }
         }
-        self.rounds = (self.rounds / 2).max(FEWEST_ROUNDS);
+        self.rounds = (self.rounds / 2).max(1);
+        self.paid = false;
         false
     }
 }

@@ -4,6 +4,8 @@
 #include "object.h"
 #include "keyword.h"
 
+#include <fcntl.h>
+
 #define RING ((ps_ring *)ps_handle(aTHX_ call, ST(0)))
 #define SUB ((ps_sub *)ps_handle(aTHX_ call, ST(0)))
 
@@ -35,16 +37,18 @@ static HV *stash_of(pTHX_ SV *class) {
     return SvROK(class) && SvOBJECT(SvRV(class)) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
 }
 
-/* A ring as a new object of the class that the caller named, or the error. */
-#define RETURN_RING(ring)                                                                                            \
+/* A handle as a new object of the class that the caller named, or the error. */
+#define RETURN_HANDLE(role, ring)                                                                                          \
     STMT_START {                                                                                                     \
         dSAVE_ERRNO;                                                                                                 \
         ps_ring *made = (ring);                                                                                      \
         if (!made) ps_fail(aTHX_ call, &error);                                                                      \
         RESTORE_ERRNO;                                                                                               \
-        ST(0) = ps_object(aTHX_ call->class, stash, made);                                                           \
+        ST(0) = ps_object(aTHX_ &ps_classes[role][call->class->variant], stash, made);                              \
         XSRETURN(1);                                                                                                 \
     } STMT_END
+
+#define RETURN_RING(ring) RETURN_HANDLE(PS_RING, ring)
 
 #define MOST_CAPACITY ((UV)1 << 31)
 #define MOST_MSG_SIZE (((UV)1 << 31) - 1)
@@ -92,6 +96,17 @@ METHOD(new) {
     }
     path = arg_name(aTHX_ call, path_sv, "path", &len);
     RETURN_RING(ps_ring_open(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, &error));
+}
+
+METHOD(new_readonly) {
+    HV *stash = stash_of(aTHX_ ST(0));
+    SV *path_sv = ARGUMENT(1);
+    STRLEN len;
+    const char *path;
+    ps_error error;
+    if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
+    path = arg_name(aTHX_ call, path_sv, "path", &len);
+    RETURN_HANDLE(PS_READER, ps_ring_open_read_only(call->class->variant, path, len, &error));
 }
 
 METHOD(new_memfd) {
@@ -192,19 +207,13 @@ METHOD(cursor) {
         XSRETURN_EMPTY;                                                                                              \
     }
 
-DEED(clear, ps_clear(RING))
+DEED(clear, (void)ps_clear(RING, NULL))
 DEED(reset, ps_reset(SUB, FALSE))
 DEED(reset_oldest, ps_reset(SUB, TRUE))
 DEED(sync, ps_error error; if (!ps_sync(RING, &error)) ps_fail(aTHX_ call, &error))
 
 /* Also called by perl for hand-blessed references and twice for one object: anything but a live object is fine. */
-METHOD(DESTROY) {
-    enum ps_role role = call->class >= ps_classes[PS_SUB] ? PS_SUB : PS_RING;
-    void *handle = ps_detach(call->class, ST(0));
-    PERL_UNUSED_VAR(items);
-    if (handle) ps_release(role, handle);
-    XSRETURN_EMPTY;
-}
+DEED(DESTROY, ps_destroy(aTHX_ call, ST(0)))
 
 METHOD(unlink) {
     ps_error error;
@@ -472,7 +481,7 @@ METHOD(poll_cb) {
 /* Both roles have a notifier. */
 static ps_notifier *notifier(pTHX_ const ps_call *call, SV *self) {
     void *handle = ps_handle(aTHX_ call, self);
-    return call->class >= ps_classes[PS_SUB] ? ps_sub_notifier((ps_sub *)handle) : ps_ring_notifier((ps_ring *)handle);
+    return call->class->role == PS_SUB ? ps_sub_notifier((ps_sub *)handle) : ps_ring_notifier((ps_ring *)handle);
 }
 
 GETTER(fileno, sv_setiv_mg(TARG, ps_notifier_fd(notifier(aTHX_ call, ST(0)))))
@@ -517,9 +526,45 @@ METHOD(eventfd_consume) {
     XSRETURN(1);
 }
 
+/* The descriptor that the handle stands for; -1 where it was closed. */
+static int fd_of(pTHX_ SV *fh) {
+    IO *io = fh ? GvIO((GV *)fh) : NULL;
+    return io && IoIFP(io) ? PerlIO_fileno(IoIFP(io)) : -1;
+}
+
+/* A file handle of its own on the subscriber's descriptor, the same one each time until it is closed, or a fork. The magic
+ * keeps it, and the descriptor that it was made for (a new one is never equal in its last 16 bits: the old one is open still). */
+METHOD(fh) {
+    ps_error error;
+    ps_sub *sub = SUB;
+    MAGIC *mg = ps_magic_for(call, ST(0));
+    int fd = ps_watch(sub, &error);
+    PERL_UNUSED_VAR(items);
+    if (fd < 0) ps_fail(aTHX_ call, &error);
+    if (fd_of(aTHX_ mg->mg_obj) < 0 || mg->mg_private != (U16)fd) {
+        const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        PerlIO *io = own < 0 ? NULL : PerlIO_fdopen(own, "r");
+        GV *gv = (GV *)newSV(0);
+        gv_init_pvn(gv, gv_stashpvs("IO::File", GV_ADD), "fh", 2, 0);
+        if (!io) {
+            SvREFCNT_dec(gv);
+            ps_croak(aTHX_ call, "fdopen: %s", Strerror(errno));
+        }
+        IoIFP(GvIOn(gv)) = io;
+        IoTYPE(GvIO(gv)) = IoTYPE_RDONLY;
+        SvREFCNT_dec(mg->mg_obj);
+        mg->mg_obj = (SV *)gv;
+        mg->mg_private = (U16)fd;
+        mg->mg_flags |= MGf_REFCOUNTED;
+    }
+    ST(0) = sv_2mortal(newRV_inc(mg->mg_obj));
+    XSRETURN(1);
+}
+
 /* ---- the table ---- */
 
-enum { ON_RING = 1, ON_SUB = 2, ON_BOTH = 3, ON_STR_RING = 4 };
+/* Where a name is installed; READS: the ring's method is fine on a read-only handle, too. */
+enum { ON_RING = 1, ON_SUB = 2, ON_STR_RING = 4, READS = 8 };
 
 typedef struct {
     const char *name;
@@ -530,27 +575,28 @@ typedef struct {
 } ps_method;
 
 static const ps_method methods[] = {
+    { "new_readonly", xs_new_readonly, ON_RING, 2, 2, "class, path" },
     { "new_from_fd", xs_new_from_fd, ON_RING, 2, 2, "class, fd" },
-    { "memfd", xs_memfd, ON_RING, 1, 1, "self" },
+    { "memfd", xs_memfd, ON_RING | READS, 1, 1, "self" },
     { "publish", xs_publish, ON_RING, 2, 2, "self, value" },
     { "publish_multi", xs_publish_multi, ON_RING, 1, ANY, "self, ..." },
     { "publish_notify", xs_publish_notify, ON_RING, 2, 2, "self, value" },
-    { "subscribe", xs_subscribe, ON_RING, 1, 1, "self" },
-    { "subscribe_all", xs_subscribe, ON_RING, 1, 1, "self" },
-    { "capacity", xs_ring_capacity, ON_RING, 1, 1, "self" },
-    { "msg_size", xs_msg_size, ON_STR_RING, 1, 1, "self" },
-    { "path", xs_path, ON_RING, 1, 1, "self" },
-    { "stats", xs_stats, ON_RING, 1, 1, "self" },
-    { "write_pos", xs_ring_write_pos, ON_RING, 1, 1, "self" },
+    { "subscribe", xs_subscribe, ON_RING | READS, 1, 1, "self" },
+    { "subscribe_all", xs_subscribe, ON_RING | READS, 1, 1, "self" },
+    { "capacity", xs_ring_capacity, ON_RING | READS, 1, 1, "self" },
+    { "msg_size", xs_msg_size, ON_STR_RING | READS, 1, 1, "self" },
+    { "path", xs_path, ON_RING | READS, 1, 1, "self" },
+    { "stats", xs_stats, ON_RING | READS, 1, 1, "self" },
+    { "write_pos", xs_ring_write_pos, ON_RING | READS, 1, 1, "self" },
     { "clear", xs_clear, ON_RING, 1, 1, "self" },
-    { "sync", xs_sync, ON_RING, 1, 1, "self" },
+    { "sync", xs_sync, ON_RING | READS, 1, 1, "self" },
     { "unlink", xs_unlink, ON_RING, 1, 2, "self_or_class, path = self->path" },
-    { "eventfd", xs_eventfd, ON_RING, 1, 1, "self" },
-    { "fileno", xs_fileno, ON_BOTH, 1, 1, "self" },
-    { "eventfd_set", xs_eventfd_set, ON_BOTH, 2, 2, "self, fd" },
-    { "notify", xs_notify, ON_BOTH, 1, 1, "self" },
-    { "eventfd_consume", xs_eventfd_consume, ON_BOTH, 1, 1, "self" },
-    { "DESTROY", xs_DESTROY, ON_BOTH, 1, 1, "self" },
+    { "eventfd", xs_eventfd, ON_RING | READS, 1, 1, "self" },
+    { "fileno", xs_fileno, ON_RING | ON_SUB | READS, 1, 1, "self" },
+    { "eventfd_set", xs_eventfd_set, ON_RING | ON_SUB | READS, 2, 2, "self, fd" },
+    { "notify", xs_notify, ON_RING | ON_SUB | READS, 1, 1, "self" },
+    { "eventfd_consume", xs_eventfd_consume, ON_RING | ON_SUB | READS, 1, 1, "self" },
+    { "DESTROY", xs_DESTROY, ON_RING | ON_SUB | READS, 1, 1, "self" },
     { "poll", xs_poll, ON_SUB, 1, 1, "self" },
     { "poll_multi", xs_drain, ON_SUB, 2, 2, "self, count" },
     { "drain", xs_drain, ON_SUB, 1, 2, "self, max = all" },
@@ -558,6 +604,7 @@ static const ps_method methods[] = {
     { "poll_wait", xs_poll_wait, ON_SUB, 1, 2, "self, timeout = for ever" },
     { "poll_wait_multi", xs_poll_wait_multi, ON_SUB, 2, 3, "self, count, timeout = for ever" },
     { "poll_cb", xs_poll_cb, ON_SUB, 2, 2, "self, handler" },
+    { "fh", xs_fh, ON_SUB, 1, 1, "self" },
     { "lag", xs_lag, ON_SUB, 1, 1, "self" },
     { "overflow_count", xs_overflow_count, ON_SUB, 1, 1, "self" },
     { "has_overflow", xs_has_overflow, ON_SUB, 1, 1, "self" },
@@ -584,7 +631,7 @@ static void install(pTHX_ const ps_method *method, const ps_class *class) {
     static ps_method_call calls[2 * PS_STR * (C_ARRAY_LENGTH(methods) + 2)];
     static size_t used = 0;
     ps_method_call *own = &calls[used++];
-    const ps_method_call filled = { { class, method->name, FALSE }, method->least, method->most, method->usage };
+    const ps_method_call filled = { { class, method->name, FALSE, class->role == PS_RING && method->on & READS }, method->least, method->most, method->usage };
     CV *cv = newXS(Perl_form(aTHX_ "%s::%s", class->package, method->name), method->body, __FILE__);
     *own = filled;
     CvXSUBANY(cv).any_ptr = own;
@@ -597,7 +644,7 @@ static void install_all(pTHX) {
         const ps_class *ring = &ps_classes[PS_RING][variant], *sub = &ps_classes[PS_SUB][variant];
         for (i = 0; i < 2; i++) install(aTHX_ &constructors[PS_IS_STR(ring)][i], ring);
         for (i = 0; i < C_ARRAY_LENGTH(methods); i++) {
-            if (methods[i].on & ON_RING || (methods[i].on == ON_STR_RING && PS_IS_STR(ring))) install(aTHX_ &methods[i], ring);
+            if (methods[i].on & ON_RING || (methods[i].on & ON_STR_RING && PS_IS_STR(ring))) install(aTHX_ &methods[i], ring);
             if (methods[i].on & ON_SUB) install(aTHX_ &methods[i], sub);
         }
     }

@@ -14,22 +14,17 @@ static int dup_magic(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
 #define DUP_MAGIC NULL
 #endif
 
-#define CLASS(package, variant) { package, { NULL, NULL, NULL, NULL, free_magic, NULL, DUP_MAGIC, NULL }, variant }
+#define CLASS(package, variant, role) { package, { NULL, NULL, NULL, NULL, free_magic, NULL, DUP_MAGIC, NULL }, variant, role }
 
-ps_class ps_classes[2][PS_STR + 1] = {
-    [PS_RING] = {
-        [PS_INT] = CLASS("Data::PubSub::Shared::Int", PS_INT),
-        [PS_INT32] = CLASS("Data::PubSub::Shared::Int32", PS_INT32),
-        [PS_INT16] = CLASS("Data::PubSub::Shared::Int16", PS_INT16),
-        [PS_STR] = CLASS("Data::PubSub::Shared::Str", PS_STR),
-    },
-    [PS_SUB] = {
-        [PS_INT] = CLASS("Data::PubSub::Shared::Int::Sub", PS_INT),
-        [PS_INT32] = CLASS("Data::PubSub::Shared::Int32::Sub", PS_INT32),
-        [PS_INT16] = CLASS("Data::PubSub::Shared::Int16::Sub", PS_INT16),
-        [PS_STR] = CLASS("Data::PubSub::Shared::Str::Sub", PS_STR),
-    },
-};
+#define CLASSES(role, suffix)                                                                                        \
+    {                                                                                                                \
+        { NULL }, CLASS("Data::PubSub::Shared::Int" suffix, PS_INT, role),                                           \
+        CLASS("Data::PubSub::Shared::Int32" suffix, PS_INT32, role),                                                 \
+        CLASS("Data::PubSub::Shared::Int16" suffix, PS_INT16, role),                                                 \
+        CLASS("Data::PubSub::Shared::Str" suffix, PS_STR, role)                                                      \
+    }
+
+ps_class ps_classes[3][PS_STR + 1] = { CLASSES(PS_RING, ""), CLASSES(PS_READER, ""), CLASSES(PS_SUB, "::Sub") };
 
 /* ---- errors ---- */
 
@@ -67,23 +62,23 @@ static SV *shown(pTHX_ SV *sv) {
 
 /* ---- objects ---- */
 
-void ps_release(enum ps_role role, void *handle) {
-    if (role == PS_RING) {
-        ps_ring_free((ps_ring *)handle);
-    } else {
-        ps_sub_free((ps_sub *)handle);
-    }
-}
-
 static int free_magic(pTHX_ SV *sv, MAGIC *mg) {
-    const char *class = (const char *)mg->mg_virtual;
+    const ps_class *class = (const ps_class *)((const char *)mg->mg_virtual - offsetof(ps_class, vtbl));
+    void *handle = mg->mg_ptr;
     PERL_UNUSED_ARG(sv);
-    if (mg->mg_ptr) {
-        enum ps_role role = class >= (const char *)ps_classes[PS_SUB] ? PS_SUB : PS_RING;
-        ps_release(role, mg->mg_ptr);
-        mg->mg_ptr = NULL;
+    mg->mg_ptr = NULL;
+    if (!handle) return 0;
+    if (class->role == PS_SUB) {
+        ps_sub_free((ps_sub *)handle);
+    } else {
+        ps_ring_free((ps_ring *)handle);
     }
     return 0;
+}
+
+void ps_destroy(pTHX_ const ps_call *call, SV *self) {
+    MAGIC *mg = ps_magic_for(call, self);
+    if (mg) free_magic(aTHX_ SvRV(self), mg);
 }
 
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle) {
@@ -98,20 +93,17 @@ SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle) {
     return sv_bless(self, stash);
 }
 
-void *ps_detach(const ps_class *class, SV *self) {
-    MAGIC *mg = SvROK(self) ? ps_magic(class, SvRV(self)) : NULL;
-    void *handle = mg ? mg->mg_ptr : NULL;
-    if (handle) mg->mg_ptr = NULL;
-    return handle;
-}
-
 void *ps_handle_slow(pTHX_ const ps_call *call, SV *self) {
+    const U32 variant = call->class->variant;
     MAGIC *mg;
     SvGETMAGIC(self);
-    mg = SvROK(self) ? ps_magic(call->class, SvRV(self)) : NULL;
-    if (!mg) ps_croak(aTHX_ call, "Expected a %s object", call->class->package);
-    if (!mg->mg_ptr) ps_croak(aTHX_ call, "Attempted to use a destroyed %s object", call->class->package);
-    return mg->mg_ptr;
+    mg = ps_magic_for(call, self);
+    if (mg && mg->mg_ptr) return mg->mg_ptr;
+    if (mg) ps_croak(aTHX_ call, "Attempted to use a destroyed %s object", call->class->package);
+    if (call->class->role == PS_RING && SvROK(self) && ps_magic(&ps_classes[PS_READER][variant], SvRV(self))) {
+        ps_croak(aTHX_ call, "this ring is read-only");
+    }
+    ps_croak(aTHX_ call, "Expected a %s object", call->class->package);
 }
 
 ps_pin ps_pinned(pTHX_ SV *self) {
@@ -123,6 +115,7 @@ ps_pin ps_pinned(pTHX_ SV *self) {
 
 void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin) {
     MAGIC *mg = ps_magic(call->class, pin->body);
+    if (!mg && call->reads) mg = ps_magic(&ps_classes[PS_READER][call->class->variant], pin->body);
     if (!mg || !mg->mg_ptr) ps_croak(aTHX_ call, "%s object destroyed during the call", call->class->package);
     if (!SvROK(pin->self) || SvRV(pin->self) != pin->body) {
         ps_croak(aTHX_ call, "%s object was replaced during the call", call->class->package);

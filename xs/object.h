@@ -21,16 +21,18 @@
 #define TARGi(i, do_taint) sv_setiv_mg(targ, i)
 #endif
 
-enum ps_role { PS_RING, PS_SUB };
+/* A read-only handle is a ring to Perl, and a role of its own to those calls that would write. */
+enum ps_role { PS_RING, PS_READER, PS_SUB };
 
 /* A class of objects: one for each role and variant. */
 typedef struct {
     const char *package;
     MGVTBL vtbl; /* its address is the mark of the class */
     U32 variant;
+    enum ps_role role;
 } ps_class;
 
-extern ps_class ps_classes[2][PS_STR + 1];
+extern ps_class ps_classes[3][PS_STR + 1];
 
 #define PS_IS_STR(class) ((class)->variant == PS_STR)
 
@@ -39,6 +41,7 @@ typedef struct {
     const ps_class *class;
     const char *name;
     bool keyword;
+    bool reads; /* fine on a read-only handle, too */
 } ps_call;
 
 /* Names the call and the cause. */
@@ -48,11 +51,8 @@ void ps_fail(pTHX_ const ps_call *call, const ps_error *error) __attribute__nore
 /* A new object of the class, blessed into stash; a mortal reference. */
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle);
 
-/* Takes the handle out of the object, if there is one; the caller frees it. */
-void *ps_detach(const ps_class *class, SV *self);
-
-/* Frees a handle of that role. */
-void ps_release(enum ps_role role, void *handle);
+/* Frees the handle of an object, if it has one; the object is destroyed from then on. */
+void ps_destroy(pTHX_ const ps_call *call, SV *self);
 
 /* The cold end of ps_handle: asks get-magic for the object, and croaks where there is none. */
 void *ps_handle_slow(pTHX_ const ps_call *call, SV *self);
@@ -62,6 +62,13 @@ PERL_STATIC_INLINE MAGIC *ps_magic(const ps_class *class, SV *body) {
     if (SvTYPE(body) >= SVt_PVMG) {
         for (mg = SvMAGIC(body); mg && mg->mg_virtual != &class->vtbl; mg = mg->mg_moremagic) {}
     }
+    return mg;
+}
+
+/* The magic of an object that the call may use, or NULL. */
+PERL_STATIC_INLINE MAGIC *ps_magic_for(const ps_call *call, SV *self) {
+    MAGIC *mg = SvROK(self) ? ps_magic(call->class, SvRV(self)) : NULL;
+    if (!mg && call->reads && SvROK(self)) mg = ps_magic(&ps_classes[PS_READER][call->class->variant], SvRV(self));
     return mg;
 }
 

@@ -58,6 +58,12 @@ typedef struct {
 ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
                       uint32_t mode, ps_error *error);
 
+/* Opens the ring at the path for reading only: subscribers and looking in. Needs no permission to write and writes nothing.
+ * Its subscribers are not woken by publishers; they look every 5 ms at least. The publishing functions must not be called
+ * with it, but for ps_publish_strs and ps_clear, which then fail with PS_ARGUMENT. NULL on failure, also where there is
+ * no ring. */
+ps_ring *ps_ring_open_read_only(uint32_t variant, const char *path, size_t path_len, ps_error *error);
+
 /* A new ring without a name, for this process and those that it forks. NULL on failure. */
 ps_ring *ps_ring_anonymous(uint32_t variant, uint64_t capacity, uint64_t msg_size, ps_error *error);
 
@@ -73,8 +79,9 @@ void ps_ring_free(ps_ring *ring);
 /* Removes the file; gone already is fine. False on any other failure: PS_SYSTEM. */
 bool ps_unlink(const char *path, size_t path_len, ps_error *error);
 
-/* Discards, in one step, all that was published before; positions start at 0 again, for everybody. */
-void ps_clear(const ps_ring *ring);
+/* Discards, in one step, all that was published before; positions start at 0 again, for everybody. False on a read-only
+ * handle: PS_ARGUMENT. */
+bool ps_clear(const ps_ring *ring, ps_error *error);
 
 /* msync(2) of the whole ring. False: PS_SYSTEM. */
 bool ps_sync(const ps_ring *ring, ps_error *error);
@@ -185,6 +192,11 @@ uint64_t ps_sub_write_pos(const ps_sub *sub);
 uint64_t ps_sub_capacity(const ps_sub *sub);
 
 /* ---- descriptors for event loops ---- */
+
+/* A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The first
+ * call starts a thread that keeps it so; in a forked child it is another one. It stays the subscriber's: to be waited
+ * for, not to be read or closed. -1: PS_SYSTEM. */
+int ps_watch(ps_sub *sub, ps_error *error);
 
 /* Handle and subscriber have a notifier each; it lives as long as they do. A subscriber takes over the handle's
  * descriptor as it stands when it subscribes. */

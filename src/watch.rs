@@ -1,0 +1,191 @@
+//! A descriptor that is readable while a subscriber has something to read, whoever published it.
+//!
+//! An eventfd is known only to processes that inherited it or were sent it; a futex to all, but no event loop waits for
+//! one. So a watched subscriber has a small thread that does: it sleeps on the ring's eventcount as any subscriber, looks
+//! from where its subscriber stands, and makes the subscriber's own eventfd readable. The subscriber, whenever it has
+//! read, empties the eventfd if there is nothing more and leaves the looking to the thread again. Publishers do nothing
+//! for it but wake a sleeper.
+//!
+//! ```text
+//!   QUIET     --- the thread saw a message at the subscriber's position: eventfd := 1 --->  READABLE
+//!   READABLE  --- the subscriber has read everything: eventfd := 0; wakes the thread   --->  QUIET
+//!   any       --- the subscriber goes: wakes and joins the thread                      --->  STOP
+//! ```
+//!
+//! All three change under one mutex, so that the eventfd never says what is true no more. A forked child has the
+//! descriptor, but not the thread, and shares the counter with its parent: it leaves both alone, and asks anew.
+
+use std::os::unix::io::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::channel::{Core, Mapping};
+use crate::cursor::{Cursor, Next};
+use crate::error::{Error, Result};
+use crate::notify::EventFd;
+use crate::subscriber::{look, sleep_for_message};
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::{Relaxed, SeqCst};
+use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};
+
+const QUIET: u32 = 0;
+const READABLE: u32 = 1;
+const STOP: u32 = 2;
+
+/// Bytes of the thread's stack: it calls nothing deep.
+const STACK: usize = 64 * 1024;
+
+struct Shared {
+    eventfd: EventFd,
+    /// Written under the mutex; a futex word, too.
+    state: AtomicU32,
+    /// The subscriber's place, as it was when it last read.
+    place: Mutex<Cursor>,
+}
+
+impl Shared {
+    /// The mutex is only held for a few stores and a system call that does not block; nobody panics with it.
+    fn lock(&self) -> MutexGuard<'_, Cursor> {
+        self.place.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A subscriber's watcher.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    core: Core,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// The process whose thread it is.
+    pid: u32,
+}
+
+impl Watch {
+    /// Starts watching from `cursor` on.
+    pub(crate) fn start(core: Core, cursor: &Cursor, mapping: &Arc<Mapping>) -> Result<Watch> {
+        let shared = Arc::new(Shared {
+            eventfd: EventFd::new()?,
+            state: AtomicU32::new(QUIET),
+            place: Mutex::new(cursor.clone()),
+        });
+        let (theirs, mapping, sent) = (Arc::clone(&shared), Arc::clone(mapping), Sent(core));
+        let signals = BlockedSignals::new();
+        let thread = std::thread::Builder::new()
+            .name("pubsub-watch".to_owned())
+            .stack_size(STACK)
+            .spawn(move || {
+                let sent = sent;
+                run(&sent.0, &theirs);
+                drop(mapping); // kept until here
+            })
+            .map_err(|e| Error::from_os("pthread_create", e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
+        drop(signals);
+        Ok(Watch { shared, core, thread: Some(thread), pid: std::process::id() })
+    }
+
+    /// The descriptor, in the process that started the watch; None in others.
+    pub(crate) fn fd(&self) -> Option<RawFd> {
+        if self.pid == std::process::id() {
+            return Some(self.shared.eventfd.fd());
+        }
+        None
+    }
+
+    /// To be called when the subscriber has read or moved: makes the descriptor say what is true now. False: this is
+    /// another process's watch.
+    pub(crate) fn settle(&self, cursor: &mut Cursor) -> bool {
+        if self.pid != std::process::id() {
+            return false;
+        }
+        let mut place = self.shared.lock();
+        *place = cursor.clone();
+        let ready = matches!(look(&self.core, &mut place), Next::Ready(()));
+        *place = cursor.clone();
+        match self.shared.state.load(Relaxed) {
+            READABLE if !ready => {
+                let _ = self.shared.eventfd.consume();
+                self.shared.state.store(QUIET, SeqCst);
+                drop(place);
+                futex_wake(&self.shared.state, 1);
+            }
+            QUIET if ready => self.shared.set_readable(),
+            _ => {}
+        }
+        true
+    }
+}
+
+impl Shared {
+    /// The caller holds the mutex.
+    fn set_readable(&self) {
+        self.state.store(READABLE, SeqCst);
+        let _ = self.eventfd.notify();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let thread = self.thread.take();
+        if self.pid != std::process::id() {
+            // The parent's thread: there is none here to join.
+            std::mem::forget(thread);
+            return;
+        }
+        {
+            let _place = self.shared.lock();
+            self.shared.state.store(STOP, SeqCst);
+        }
+        futex_wake(&self.shared.state, 1);
+        self.core.wake_sleepers();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread: no Perl, no signals.
+fn run(core: &Core, shared: &Shared) {
+    loop {
+        match shared.state.load(SeqCst) {
+            STOP => return,
+            READABLE => {
+                futex_wait(&shared.state, READABLE, LONGEST_SLEEP_NS);
+            }
+            _ => {
+                let mut cursor = shared.lock().clone();
+                sleep_for_message(core, &mut cursor, NEVER, || shared.state.load(SeqCst) != QUIET);
+                let place = shared.lock();
+                let mut now = place.clone();
+                if shared.state.load(Relaxed) == QUIET && look(core, &mut now) == Next::Ready(()) {
+                    shared.set_readable();
+                }
+            }
+        }
+    }
+}
+
+/// A core on its way to the thread.
+struct Sent(Core);
+
+// SAFETY: a core's pointers are good in every thread of the process while the mapping lives, which the thread holds, too.
+unsafe impl Send for Sent {}
+
+/// All signals, blocked in this thread while alive: a thread that is started meanwhile never gets one.
+struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    fn new() -> Self {
+        // SAFETY: two signal sets of our own; all zero is a valid one.
+        unsafe {
+            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            BlockedSignals(before)
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: the set that the system gave us.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+    }
+}
