@@ -376,7 +376,12 @@ impl std::fmt::Debug for Ring {
 
 impl From<(Region, Geometry)> for Ring {
     fn from((region, geometry): (Region, Geometry)) -> Ring {
-        Ring { core: Core::new(&region, &geometry), mapping: Arc::new(Mapping { region, geometry }), notifier: Notifier::default(), read_only: false }
+        Ring {
+            core: Core::new(&region, &geometry),
+            mapping: Arc::new(Mapping { region, geometry }),
+            notifier: Notifier::default(),
+            read_only: false,
+        }
     }
 }
 

@@ -70,7 +70,13 @@ impl Cursor {
     pub(crate) fn seek(&mut self, header: &Header, position: u64) {
         let ahead = position > header.write_pos.load(Acquire);
         let horizon = if ahead { 0 } else { OPEN };
-        *self = Cursor { lost: self.lost, horizon, seek_base: header.base(), read_only: self.read_only, ..Cursor::at(position) };
+        *self = Cursor {
+            lost: self.lost,
+            horizon,
+            seek_base: header.base(),
+            read_only: self.read_only,
+            ..Cursor::at(position)
+        };
     }
 
     /// The next position to read, with the last clear seen.

@@ -81,13 +81,16 @@ pub unsafe extern "C" fn ps_ring_open(
     failure: *mut Failure,
 ) -> *mut Ring {
     // SAFETY: `len` readable bytes and a writable error, as documented.
-    unsafe {
-        give(variant(number).and_then(|v| Ring::open(v, path(bytes, len), capacity, msg_size, mode)), failure)
-    }
+    unsafe { give(variant(number).and_then(|v| Ring::open(v, path(bytes, len), capacity, msg_size, mode)), failure) }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_ring_anonymous(number: u32, capacity: u64, msg_size: u64, failure: *mut Failure) -> *mut Ring {
+pub unsafe extern "C" fn ps_ring_anonymous(
+    number: u32,
+    capacity: u64,
+    msg_size: u64,
+    failure: *mut Failure,
+) -> *mut Ring {
     // SAFETY: a writable error, as documented.
     unsafe { give(variant(number).and_then(|v| Ring::anonymous(v, capacity, msg_size)), failure) }
 }
@@ -157,7 +160,12 @@ pub unsafe extern "C" fn ps_wake(ring: &Ring) {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_publish_strs(ring: &Ring, messages: *const Bytes, count: usize, failure: *mut Failure) -> bool {
+pub unsafe extern "C" fn ps_publish_strs(
+    ring: &Ring,
+    messages: *const Bytes,
+    count: usize,
+    failure: *mut Failure,
+) -> bool {
     // SAFETY: `count` readable messages and a writable error, as documented.
     unsafe {
         match ring.publish_strs(slice::from_raw_parts(messages, count)) {

@@ -427,7 +427,11 @@ mod tests {
         let garbage = Stamped { tag: 1 << 40, value: 7 };
         ring.slot(0).exchange(ring.slot(0).load(), garbage).unwrap();
         let mut cursor = Cursor::at(0);
-        assert_eq!((read_patiently(&ring, &mut cursor), cursor.lost), (vec![2], 0), "as if it had never been committed");
+        assert_eq!(
+            (read_patiently(&ring, &mut cursor), cursor.lost),
+            (vec![2], 0),
+            "as if it had never been committed"
+        );
         ring.slot(2).exchange(ring.slot(2).load(), garbage).unwrap();
         publish_all(&ring, &[3]);
         assert_eq!(read_all(&ring, &mut cursor), [3], "a publisher mends the slot");

@@ -117,7 +117,9 @@ impl Geometry {
             return incompatible("another variant");
         }
         match Geometry::new(variant, identity.capacity, identity.msg_size) {
-            Ok(geometry) if Identity::new(&geometry, identity.boot_id) != identity => incompatible("inconsistent header"),
+            Ok(geometry) if Identity::new(&geometry, identity.boot_id) != identity => {
+                incompatible("inconsistent header")
+            }
             Ok(geometry) if geometry.total != file_len => incompatible("wrong size"),
             Ok(geometry) => Ok(geometry),
             Err(_) => incompatible("inconsistent header"),

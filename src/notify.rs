@@ -13,7 +13,10 @@ use crate::error::{last_os_code, Error, Result};
 pub(crate) enum EventFd {
     Own(Arc<File>),
     /// `look_first`: it may block or break when written to; as it was when it was lent.
-    Borrowed { fd: RawFd, look_first: bool },
+    Borrowed {
+        fd: RawFd,
+        look_first: bool,
+    },
 }
 
 impl EventFd {

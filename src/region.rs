@@ -60,7 +60,10 @@ impl Region {
                 }
                 None => {
                     let creation = creation.ok_or_else(|| {
-                        Error::new(ErrorKind::Argument, format!("capacity is required to create a ring at {}", path.display()))
+                        Error::new(
+                            ErrorKind::Argument,
+                            format!("capacity is required to create a ring at {}", path.display()),
+                        )
                     })?;
                     if let Some(file) = create(path, &name, creation)? {
                         let region = Region::map(&file, &creation.geometry)?;
@@ -115,7 +118,8 @@ impl Region {
         // SAFETY: a new descriptor that nobody else owns.
         let file = unsafe { File::from_raw_fd(own) };
         let name = format!("descriptor {}", fd);
-        let geometry = check_file(&file, Path::new(&name), variant, None)?.expect("only files that we fill lose their name");
+        let geometry =
+            check_file(&file, Path::new(&name), variant, None)?.expect("only files that we fill lose their name");
         let region = Region::map(&file, &geometry)?;
         Ok((Region { memfd: Some(file), ..region }, geometry))
     }
@@ -178,7 +182,12 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
         match last_os_code() {
             libc::ENOENT => return Ok(None),
             libc::EINTR => continue,
-            libc::ELOOP => return Err(Error::from_os(format!("open({}): symbolic links are refused", path.display()), libc::ELOOP)),
+            libc::ELOOP => {
+                return Err(Error::from_os(
+                    format!("open({}): symbolic links are refused", path.display()),
+                    libc::ELOOP,
+                ))
+            }
             code => return Err(Error::from_os(format!("open({})", path.display()), code)),
         }
     }
@@ -188,7 +197,8 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
 /// its name meanwhile, look again.
 fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<Option<Geometry>> {
     let len = regular_len(file, path)?;
-    let checked = |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
+    let checked =
+        |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
     if let Some(header) = read_header(file)? {
         let geometry = checked(&header, len)?;
         if is_of_last_boot(&header) {
@@ -360,7 +370,11 @@ fn place(temporary: &Path, path: &Path) -> Result<bool> {
                     libc::RENAME_NOREPLACE,
                 )
             };
-            if renamed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            if renamed == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
         }
         other => other,
     };
@@ -424,9 +438,8 @@ fn check_file_size_limit(call: &str, geometry: &Geometry) -> Result<()> {
 /// Writes the identity, the magic number last.
 fn write_header(file: &File, geometry: &Geometry) -> Result<()> {
     let bytes = Identity::new(geometry, boot_id()).to_bytes();
-    let write = |from: usize, to: usize| {
-        file.write_all_at(&bytes[from..to], from as u64).map_err(|e| os_error("pwrite", &e))
-    };
+    let write =
+        |from: usize, to: usize| file.write_all_at(&bytes[from..to], from as u64).map_err(|e| os_error("pwrite", &e));
     write(8, bytes.len())?;
     fault_point!("mid-header");
     write(0, 8)

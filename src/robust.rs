@@ -19,8 +19,8 @@ pub(crate) use model::{is_surely_gone, Me, Pending};
 #[cfg(not(loom))]
 mod kernel {
     use super::*;
-    use crate::sync::Ordering::{self, Relaxed};
     use crate::sync::compiler_fence;
+    use crate::sync::Ordering::{self, Relaxed};
     use crate::wait::monotonic_ns;
     use std::cell::{Cell, UnsafeCell};
     use std::mem::MaybeUninit;
@@ -187,7 +187,9 @@ mod kernel {
     /// Whether thread `id` exists and has mapped the file that is mapped here at `address`; true in doubt.
     fn has_mapped(id: u32, address: usize) -> bool {
         let ours = match std::fs::read_to_string("/proc/self/maps") {
-            Ok(maps) => maps.lines().find(|line| range_of(line).map_or(false, |r| r.contains(&address))).and_then(file_of),
+            Ok(maps) => {
+                maps.lines().find(|line| range_of(line).map_or(false, |r| r.contains(&address))).and_then(file_of)
+            }
             Err(_) => return true,
         };
         match std::fs::read_to_string(format!("/proc/{}/maps", id)) {

@@ -128,7 +128,9 @@ impl StrRing {
     fn words(&self, at: u64, len: u64) -> &[AtomicU64] {
         debug_assert!(at % 8 == 0 && at + round_up_8(len) <= self.arena_len);
         // SAFETY: within the arena (the callers check `at` and `len`), valid by the contract of `new`, atomic.
-        unsafe { std::slice::from_raw_parts(self.arena.as_ptr().add((at / 8) as usize), (round_up_8(len) / 8) as usize) }
+        unsafe {
+            std::slice::from_raw_parts(self.arena.as_ptr().add((at / 8) as usize), (round_up_8(len) / 8) as usize)
+        }
     }
 
     pub(crate) fn msg_size(&self) -> u64 {
@@ -339,7 +341,14 @@ mod tests {
                 publish(&ring, &[message(position, len)]);
                 let oldest = (position + 1).saturating_sub(capacity);
                 let expected: Vec<Vec<u8>> = (oldest..=position).map(|p| message(p, lens[p as usize])).collect();
-                assert_eq!(read_all(&ring, &mut Cursor::at(oldest)), expected, "{} x {}, {}", capacity, msg_size, position);
+                assert_eq!(
+                    read_all(&ring, &mut Cursor::at(oldest)),
+                    expected,
+                    "{} x {}, {}",
+                    capacity,
+                    msg_size,
+                    position
+                );
             }
         }
     }

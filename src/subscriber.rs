@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::channel::{Core, Mapping};
 use crate::cursor::{Cursor, Next};
-use crate::lock;
 use crate::error::Result;
+use crate::lock;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
 use crate::wait::{monotonic_ns, nap, Sleep, Spin, LONGEST_SLEEP_NS};
@@ -42,7 +42,10 @@ unsafe impl Sync for Subscriber {}
 
 impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscriber").field("mapping", &self.mapping).field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("Subscriber")
+            .field("mapping", &self.mapping)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 

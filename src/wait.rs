@@ -20,8 +20,8 @@
 
 use crate::fault::fault_point;
 use crate::layout::WakeLine;
-use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::sync::AtomicU32;
+use crate::sync::Ordering::{Relaxed, SeqCst};
 
 const W: u32 = 1;
 const K: u32 = 2;
@@ -66,9 +66,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> S
         tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
     };
     // SAFETY: `word` and `timeout` outlive the call; the kernel reads both.
-    let result = unsafe {
-        libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAIT, expected, &timeout)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAIT, expected, &timeout) };
     match if result == 0 { 0 } else { crate::error::last_os_code() } {
         libc::ETIMEDOUT => Sleep::TimedOut,
         libc::EINTR => Sleep::Interrupted,
