@@ -80,11 +80,11 @@ sub each_variant {
 
 #--- Files
 
-my $dir;
+# Made before any child, so that it is this process that cleans up.
+my $dir    = File::Temp::tempdir('pubsub-test-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $serial = 0;
 
 sub fresh_dir {
-    $dir ||= File::Temp::tempdir('pubsub-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
     my $fresh = "$dir/" . $serial++;
     mkdir $fresh or die "mkdir $fresh: $!";
     return $fresh;
