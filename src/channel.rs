@@ -6,13 +6,14 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::create::Creation;
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::int_ring::{Batch, IntRing};
 use crate::layout::{Geometry, Header, Variant};
 use crate::lock;
 use crate::notify::Notifier;
-use crate::region::{Creation, Region};
+use crate::region::Region;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::str_ring::{Bytes, StrRing};
 use crate::subscriber::Subscriber;

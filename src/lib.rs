@@ -23,7 +23,7 @@
 //!   int_ring     claim, commit, void: lock-free            str_ring     publish under the lock, seqlock reads
 //!   slot         tag and value in one exchange             lock         robust futex    robust   who holds it
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
-//!   layout       the shared bytes                          region       files, memfds, mappings
+//!   layout       the shared bytes                          region       memfds, mappings     create   new files
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
@@ -40,6 +40,7 @@
 compile_error!("futexes, memfds and robust lists are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
 mod channel;
+mod create;
 mod cursor;
 mod error;
 mod fault;

@@ -1,0 +1,188 @@
+/* The methods of rings: constructors, publishing, looking in. */
+
+#include "method.h"
+
+/* ---- constructors ---- */
+
+static HV *stash_of(pTHX_ SV *class) {
+    class = PS_VALUE(class);
+    return SvROK(class) && SvOBJECT(SvRV(class)) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
+}
+
+/* A handle as a new object of the class that the caller named, or the error. */
+#define RETURN_HANDLE(role, ring)                                                                                          \
+    STMT_START {                                                                                                     \
+        dSAVE_ERRNO;                                                                                                 \
+        ps_ring *made = (ring);                                                                                      \
+        if (!made) ps_fail(aTHX_ call, &error);                                                                      \
+        RESTORE_ERRNO;                                                                                               \
+        ST(0) = ps_object(aTHX_ &ps_classes[role][call->class->variant], stash, made);                              \
+        XSRETURN(1);                                                                                                 \
+    } STMT_END
+
+#define RETURN_RING(ring) RETURN_HANDLE(PS_RING, ring)
+
+#define MOST_CAPACITY ((UV)1 << 31)
+#define MOST_MSG_SIZE (((UV)1 << 31) - 1)
+#define DEFAULT_MSG_SIZE 256
+#define DEFAULT_MODE 0600
+
+static UV arg_capacity(pTHX_ const ps_call *call, SV *sv) {
+    return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", 1, MOST_CAPACITY);
+}
+
+/* The optional message size of a Str constructor. */
+static UV arg_msg_size(pTHX_ const ps_call *call, SV *sv) {
+    if (!PS_IS_STR(call->class)) return 0;
+    if (!SvOK(sv)) return DEFAULT_MSG_SIZE;
+    return ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 1, MOST_MSG_SIZE);
+}
+
+static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
+    return SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "mode", "an integer from 0 to 07777 (octal)", 0, 07777) : DEFAULT_MODE;
+}
+
+/* Bytes without a NUL among them. */
+static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what, STRLEN *len) {
+    const char *name = SvPVbyte(sv, *len);
+    if (memchr(name, 0, *len)) ps_croak(aTHX_ call, "%s contains a NUL byte", what);
+    return name;
+}
+
+METHOD(new) {
+    HV *stash = stash_of(aTHX_ ST(0));
+    const I32 next = PS_IS_STR(call->class) ? 4 : 3;
+    SV *path_sv = ARGUMENT(1), *capacity_sv = ARGUMENT(2);
+    const UV capacity = SvOK(capacity_sv) ? arg_capacity(aTHX_ call, capacity_sv) : 0;
+    const UV msg_size = arg_msg_size(aTHX_ call, next == 4 ? ARGUMENT(3) : &PL_sv_undef);
+    const UV mode = arg_mode(aTHX_ call, ARGUMENT(next));
+    STRLEN len;
+    const char *path;
+    ps_error error;
+    if (!SvOK(path_sv)) {
+        if (!capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
+        RETURN_RING(ps_ring_anonymous(call->class->variant, capacity, msg_size, &error));
+    }
+    path = arg_name(aTHX_ call, path_sv, "path", &len);
+    RETURN_RING(ps_ring_open(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, &error));
+}
+
+METHOD(new_readonly) {
+    HV *stash = stash_of(aTHX_ ST(0));
+    SV *path_sv = ARGUMENT(1);
+    STRLEN len;
+    const char *path;
+    ps_error error;
+    if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
+    path = arg_name(aTHX_ call, path_sv, "path", &len);
+    RETURN_HANDLE(PS_READER, ps_ring_open_read_only(call->class->variant, path, len, &error));
+}
+
+METHOD(new_memfd) {
+    HV *stash = stash_of(aTHX_ ST(0));
+    SV *name_sv = ARGUMENT(1);
+    const UV capacity = arg_capacity(aTHX_ call, ARGUMENT(2));
+    const UV msg_size = arg_msg_size(aTHX_ call, ARGUMENT(3));
+    STRLEN len;
+    const char *name = SvOK(name_sv) ? arg_name(aTHX_ call, name_sv, "name", &len) : "pubsub";
+    ps_error error;
+    RETURN_RING(ps_ring_memfd(call->class->variant, name, capacity, msg_size, &error));
+}
+
+METHOD(new_from_fd) {
+    HV *stash = stash_of(aTHX_ ST(0));
+    int fd = ps_arg_fd(aTHX_ call, ST(1), FALSE);
+    ps_error error;
+    PERL_UNUSED_VAR(items);
+    RETURN_RING(ps_ring_from_fd(call->class->variant, fd, &error));
+}
+
+/* ---- publishing ---- */
+
+METHOD(publish) {
+    PERL_UNUSED_VAR(items);
+    ps_publish(aTHX_ call, ax);
+    XSRETURN_YES;
+}
+
+METHOD(publish_multi) {
+    dXSTARG;
+    sv_setuv_mg(TARG, ps_publish_multi(aTHX_ call, ax, items - 1));
+    ST(0) = TARG;
+    XSRETURN(1);
+}
+
+METHOD(publish_notify) {
+    PERL_UNUSED_VAR(items);
+    ps_publish(aTHX_ call, ax);
+    /* The message is published: a descriptor that somebody closed is no reason to say otherwise. */
+    (void)ps_notifier_notify(ps_ring_notifier(RING), NULL);
+    XSRETURN_YES;
+}
+
+METHOD(subscribe) {
+    const ps_class *class = &ps_classes[PS_SUB][call->class->variant];
+    ps_sub *sub = ps_subscribe(RING, strEQ(call->name, "subscribe_all"));
+    PERL_UNUSED_VAR(items);
+    ST(0) = ps_object(aTHX_ class, gv_stashpv(class->package, GV_ADD), sub);
+    XSRETURN(1);
+}
+
+/* ---- looking in and looking after ---- */
+
+GETTER(memfd, sv_setiv_mg(TARG, ps_memfd(RING)))
+GETTER(ring_write_pos, sv_setuv_mg(TARG, ps_write_pos(RING)))
+GETTER(ring_capacity, ps_stat stat; ps_stats(RING, &stat); sv_setuv_mg(TARG, stat.capacity))
+GETTER(msg_size, ps_stat stat; ps_stats(RING, &stat); sv_setuv_mg(TARG, stat.msg_size))
+
+METHOD(path) {
+    size_t len;
+    const char *path = ps_path(RING, &len);
+    PERL_UNUSED_VAR(items);
+    ST(0) = path ? newSVpvn_flags(path, len, SVs_TEMP) : &PL_sv_undef;
+    XSRETURN(1);
+}
+
+METHOD(stats) {
+    ps_stat stat;
+    HV *hv;
+    PERL_UNUSED_VAR(items);
+    ps_stats(RING, &stat);
+    hv = newHV();
+    ST(0) = sv_2mortal(newRV_noinc((SV *)hv));
+#define STAT(key, value) (void)hv_stores(hv, key, newSVuv(value))
+    STAT("capacity", stat.capacity);
+    STAT("mmap_size", stat.mmap_size);
+    STAT("write_pos", stat.write_pos);
+    STAT("publish_ok", stat.publish_ok);
+    STAT("recoveries", stat.recoveries);
+    STAT("abandoned", stat.abandoned);
+    STAT("sub_waiters", stat.sub_waiters);
+    if (PS_IS_STR(call->class)) {
+        STAT("msg_size", stat.msg_size);
+        STAT("arena_cap", stat.arena_len);
+    }
+    XSRETURN(1);
+}
+
+DEED(clear, (void)ps_clear(RING, NULL))
+DEED(sync, ps_error error; if (!ps_sync(RING, &error)) ps_fail(aTHX_ call, &error))
+
+METHOD(unlink) {
+    ps_error error;
+    const char *path;
+    size_t size = 0;
+    STRLEN len = 0;
+    if (items == 1) {
+        if (!SvROK(ST(0))) ps_croak(aTHX_ call, "path is required to unlink by class");
+        path = ps_path(RING, &size);
+        if (!path) ps_croak(aTHX_ call, "this ring has no path");
+        len = size;
+    } else {
+        SV *path_sv = ARGUMENT(1);
+        if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
+        path = arg_name(aTHX_ call, path_sv, "path", &len);
+    }
+    if (!ps_unlink(path, len, &error)) ps_fail(aTHX_ call, &error);
+    XSRETURN_YES;
+}

@@ -1,0 +1,283 @@
+/* The methods of subscribers: polling, waiting, callbacks, positions. */
+
+#include "method.h"
+
+#include <fcntl.h>
+
+/* ---- polling ---- */
+
+METHOD(poll) {
+    SV *targ = PL_op->op_private & OPpENTERSUB_HASTARG ? PAD_SV(PL_op->op_targ) : NULL;
+    PERL_UNUSED_VAR(items);
+    ST(0) = ps_next(aTHX_ call->class, SUB, targ);
+    XSRETURN(1);
+}
+
+#define CHUNK 256
+
+/* Puts up to `most` messages that stand before the inner position `end` on the stack from ST(0) on. Returns how many. */
+static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, uint64_t end) {
+    SSize_t count = 0, expected;
+    UV held = ps_sub_capacity(sub), lag = ps_lag(sub);
+    if (most > lag) most = lag;
+    if (most > held) most = held;
+    expected = (SSize_t)most;
+    {
+        SV **sp = PL_stack_base + ax - 1;
+        EXTEND(sp, expected);
+        EXTEND_MORTAL(expected);
+    }
+#define PUSH_MORTAL(new_sv)                                                                                          \
+    STMT_START {                                                                                                     \
+        SV *pushed = (new_sv);                                                                                       \
+        SvTEMP_on(pushed);                                                                                           \
+        PL_tmps_stack[++PL_tmps_ix] = pushed;                                                                        \
+        ST(count++) = pushed;                                                                                        \
+    } STMT_END
+    if (PS_IS_STR(call->class)) {
+        SV *sv;
+        while (count < expected && (sv = ps_next_str(aTHX_ sub, end))) PUSH_MORTAL(sv);
+    } else {
+        int64_t values[CHUNK];
+        size_t want, got, i;
+        do {
+            want = expected - count < CHUNK ? (size_t)(expected - count) : CHUNK;
+            got = ps_poll_ints(sub, values, want, end);
+            for (i = 0; i < got; i++) PUSH_MORTAL(newSViv((IV)values[i]));
+        } while (got == want && count < expected);
+    }
+    return count;
+}
+
+/* How many the caller wants: argument `i`, all where it is missing or undef. The subscriber afterwards. */
+static ps_sub *count_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 i, UV *most) {
+    ps_sub *sub = SUB;
+    if (items <= i) {
+        *most = UV_MAX;
+    } else if (PS_PLAIN_IV(ST(i)) && SvIVX(ST(i)) >= 0) {
+        *most = SvUVX(ST(i));
+    } else {
+        const ps_pin pin = ps_pinned(aTHX_ ST(0));
+        *most = ps_arg_count(aTHX_ call, ST(i));
+        sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
+    }
+    return sub;
+}
+
+METHOD(drain) {
+    UV most;
+    ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
+    XSRETURN(deliver(aTHX_ call, ax, sub, most, ps_end(sub)));
+}
+
+METHOD(drain_notify) {
+    UV most;
+    SSize_t count;
+    uint64_t taken;
+    ps_error error;
+    ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
+    if (ps_notifier_consume(ps_sub_notifier(sub), &taken, &error) < 0) ps_fail(aTHX_ call, &error);
+    count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+    /* The drain ended at a claim whose publisher has not committed. If it died, nobody rings for what stands behind. */
+    if ((UV)count < most && ps_lag(sub)) (void)ps_notifier_notify(ps_sub_notifier(sub), NULL);
+    XSRETURN(count);
+}
+
+/* Sleeps until there is a message or the deadline passes; signal handlers run meanwhile, and may die or destroy the
+ * object. The subscriber if there is a message, otherwise NULL. */
+static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, uint64_t deadline) {
+    for (;;) {
+        ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, pin);
+        dSAVE_ERRNO;
+        int how = ps_wait(sub, deadline);
+        RESTORE_ERRNO;
+        switch (how) {
+        case PS_READY:
+            return sub;
+        case PS_TIMED_OUT:
+            return NULL;
+        default:
+            PERL_ASYNC_CHECK();
+        }
+    }
+}
+
+/* When to stop waiting: argument `i` in seconds. A plain number has no effects and is looked at by the clock only if there
+ * is nothing to read at once. */
+typedef struct {
+    SV *plain;
+    uint64_t deadline;
+} timeout;
+
+static timeout timeout_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 i) {
+    timeout wanted = { NULL, PS_NEVER };
+    if (items > i) {
+        SV *sv = ST(i);
+        if (PS_PLAIN_IV(sv)) {
+            wanted.plain = sv;
+        } else {
+            const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
+            wanted.deadline = ps_arg_deadline(aTHX_ call, sv);
+            ps_repin(aTHX_ call, &pin);
+        }
+    }
+    return wanted;
+}
+
+static uint64_t deadline_of(pTHX_ const ps_call *call, const timeout *wanted) {
+    return wanted->plain ? ps_arg_deadline(aTHX_ call, wanted->plain) : wanted->deadline;
+}
+
+METHOD(poll_wait) {
+    const timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
+    ps_sub *sub = SUB;
+    SV *message = ps_next(aTHX_ call->class, sub, NULL);
+    if (message == &PL_sv_undef) {
+        const ps_pin pin = ps_pinned(aTHX_ ST(0));
+        const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
+        while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
+            message = ps_next(aTHX_ call->class, sub, NULL);
+        }
+    }
+    ST(0) = message;
+    XSRETURN(1);
+}
+
+METHOD(poll_wait_multi) {
+    UV most;
+    ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
+    const timeout wanted = timeout_argument(aTHX_ call, ax, items, 2);
+    SSize_t count;
+    sub = SUB;
+    count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+    if (!count && most) {
+        const ps_pin pin = ps_pinned(aTHX_ ST(0));
+        const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
+        while (!count && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
+            count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+        }
+    }
+    XSRETURN(count);
+}
+
+/* The next message before the inner position `end`, in a scalar that `holder` refers to and owns, or NULL. Integers go into
+ * the last message's scalar again, unless the handler kept it or made something else of it. */
+static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *holder) {
+    SV *last = SvRV(holder), *message;
+    if (PS_IS_STR(call->class)) {
+        message = ps_next_str(aTHX_ sub, end);
+    } else {
+        int64_t value;
+        if (!ps_poll_ints(sub, &value, 1, end)) return NULL;
+        if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_IV | SVf_IOK | SVp_IOK)) {
+            SvIV_set(last, (IV)value);
+            return last;
+        }
+        message = newSViv((IV)value);
+    }
+    if (message) {
+        SvRV_set(holder, message);
+        SvREFCNT_dec_NN(last);
+    }
+    return message;
+}
+
+METHOD(poll_cb) {
+    dXSTARG;
+    const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
+    SV *code = (SV *)ps_arg_code(aTHX_ call, ST(1));
+    ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
+    const uint64_t end = ps_end(sub);
+    SV *holder = sv_2mortal(newRV_noinc(newSV(0))), *message;
+    UV count = 0;
+    dSP;
+    PERL_UNUSED_VAR(items);
+    sv_2mortal(SvREFCNT_inc_simple_NN(code));
+    /* On a stack of its own a handler cannot `last` or `goto` out of this call, which perl would not survive. */
+    PUSHSTACKi(PERLSI_UNKNOWN);
+    ENTER;
+    SAVETMPS;
+    while ((message = next_for_handler(aTHX_ call, sub, end, holder))) {
+        PUSHMARK(SP);
+        XPUSHs(message);
+        PUTBACK;
+        call_sv(code, G_VOID);
+        SP = PL_stack_base;
+        PUTBACK;
+        FREETMPS;
+        count++;
+        sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
+    }
+    LEAVE;
+    POPSTACK;
+    sv_setuv_mg(TARG, count);
+    ST(0) = TARG;
+    XSRETURN(1);
+}
+
+/* ---- positions ---- */
+
+GETTER(sub_write_pos, sv_setuv_mg(TARG, ps_sub_write_pos(SUB)))
+GETTER(sub_capacity, sv_setuv_mg(TARG, ps_sub_capacity(SUB)))
+GETTER(lag, sv_setuv_mg(TARG, ps_lag(SUB)))
+GETTER(overflow_count, sv_setuv_mg(TARG, ps_overflow_count(SUB)))
+
+METHOD(has_overflow) {
+    PERL_UNUSED_VAR(items);
+    ST(0) = boolSV(ps_has_overflow(SUB));
+    XSRETURN(1);
+}
+
+METHOD(cursor) {
+    dXSTARG;
+    ps_sub *sub = SUB;
+    if (items > 1) {
+        const ps_pin pin = ps_pinned(aTHX_ ST(0));
+        UV position = ps_arg_uv(aTHX_ call, ST(1), "position", "a non-negative integer", 0, (UV)IV_MAX);
+        sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
+        ps_seek(sub, position);
+    }
+    sv_setuv_mg(TARG, ps_cursor(sub));
+    ST(0) = TARG;
+    XSRETURN(1);
+}
+
+DEED(reset, ps_reset(SUB, FALSE))
+DEED(reset_oldest, ps_reset(SUB, TRUE))
+
+/* ---- a handle for event loops ---- */
+
+/* The descriptor that the handle stands for; -1 where it was closed. */
+static int fd_of(pTHX_ SV *fh) {
+    IO *io = fh ? GvIO((GV *)fh) : NULL;
+    return io && IoIFP(io) ? PerlIO_fileno(IoIFP(io)) : -1;
+}
+
+/* A file handle of its own on the subscriber's descriptor, the same one each time until it is closed, or a fork. The magic
+ * keeps it, and the descriptor that it was made for (a new one is never equal in its last 16 bits: the old one is open still). */
+METHOD(fh) {
+    ps_error error;
+    ps_sub *sub = SUB;
+    MAGIC *mg = ps_magic_for(call, ST(0));
+    int fd = ps_watch(sub, &error);
+    PERL_UNUSED_VAR(items);
+    if (fd < 0) ps_fail(aTHX_ call, &error);
+    if (fd_of(aTHX_ mg->mg_obj) < 0 || mg->mg_private != (U16)fd) {
+        const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        PerlIO *io = own < 0 ? NULL : PerlIO_fdopen(own, "r");
+        GV *gv = (GV *)newSV(0);
+        gv_init_pvn(gv, gv_stashpvs("IO::File", GV_ADD), "fh", 2, 0);
+        if (!io) {
+            SvREFCNT_dec(gv);
+            ps_croak(aTHX_ call, "fdopen: %s", Strerror(errno));
+        }
+        IoIFP(GvIOn(gv)) = io;
+        IoTYPE(GvIO(gv)) = IoTYPE_RDONLY;
+        SvREFCNT_dec(mg->mg_obj);
+        mg->mg_obj = (SV *)gv;
+        mg->mg_private = (U16)fd;
+        mg->mg_flags |= MGf_REFCOUNTED;
+    }
+    ST(0) = sv_2mortal(newRV_inc(mg->mg_obj));
+    XSRETURN(1);
+}
