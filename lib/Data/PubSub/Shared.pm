@@ -268,6 +268,46 @@ not open.
 
     my $again = Data::PubSub::Shared::Int->new_from_fd($ring->memfd);
 
+=head2 new_readonly
+
+    my $ring = Class->new_readonly($path);
+
+Opens the ring in the file C<$path> for reading only. The right to read the file is enough (mode
+0644, say, for everybody's subscribers), and whatever this process does, it cannot harm the ring: the
+memory is mapped without the right to write. There must be a ring already; capacity and message
+size are its own.
+
+    my $ring = Data::PubSub::Shared::Str->new_readonly('/dev/shm/log.ring');
+    my $sub  = $ring->subscribe_all;
+    while (defined(my $line = $sub->poll_wait)) { print "$line\n" }
+
+What looks on is there: C<subscribe>, C<subscribe_all>, C<stats>, C<capacity>, C<msg_size>,
+C<path>, C<write_pos>, C<sync>, C<memfd> (-1), and the methods of the eventfd. What would change
+the ring croaks with C<this ring is read-only>: the three C<publish> methods and the keyword,
+C<clear>, and C<unlink> called on the object.
+
+Its subscribers have all their methods, L</fh> too, and differ in two things, both because they
+cannot leave a mark in the memory:
+
+=over 4
+
+=item *
+
+Nobody wakes them. While they wait they look for themselves: after 50 microseconds first, then
+ever more rarely, every 5 milliseconds in the end. They do not count in C<sub_waiters>.
+
+=item *
+
+They cannot give up, on behalf of all, a position that an integer publisher claimed and did not
+fill. They wait for it longer, 100 ms instead of 2, and then pass it on their own account: it is
+counted in C<overflow_count>, for a stopped publisher may yet fill it. As soon as any subscriber
+that may write comes by, it is abandoned for all (see L</AFTER A CRASH>).
+
+=back
+
+Croaks as L</new> does where there is no ring of this variant, and with the system's error text,
+C<No such file or directory> among others. An undefined C<$path> croaks with C<path is undefined>.
+
 =head1 RING METHODS
 
 =head2 publish
@@ -487,7 +527,42 @@ likes: it may publish, subscribe, and even poll the same subscriber.
 Takes the count from the eventfd, as L</eventfd_consume> does, then drains, as L</drain> does.
 Without an eventfd it just drains. In this order nothing slips through: what is published after
 the drain has begun rings again. With C<$max>, call it until it returns less than C<$max>, since
-the bell does not ring for what was left.
+the bell does not ring for what was left. (L</fh>, in contrast, stays readable.)
+
+=head2 fh
+
+    my $fh = $sub->fh;
+
+A file handle that is readable for as long as this subscriber has messages to read, whichever
+process published them, and with plain C<publish>. It is what to hand to an event loop, to
+C<select>, or to poll(2); see L</EVENT LOOPS>.
+
+    my $in = IO::Select->new($sub->fh, \*STDIN);
+    for my $fh ($in->can_read) {
+        if   ($fh == $sub->fh) { print "$_\n" for $sub->drain }
+        else                   { chat(scalar <$fh>) }
+    }
+
+Only the state of readiness is of use. Do not read from it or write to it; C<poll> and its
+relatives, C<cursor>, C<reset> and C<reset_oldest> keep the state true. It is a level, not an edge:
+after C<drain(10)> of 50 messages the handle is readable still, after the last message it is not.
+In one case it may be readable with nothing to read: when a C<clear>, or a publisher that lapped
+the subscriber and died, took away the message that it announced. The next C<poll>, which returns
+undef, puts that right. So take messages without waiting in a loop's callback.
+
+Each call returns the same handle, until you close it; then the next call makes a new one. It
+belongs to this subscriber alone. When the subscriber goes, the handle says nothing any more: take it
+out of the event loop first.
+
+The first call starts a small native thread, which sleeps until there is a message, as a
+subscriber in C<poll_wait> does. It runs no perl code and gets no signals, and ends when the
+subscriber goes. A publisher pays for it what it pays for any sleeper: one system call per sleep,
+not per message.
+
+After a fork the child's copy of the subscriber has no thread. Call C<fh> in the child: it gets a
+handle, and a thread, of the child's own. The parent's handle must not be used there.
+
+Croaks with the system's error text where no thread or no descriptor is to be had.
 
 =head2 lag
 
@@ -591,8 +666,8 @@ the system's error text. Returns nothing.
     my $fd = $ring->fileno;
     my $fd = $sub->fileno;
 
-The number of the object's eventfd, or -1 where it has none. This is what to hand to an event
-loop.
+The number of the object's eventfd, or -1 where it has none. (The descriptor of L</fh> is another
+one: C<fileno($sub-E<gt>fh)>.)
 
 =head2 notify
 
@@ -694,18 +769,74 @@ overrides are not called. L<B::Concise> shows the ops by name.
 
 =head1 EVENT LOOPS
 
-An event loop watches descriptors. Give the ring an eventfd, watch it, and have the publisher ring
-it:
+An event loop watches file handles. L</fh> of a subscriber is one, readable while there are
+messages:
 
     use EV;
     use Data::PubSub::Shared;
+
+    my $ring = Data::PubSub::Shared::Str->new('/dev/shm/log.ring', 1024);
+    my $sub  = $ring->subscribe;
+
+    my $watcher = EV::io $sub->fh, EV::READ, sub {
+        print "$_\n" for $sub->drain(100);
+    };
+    EV::run;
+
+The publishers need not know of it. They are other processes, started by whomever, that have the
+ring open under its path and call C<publish>. A callback may take some messages and leave the
+rest, as this one does when there are more than 100: the loop calls it again, after it has looked
+after its other watchers. In other loops:
+
+    my $w = AnyEvent->io(fh => $sub->fh, poll => 'r', cb => sub { got($_) for $sub->drain(100) });
+
+    $loop->watch_io(                                                  # IO::Async
+        handle        => $sub->fh,
+        on_read_ready => sub { got($_) for $sub->drain(100) },
+    );
+
+    Mojo::IOLoop->singleton->reactor->io($sub->fh => sub { got($_) for $sub->drain(100) })
+        ->watch($sub->fh, 1, 0);
+
+    my $poll = IO::Poll->new;                                         # or select, IO::Select
+    $poll->mask($sub->fh => POLLIN);
+
+F<eg/loop-ev.pl>, F<eg/loop-select.pl> and F<eg/chat.pl>, a chat across the workers of a prefork
+server, are complete programs; L<Data::PubSub::Shared::Cookbook> has more.
+
+Points to know:
+
+=over 4
+
+=item *
+
+In a server that forks its workers, subscribe and call C<fh> in each worker, after the fork.
+
+=item *
+
+Take the handle out of the loop before the subscriber goes. To do both inside the callback is
+fine.
+
+=item *
+
+A process that does nothing but wait for messages needs no event loop: C<poll_wait> sleeps in the
+kernel, and every C<publish> wakes it. It does without the thread, too.
+
+=back
+
+=head2 The eventfd
+
+The other bell is older and simpler: an eventfd, which the I<publisher> rings. No thread is
+needed, and the publisher decides when it rings: once after a thousand messages, say, or for the
+important ones only. It serves publishers and subscribers that can be given the descriptor, by
+fork or over a Unix socket, and that agree to ring:
 
     my $ring = Data::PubSub::Shared::Str->new(undef, 1024);
     my $fd   = $ring->eventfd;            # before subscribe
     my $sub  = $ring->subscribe;
 
     if (!fork) {                          # a child that inherits the eventfd
-        $ring->publish_notify("message $_") for 1 .. 3;
+        $ring->publish("message $_") for 1 .. 3;
         $ring->publish_notify("bye");
         exit;
     }
@@ -724,8 +855,7 @@ Points to know:
 
 =item *
 
-Only C<publish_notify> and C<notify> ring. C<publish> does not, so a publisher may send many
-messages and then C<notify> once.
+Only C<publish_notify> and C<notify> ring. C<publish> does not.
 
 =item *
 
@@ -749,11 +879,6 @@ have an eventfd to itself. Several ring objects on the same memory give several 
     # the publisher rings them all
     $ring->publish($job);
     $_->notify for @bell;
-
-=item *
-
-A process that does nothing but wait for messages needs none of this: C<poll_wait> sleeps in the
-kernel, and every C<publish> wakes it.
 
 =back
 
@@ -784,7 +909,8 @@ For each subscriber, at every moment:
     delivered + overflow_count = positions passed - abandoned ones met - skipped ones
 
 Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and
-never filled, since it died or was stopped (C<abandoned> in L</stats> counts them for the ring).
+never filled, since it died or was stopped (C<abandoned> in L</stats> counts them for the ring;
+subscribers of a L<read-only ring|/new_readonly> count those that they had to pass as lost).
 Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So where nobody died, was
 stopped, cleared or moved the cursor:
 
@@ -798,7 +924,8 @@ stopped, cleared or moved the cursor:
 =head2 A publisher was killed
 
 An integer publisher claims a position, then fills it; it may die in between. A subscriber that
-comes to such a position gives it up after 2 ms and goes on. Before the 2 ms are over, C<poll>
+comes to such a position gives it up after 2 ms and goes on (one of a L<read-only
+ring|/new_readonly>, which cannot, passes it after 100 ms). Before the 2 ms are over, C<poll>
 reports no message, and C<poll_wait> waits for the rest of them. No message that was published is
 lost. Of a batch that was not finished, the first part may stand in the ring.
 
@@ -835,7 +962,8 @@ afterwards.
 
 Rings and subscribers work in a forked child. The ring is the same; the subscriber is a copy with
 a cursor of its own, which begins where the parent's stood. So parent and child both get each
-message from there on. The end of the child changes nothing for the parent. After C<exec> the
+message from there on. The handle of L</fh> is the parent's alone; the child asks for its own. The
+end of the child changes nothing for the parent. After C<exec> the
 memory and the descriptors of this module are gone, since they are close-on-exec.
 
 Objects do not cross into a new thread of perl's: there, the variable holds a reference to undef.
@@ -871,8 +999,9 @@ on.
 =item *
 
 A new file has mode 0600: its owner alone can use it. With C<$mode> you let others in. To
-subscribe takes the right to write as well as to read, since subscribers leave marks in the
-memory.
+subscribe with C<new> takes the right to write as well as to read, since subscribers leave marks
+in the memory. The right to read is enough for L</new_readonly>: give the file mode 0644, and
+everybody may follow, while you alone can publish or do harm.
 
 =item *
 
@@ -953,6 +1082,12 @@ C<notify>.
 
 =item *
 
+A subscriber with a L</fh> pays for it with each read, which takes an uncontended lock, and when the
+handle changes between readable and not with a system call or two. Where messages come in crowds,
+C<drain> in the callback.
+
+=item *
+
 C<poll_wait> spins for a moment before it sleeps, where there is more than one processor.
 
 =back
@@ -1008,6 +1143,8 @@ describe each field, its writers, and why the orders of access are right.
 
 L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>, L<Data::PubSub::Shared::Int16>,
 L<Data::PubSub::Shared::Str>: the variants.
+
+L<Data::PubSub::Shared::Cookbook>: complete solutions for common jobs.
 
 L<Data::Queue::Shared>, where each message shall go to one reader; L<Data::Buffer::Shared>,
 L<Data::HashMap::Shared>.

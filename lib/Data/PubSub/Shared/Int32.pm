@@ -72,6 +72,10 @@ Opens the ring in a file, or creates it: C<$capacity> slots (1 to 2**31, rounded
 two), file mode C<$mode> (by default 0600). C<$path> undef: in anonymous memory, for forked
 children.
 
+=item Data::PubSub::Shared::Int32->new_readonly($path)
+
+Opens the ring in a file for reading only: no publishing, no right to write needed.
+
 =item Data::PubSub::Shared::Int32->new_memfd($name, $capacity)
 
 Creates a ring in memory that has a descriptor.
@@ -197,6 +201,10 @@ Calls C<$code> with each message that is there. Their number.
 =item $sub->drain_notify, $sub->drain_notify($max)
 
 C<eventfd_consume>, then C<drain>.
+
+=item $sub->fh
+
+A file handle for event loops: readable while there are messages to read.
 
 =item $sub->lag
 

@@ -81,6 +81,10 @@ Opens the ring in a file, or creates it: C<$capacity> slots (1 to 2**31, rounded
 two), messages of up to C<$msg_size> bytes (1 to 2**31 - 1, by default 256), file mode C<$mode>
 (by default 0600). C<$path> undef: in anonymous memory, for forked children.
 
+=item Data::PubSub::Shared::Str->new_readonly($path)
+
+Opens the ring in a file for reading only: no publishing, no right to write needed.
+
 =item Data::PubSub::Shared::Str->new_memfd($name, $capacity[, $msg_size])
 
 Creates a ring in memory that has a descriptor.
@@ -210,6 +214,10 @@ Calls C<$code> with each message that is there. Their number.
 =item $sub->drain_notify, $sub->drain_notify($max)
 
 C<eventfd_consume>, then C<drain>.
+
+=item $sub->fh
+
+A file handle for event loops: readable while there are messages to read.
 
 =item $sub->lag
 
