@@ -85,7 +85,7 @@ my $dir    = File::Temp::tempdir('pubsub-test-XXXXXXXX', TMPDIR => 1, CLEANUP =>
 my $serial = 0;
 
 sub fresh_dir {
-    my $fresh = "$dir/" . $serial++;
+    my $fresh = "$dir/$$-" . $serial++;
     mkdir $fresh or die "mkdir $fresh: $!";
     return $fresh;
 }
