@@ -6,10 +6,12 @@
 
 /* ---- polling ---- */
 
+/* The calling op's own scalar, where it has one: cheaper than a new one for each integer. */
+#define OWN_TARG (PL_op->op_private & OPpENTERSUB_HASTARG ? PAD_SV(PL_op->op_targ) : NULL)
+
 METHOD(poll) {
-    SV *targ = PL_op->op_private & OPpENTERSUB_HASTARG ? PAD_SV(PL_op->op_targ) : NULL;
     PERL_UNUSED_VAR(items);
-    ST(0) = ps_next(aTHX_ call->class, SUB, targ);
+    ST(0) = ps_next(aTHX_ call->class, SUB, OWN_TARG);
     XSRETURN(1);
 }
 
@@ -131,12 +133,12 @@ static uint64_t deadline_of(pTHX_ const ps_call *call, const timeout *wanted) {
 METHOD(poll_wait) {
     const timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
     ps_sub *sub = SUB;
-    SV *message = ps_next(aTHX_ call->class, sub, NULL);
+    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, sub, targ);
     if (message == &PL_sv_undef) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
         while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
-            message = ps_next(aTHX_ call->class, sub, NULL);
+            message = ps_next(aTHX_ call->class, sub, targ);
         }
     }
     ST(0) = message;
