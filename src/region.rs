@@ -66,8 +66,10 @@ impl Region {
         let name = c_path(path)?;
         let file = open_existing(&name, path, libc::O_RDONLY)?
             .ok_or_else(|| Error::from_os(format!("open({})", path.display()), libc::ENOENT))?;
-        let len = regular_len(&file, path)?;
-        let header = read_header(&file)?.ok_or_else(|| unusable(path, len))?;
+        check_regular(&file, path)?;
+        let header = read_header(&file)?;
+        let len = file_len(&file)?;
+        let header = header.ok_or_else(|| unusable(path, len))?;
         let geometry = Geometry::from_header(&header, variant, len).map_err(|e| e.about(path.display()))?;
         let map = options(&geometry).map_raw_read_only(&file).map_err(|e| map_error(&geometry, &e))?;
         Ok((Region { map, memfd: None, path: Some(path.to_owned()) }, geometry))
@@ -182,11 +184,12 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
 /// The geometry of the ring in `file`, which is initialised first if it is ours and nobody finished that. None: it lost
 /// its name meanwhile, look again.
 fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<Option<Geometry>> {
-    let len = regular_len(file, path)?;
+    check_regular(file, path)?;
     let checked =
         |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
     if let Some(header) = read_header(file)? {
-        let geometry = checked(&header, len)?;
+        // The length after the header: before, the file may have been still empty.
+        let geometry = checked(&header, file_len(file)?)?;
         if is_of_last_boot(&header) {
             let _lock = FileLock::exclusive(file, path)?;
             // Somebody may have been here while we waited.
@@ -203,13 +206,12 @@ fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Crea
     }
 }
 
-/// The length of a regular file.
-fn regular_len(file: &File, path: &Path) -> Result<u64> {
+fn check_regular(file: &File, path: &Path) -> Result<()> {
     let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
     if !meta.file_type().is_file() {
         return Err(Error::new(ErrorKind::Incompatible, format!("{} is not a regular file", path.display())));
     }
-    Ok(meta.size())
+    Ok(())
 }
 
 /// Why a file of `len` bytes without a magic number is no ring.
