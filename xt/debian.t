@@ -1,0 +1,51 @@
+#!/usr/bin/env perl
+# The Debian package: it builds from the tarball with Debian's own tools and no network, lintian finds no error in it, and
+# what is unpacked from it works. It takes half a minute; where XT_QUICK is set, XT_DEBIAN=1 has to ask for it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+
+use XT::Tarball;
+
+plan skip_all => 'takes half a minute: set XT_DEBIAN=1' if $ENV{XT_QUICK} && !$ENV{XT_DEBIAN};
+for my $command (qw(dpkg-buildpackage dpkg-checkbuilddeps dpkg-deb dh)) {
+    installed($command) or plan skip_all => "$command is not installed";
+}
+
+my ($ok, $said) = run_in("$FindBin::Bin/..", 'dpkg-checkbuilddeps');
+plan skip_all => $said =~ s/.*(?=[Uu]nmet)//r =~ s/\s+/ /gr if !$ok;
+
+my $folder = unpacked(tarball());
+
+# The tests of t/ run elsewhere.
+$ENV{DEB_BUILD_OPTIONS} = 'nocheck';
+($ok, $said) = run_in($folder, offline(), qw(dpkg-buildpackage -us -uc -b));
+ok($ok, 'dpkg-buildpackage') or BAIL_OUT($said);
+my ($package) = glob "$folder/../*.deb";
+my ($changes) = glob "$folder/../*.changes";
+
+SKIP: {
+    installed('lintian') or skip 'lintian is not installed', 1;
+    ($ok, $said) = run_in('/', qw(lintian --allow-root --tag-display-limit 0), $changes);
+    ok($ok, 'lintian finds no error');
+    note $said;
+}
+
+(undef, $said) = run_in('/', qw(dpkg-deb -f), $package, 'Depends');
+like($said, qr/\b\Q$_\E\b/, "depends on $_") for qw(libxs-parse-keyword-perl perlapi libc6);
+
+my $root = "$ENV{CARGO_HOME}/root";
+($ok, $said) = run_in('/', qw(dpkg-deb -x), $package, $root);
+ok($ok, 'is unpacked') or diag $said;
+$ENV{PERL5LIB} = join ':', glob("$root/usr/lib/*/perl5/*"), $ENV{PERL5LIB};
+($ok, $said) = run_in('/', '/usr/bin/perl', '-MData::PubSub::Shared', '-e', 'print $INC{"Data/PubSub/Shared.pm"}');
+like($said, qr/^\Q$root\E/, 'is what perl loads');
+($ok, $said) = run_in('/', '/usr/bin/perl', "$root/usr/share/doc/libdata-pubsub-shared-perl/examples/basic.pl");
+ok($ok, 'an example runs');
+like($said, qr/^child: +world$/m, 'and its processes talk to each other');
+
+done_testing;

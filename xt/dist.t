@@ -1,0 +1,92 @@
+#!/usr/bin/env perl
+# The tarball of `make dist`: what is in it, and that it builds, works and installs without network.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use ExtUtils::Manifest 'maniread';
+use File::Find 'find';
+use JSON::PP 'decode_json';
+use Test::More;
+
+use XT::Tarball;
+
+my $tarball = tarball();
+my $folder  = unpacked($tarball);
+chdir $folder or die "$folder: $!";
+
+sub slurp {
+    my ($path) = @_;
+    open my $file, '<', $path or die "$path: $!";
+    return do { local $/; <$file> };
+}
+
+subtest 'what is in it' => sub {
+    my @files;
+    find({ no_chdir => 1, wanted => sub { push @files, s{^\./}{}r if -f } }, '.');
+    is_deeply([sort keys %{ maniread() }], [sort @files], 'MANIFEST lists the files that are there');
+
+    my @crates = slurp('Cargo.lock') =~ /^name = "(.+)"\nversion = .+\nsource/mg;
+    is_deeply([map {s{vendor/}{}r} glob 'vendor/*'], [sort @crates], 'the crates of Cargo.lock');
+    is_deeply([grep {m{^(?:tests|\.ci)/}} @files], [], 'nothing that only a checkout can use');
+    cmp_ok(-s $tarball, '<', 2_500_000, 'it is small');
+};
+
+subtest 'META' => sub {
+    my $meta = decode_json(slurp('META.json'));
+    my ($version) = $tarball =~ /-([\d.]+)\.tar/;
+    is($meta->{version}, $version, 'version');
+    is_deeply($meta->{license}, ['perl_5'], 'license');
+    is_deeply($meta->{resources}, undef, 'names no hosts');
+    my @modules;
+    find({ no_chdir => 1, wanted => sub { push @modules, s{^lib/(.+)\.pm$}{$1}r =~ s{/}{::}gr if /\.pm$/ } }, 'lib');
+    is_deeply([sort keys %{ $meta->{provides} }], [sort @modules], 'provides all modules');
+    is_deeply([grep { $_->{version} ne $version || !-f $_->{file} } values %{ $meta->{provides} }], [], 'of this version');
+};
+
+subtest 'kwalitee' => sub {
+    eval { require Module::CPANTS::Analyse; require Module::CPANTS::Kwalitee; 1 }
+        or plan skip_all => 'Module::CPANTS::Analyse is not installed';
+    my $analysis = Module::CPANTS::Analyse->new({ dist => $tarball });
+    $analysis->run;
+    my $has = $analysis->d->{kwalitee};
+    for my $indicator (grep { !$_->{is_experimental} } @{ Module::CPANTS::Kwalitee->new->get_indicators }) {
+        ok($has->{ $indicator->{name} }, $indicator->{name}) or diag explain $analysis->d->{error}{ $indicator->{name} };
+    }
+};
+
+subtest 'builds without network' => sub {
+    my $root    = "$ENV{CARGO_HOME}/root";
+    my @offline = offline();
+    note "offline by: @offline";
+    my ($ok, $said) = run_in($folder, @offline, $^X, 'Makefile.PL', "INSTALL_BASE=$root");
+    ok($ok && -e 'Makefile', 'perl Makefile.PL') or diag $said;
+    like($said, qr/Looks good/, 'the kit is complete');
+    ($ok, $said) = run_in($folder, @offline, 'make');
+    ok($ok, 'make') or return diag $said;
+    ($ok, $said) = run_in($folder, @offline, qw(prove t/00-load.t t/publish-int.t t/publish-str.t t/rust.t));
+    ok($ok, 'some of the tests') or diag $said;
+    unlike($said, qr/skipped/, 'none is skipped');
+    ($ok, $said) = run_in($folder, @offline, qw(make install));
+    ok($ok, 'make install') or diag $said;
+    ($ok, $said) = run_in('/', $^X, "-Mlib=$root/lib/perl5", '-e', <<'PERL');
+use Data::PubSub::Shared;
+my $ring = Data::PubSub::Shared::Str->new(undef, 8, 4096);
+my $sub  = $ring->subscribe;
+$ring->publish("from $INC{'Data/PubSub/Shared.pm'}");
+print $sub->poll;
+PERL
+    like($said, qr/^from \Q$root\E/, 'what is installed works');
+};
+
+subtest 'a tarball of the tarball' => sub {
+    my ($ok, $said) = run_in($folder, offline(), qw(make dist));
+    ok($ok, 'make dist') or return diag $said;
+    my $again = unpacked("$folder/" . $tarball =~ s{.*/}{}r);
+    ($ok, $said) = run_in('/', qw(diff -r -q), '-x', 'META.*', $again, unpacked($tarball));
+    is($said, '', 'holds the same');
+};
+
+done_testing;

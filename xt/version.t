@@ -1,0 +1,37 @@
+#!/usr/bin/env perl
+# The version stands in lib/Data/PubSub/Shared.pm, and nowhere else in lib; what else must name it agrees. The crate has
+# a version of its own, since its interface is another.
+
+use strict;
+use warnings;
+
+use ExtUtils::MakeMaker;
+use File::Find 'find';
+use FindBin;
+use Test::More;
+
+chdir "$FindBin::Bin/.." or die "chdir: $!";
+
+sub slurp {
+    my ($path) = @_;
+    open my $file, '<', $path or die "$path: $!";
+    return do { local $/; <$file> };
+}
+
+my $version = MM->parse_version('lib/Data/PubSub/Shared.pm');
+like($version, qr/^\d+\.\d\d+$/, "version $version");
+
+my ($change) = slurp('Changes') =~ /^(\d\S*)/m;
+is($change, $version, 'Changes begins with it');
+
+SKIP: {
+    -d 'debian' or skip 'no debian here', 1;
+    my ($package) = slurp('debian/changelog') =~ /^\S+ \((.+)-/;
+    is($package, $version, 'so does the changelog of the Debian package');
+}
+
+my @own;
+find({ no_chdir => 1, wanted => sub { push @own, $_ if /\.pm$/ && slurp($_) =~ /^\s*our\s+\$VERSION\s*=\s*['"\d]/m } }, 'lib');
+is_deeply(\@own, ['lib/Data/PubSub/Shared.pm'], 'no other module has a version of its own');
+
+done_testing;
