@@ -13,7 +13,7 @@ macro_rules! fault_point {
 }
 pub(crate) use fault_point;
 
-#[cfg(feature = "fault")]
+#[cfg(all(feature = "fault", not(loom)))]
 mod armed {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::sync::Once;
@@ -74,5 +74,7 @@ mod armed {
     }
 }
 
-#[cfg(feature = "fault")]
+#[cfg(all(feature = "fault", loom))]
+pub(crate) use crate::models::fault::pass;
+#[cfg(all(feature = "fault", not(loom)))]
 pub(crate) use armed::pass;

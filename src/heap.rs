@@ -1,4 +1,4 @@
-//! Rings on the heap, for tests and models: the algorithms do not know where their bytes live.
+//! Rings on the heap, for tests: the algorithms do not know where their bytes live.
 
 use std::ptr::NonNull;
 

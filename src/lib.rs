@@ -35,22 +35,33 @@
 
 #![warn(missing_docs, unsafe_op_in_unsafe_fn, missing_debug_implementations)]
 #![warn(clippy::undocumented_unsafe_blocks)]
+#![cfg_attr(loom, allow(dead_code))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("futexes, memfds and robust lists are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
 mod channel;
+#[cfg(not(loom))]
+mod create;
+#[cfg(loom)]
+#[path = "models/create.rs"]
 mod create;
 mod cursor;
 mod error;
 mod fault;
 mod ffi;
-#[cfg(any(test, loom))]
+#[cfg(all(test, not(loom)))]
 mod heap;
 mod int_ring;
 mod layout;
 mod lock;
+#[cfg(loom)]
+mod models;
 mod notify;
+#[cfg(not(loom))]
+mod region;
+#[cfg(loom)]
+#[path = "models/region.rs"]
 mod region;
 mod robust;
 mod slot;
@@ -58,6 +69,10 @@ mod str_ring;
 mod subscriber;
 mod sync;
 mod wait;
+#[cfg(not(loom))]
+mod watch;
+#[cfg(loom)]
+#[path = "models/watch.rs"]
 mod watch;
 
 pub use channel::{Ring, Stats};

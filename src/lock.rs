@@ -11,10 +11,9 @@
 //! A released lock goes to whoever comes first, not to whoever waits longest: on few processors handing over would
 //! make every publish wait for a context switch.
 
-use crossbeam_utils::Backoff;
-
 use crate::layout::LockLine;
 use crate::robust::{self, Me};
+use crate::sync::Backoff;
 use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, Sleep};
 

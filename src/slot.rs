@@ -127,6 +127,10 @@ impl Slot for WideSlot {
     }
 }
 
+/// loom has no 16-byte word.
+#[cfg(loom)]
+pub(crate) type WideSlot = NarrowSlot;
+
 /// 32-bit tag, 32-bit value (sign-extended by the reader).
 #[derive(Default)]
 #[repr(transparent)]

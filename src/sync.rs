@@ -6,14 +6,32 @@
 pub(crate) use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
-
-/// loom runs everything on one thread of the operating system: there is no compiler to hold back.
-#[cfg(loom)]
-pub(crate) fn compiler_fence(_: Ordering) {}
+pub(crate) use crate::models::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
 pub(crate) use portable_atomic::AtomicU128;
+
+#[cfg(not(loom))]
+pub(crate) use crossbeam_utils::Backoff;
+
+/// In a model who waits sleeps at once.
+#[cfg(loom)]
+pub(crate) struct Backoff;
+
+#[cfg(loom)]
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Backoff
+    }
+
+    pub(crate) fn is_completed(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn snooze(&self) {}
+
+    pub(crate) fn reset(&self) {}
+}
 
 /// A value alone on its cache lines: 128 bytes, because processors fetch lines in pairs.
 ///

@@ -20,6 +20,7 @@
 
 use crate::fault::fault_point;
 use crate::layout::WakeLine;
+#[cfg(not(loom))]
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 
@@ -82,17 +83,8 @@ pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
     unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAKE, most) };
 }
 
-/// In a model a sleeper spins: loom explores every moment at which it may look again.
 #[cfg(loom)]
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _: u64) -> Sleep {
-    while word.load(SeqCst) == expected {
-        loom::thread::yield_now();
-    }
-    Sleep::Woken
-}
-
-#[cfg(loom)]
-pub(crate) fn futex_wake(_: &AtomicU32, _: i32) {}
+pub(crate) use crate::models::futex::{futex_wait, futex_wake, nap};
 
 /// The shortest and the longest sleep of who cannot be woken, in nanoseconds.
 #[cfg(not(loom))]
@@ -240,6 +232,9 @@ impl Spin {
 
 /// Processors that this process may use, as at the first call.
 fn processors() -> usize {
+    if cfg!(loom) {
+        return 1;
+    }
     use std::sync::atomic::{AtomicUsize, Ordering};
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     match KNOWN.load(Ordering::Relaxed) {

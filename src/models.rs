@@ -1,0 +1,14 @@
+//! What the core stands on when loom explores it: atomics, memory, and a kernel that puts threads to sleep.
+//!
+//! Everything else is the code that runs in life, driven through [`Ring`](crate::Ring) and
+//! [`Subscriber`](crate::Subscriber). Built by `xt/loom/Cargo.toml` with `--cfg loom`; never part of a normal build.
+//!
+//! loom knows no 16-byte word, so that the wide slot is the narrow one here; what differs between them is the width. Time
+//! stands still: a reader's patience ends at its second look, so loom tries every moment at which it may end, and no sleep
+//! ever ends by itself, so a wake-up that is lost is a deadlock, which loom reports.
+
+pub(crate) mod atomic;
+pub(crate) mod fault;
+pub(crate) mod futex;
+#[cfg(test)]
+mod tests;

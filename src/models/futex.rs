@@ -1,0 +1,57 @@
+//! Futexes of a model: who sleeps is woken by a wake-up or never.
+
+use std::sync::Arc;
+
+use loom::sync::{Condvar, Mutex};
+
+use crate::sync::{AtomicU32, Ordering::Relaxed};
+use crate::wait::Sleep;
+
+/// Who sleeps, and on which word, the longest sleeper first. The kernel, too, compares and sleeps under a lock that
+/// wakers take.
+struct Kernel(Mutex<Vec<(usize, Arc<Condvar>)>>);
+
+loom::lazy_static! {
+    static ref KERNEL: Kernel = Kernel(Mutex::new(Vec::new()));
+}
+
+/// To be called before there are threads, so that no thread learns anything from another by making the kernel.
+#[cfg(test)]
+pub(crate) fn boot() {
+    assert!(KERNEL.0.lock().unwrap().is_empty());
+}
+
+/// Sleeps while `word` is `expected`; time does not pass, so only a sleep of no length times out.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> Sleep {
+    let mut sleepers = KERNEL.0.lock().unwrap();
+    // Relaxed: a change that a waker made before it took the kernel's lock is seen; one that made it later will wake us.
+    if word.load(Relaxed) != expected {
+        return Sleep::Woken;
+    }
+    if nanoseconds == 0 {
+        return Sleep::TimedOut;
+    }
+    let (place, bell) = (word as *const AtomicU32 as usize, Arc::new(Condvar::new()));
+    sleepers.push((place, Arc::clone(&bell)));
+    drop(bell.wait(sleepers).unwrap());
+    Sleep::Woken
+}
+
+/// Time does not pass: a nap is over at once.
+pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
+    *naps += 1;
+    loom::thread::yield_now();
+    Sleep::Woken
+}
+
+/// Wakes up to `most` sleepers on `word`, the longest first.
+pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
+    let mut sleepers = KERNEL.0.lock().unwrap();
+    let place = word as *const AtomicU32 as usize;
+    for _ in 0..most {
+        match sleepers.iter().position(|sleeper| sleeper.0 == place) {
+            Some(i) => sleepers.remove(i).1.notify_one(),
+            None => break,
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! The models. Each asserts the account of every subscriber: delivered + lost + void = positions passed.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::atomic::{make_shadows, put_fences, Fences};
+use super::{fault, futex};
+use crate::{Ring, Subscriber, Variant, Wait, NEVER};
+
+/// Explores `model` with either way of SeqCst, and says how many executions there were. The environment variable
+/// `LOOM_MAX_PREEMPTIONS` bounds how often one execution takes the processor from a thread that could go on.
+fn explore(name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {
+    explore_with(0, name, model);
+}
+
+/// The same for a small model: with one more preemption.
+fn explore_deeper(name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {
+    explore_with(1, name, model);
+}
+
+fn explore_with(more: usize, name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {
+    for fences in [Fences::Before, Fences::After] {
+        put_fences(fences);
+        let executions = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&executions);
+        let mut builder = loom::model::Builder::new();
+        builder.max_branches = 10_000;
+        builder.preemption_bound = builder.preemption_bound.map(|n| n + more);
+        let start = std::time::Instant::now();
+        builder.check(move || {
+            counter.fetch_add(1, Relaxed);
+            make_shadows();
+            futex::boot();
+            model();
+        });
+        let bound = builder.preemption_bound.map_or("any".to_owned(), |n| format!("<= {}", n));
+        let (executions, seconds) = (executions.load(Relaxed), start.elapsed().as_secs_f64());
+        println!(
+            "model: {}; fences {:?}, preemptions {}: {} executions, {:.1} s",
+            name, fences, bound, executions, seconds
+        );
+    }
+}
+
+fn ring(variant: Variant, capacity: u64, msg_size: u64) -> Arc<Ring> {
+    Arc::new(Ring::anonymous(variant, capacity, msg_size).unwrap())
+}
+
+/// A subscriber and what it got.
+struct Reader {
+    sub: Subscriber,
+    got: Vec<i64>,
+    /// Where it began.
+    start: u64,
+}
+
+impl Reader {
+    fn new(ring: &Ring, all: bool) -> Self {
+        let sub = ring.subscribe(all);
+        let start = sub.cursor();
+        Reader { sub, got: Vec::new(), start }
+    }
+
+    fn poll(&mut self) {
+        if let Some(value) = self.sub.poll_int() {
+            self.got.push(value);
+        }
+    }
+
+    /// Everything that is there. Two looks at a claim end patience, so three in vain mean that there is nothing.
+    fn drain(&mut self) {
+        let mut in_vain = 0;
+        while in_vain < 3 {
+            let before = self.sub.cursor();
+            self.poll();
+            in_vain = if self.sub.cursor() == before { in_vain + 1 } else { 0 };
+        }
+    }
+
+    /// With all publishers gone, reads what is left and settles the account: what it passed, it got, lost, or found void.
+    fn settle(&mut self, ring: &Ring) {
+        self.drain();
+        let stats = ring.stats();
+        assert_eq!(self.sub.cursor(), stats.write_pos, "stuck");
+        let accounted = self.got.len() as u64 + self.sub.overflow_count();
+        let passed = self.sub.cursor() - self.start;
+        // A void position that was overwritten before this reader came to it is counted as lost.
+        assert!(accounted <= passed && passed <= accounted + stats.abandoned, "{:?}", self.sub);
+        if self.sub.overflow_count() == 0 {
+            assert_eq!(accounted + stats.abandoned, passed, "each void position was passed by this reader");
+        }
+    }
+
+    /// Tens say who published, ones how many that one had published before: nothing twice, nothing out of order.
+    fn check_order(&self) {
+        for (i, a) in self.got.iter().enumerate() {
+            assert!(self.got[..i].iter().all(|b| b / 10 != a / 10 || b < a), "{:?}", self.got);
+        }
+    }
+}
+
+/// What stands in the ring for someone who comes now.
+fn held(ring: &Ring) -> Vec<i64> {
+    let mut reader = Reader::new(ring, true);
+    reader.drain();
+    reader.check_order();
+    reader.got
+}
+
+/// Two publishers and a reader. Where they can lap each other, a position whose publisher was lapped before its commit
+/// counts as published elsewhere, too, which nobody knows of.
+fn two_publishers_and_a_reader_on(capacity: u64) {
+    let ring = ring(Variant::Int32, capacity, 0);
+    let mut reader = Reader::new(&ring, false);
+    let other = Arc::clone(&ring);
+    let a = thread::spawn(move || {
+        other.publish_int(10).unwrap();
+        other.publish_int(11).unwrap();
+    });
+    let other = Arc::clone(&ring);
+    let b = thread::spawn(move || other.publish_int(20).unwrap());
+    reader.poll();
+    reader.poll();
+    a.join().unwrap();
+    b.join().unwrap();
+    reader.settle(&ring);
+    reader.check_order();
+    let stats = ring.stats();
+    assert!(if stats.write_pos <= capacity { stats.publish_ok == 3 } else { stats.publish_ok >= 3 }, "{:?}", stats);
+    if reader.sub.overflow_count() == 0 {
+        assert_eq!(reader.got.len(), 3, "each publish that returned is there once");
+    }
+    let held = held(&ring);
+    assert!(reader.got.ends_with(&held), "{:?} but {:?} are held", reader.got, held);
+}
+
+#[test]
+fn two_publishers_and_a_reader() {
+    explore("two publishers and a reader on 2 slots", || two_publishers_and_a_reader_on(2));
+    explore("two publishers and a reader on 4 slots", || two_publishers_and_a_reader_on(4));
+}
+
+#[test]
+fn a_batch_against_a_void_and_a_late_commit() {
+    explore_deeper("a batch against a reader that loses patience", || {
+        let ring = ring(Variant::Int32, 4, 0);
+        let mut reader = Reader::new(&ring, false);
+        let mut witness = Reader::new(&ring, false);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || other.publish_ints(&[10, 11]).unwrap());
+        for _ in 0..3 {
+            reader.poll();
+        }
+        a.join().unwrap();
+        reader.settle(&ring);
+        assert_eq!(reader.got, [10, 11], "once, in order, however late");
+        assert_eq!(ring.stats().publish_ok, 2);
+        witness.settle(&ring);
+        assert_eq!(witness.got, reader.got, "readers agree on each position");
+    });
+}
+
+#[test]
+fn a_batch_that_is_lapped() {
+    explore_deeper("a batch on 2 slots against one that laps it", || {
+        let ring = ring(Variant::Int32, 2, 0);
+        let mut reader = Reader::new(&ring, false);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || other.publish_ints(&[10, 11]).unwrap());
+        ring.publish_ints(&[20, 21]).unwrap();
+        reader.poll();
+        a.join().unwrap();
+        reader.settle(&ring);
+        reader.check_order();
+        assert!(ring.stats().publish_ok >= 4);
+        let held = held(&ring);
+        assert!(reader.got.ends_with(&held), "{:?} but {:?} are held", reader.got, held);
+    });
+}
+
+#[test]
+fn a_publisher_killed_after_its_claim() {
+    explore_deeper("a publisher killed after its claim", || {
+        let ring = ring(Variant::Int32, 4, 0);
+        let mut reader = Reader::new(&ring, false);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || {
+            assert!(fault::killed_at("after-claim", || {
+                let _ = other.publish_one(10);
+            }));
+        });
+        ring.publish_int(20).unwrap();
+        reader.poll();
+        a.join().unwrap();
+        reader.settle(&ring);
+        assert_eq!(reader.got, [20]);
+        let stats = ring.stats();
+        assert_eq!(stats.publish_ok, 1, "{:?}", stats);
+    });
+}
+
+#[test]
+fn a_clear_among_publishers_and_a_reader() {
+    explore_deeper("a clear among a publisher and a reader", || {
+        let ring = ring(Variant::Int32, 2, 0);
+        ring.publish_int(10).unwrap();
+        let mut reader = Reader::new(&ring, true);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || other.publish_int(20).unwrap());
+        let other = Arc::clone(&ring);
+        let b = thread::spawn(move || other.clear().unwrap());
+        reader.poll();
+        a.join().unwrap();
+        b.join().unwrap();
+        reader.drain();
+        reader.check_order();
+        assert_eq!(reader.sub.lag(), 0);
+        assert_eq!(reader.sub.overflow_count(), 0);
+        // Positions count from the clear: 0 or 1, as the publish came before or after, and voids.
+        let stats = ring.stats();
+        assert!(stats.write_pos <= 1 + stats.abandoned, "{:?}", stats);
+        assert!(held(&ring).iter().all(|value| reader.got.contains(value)), "what is held was delivered");
+        assert!(!held(&ring).contains(&10));
+    });
+}
+
+/// Waits for and takes `count` integers. A wake-up that is lost leaves it asleep for good: a deadlock.
+fn take(mut reader: Reader, count: usize) -> Reader {
+    while reader.got.len() < count {
+        assert_eq!(reader.sub.wait(NEVER), Wait::Ready);
+        reader.poll();
+    }
+    reader
+}
+
+#[test]
+fn two_sleepers_and_a_publisher() {
+    explore("two sleepers and a publisher", || {
+        let ring = ring(Variant::Int32, 2, 0);
+        let (one, two) = (Reader::new(&ring, false), Reader::new(&ring, false));
+        let a = thread::spawn(move || take(one, 1));
+        let b = thread::spawn(move || take(two, 1));
+        ring.publish_int(10).unwrap();
+        assert_eq!(a.join().unwrap().got, [10]);
+        assert_eq!(b.join().unwrap().got, [10]);
+    });
+}
+
+#[test]
+fn a_sleeper_and_two_publishers() {
+    explore("a sleeper and two publishers", || {
+        let ring = ring(Variant::Int32, 4, 0);
+        let reader = Reader::new(&ring, false);
+        let a = thread::spawn(move || take(reader, 2));
+        let other = Arc::clone(&ring);
+        let b = thread::spawn(move || other.publish_int(10).unwrap());
+        ring.publish_int(20).unwrap();
+        b.join().unwrap();
+        let mut reader = a.join().unwrap();
+        reader.settle(&ring);
+        reader.got.sort_unstable();
+        assert_eq!(reader.got, [10, 20]);
+    });
+}
+
+/// A wake-up dies with its waker; the next publisher's goes to everybody.
+fn a_waker_killed(point: &'static str) {
+    let ring = ring(Variant::Int32, 4, 0);
+    let reader = Reader::new(&ring, false);
+    let a = thread::spawn(move || take(reader, 2));
+    let killed = Arc::clone(&ring);
+    // Where nobody sleeps yet, there is nobody to wake: then it comes through alive.
+    thread::spawn(move || fault::killed_at(point, || killed.publish_int(10).unwrap())).join().unwrap();
+    ring.publish_int(20).unwrap();
+    assert_eq!(a.join().unwrap().got, [10, 20]);
+}
+
+#[test]
+fn wakers_killed_at_any_point() {
+    explore("a waker killed before its wake-up", || a_waker_killed("before-wake"));
+    explore("a waker killed between mark and wake-up", || a_waker_killed("wake-marked"));
+    explore("a waker killed after its wake-up", || a_waker_killed("wake-sent"));
+}
+
+fn message(value: u8) -> [u8; 16] {
+    [value; 16]
+}
+
+/// Takes what is there; every message must be whole.
+fn poll_str(sub: &mut Subscriber, got: &mut Vec<u8>) {
+    if let Some((bytes, utf8)) = sub.poll_str() {
+        assert!(!utf8 && bytes == message(bytes[0]), "torn: {:?}", bytes);
+        assert!(got.last().map_or(true, |last| *last < bytes[0]), "{:?} and then {}", got, bytes[0]);
+        got.push(bytes[0]);
+    }
+}
+
+fn settle_strs(sub: &mut Subscriber, got: &mut Vec<u8>, total: u64) {
+    for _ in 0..=total {
+        poll_str(sub, got);
+    }
+    assert_eq!((got.len() as u64 + sub.overflow_count(), sub.cursor()), (total, total));
+}
+
+#[test]
+fn whole_strings_or_none() {
+    explore("a string publisher that laps its reader on 2 slots", || {
+        let ring = ring(Variant::Str, 2, 16);
+        let mut sub = ring.subscribe(false);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || {
+            for value in 1..=3 {
+                other.publish_str(&message(value)).unwrap();
+            }
+        });
+        let mut got = Vec::new();
+        poll_str(&mut sub, &mut got);
+        a.join().unwrap();
+        settle_strs(&mut sub, &mut got, 3);
+    });
+}
+
+#[test]
+fn whole_strings_after_a_holder_was_killed() {
+    for point in ["mid-slot", "before-commit"] {
+        explore(&format!("a string publisher killed: {}", point), move || {
+            let ring = ring(Variant::Str, 2, 16);
+            ring.publish_str(&message(1)).unwrap();
+            let mut sub = ring.subscribe(true);
+            let other = Arc::clone(&ring);
+            let a = thread::spawn(move || {
+                assert!(fault::killed_at(point, || other.publish_str(&message(100)).unwrap()));
+                other.publish_str(&message(2)).unwrap();
+                other.publish_str(&message(3)).unwrap();
+            });
+            let mut got = Vec::new();
+            poll_str(&mut sub, &mut got);
+            poll_str(&mut sub, &mut got);
+            a.join().unwrap();
+            settle_strs(&mut sub, &mut got, 3);
+        });
+    }
+}
+
+#[test]
+fn a_sleeper_on_strings_is_woken() {
+    explore_deeper("a sleeper on strings", || {
+        let ring = ring(Variant::Str, 2, 8);
+        let mut sub = ring.subscribe(false);
+        let a = thread::spawn(move || {
+            assert_eq!(sub.wait(NEVER), Wait::Ready);
+            assert_eq!(sub.poll_str().unwrap().0, [7]);
+        });
+        ring.publish_str(&[7]).unwrap();
+        a.join().unwrap();
+    });
+}
+
+#[test]
+fn the_lock_is_handed_over() {
+    use crate::layout::LockLine;
+    use crate::lock::acquire;
+    use loom::cell::UnsafeCell;
+
+    struct Counter(UnsafeCell<u32>, LockLine);
+    // SAFETY: the cell is only touched under the lock; loom looks after that.
+    unsafe impl Send for Counter {}
+    // SAFETY: as above.
+    unsafe impl Sync for Counter {}
+
+    fn count(counter: &Counter) {
+        let guard = acquire(&counter.1).ok().expect("no signals in a model");
+        // SAFETY: the lock is held.
+        counter.0.with_mut(|n| unsafe { *n += 1 });
+        drop(guard);
+    }
+
+    for (threads, each) in [(2, 2), (3, 1)] {
+        explore_deeper(&format!("the lock among {} threads, {} times each", threads, each), move || {
+            let counter = Arc::new(Counter(UnsafeCell::new(0), LockLine::default()));
+            let others: Vec<_> = (1..threads)
+                .map(|_| {
+                    let counter = Arc::clone(&counter);
+                    thread::spawn(move || (0..each).for_each(|_| count(&counter)))
+                })
+                .collect();
+            (0..each).for_each(|_| count(&counter));
+            others.into_iter().for_each(|thread| thread.join().unwrap());
+            // SAFETY: all other threads have ended.
+            assert_eq!(counter.0.with(|n| unsafe { *n }), threads * each);
+            assert_eq!(counter.1.word.load(Relaxed), 0);
+        });
+    }
+}
+
+#[test]
+fn string_publishers_exclude_each_other() {
+    explore_deeper("two string publishers and a reader", || {
+        let ring = ring(Variant::Str, 2, 8);
+        let mut sub = ring.subscribe(false);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || other.publish_str(&[1]).unwrap());
+        ring.publish_str(&[2]).unwrap();
+        let mut got = Vec::new();
+        got.extend(sub.poll_str().map(|message| message.0[0]));
+        a.join().unwrap();
+        got.extend(sub.poll_str().map(|message| message.0[0]));
+        got.extend(sub.poll_str().map(|message| message.0[0]));
+        got.sort_unstable();
+        assert_eq!((got, sub.overflow_count()), (vec![1, 2], 0));
+    });
+}

@@ -1,0 +1,24 @@
+//! Threads behind descriptors: not in a model.
+
+use std::os::unix::io::RawFd;
+use std::sync::Arc;
+
+use crate::channel::{Core, Mapping};
+use crate::cursor::Cursor;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) struct Watch;
+
+impl Watch {
+    pub(crate) fn start(_: Core, _: &Cursor, _: &Arc<Mapping>) -> Result<Watch> {
+        Err(Error::new(ErrorKind::Argument, "a model has no descriptors"))
+    }
+
+    pub(crate) fn fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    pub(crate) fn settle(&self, _: &mut Cursor) -> bool {
+        false
+    }
+}
