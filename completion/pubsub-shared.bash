@@ -1,0 +1,46 @@
+# bash completion for pubsub-shared; see FILES in its man page.
+
+_pubsub_shared() {
+    local commands='stat top tail pub create unlink check bench help'
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local command=${COMP_WORDS[1]} options=
+
+    if ((COMP_CWORD == 1)); then
+        COMPREPLY=($(compgen -W "$commands --help --man --version" -- "$current"))
+        return
+    fi
+
+    case $previous in
+        --variant | -t)
+            if [[ $command == create ]]; then
+                COMPREPLY=($(compgen -W 'Int Int32 Int16 Str' -- "$current"))
+                return
+            fi
+            ;;
+        --capacity | --msg-size | --mode | --interval | --delay | --batch | --lines | -[csmidbn]) return ;;
+    esac
+
+    case $command in
+        stat)   options='--interval --table --json' ;;
+        top)    options='--delay --once --batch' ;;
+        tail)   options='--lines --follow --raw --json --null' ;;
+        pub)    options='--null' ;;
+        create) options='--variant --capacity --msg-size --mode' ;;
+        unlink) options='--force' ;;
+        check)  options='--all --quiet --json' ;;
+        bench)  options='--quick --json' ;;
+        help)   COMPREPLY=($(compgen -W "$commands" -- "$current")); return ;;
+        *)      return ;;
+    esac
+
+    if [[ $current == -* ]]; then
+        COMPREPLY=($(compgen -W "$options --help" -- "$current"))
+    elif [[ $command != bench ]]; then
+        # Names with blanks stay whole.
+        local IFS=$'\n'
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=($(compgen -f -- "$current"))
+    fi
+}
+
+complete -F _pubsub_shared pubsub-shared

@@ -1,0 +1,283 @@
+package Data::PubSub::Shared::CLI;
+
+# Private: the command pubsub-shared. This file has what its commands share: options, help, errors,
+# output, signals, and the two commands that are only a few lines. bin/pubsub-shared documents them all.
+
+use 5.022;
+use strict;
+use warnings;
+
+use Errno qw(EAGAIN EINTR EPIPE);
+use Exporter 'import';
+use Getopt::Long ();
+use JSON::PP     ();
+
+use Data::PubSub::Shared;
+use Data::PubSub::Shared::CLI::File;
+
+our @EXPORT_OK = qw(options usage complain each_path emit flush printable text json);
+
+# Exit statuses.
+use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
+
+# What runs a command, called with its arguments; returns the exit status.
+my %COMMAND = (
+    create => \&create,
+    unlink => \&remove,
+    help   => \&help,
+    map({ my $name = $_; ($name => sub { load(ucfirst $name)->(@_) }) } qw(stat top tail pub check bench)),
+);
+
+sub load {
+    my ($name) = @_;
+    my $package = __PACKAGE__ . "::$name";
+    require $package =~ s{::}{/}gr . '.pm';
+    return $package->can('run');
+}
+
+# Returns the exit status of the whole command.
+sub run {
+    my ($class, @arguments) = @_;
+    for my $signal (qw(INT TERM HUP)) {
+        # Who started us in the background wants it ignored.
+        $SIG{$signal} = \&interrupt if ($SIG{$signal} // '') ne 'IGNORE';
+    }
+    my $status;
+    my $lived = eval { $status = dispatch(@arguments); flush(); 1 };
+    return $lived ? $status : failure($@);
+}
+
+sub dispatch {
+    my $name = shift // '';
+    return help()    if $name =~ /\A(?:--help|-h|-\?)\z/;
+    return man()     if $name eq '--man';
+    return version() if $name =~ /\A(?:--version|-V)\z/;
+    our $current = '';
+    usage('which command?')           if $name eq '';
+    usage("unknown option '$name'")   if $name =~ /\A-/;
+    usage("unknown command '$name'")  if !$COMMAND{$name};
+    $current = $name;
+    return $COMMAND{$name}->(@_);
+}
+
+# --- Errors
+
+# Texts come from die as usual; hashes say that somebody used us wrongly, that a signal came, or that all
+# is said.
+
+sub usage { die { usage => $_[0] } }
+
+# Says what went wrong, after all that was said before; the exit status.
+sub failure {
+    my ($error) = @_;
+    my %reason = ref $error ? %$error : (text => $error);
+    leave_by($reason{signal}) if $reason{signal};
+    my $flushed = eval { flush(); 1 };
+    return failure($@)  if !$flushed && ref $@;
+    return FINE         if $reason{done};
+    complain($reason{usage} // $reason{text});
+    return TROUBLE if !defined $reason{usage};
+    our $current;
+    print STDERR 'Try: pubsub-shared ', length($current // '') ? "$current " : '', "--help\n";
+    return USAGE;
+}
+
+# Calls $code for each path; one that fails does not keep the others from their turn. The exit status.
+sub each_path {
+    my ($code, @paths) = @_;
+    my $status = FINE;
+    for my $path (@paths) {
+        next if eval { $code->($path); 1 };
+        die $@ if ref $@;
+        flush();
+        complain($@);
+        $status = TROUBLE;
+    }
+    return $status;
+}
+
+# One line on standard error. What the rings croak loses who croaked, and where in this program.
+sub complain {
+    my ($text) = @_;
+    $text =~ s/\AData::PubSub::Shared::\S+: (.*) at \S+ line \d+\.?\n?\z/$1/s;
+    $text =~ s/\n\z//;
+    print STDERR 'pubsub-shared: ', printable($text), "\n";
+    return;
+}
+
+# --- Signals
+
+# An exception, so that it also ends a wait inside of a ring; a second one finds the default action.
+sub interrupt {
+    my ($signal) = @_;
+    $SIG{$signal} = 'DEFAULT';
+    die { signal => $signal };
+}
+
+# Ends as if nobody had caught the signal: shells that run us in a loop need to know.
+sub leave_by {
+    my ($signal) = @_;
+    eval { flush() } if $signal ne 'PIPE';
+    $SIG{$signal} = 'DEFAULT';
+    kill $signal, $$;
+    exit TROUBLE;    # it is blocked
+}
+
+# --- Output: whole buffers by write(2), so that an interrupted one neither repeats nor drops anything
+
+my $pending = '';
+
+sub emit {
+    $pending .= $_[0];
+    flush() if length $pending >= 65536;
+    return;
+}
+
+sub flush {
+    while (length $pending) {
+        # One statement: no signal comes between writing and forgetting.
+        next if length substr $pending, 0, syswrite(STDOUT, $pending) // 0, '';
+        next if $! == EINTR;
+        if ($! == EAGAIN) {
+            vec(my $bits = '', fileno STDOUT, 1) = 1;
+            select undef, $bits, undef, 1;
+            next;
+        }
+        $pending = '';
+        die { signal => 'PIPE' } if $! == EPIPE;
+        die "write: $!\n";
+    }
+    return;
+}
+
+# Bytes, or characters, as one line that does nothing to a terminal.
+sub printable {
+    my ($string) = @_;
+    return $string if $string !~ /[^\t\x20-\x7e]/;
+    if (!utf8::is_utf8($string) && !utf8::decode($string)) {
+        $string =~ s/([^\x00-\x7f])/sprintf '\x%02x', ord $1/ge;
+    }
+    my %short = ("\n" => '\n', "\r" => '\r', "\e" => '\e', "\0" => '\0');
+    # Control characters, line ends and changes of direction.
+    $string =~ s{([\x00-\x08\x0a-\x1f\x7f-\x9f\x{2028}-\x{202e}\x{2066}-\x{2069}])}
+                {$short{$1} // sprintf ord $1 < 256 ? '\x%02x' : '\x{%04x}', ord $1}gex;
+    utf8::encode($string);
+    return $string;
+}
+
+# Bytes from the system as characters, for JSON.
+sub text {
+    my ($bytes) = @_;
+    utf8::decode($bytes);
+    return $bytes;
+}
+
+# One line, or pretty.
+sub json {
+    my ($data, $pretty) = @_;
+    state $json = JSON::PP->new->utf8->canonical;
+    return $json->pretty($pretty ? 1 : 0)->encode($data) =~ s/\n\z//r . "\n";
+}
+
+# --- Options
+
+# options(\@arguments, \%opt, 'spec', ...): Getopt::Long's specifications. --help is understood
+# everywhere.
+sub options {
+    my ($arguments, $opt, @spec) = @_;
+    my $order = ref $spec[0] ? shift(@spec)->[0] : 'permute';
+    my $parser = Getopt::Long::Parser->new(config => [qw(bundling no_ignore_case no_auto_abbrev), $order]);
+    my $problem;
+    local $SIG{__WARN__} = sub { $problem //= $_[0] =~ s/\n\z//r };
+    local @ARGV = @$arguments;
+    $parser->getoptions($opt, @spec, 'help|h') or usage(lcfirst($problem // 'bad options'));
+    @$arguments = @ARGV;
+    our $current;
+    if ($opt->{help}) {
+        help($current);
+        die { done => 1 };
+    }
+    return;
+}
+
+# A number with one of the suffixes k, M, G.
+sub count {
+    my ($name, $text) = @_;
+    my ($number, $unit) = $text =~ /\A([0-9]{1,12})([kMG]?)\z/
+        or usage("$name must be a number, not '$text'");
+    return $number * { '' => 1, k => 2**10, M => 2**20, G => 2**30 }->{$unit};
+}
+
+# --- Help
+
+# Parts of the POD of bin/pubsub-shared.
+sub show {
+    my (@what) = @_;
+    require Pod::Usage;
+    open my $page, '>', \my $text or die "$!\n";
+    Pod::Usage::pod2usage(-input => $0, -exitval => 'NOEXIT', -output => $page, -noperldoc => 1, @what);
+    emit($text);
+    return FINE;
+}
+
+sub man { return show(-verbose => 2) }
+
+sub help {
+    my ($name) = @_;
+    return show(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']) if !defined $name;
+    usage("unknown command '$name'")                                 if !$COMMAND{$name};
+    return show(-verbose => 99, -sections => ["COMMANDS/\Q$name\E"]);
+}
+
+sub version {
+    emit(sprintf "pubsub-shared %s (perl %vd)\n", Data::PubSub::Shared->VERSION, $^V);
+    return FINE;
+}
+
+# --- create, unlink
+
+sub create {
+    my (@arguments) = @_;
+    my %opt;
+    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'mode|m=s');
+    usage('one RING, please') if @arguments != 1;
+    my ($path) = @arguments;
+    defined $opt{$_} or usage("--$_ is needed") for qw(variant capacity);
+    my $class = Data::PubSub::Shared::CLI::File::class_of($opt{variant})
+        or usage("--variant is one of Int, Int32, Int16, Str, not '$opt{variant}'");
+    my $is_str = $class =~ /::Str\z/;
+    usage('--msg-size is for Str') if defined $opt{'msg-size'} && !$is_str;
+    usage("--mode must be octal, not '$opt{mode}'") if defined $opt{mode} && $opt{mode} !~ /\A[0-7]{1,5}\z/;
+    my @size = $is_str ? (defined $opt{'msg-size'} ? count('--msg-size', $opt{'msg-size'}) : undef) : ();
+    my @mode = defined $opt{mode} ? oct $opt{mode} : ();
+
+    # The constructor would attach to what is there.
+    die "$path: File exists\n" if lstat $path;
+    $class->new($path, count('--capacity', $opt{capacity}), @size, @mode);
+    return FINE;
+}
+
+sub remove {
+    my (@arguments) = @_;
+    my %opt;
+    options(\@arguments, \%opt, 'force|f');
+    usage('which RING?') if !@arguments;
+    return each_path(sub {
+        my ($path) = @_;
+        lstat $path or $opt{force} or die "$path: $!\n";
+        # Somebody else's file would go without a question.
+        -e _ && !$opt{force} && !Data::PubSub::Shared::CLI::File::looks_like_one($path)
+            and die "$path: does not look like a ring; --force removes it all the same\n";
+        Data::PubSub::Shared::Int->unlink($path);
+    }, @arguments);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::CLI - private to the command pubsub-shared
+
+=cut

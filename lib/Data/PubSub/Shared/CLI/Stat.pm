@@ -1,0 +1,105 @@
+package Data::PubSub::Shared::CLI::Stat;
+
+# Private to the command pubsub-shared: `stat`, what a ring is and how it does.
+
+use 5.022;
+use strict;
+use warnings;
+
+use Time::HiRes qw(sleep);
+
+use Data::PubSub::Shared::CLI qw(options usage complain emit flush printable text json);
+use Data::PubSub::Shared::CLI::Sample;
+
+my %STATE = (this => 'this', earlier => 'an earlier one', unknown => 'unknown');
+
+sub run {
+    my (@paths) = @_;
+    my %opt = (interval => 0.5);
+    options(\@paths, \%opt, 'interval|i=s', 'json|j', 'table|t');
+    usage('which RING?') if !@paths;
+    usage("--interval is a number of seconds, not '$opt{interval}'")
+        if $opt{interval} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{interval} > 86400;
+    usage('--json or --table') if $opt{json} && $opt{table};
+
+    my $before = Data::PubSub::Shared::CLI::Sample->take(@paths);
+    sleep $opt{interval} if $opt{interval} && grep { $_->{file} } $before->rows;
+    my $sample = $opt{interval} ? Data::PubSub::Shared::CLI::Sample->take(@paths)->compare($before) : $before;
+
+    if    ($opt{json})  { emit(json([map { as_data($_) } $sample->rows], 1)) }
+    elsif ($opt{table}) { emit("$_\n") for $sample->table(\&printable) }
+    else {
+        emit(join "\n", map { as_text($_) } grep { $_->{file} } $sample->rows);
+        flush();
+        complain("$_->{path}: $_->{error}") for $sample->errors;
+    }
+    return $sample->errors ? 1 : 0;
+}
+
+# Named as in the `stats` of a ring object, where that has the same.
+sub as_data {
+    my ($row) = @_;
+    my $path = text($row->{path});
+    return { path => $path, error => text($row->{error}) } if !$row->{file};
+    my $file = $row->{file};
+    return {
+        path      => $path,
+        mmap_size => $file->{total},
+        mode      => sprintf('%04o', $file->{mode}),
+        owner     => owner($file),
+        rate      => $row->{rate},
+        interval  => $row->{interval},
+        boot      => $file->boot,
+        map({ ($_ => $file->{$_}) }
+            qw(variant capacity write_pos publish_ok held sub_waiters recoveries abandoned)),
+        $file->is_str
+        ? (msg_size => $file->{msg_size}, arena_cap => $file->{arena_len}, lock_owner => $file->lock_owner || undef)
+        : (),
+    };
+}
+
+sub as_text {
+    my ($row) = @_;
+    my $file  = $row->{file};
+    my $speed = Data::PubSub::Shared::CLI::Sample::short($row->{rate});
+    my $rate  = defined $row->{rate} ? sprintf '%s messages/s over %.2g s', $speed, $row->{interval}
+        :                              'not measured';
+    my @lines = (
+        [variant   => "$file->{variant} ($file->{carries})"],
+        [capacity  => "$file->{capacity} messages" . ($file->is_str ? " of up to $file->{msg_size} bytes" : '')],
+        [file      => sprintf '%d bytes, mode %04o, owner %s', $file->{total}, $file->{mode}, owner($file)],
+        [position  => $file->{write_pos}],
+        [held      => sprintf '%d (%d%%)', $file->{held}, 100 * $file->{held} / $file->{capacity}],
+        [rate      => $rate],
+        [sleepers  => $file->{sub_waiters}],
+        [recoveries => $file->{recoveries}],
+        [abandoned => $file->{abandoned}],
+        ($file->is_str ? [lock => lock_state($file)] : ()),
+        [boot      => $STATE{ $file->boot }],
+    );
+    return join '', printable($row->{path}), "\n", map { sprintf "  %-12s%s\n", @$_ } @lines;
+}
+
+sub owner {
+    my ($file) = @_;
+    return text(getpwuid($file->{uid}) // $file->{uid});
+}
+
+# Who holds the lock, as far as this process can see.
+sub lock_state {
+    my ($file) = @_;
+    my $owner = $file->lock_owner or return 'free';
+    open my $in, '<', "/proc/$owner/stat" or return "held by thread $owner, which is not to be seen from here";
+    my ($name, $state) = (<$in> // '') =~ /\((.*)\) (\S)/s;
+    return "held by thread $owner (" . printable($name // '?') . ($state && $state eq 'T' ? ', stopped)' : ')');
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::CLI::Stat - private to the command pubsub-shared
+
+=cut

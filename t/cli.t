@@ -1,0 +1,248 @@
+# The command pubsub-shared: what each of its commands does.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use JSON::PP qw(decode_json);
+use Test::More;
+
+use PubSubTest;
+use PubSubTest::Cli;
+
+my $dir = fresh_dir();
+my %ring = map { ($_->name => "$dir/" . $_->name) } variants();
+
+# What a subscriber would get from the beginning.
+sub content {
+    my ($name) = @_;
+    return [variant($name)->class->new($ring{$name})->subscribe_all->drain];
+}
+
+sub fails {
+    my ($status, $pattern, $name, @command) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my ($got, $out, $err) = cli(@command);
+    is($got, $status, "$name: exit status");
+    like($err, qr/\Apubsub-shared: $pattern/, "$name: says why");
+    unlike($err, qr/ at \S+ line \d/, "$name: not where in the program");
+    return;
+}
+
+subtest 'create' => sub {
+    for my $v (variants()) {
+        my $path = $ring{ $v->name };
+        my @size = $v->is_str ? qw(--msg-size 20) : ();
+        is_deeply([cli('create', $path, '--variant', $v->name, '--capacity', 10, @size)], [0, '', ''], $v->name);
+        my $ring = $v->class->new($path);
+        is($ring->capacity, 16, 'rounded up');
+        is($ring->msg_size, 20, 'message size') if $v->is_str;
+        is((stat $path)[2] & 07777, 0600, 'mode');
+    }
+    is_deeply([cli(qw(create -t str -c 2k -s 1k -m 644), "$dir/other")], [0, '', ''], 'short options');
+    is((stat "$dir/other")[2] & 07777, 0644, 'mode');
+    is((stat _)[7] > 2 * 1024 * 1024, 1, 'k is 1024');
+
+    fails(1, "\Q$ring{Int}\E: File exists\n", 'there already', 'create', $ring{Int}, qw(-t Int -c 8));
+    fails(1, '.*No such file or directory$', 'no folder', 'create', "$dir/no/ring", qw(-t Int -c 8));
+    fails(2, '--variant is one of', 'strange variant', 'create', "$dir/x", qw(-t Float -c 8));
+    fails(2, '--variant is needed', 'no variant', 'create', "$dir/x", qw(-c 8));
+    fails(2, '--capacity must be a number', 'strange capacity', 'create', "$dir/x", qw(-t Int -c many));
+    fails(1, 'capacity must be an integer', 'capacity too large', 'create', "$dir/x", qw(-t Int -c 4G));
+    fails(2, '--msg-size is for Str', 'message size of integers', 'create', "$dir/x", qw(-t Int -c 8 -s 8));
+    fails(2, '--mode must be octal', 'strange mode', 'create', "$dir/x", qw(-t Int -c 8 -m 999));
+    ok(!-e "$dir/x", 'nothing was made');
+};
+
+subtest 'pub' => sub {
+    my %limit = (Int => '9223372036854775807', Int32 => '2147483647', Int16 => '32767');
+    for my $name (sort keys %limit) {
+        my $most  = $limit{$name};
+        my $least = '-' . $most =~ s/7\z/8/r;
+        is_deeply([cli('pub', $ring{$name}, 7, $least, $most, '-0', '+08')], [0, '', ''], "$name: arguments");
+        is_deeply([cli(\" 3\n-4 \n5", 'pub', $ring{$name})], [0, '', ''], "$name: lines");
+        is_deeply(content($name), [7, $least, $most, 0, 8, 3, -4, 5], 'are in the ring');
+        fails(2, "not an? .*integer: '\Q$_\E'", "$name: '$_'", 'pub', $ring{$name}, 1, $_)
+            for $most =~ s/7\z/8/r, $least =~ s/8\z/9/r, '1e3', '';
+        fails(1, "line 2: not an integer: 'x'", "$name: a line", \"9\nx\n10\n", 'pub', $ring{$name});
+        is(content($name)->[-1], 9, 'lines before a wrong one are published');
+        is(@{ content($name) }, 9, 'and nothing else');
+    }
+    is_deeply([cli('pub', $ring{Str}, 'a b', '', "n\nl", '--help')], [0, '', ''], 'Str: arguments');
+    is_deeply([cli(\"x\n\nlast", 'pub', $ring{Str})], [0, '', ''], 'Str: lines');
+    is_deeply([cli(\"1\n2\0\0", 'pub', '-0', $ring{Str})], [0, '', ''], 'Str: -0');
+    is_deeply(content('Str'), ['a b', '', "n\nl", '--help', 'x', '', 'last', "1\n2", ''], 'are in the ring');
+    fails(2, 'message too long \(21 > 20\)', 'Str: too long', 'pub', $ring{Str}, 'x' x 21);
+    fails(1, 'line 1: message too long \(21 > 20\)', 'Str: line too long', \('y' x 21), 'pub', $ring{Str});
+    is_deeply([cli(\'', 'pub', $ring{Str})], [0, '', ''], 'Str: nothing');
+    is(@{ content('Str') }, 9, 'and nothing else');
+
+    my $many = join '', map {"$_\n"} 1 .. 20_000;
+    is((cli(\$many, 'pub', "$dir/other"))[0], 0, 'many lines');
+    is_deeply([(cli('tail', "$dir/other"))[1] =~ /\d+/g], [19_991 .. 20_000], 'the last of them');
+    fails(1, 'No such file|.*No such file', 'no ring', 'pub', "$dir/none", 1);
+    fails(2, 'which RING', 'no argument', 'pub');
+};
+
+subtest 'tail' => sub {
+    my $v    = variant('Str');
+    my $path = fresh_path();
+    my $ring = $v->class->new($path, 16, 64);
+    $ring->publish_multi(map {"m$_"} 0 .. 19);
+    my $before = slurp($path);
+    my $lines = sub { join '', map {"m$_\n"} @_ };
+    is_deeply([cli('tail', $path)],              [0, $lines->(10 .. 19), ''], 'the last ten');
+    is_deeply([cli(qw(tail -n 3), $path)],       [0, $lines->(17 .. 19), ''], '-n 3');
+    is_deeply([cli(qw(tail -n0), $path)],        [0, '', ''], '-n 0');
+    is_deeply([cli(qw(tail -n 99), $path)],      [0, $lines->(4 .. 19), ''], '-n 99: what is held');
+    is_deeply([cli(qw(tail -n +18), $path)],     [0, $lines->(18, 19), ''], '-n +18');
+    is_deeply([cli(qw(tail --lines=+20), $path)], [0, '', ''], 'beyond the end');
+    is_deeply([cli(qw(tail -n +1), $path)],
+        [0, $lines->(4 .. 19), "pubsub-shared: 3 messages were overwritten before they were read\n"],
+        'overwritten ones');
+    ok(slurp($path) eq $before, 'the file is as it was');
+
+    my @strange = ("a\nb", "\e[1m\x07", "\xff\xfe", "caf\xc3\xa9", "\x{263a}\x{202e}", "tab\t\\", '');
+    $ring->publish_multi(@strange);
+    is((cli(qw(tail -n 7), $path))[1], join('', map {"$_\n"} 'a\nb', '\e[1m\x07', '\xff\xfe', "caf\xc3\xa9",
+        "\xe2\x98\xba\\x{202e}", "tab\t\\", ''), 'one line each, harmless to a terminal');
+    utf8::encode(my $raw = join '', map { utf8::is_utf8($_) ? "$_\n" : '' } @strange);
+    is((cli(qw(tail -rn 7), $path))[1], join('', map { utf8::is_utf8($_) ? $raw : "$_\n" } @strange), '--raw');
+    is((cli(qw(tail -0rn 2), $path))[1], "tab\t\\\0\0", '--null');
+    my @json = map { decode_json($_) } split /\n/, (cli(qw(tail --json -n 7), $path))[1];
+    is_deeply([map { $_->{position} } @json], [20 .. 26], '--json: positions');
+    is_deeply([map { $_->{value} } @json],
+        ["a\nb", "\e[1m\x07", undef, "caf\xe9", "\x{263a}\x{202e}", "tab\t\\", ''], 'values');
+    is($json[2]{base64}, '//4=', 'bytes that are no text');
+
+    for my $v (grep { !$_->is_str } variants()) {
+        is((cli(qw(tail -n 2), $ring{ $v->name }))[1], "5\n9\n", $v->name);
+        @json = map { decode_json($_)->{value} } split /\n/, (cli(qw(tail -n 2 -j), $ring{ $v->name }))[1];
+        is_deeply(\@json, [5, 9], $v->name . ' --json');
+    }
+    fails(2, '--raw or --json', 'both', 'tail', '--raw', '--json', $path);
+    fails(2, '-n is a number', 'no number', 'tail', '-n', 'x', $path);
+    fails(2, 'one RING', 'two rings', 'tail', $path, $path);
+    fails(2, 'unknown option: x', 'unknown option', 'tail', '-x', $path);
+};
+
+subtest 'stat' => sub {
+    for my $v (variants()) {
+        my $path = fresh_path();
+        my $ring = $v->class->new($path, 16);
+        $ring->publish_multi($v->values(1, 20));
+        $ring->clear;
+        $ring->publish_multi($v->values(1, 5));
+        my $before = slurp($path);
+        my ($status, $out, $err) = cli(qw(stat --json -i 0.01), $path);
+        is_deeply([$status, $err], [0, ''], $v->name);
+        my ($seen) = @{ decode_json($out) };
+        my $stats = $ring->stats;
+        is_deeply({ map { ($_ => $seen->{$_}) } keys %$stats }, $stats, 'the same as the ring says');
+        is_deeply([@$seen{qw(path variant held mode boot rate)}], [$path, $v->name, 5, '0600', 'this', 0],
+            'and more');
+        ok($seen->{interval} >= 0.01, 'the interval');
+        ok(slurp($path) eq $before, 'the file is as it was');
+
+        my $name = $v->name;
+        like((cli(qw(stat -i 0), $path))[1],
+            qr/\A\Q$path\E\n  variant +$name \(.*^  position +5\n.*^  rate +not measured\n/ms, 'for people');
+        like((cli(qw(stat -ti0), $path))[1], qr/\ATYPE .* RING\n$name +16 +31% +5 +- .* \Q$path\E\n\z/, '--table');
+    }
+    my ($status, $out, $err) = cli(qw(stat -i 0), $dir, "$dir/none", $ring{Int});
+    is($status, 1, 'one of them is not there');
+    is(scalar(() = $out =~ /^\//mg), 6, 'the others are shown');
+    is($err, "pubsub-shared: $dir/none: No such file or directory\n", 'and this is said');
+    my $data = decode_json((cli(qw(stat --json -i 0), "$dir/none"))[1]);
+    is_deeply($data, [{ path => "$dir/none", error => 'No such file or directory' }], 'in JSON');
+    fails(2, '--interval is a number', 'interval', 'stat', '-i', 'x', $dir);
+};
+
+subtest 'the rate' => sub {
+    my $path = fresh_path();
+    my $ring = variant('Int')->class->new($path, 1024);
+    my $kid  = spawn(sub {
+        my ($peer) = @_;
+        my $mine = variant('Int')->class->new($path);
+        $peer->tell('ready');
+        while (1) { $mine->publish_multi(1 .. 100) for 1 .. 10; select undef, undef, undef, 0.001 }
+    });
+    $kid->hear;
+    my ($seen) = @{ decode_json((cli(qw(stat --json -i 0.05), $path))[1]) };
+    my ($table) = (cli(qw(top --once -d 0.05), $path))[1];
+    $kid->kill('KILL');
+    $kid->end;
+    cmp_ok($seen->{rate}, '>', 0, 'of a ring that is used');
+    like($table, qr/^Int +1024 +100% +\d+ +[1-9][\d.]*[kMG]? /m, 'in top');
+};
+
+subtest 'top' => sub {
+    my ($status, $out, $err) = cli(qw(top -d 0.05 -b 3), $dir, "$dir/none");
+    is($status, 1, 'one is not there');
+    my @tables = split /\n\n/, $out;
+    is(@tables, 3, 'three tables');
+    my $whole = qr/\ATYPE .* RING\n(?:Int.*\n){3}Str.*\nStr.*other\nNo such file or directory +\S*none\n?\z/;
+    like($_, $whole, 'whole') for @tables;
+    is((cli(qw(top -1 -d .05), $dir))[0], 0, '--once');
+    fails(2, '--batch', 'no table', 'top', '-b', 0, $dir);
+    fails(2, '--delay', 'delay', 'top', '-d', 0, $dir);
+};
+
+subtest 'rings without a path' => sub {
+    my $ring = variant('Str')->class->new_memfd('nameless', 8, 16);
+    $ring->publish_multi('a', 'b');
+    my $path = "/proc/$$/fd/" . $ring->memfd;
+    is_deeply([cli('tail', $path)], [0, "a\nb\n", ''], 'tail');
+    is((cli('pub', $path, 'c'))[0], 0, 'pub');
+    is(($ring->subscribe_all->drain)[-1], 'c', 'arrives');
+    is((cli(qw(stat -i 0), $path))[0], 0, 'stat');
+    is((cli('check', $path))[0], 0, 'check');
+    my $link = fresh_path();
+    symlink $ring{Int}, $link or die "symlink: $!";
+    fails(1, '.*symbolic links are refused', 'other links', 'tail', $link);
+};
+
+subtest "other people's rings" => sub {
+    my @nobody = nobody() or plan skip_all => 'needs root';
+    my $folder = fresh_dir();
+    chmod 0755, $folder, $folder =~ s{/[^/]*\z}{}r or die "chmod: $!";
+    my %path = map { ($_ => "$folder/$_") } qw(open closed);
+    variant('Int')->class->new($path{open},   8, 0644)->publish_multi(1 .. 3);
+    variant('Int')->class->new($path{closed}, 8, 0600);
+    is_deeply([cli_as(\@nobody, 'tail', $path{open})], [0, "1\n2\n3\n", ''], 'tail');
+    is((cli_as(\@nobody, @$_, $path{open}))[0], 0, $_->[0]) for [qw(stat -i 0)], ['check'], [qw(top -1 -d .05)];
+    my ($status, undef, $err) = cli_as(\@nobody, 'pub', $path{open}, 4);
+    is($status, 1, 'pub needs the right to write');
+    like($err, qr/Permission denied$/, 'and says so');
+    for my $command (['tail'], [qw(stat -i 0)]) {
+        ($status, undef, $err) = cli_as(\@nobody, @$command, $path{closed});
+        is($status, 1, "$command->[0] of a closed one");
+        is($err, "pubsub-shared: $path{closed}: Permission denied\n", 'says why');
+    }
+    is((cli_as(\@nobody, 'unlink', $path{open}))[0], 1, 'unlink');
+    ok(-e $path{open}, 'is not possible');
+};
+
+subtest 'unlink' => sub {
+    my $other = spew(fresh_path(), 'something else');
+    fails(1, '.*does not look like a ring', 'something else', 'unlink', $other);
+    ok(-e $other, 'stays');
+    my ($status, undef, $err) = cli('unlink', "$dir/none", $ring{Int});
+    is($status, 1, 'one is not there');
+    is($err, "pubsub-shared: $dir/none: No such file or directory\n", 'is said');
+    ok(!-e $ring{Int}, 'the other one goes');
+    is_deeply([cli('unlink', '-f', "$dir/none", $other)], [0, '', ''], '--force');
+    ok(!-e $other, 'removes what it is told to');
+    fails(1, '.*(?:Is a directory|does not look)', 'a directory', 'unlink', $dir);
+};
+
+subtest 'bench' => sub {
+    my @results;
+    Data::PubSub::Shared::CLI::Bench::tests(0.01, sub { push @results, {@_} });
+    is(@results, 13, 'tests');
+    is($_->{problem}, undef, $_->{test}) for @results;
+    fails(2, 'bench takes no argument', 'argument', 'bench', 'x');
+};
+
+done_testing;

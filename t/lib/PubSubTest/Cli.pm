@@ -1,0 +1,79 @@
+package PubSubTest::Cli;
+
+# Runs the command pubsub-shared: in a forked child that has it loaded already, or as a program of its own.
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use FindBin;
+use POSIX ();
+
+use Data::PubSub::Shared::CLI;
+use PubSubTest;
+
+our @EXPORT = qw(cli cli_as cli_start cli_end $SCRIPT @COMMAND);
+
+our $SCRIPT  = "$FindBin::Bin/../bin/pubsub-shared";
+our @COMMAND = ($^X, map({"-I$_"} grep { !ref } @INC), $SCRIPT);
+
+# All of it now, because somebody else may not be allowed to read our files.
+Data::PubSub::Shared::CLI::load($_) for qw(Stat Top Tail Pub Check Bench);
+
+# (exit status, output, errors); the exit status is negative for a signal. A first argument \$text is its input.
+sub cli { return cli_as(undef, @_) }
+
+# The same as somebody else, [uid, gid].
+sub cli_as {
+    my ($user, @arguments) = @_;
+    my $input  = ref $arguments[0] ? ${ shift @arguments } : '';
+    my $folder = fresh_dir();
+    spew("$folder/in", $input);
+    my %file = map { ($_ => spew("$folder/$_", '')) } qw(out err);
+    my $pid  = fork // die "fork: $!";
+    if (!$pid) {
+        alarm 60;
+        open STDIN,  '<', "$folder/in" or die "in: $!";
+        open STDOUT, '>', $file{out}   or die "out: $!";
+        open STDERR, '>', $file{err}   or die "err: $!";
+        if ($user) {
+            $) = "$user->[1] $user->[1]";    # drops the other groups
+            POSIX::setgid($user->[1]) && POSIX::setuid($user->[0]) or die "setuid: $!";
+        }
+        local $0 = $SCRIPT;
+        POSIX::_exit(Data::PubSub::Shared::CLI->run(@arguments));
+    }
+    waitpid $pid, 0;
+    return ($? & 127 ? -($? & 127) : $? >> 8, slurp($file{out}), slurp($file{err}));
+}
+
+# Starts the program with pipes: { pid, in, out }. Its errors come by `out`, too.
+sub cli_start {
+    my (@command) = @_;
+    @command = (@COMMAND, @command) if ($command[0] // '') ne 'script';
+    pipe my $its_in, my $in   or die "pipe: $!";
+    pipe my $out, my $its_out or die "pipe: $!";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        alarm 60;
+        open STDIN,  '<&', $its_in  or die "in: $!";
+        open STDOUT, '>&', $its_out or die "out: $!";
+        open STDERR, '>&', $its_out or die "err: $!";
+        close $in;
+        close $out;
+        exec @command or POSIX::_exit(127);
+    }
+    $in->autoflush(1);
+    return { pid => $pid, in => $in, out => $out };
+}
+
+# Waits for the program: (exit status as above, what it wrote that nobody has read yet).
+sub cli_end {
+    my ($run) = @_;
+    my $rest = '';
+    if ($run->{out}) { local $/; $rest = readline($run->{out}) // '' }
+    waitpid $run->{pid}, 0;
+    return ($? & 127 ? -($? & 127) : $? >> 8, $rest);
+}
+
+1;
