@@ -225,6 +225,10 @@ impl<S: Slot> IntRing<S> {
                 cursor.next += 1;
                 return Some(seen.value);
             }
+            // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
+            if cursor.next == self.header().write_pos.load(SeqCst) {
+                return None;
+            }
         }
         self.read_slow(cursor)
     }

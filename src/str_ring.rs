@@ -190,11 +190,17 @@ impl StrRing {
                 cursor.pass_clear(self.header());
             }
             if cursor.next >= cursor.known_end {
-                cursor.pass_clear(self.header());
                 // Acquire: meets the release in `publish`.
                 cursor.known_end = self.header().write_pos.load(Acquire);
                 if cursor.next >= cursor.known_end {
-                    return Next::Empty;
+                    if cursor.horizon == OPEN {
+                        return Next::Empty;
+                    }
+                    // It waits for a message to come; a clear ends that.
+                    cursor.pass_clear(self.header());
+                    if cursor.next >= cursor.known_end {
+                        return Next::Empty;
+                    }
                 }
                 cursor.horizon = OPEN;
             }
