@@ -15,7 +15,7 @@ use JSON::PP     ();
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::CLI::File;
 
-our @EXPORT_OK = qw(options usage complain each_path emit flush printable text json);
+our @EXPORT_OK = qw(options usage complain attempt each_path emit flush printable text json);
 
 # Exit statuses.
 use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
@@ -82,13 +82,20 @@ sub failure {
     return USAGE;
 }
 
+# What $code returns, a true value; false, with the text in $@, where it dies. Signals and the like go through.
+sub attempt {
+    my ($code) = @_;
+    my $result = eval { $code->() };
+    die $@ if ref $@;
+    return $result;
+}
+
 # Calls $code for each path; one that fails does not keep the others from their turn. The exit status.
 sub each_path {
     my ($code, @paths) = @_;
     my $status = FINE;
     for my $path (@paths) {
-        next if eval { $code->($path); 1 };
-        die $@ if ref $@;
+        next if attempt(sub { $code->($path); 1 });
         flush();
         complain($@);
         $status = TROUBLE;
@@ -135,8 +142,9 @@ sub emit {
 
 sub flush {
     while (length $pending) {
-        # One statement: no signal comes between writing and forgetting.
-        next if length substr $pending, 0, syswrite(STDOUT, $pending) // 0, '';
+        # Between writing and forgetting stands no operator at which perl looks for signals, as // would be.
+        no warnings 'uninitialized';
+        next if length substr $pending, 0, syswrite(STDOUT, $pending), '';
         next if $! == EINTR;
         if ($! == EAGAIN) {
             vec(my $bits = '', fileno STDOUT, 1) = 1;

@@ -9,7 +9,7 @@ use 5.022;
 use strict;
 use warnings;
 
-use Data::PubSub::Shared::CLI qw(options usage emit printable text json);
+use Data::PubSub::Shared::CLI qw(options usage attempt emit printable text json);
 use Data::PubSub::Shared::CLI::File;
 use Data::PubSub::Shared::CLI::Slots;
 
@@ -37,9 +37,8 @@ sub run {
 sub examine {
     my ($path, $all) = @_;
     my %report = (path => $path, problems => [], notes => []);
-    my $file = eval { Data::PubSub::Shared::CLI::File->new($path) };
+    my $file = attempt(sub { Data::PubSub::Shared::CLI::File->new($path) });
     if (!$file) {
-        die $@ if ref $@;
         push @{ $report{problems} }, $@ =~ s/\A\Q$path\E: |\n\z//gr;
         return \%report;
     }
@@ -126,8 +125,8 @@ sub slots {
     push @{ $report->{problems} }, @{ $found{problems} };
     my ($unfilled, $torn) = @found{qw(unfilled torn)};
     push @{ $report->{notes} },
-        $unfilled ? "$unfilled of the positions held are claimed, but not filled"                    : (),
-        $torn     ? "$torn of the messages held were being overwritten when the publisher stopped" : ();
+        $unfilled ? "claimed, but not filled: $unfilled of the positions held"                 : (),
+        $torn     ? "half overwritten when a publisher stopped: $torn of the messages held" : ();
     return;
 }
 

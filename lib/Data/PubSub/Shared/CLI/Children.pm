@@ -15,9 +15,14 @@ my %running;
 sub start {
     my ($class, $code) = @_;
     pipe my $read, my $write or die "pipe: $!\n";
-    my $pid = fork // die "fork: $!\n";
+    # The parent's signal handlers are nothing for the child, not even for a moment.
+    my $signals = POSIX::SigSet->new(POSIX::SIGINT, POSIX::SIGTERM, POSIX::SIGHUP);
+    POSIX::sigprocmask(POSIX::SIG_BLOCK, $signals);
+    my $pid = fork;
+    $SIG{$_} = 'DEFAULT' for defined $pid && !$pid ? qw(INT TERM HUP) : ();
+    POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
+    defined $pid or die "fork: $!\n";
     if (!$pid) {
-        $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP);
         close $read;
         my $result = eval { $code->() } // '';
         syswrite $write, $result;

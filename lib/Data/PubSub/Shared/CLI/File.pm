@@ -71,7 +71,7 @@ sub ring {
 # Whether the file begins as a ring does; says nothing about the rest.
 sub looks_like_one {
     my ($path) = @_;
-    my $self = eval { __PACKAGE__->new($path) };
+    my $self = Data::PubSub::Shared::CLI::attempt(sub { __PACKAGE__->new($path) });
     return $self && $self->{magic} eq MAGIC;
 }
 

@@ -9,7 +9,7 @@ use warnings;
 
 use Errno qw(EINTR);
 
-use Data::PubSub::Shared::CLI qw(options usage);
+use Data::PubSub::Shared::CLI qw(options usage attempt);
 use Data::PubSub::Shared::CLI::File;
 
 # The most that publish_multi takes.
@@ -28,7 +28,8 @@ sub run {
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
     my $make = $file->is_str ? string($file) : integer($file);
     if (@values) {
-        my @checked = map { eval { $make->($_) } // usage($@ =~ s/\n\z//r) } @values;
+        my @checked;
+        attempt(sub { push @checked, map { $make->($_) } @values }) or usage($@ =~ s/\n\z//r);
         publish($file->attach('writing'), \@checked);
     }
     else { publish_input($file->attach('writing'), $make, $opt{null} ? "\0" : "\n") }
@@ -58,13 +59,10 @@ sub publish_input {
         my @values;
         for my $line (@lines) {
             $number++;
-            my $value = eval { $make->($line) };
-            if (!defined $value) {
-                my $problem = $@;
-                publish($ring, \@values);
-                die "line $number: $problem";
-            }
-            push @values, $value;
+            next if attempt(sub { push @values, $make->($line) });
+            my $problem = $@;
+            publish($ring, \@values);
+            die "line $number: $problem";
         }
         publish($ring, \@values);
         return if !$got;

@@ -9,6 +9,7 @@ use warnings;
 
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
+use Data::PubSub::Shared::CLI qw(attempt);
 use Data::PubSub::Shared::CLI::File;
 
 # Each file is opened anew, so that rings which come, go and are replaced are seen.
@@ -16,20 +17,20 @@ sub take {
     my ($class, @paths) = @_;
     my @rows;
     for my $path (@paths) {
-        my @found = -d $path ? eval { Data::PubSub::Shared::CLI::File::expand($path) } : $path;
-        push @rows, { path => $path, error => $@ =~ s/\A\Q$path\E: |\n\z//gr } if !@found && -d $path && $@;
-        push @rows, map { _row($_) } @found;
+        my $found = attempt(sub { [Data::PubSub::Shared::CLI::File::expand($path)] });
+        push @rows, $found ? map { _row($_) } @$found : _failed($path);
     }
     return bless { rows => \@rows }, $class;
 }
 
 sub _row {
     my ($path) = @_;
-    my $file = eval { Data::PubSub::Shared::CLI::File->ring($path) };
-    return { path => $path, error => $@ =~ s/\A\Q$path\E: |\n\z//gr } if !$file;
+    my $file = attempt(sub { Data::PubSub::Shared::CLI::File->ring($path) }) or return _failed($path);
     delete $file->{fh};
     return { path => $path, file => $file, time => clock_gettime(CLOCK_MONOTONIC) };
 }
+
+sub _failed { return { path => $_[0], error => $@ =~ s/\A\Q$_[0]\E: |\n\z//gr } }
 
 sub rows { return @{ $_[0]{rows} } }
 

@@ -33,12 +33,12 @@ sub run {
         my $message = $sub->poll;
         if (!defined $message) {
             flush();
-            # What is claimed but not filled at the end gets its time; it may come to nothing.
-            $message = $opt{follow} ? wait_for_next($sub) : $sub->poll_wait(0.1);
+            $message = $opt{follow} ? wait_for_next($sub) : wait_for_claimed($sub, $end);
         }
         if ((my $now = $sub->overflow_count) > $lost) {
             flush();
-            complain($now - $lost . ' messages were overwritten before they were read');
+            my $missed = $now - $lost == 1 ? '1 message' : $now - $lost . ' messages';
+            complain("missed $missed: overwritten before they were read, or never finished by their publisher");
             $lost = $now;
         }
         last if !defined $message;
@@ -54,6 +54,18 @@ sub seek_start {
     if    ($plus)                         { $sub->cursor($number) }
     elsif ($end - $sub->cursor > $number) { $sub->cursor($end - $number) }
     return;
+}
+
+# What is claimed but not filled before $end gets some time; it may come to nothing.
+sub wait_for_claimed {
+    my ($sub, $end) = @_;
+    my $message;
+    for (1 .. 10) {
+        my $before = $sub->cursor;
+        $message = $sub->poll_wait(0.15);
+        last if defined $message || $sub->cursor == $before || $sub->cursor >= $end;
+    }
+    return $message;
 }
 
 # Undef: whoever read our output has gone.

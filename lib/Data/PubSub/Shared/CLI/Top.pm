@@ -24,7 +24,7 @@ sub run {
     usage('--batch is a number of tables, 1 or more') if defined $opt{batch} && $opt{batch} < 1;
 
     return batch(\@paths, $opt{delay}, 1)           if $opt{once};
-    return batch(\@paths, $opt{delay}, $opt{batch}) if $opt{batch} || !-t STDOUT;
+    return batch(\@paths, $opt{delay}, $opt{batch}) if $opt{batch} || !-t STDOUT || ($ENV{TERM} // 'dumb') eq 'dumb';
     return live(\@paths, $opt{delay});
 }
 
