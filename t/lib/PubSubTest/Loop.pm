@@ -1,0 +1,181 @@
+package PubSubTest::Loop;
+
+# What every event loop must do with a subscriber's handle. A test says how its loop watches, runs and stops.
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use FindBin;
+use POSIX ();
+use Test::More;
+
+use PubSubTest;
+use PubSubTest::Stranger;
+
+our @EXPORT = qw(loop_ok example_ok run_file);
+
+sub threads { my @tasks = entries('/proc/self/task'); return scalar @tasks }
+
+# watch($fh, $code): a watcher; unwatch($watcher); every($seconds, $code): a timer, which goes when it is unwatched by
+# unwatch; run() until stop().
+sub loop_ok {
+    my ($name, %loop) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    subtest $name => sub {
+        each_variant(sub { everything($_[0], %loop) });
+        cmp_ok(threads(), '==', 1, 'no thread is left') if !$loop{threads};
+    };
+    return;
+}
+
+sub everything {
+    my ($v, %loop) = @_;
+    my $path     = fresh_path();
+    my $ring     = $v->ring(1024, $path);
+    my @stranger = map { PubSubTest::Stranger->start($v->class, $path) } 1 .. 2;
+    my $threads  = threads();
+
+    subtest 'unrelated publishers' => sub {
+        my ($sub, $calls, $empty, @got) = ($ring->subscribe, 0, 0);
+        my $watcher = $loop{watch}->(
+            $sub->fh,
+            sub {
+                my @some = $sub->drain(10);
+                $calls++;
+                $empty++ if !@some;
+                push @got, @some;
+                $loop{stop}->() if @got == 300;
+            }
+        );
+        $_->ask(publish_multi => $v->values(1, 150)) for @stranger;
+        $loop{run}->();
+        $_->expect('done') for @stranger;
+        $loop{unwatch}->($watcher);
+        is_deeply(
+            [sort @got], [sort map { ($_, $_) } $v->values(1, 150)],
+            'all their messages, though each callback takes ten at most'
+        );
+        cmp_ok($calls, '>=', 30, 'the loop calls again for the rest');
+        is($empty, 0, 'and never for nothing');
+    };
+
+    subtest 'one message at a time, there and back' => sub {
+        my ($sub, $n) = ($ring->subscribe, 0);
+        my $watcher = $loop{watch}->(
+            $sub->fh,
+            sub {
+                my $got = $sub->poll;
+                return $loop{stop}->() if !defined $got || $got ne $v->value($n) || $n == 100;
+                $stranger[0]->ask(publish => $v->value(++$n));
+            }
+        );
+        $stranger[0]->ask(publish => $v->value($n));
+        $loop{run}->();
+        is($n, 100, 'a hundred rounds');
+        $stranger[0]->expect('done') for 0 .. 100;
+        $loop{unwatch}->($watcher);
+    };
+
+    subtest 'other watchers' => sub {
+        my ($sub, $ticks, $seen) = ($ring->subscribe, 0, 0);
+        my ($timer, $watcher);
+        $watcher = $loop{watch}->(
+            $sub->fh,
+            sub {
+                $sub->poll;
+                $seen++;
+                $ring->publish($v->value(1)) if $ticks < 3;    # never quiet
+                $loop{stop}->() if $ticks >= 3;
+            }
+        );
+        $timer = $loop{every}->(0.002, sub { $ticks++ });
+        $ring->publish($v->value(1));
+        $loop{run}->();
+        cmp_ok($ticks, '>=', 3, 'have their turn while messages keep coming');
+        $loop{unwatch}->($_) for $watcher, $timer;
+    };
+
+    subtest 'subscribers that go inside their callbacks' => sub {
+        my %watched;
+        my $calls = 0;
+        for my $n (1 .. 4) {
+            my $sub = $ring->subscribe;
+            $watched{$n} = { sub => $sub };
+            $watched{$n}{watcher} = $loop{watch}->(
+                $sub->fh,
+                sub {
+                    my $mine = $watched{$n} or return fail('called when gone');
+                    $calls++;
+                    $mine->{sub}->poll;
+                    return if ++$mine->{calls} < $n;
+                    $loop{unwatch}->($mine->{watcher});
+                    delete $watched{$n};
+                    $loop{stop}->() if !%watched;
+                }
+            );
+            undef $sub;
+        }
+        $stranger[1]->ask(count => 1, 20) if !$v->is_str;
+        $stranger[1]->ask(publish_multi => $v->values(1, 20)) if $v->is_str;
+        $loop{run}->();
+        $stranger[1]->expect('done');
+        is($calls, 1 + 2 + 3 + 4, 'each is called as often as it wants');
+        is(threads(), $threads, 'and leaves no thread');
+    };
+
+    subtest 'signals' => sub {
+        my ($sub, $came) = ($ring->subscribe, 0);
+        my $watcher = $loop{watch}->($sub->fh, sub { $sub->drain; $loop{stop}->() if $came });
+        local $SIG{USR1} = sub { $came++; $ring->publish($v->value(1)) };
+        my $kid = spawn(sub { my ($peer) = @_; $peer->hear; until_asleep(getppid); kill USR1 => getppid });
+        my $timer = $loop{every}->(0.01, sub { });    # some loops only look for signals between their turns
+        $kid->tell('go');
+        $loop{run}->();
+        is($came, 1, 'arrive');
+        $loop{unwatch}->($_) for $watcher, $timer;
+        end($kid);
+    };
+
+    end($_) for @stranger;
+    return;
+}
+
+# Some loops reap all children themselves.
+sub end {
+    my ($kid) = @_;
+    shutdown $kid->{socket}, 1;
+    is($kid->hear, undef, 'a process ends');
+    eval { $kid->end };
+    return;
+}
+
+# Runs a program in a perl of its own: (output and errors, wait status).
+sub run_file {
+    my ($file, @arguments) = @_;
+    my $pid = open(my $out, '-|') // die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $file, @arguments }
+        POSIX::_exit(127);
+    }
+    my $output = do { local $/; <$out> };
+    close $out;
+    return ($output, $?);
+}
+
+# An example of this loop does what it says.
+sub example_ok {
+    my ($name, @arguments) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $program = "$FindBin::Bin/../eg/$name.pl";
+    SKIP: {
+        skip 'the examples are not here', 1 if !-e $program;
+        my ($out, $status) = run_file($program, '--messages', 500, @arguments);
+        is($status, 0, "$name ends well") or diag($out);
+        like($out, qr/^1000 messages of 2 publishers, 0 lost/m, 'and gets all messages');
+    }
+    return;
+}
+
+1;
