@@ -1,0 +1,242 @@
+# A publisher is killed, stopped or held up at each named point of each variant. The others go on,
+# nothing is torn, nothing comes twice, nobody sleeps for good, and every subscriber's account is
+# right. At the end: how long the others were held up at worst.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Build 'fault';
+use XT::Remote;
+use PubSubTest;
+use Test::More;
+
+use constant CAPACITY => 64;
+
+# How many of the three messages of a hurt publish are in the ring, if its publisher never goes on;
+# whether it holds the lock there; whether it has woken those who sleep.
+my %POINTS = (
+    integers => {
+        'after-claim'   => { single => 1, there => 0, voids => 1 },
+        'between-slots' => { there => 1, passage => 2, voids => 2 },
+        'before-wake'   => { there => 3 },
+        'wake-marked'   => { there => 3 },
+        'wake-sent'     => { there => 3, woken => 1 },
+    },
+    strings => {
+        'locked'        => { there => 0, held => 1 },
+        'mid-slot'      => { there => 0, held => 1, passage => 2 },
+        'before-commit' => { there => 0, held => 1 },
+        'before-unlock' => { there => 3, held => 1 },
+        'after-unlock'  => { there => 3 },
+        'before-wake'   => { there => 3 },
+        'wake-marked'   => { there => 3 },
+        'wake-sent'     => { there => 3, woken => 1 },
+    },
+);
+
+my %worst;
+
+sub worst {
+    my ($what, $seconds) = @_;
+    $worst{$what} = $seconds if $seconds > ($worst{$what} // 0);
+    return;
+}
+
+# A ring, a subscriber here, one that sleeps elsewhere and tells what comes, and a publisher that is
+# told to publish and gets hurt. The first message comes from here.
+sub scene {
+    my ($v, $fault) = @_;
+    my $path = fresh_path();
+    my $ring = $v->class->new($path, CAPACITY);
+    my %scene = (v => $v, ring => $ring, path => $path, sub => $ring->subscribe, got => []);
+    $scene{sleeper} = spawn(sub {
+        my ($peer) = @_;
+        XT::dies_with_parent();
+        my $sub = $ring->subscribe;
+        my $count = 0;
+        $peer->tell('ready');
+        while (1) {
+            my $message = $sub->poll_wait;
+            last if $message eq $v->value(9999);
+            $count++;
+            $peer->tell($message);
+        }
+        $peer->tell(join ' ', 'account', $count + 1, $sub->overflow_count, $sub->cursor);
+    });
+    $scene{sleeper}->hear;
+    $scene{victim} = XT::Remote->start(env => { PUBSUB_FAULT => $fault });
+    is($scene{victim}->ask("our \$r = @{[$v->class]}->new('$path'); 1"), 1, 'the publisher starts');
+    $ring->publish($v->value(1));
+    read_until(\%scene, $v->value(1));
+    hear_until(\%scene, $v->value(1));
+    return \%scene;
+}
+
+# Reads here until that message has come; how long that took.
+sub read_until {
+    my ($scene, $message) = @_;
+    my $start = now();
+    my $last  = '';
+    while ($last ne $message) {
+        $last = $scene->{sub}->poll_wait;
+        push @{ $scene->{got} }, $last;
+    }
+    return now() - $start;
+}
+
+sub hear_until {
+    my ($scene, $message) = @_;
+    my $start = now();
+    my $last  = '';
+    while ($last ne $message) {
+        $last = $scene->{sleeper}->hear;
+        push @{ $scene->{heard} }, $last;
+    }
+    return now() - $start;
+}
+
+# The last message, and then: both subscribers got exactly this, and both accounts are right.
+sub settle {
+    my ($scene, @expected) = @_;
+    my ($v, $ring, $sub) = @$scene{qw(v ring sub)};
+    $ring->publish($v->value(9999));
+    read_until($scene, $v->value(9999));
+    unshift @expected, $v->value(1);
+    is_deeply($scene->{got}, [@expected, $v->value(9999)], 'everything arrived, once, whole and in order');
+    my $account;
+    do { $account = $scene->{sleeper}->hear; push @{ $scene->{heard} }, $account } until $account =~ /^account/;
+    pop @{ $scene->{heard} };
+    is_deeply($scene->{heard}, \@expected, 'the sleeper got the same');
+    my $stats = $ring->stats;
+    my (undef, $delivered, $lost, $passed) = split ' ', $account;
+    is($delivered + $lost, $passed - $stats->{abandoned}, 'account of the sleeper');
+    is(@expected + 1 + $sub->overflow_count, $sub->cursor - $stats->{abandoned}, 'account of the subscriber here');
+    is($stats->{publish_ok}, @expected + 1, 'publish_ok counts what arrived');
+    is($scene->{sleeper}->end, 0, 'the sleeper ends');
+    return $stats;
+}
+
+# Has the victim publish: one message that goes through, then those that it is hurt at.
+sub provoke {
+    my ($scene, $point) = @_;
+    my $v      = $scene->{v};
+    my @hurt   = $v->values(2, $point->{single} ? 2 : 4);
+    my $quoted = join ', ', map {"'$_'"} @hurt;
+    until_state($scene->{sleeper}->pid, 'S');
+    $scene->{victim}->tell("\$r->publish_multi($quoted)") if !$point->{single};
+    $scene->{victim}->tell("\$r->publish($quoted)")       if $point->{single};
+    return @hurt;
+}
+
+sub killed {
+    my ($v, $name, $point) = @_;
+    my $scene = scene($v, "$name=kill@" . ($point->{passage} || 1));
+    my @there = (provoke($scene, $point))[0 .. $point->{there} - 1];
+    is($scene->{victim}->end & 127, 9, 'it dies there');
+    my $start = now();
+    $scene->{ring}->publish($v->value(5));
+    worst($v->is_str ? 'publish (lock) after a kill' : 'publish after a kill', now() - $start);
+    worst('message behind a dead publisher', read_until($scene, $v->value(5)));
+    hear_until($scene, $v->value(5));
+    worst('sleeper woken behind a dead publisher', now() - $start);
+    my $stats = settle($scene, @there, $v->value(5));
+    is($stats->{abandoned}, $point->{voids} || 0, 'abandoned');
+    is($stats->{recoveries}, $point->{held} ? 1 : 0, 'recoveries');
+    return;
+}
+
+# Nobody publishes after the dead: what is in the ring reaches the sleepers all the same.
+sub killed_alone {
+    my ($v, %points) = @_;
+    my @scenes;
+    for my $name (grep { $points{$_}{there} } sort keys %points) {
+        my $scene = scene($v, "$name=kill@" . ($points{$name}{passage} || 1));
+        $scene->{there} = [(provoke($scene, $points{$name}))[0 .. $points{$name}{there} - 1]];
+        $scene->{victim}->end;
+        push @scenes, $scene;
+    }
+    my $start = now();
+    for my $scene (@scenes) {
+        hear_until($scene, $scene->{there}[-1]);
+        worst('sleeper beside a dead publisher, nobody else publishes', now() - $start);
+        settle($scene, @{ $scene->{there} });
+    }
+    return;
+}
+
+sub stopped {
+    my ($v, $name, $point) = @_;
+    my $scene = scene($v, "$name=stop@" . ($point->{passage} || 1));
+    my ($victim, $ring) = @$scene{qw(victim ring)};
+    my @hurt = provoke($scene, $point);
+    ok($victim->stopped, 'it stops there');
+    my @there = @hurt[0 .. $point->{there} - 1];
+    if (@there) { read_until($scene, $there[-1]) }
+    if ($point->{held}) {
+        my $other = spawn(sub { $_[0]->tell('go'); $ring->publish($v->value(5)) });
+        $other->hear;
+        until_state($other->pid, 'S');
+        is($scene->{sub}->poll, undef, 'publishers wait for it, subscribers do not');
+        kill CONT => $victim->pid;
+        is($victim->hear, scalar @hurt, 'continued, it goes on');
+        is($other->end, 0, 'and so do the others');
+        read_until($scene, $v->value(5));
+        settle($scene, @hurt, $v->value(5));
+        is($ring->stats->{recoveries}, 0, 'no lock was taken from the living');
+    }
+    else {
+        my @laps = $v->values(100, 100 + CAPACITY + 10);
+        my $start = now();
+        for my $message (@laps) {
+            $ring->publish($message);
+            read_until($scene, $message);
+            hear_until($scene, $message);
+            worst('message past a stopped publisher', now() - $start);
+            $start = now();
+        }
+        kill CONT => $victim->pid;
+        is($victim->hear, $point->{single} ? 1 : scalar @hurt, 'continued, it comes to its end');
+        my @late = @hurt[$point->{there} .. $#hurt];
+        read_until($scene, $late[-1]) if @late;
+        my $stats = settle($scene, @there, @laps, @late);
+        is($stats->{abandoned}, $point->{voids} || 0, 'abandoned');
+    }
+    $victim->finish;
+    return;
+}
+
+sub delayed {
+    my ($v, $name, $point) = @_;
+    my $scene = scene($v, "$name=delay:20000@" . ($point->{passage} || 1));
+    my @hurt = provoke($scene, $point);
+    is($scene->{victim}->hear, scalar @hurt, 'it comes to its end');
+    read_until($scene, $hurt[-1]);
+    $scene->{ring}->publish($v->value(5));
+    settle($scene, @hurt, $v->value(5));
+    $scene->{victim}->finish;
+    return;
+}
+
+my %seen = map { $_ => 1 } qw(before-link mid-header);    # these are creation's: see creation.t
+each_variant(sub {
+    my ($v) = @_;
+    my %points = %{ $POINTS{ $v->is_str ? 'strings' : 'integers' } };
+    for my $name (sort keys %points) {
+        $seen{$name} = 1;
+        subtest "killed at $name" => sub { killed($v, $name, $points{$name}) };
+        subtest "stopped at $name" => sub { stopped($v, $name, $points{$name}) };
+        subtest "held up at $name" => sub { delayed($v, $name, $points{$name}) };
+    }
+    subtest 'killed, and nobody publishes afterwards' => sub { killed_alone($v, %points) };
+});
+
+my %named;
+for my $file (glob XT::Build->root . '/src/*.rs') {
+    my $text = slurp($file);
+    $named{$1} = 1 while $text =~ /fault_point!\("([^"]+)"\)/g;
+}
+is_deeply([sort keys %seen], [sort keys %named], 'every point that the sources name was tried');
+diag(sprintf '%-55s %7.1f ms at worst', $_, 1000 * $worst{$_}) for sort keys %worst;
+done_testing;

@@ -1,0 +1,135 @@
+# Publishers die at random points of random batches in small rings, one after the other, with nobody
+# else about. So what must be in the ring is known exactly, after each death and position by position.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Build 'fault';
+use XT::Remote;
+use PubSubTest;
+use Test::More;
+
+my %POINTS = (
+    integers => [qw(after-claim between-slots before-wake)],
+    strings  => [qw(locked mid-slot before-commit before-unlock after-unlock before-wake)],
+);
+my $MSG_SIZE = 21;
+
+# Made by another process: this one must not pass a fault point, or its children would not look into
+# their environment any more.
+sub new_ring {
+    my ($v, $capacity) = @_;
+    my $path = fresh_path();
+    my $maker = XT::Remote->start;
+    my $made = $maker->ask(join ', ', "ref @{[$v->class]}->new('$path'", $capacity, $v->is_str ? $MSG_SIZE : (), '0600)');
+    $made eq $v->class or die $made;
+    $maker->finish;
+    return $v->class->new($path);
+}
+
+my $serial = 0;
+my $full;    # all messages as long as they may be, or of any length
+
+sub message {
+    my ($v) = @_;
+    $serial++;
+    return $serial % 32768 if !$v->is_str;
+    my $size = $full ? $MSG_SIZE : (0, $MSG_SIZE, random($MSG_SIZE + 1), 8, random($MSG_SIZE + 1))[random(5)];
+    return substr "$serial:" . chr(random(256)) x $MSG_SIZE, 0, $size;
+}
+
+# Batches that together fit into the room, so that a reader in time loses nothing.
+sub plan_of {
+    my ($v, $room) = @_;
+    my @plan;
+    while ($room > 0 && @plan < 6) {
+        my $size = 1 + random($room < 9 ? $room : random(4) ? 9 : $room);
+        push @plan, [map { message($v) } 1 .. $size];
+        $room -= $size;
+    }
+    return @plan;
+}
+
+# Publishes the batches, one message alone by `publish`, and says how many batches returned.
+sub run_plan {
+    my ($ring, $fault, @plan) = @_;
+    my $kid = spawn(sub {
+        my ($peer) = @_;
+        XT::dies_with_parent();
+        $ENV{PUBSUB_FAULT} = $fault;
+        for my $batch (@plan) {
+            @$batch == 1 ? $ring->publish(@$batch) : $ring->publish_multi(@$batch);
+            $peer->tell('done');
+        }
+    });
+    my $returned = 0;
+    $returned++ while defined $kid->hear;
+    my $status = $kid->end;
+    $status == 0 || $status == 9 or die "a publisher ended with $status";
+    return ($returned, $status == 9);
+}
+
+sub show { return join ' ', map { my $text = $_ // 'undef'; $text =~ s/[^!-~]/./gr } @_ }
+
+# What is held is unchanged but for what a dead one had begun to overwrite.
+sub check_held {
+    my ($v, $ring, $all, $ruined) = @_;
+    my $sub  = $ring->subscribe_all;
+    my $next = $sub->cursor;
+    my @wrong;
+    while ($sub->lag) {
+        my $message = $sub->poll_wait(0.005) // next;    # positions given up
+        my $at      = $sub->cursor - 1;
+        next if !$v->is_str;
+        push @wrong, "position $_ is missing" for grep { !$ruined->{$_} } $next .. $at - 1;
+        push @wrong, "position $at: " . show($message, 'instead of', $all->[$at]) if $message ne $all->[$at];
+        $next = $at + 1;
+    }
+    return @wrong;
+}
+
+sub storm {
+    my ($v, $capacity) = @_;
+    my $ring   = new_ring($v, $capacity);
+    my $reader = $ring->subscribe;
+    my (@all, @wrong, %ruined);
+    my ($deaths, $delivered) = (0, 0);
+    my @points = @{ $POINTS{ $v->is_str ? 'strings' : 'integers' } };
+    my $rounds = for_seconds(0.1, sub {
+        return if @wrong;
+        $full = random(4) if !random(5);
+        my $point = $points[random(scalar @points)];
+        my @plan  = plan_of($v, 1 + random($capacity));
+        my $fault = random(4) ? "$point=kill@" . (1 + random(random(2) ? 3 : 12)) : 'none=kill';
+        my ($returned, $died) = run_plan($ring, $fault, @plan);
+        my @sure   = map {@$_} @plan[0 .. $returned - 1];
+        my @maybe  = $died && $returned < @plan ? @{ $plan[$returned] } : ();
+        my @got;
+        while ($reader->lag) { push @got, $reader->poll_wait(0.005) // () }
+        $deaths    += $died;
+        $delivered += @got;
+        my $more = @got - @sure;
+        my $name = "$fault, batches of " . join('+', map { scalar @$_ } @plan);
+        push @wrong, "$name: " . show('got', @got, 'for', @sure, 'and perhaps', @maybe)
+            if "@got" ne "@{[@sure, @maybe[0 .. $more - 1]]}"
+            || ($v->is_str && $more && $more != @maybe)
+            || (!$died && $returned != @plan);
+        push @all, @got;
+        $ruined{ @all - $capacity + $_ } = 1 for $more ? () : 0 .. $#maybe;
+        push @wrong, map {"$name: $_"} check_held($v, $ring, \@all, \%ruined);
+    });
+    my $stats = $ring->stats;
+    push @wrong, 'account' if $delivered + $reader->overflow_count != $reader->cursor - $stats->{abandoned};
+    push @wrong, "publish_ok $stats->{publish_ok} of $delivered" if $stats->{publish_ok} != $delivered;
+    is_deeply(\@wrong, [], "capacity $capacity: $deaths deaths in $rounds rounds");
+    return;
+}
+
+each_variant(sub {
+    my ($v) = @_;
+    storm($v, $_) for 2, 4, 8, 32, 128;
+});
+
+done_testing;

@@ -1,0 +1,70 @@
+package XT;
+
+# What the long and hostile tests share: how long they run, their random numbers, children that do
+# not outlive them, and a clock.
+#
+#   XT_SECONDS   how long each storm lasts, in seconds (fractions allowed)
+#   XT_SEED      the random numbers of an earlier run, which printed it
+
+use strict;
+use warnings;
+
+use Config;
+use Exporter 'import';
+use POSIX ();
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+
+our @EXPORT = qw(seconds random random_bytes now for_seconds dies_with_parent state_of until_state $QUICK);
+
+# Storms are short unless somebody asked for long ones.
+our $QUICK = !defined $ENV{XT_SECONDS};
+my $SECONDS = $ENV{XT_SECONDS} // 2;
+my $SEED    = $ENV{XT_SEED}    // int(time ^ $$ << 8) & 0x7fffffff;
+
+# Before PubSubTest is loaded: its watchdog has to wait for the storms.
+$ENV{PUBSUB_TEST_WATCHDOG} //= 240 + int(40 * $SECONDS);
+
+srand $SEED;
+print "# XT_SEED=$SEED XT_SECONDS=$SECONDS\n" if $0 =~ /\.t\z/;
+POSIX::nice(5);
+
+sub seconds { return $SECONDS }
+
+# An integer from 0 to $below - 1.
+sub random { return int rand $_[0] }
+
+sub random_bytes { return pack 'C*', map { random(256) } 1 .. $_[0] }
+
+sub now { return clock_gettime(CLOCK_MONOTONIC) }
+
+# Calls the code over and over until the time is up: $share of that of a storm. Returns how often.
+sub for_seconds {
+    my ($share, $code) = @_;
+    my $end   = now() + $share * $SECONDS;
+    my $count = 0;
+    do { $code->($count++) } while now() < $end;
+    return $count;
+}
+
+# The kernel kills this process when the one that forked it ends.
+sub dies_with_parent {
+    my %prctl = (x86_64 => 157, aarch64 => 167);
+    my ($machine) = grep { $Config{archname} =~ /\A$_/ } sort keys %prctl;
+    syscall $prctl{$machine}, 1, 9, 0, 0, 0 if $machine;
+    return;
+}
+
+# One letter: R, S, T, Z ...; empty where there is no such process.
+sub state_of {
+    my ($pid) = @_;
+    open my $stat, '<', "/proc/$pid/stat" or return '';
+    return (readline($stat) // '') =~ /\) (\w)/ ? $1 : '';
+}
+
+sub until_state {
+    my ($pid, $states) = @_;
+    select undef, undef, undef, 0.001 until state_of($pid) =~ /[$states]/;
+    return;
+}
+
+1;

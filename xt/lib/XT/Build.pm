@@ -1,0 +1,108 @@
+package XT::Build;
+
+# Builds of the module with something different about them, each in a folder of its own below
+# target/xt: a copy of the sources that is brought up to date, never the tree itself.
+
+use strict;
+use warnings;
+
+use Cwd ();
+use Fcntl qw(:flock);
+use File::Basename qw(dirname);
+use File::Compare ();
+use File::Copy    ();
+use File::Find    ();
+use File::Path qw(make_path);
+use FindBin;
+
+my $ROOT = Cwd::abs_path("$FindBin::Bin/..");
+
+sub root { return $ROOT }
+
+# use XT::Build 'fault';   this program, and what it starts, uses the build with fault points
+sub import {
+    my ($class, $which) = @_;
+    return if !$which;
+    my $build = $class->can($which)->($class);
+    if (!$build->{dir}) {
+        print "1..0 # SKIP $build->{why}\n";
+        exit 0;
+    }
+    unshift @INC, @{ $build->{inc} };
+    return;
+}
+
+# The core with its fault points.
+sub fault { return $_[0]->build('fault', make => ["CARGO_FEATURES=--features fault"]) }
+
+# The glue alone, built differently and linked with the core that the tree has.
+sub glue {
+    my ($class, $name, %how) = @_;
+    my $core = "$ROOT/target/release/libdata_pubsub_shared.a";
+    return { why => 'the project is not built' } if !-e $core;
+    return $class->build($name, %how, core => $how{core} // $core, make => ['CARGO=true', @{ $how{make} || [] }]);
+}
+
+# { dir, inc } of a build that is up to date, or { why }. perl: which one; make: its arguments;
+# core: the library to link, instead of asking cargo.
+sub build {
+    my ($class, $name, %how) = @_;
+    my $dir = "$ROOT/target/xt/$name";
+    make_path($dir);
+    open my $lock, '>', "$dir/.lock" or return { why => "cannot write to $dir: $!" };
+    flock $lock, LOCK_EX or die "flock: $!";
+    copy_sources($dir);
+    copy_file($how{core}, "$dir/target/release/libdata_pubsub_shared.a") if $how{core};
+    my @make = ('make', '-s', @{ $how{make} || [] });
+    my $log  = '';
+    if (!-e "$dir/Makefile" || -M "$dir/Makefile" > -M "$dir/Makefile.PL") {
+        $log = run($dir, $how{perl} // $^X, 'Makefile.PL');
+    }
+    $log .= run($dir, @make) if -e "$dir/Makefile";
+    my ($object) = glob "$dir/blib/arch/auto/Data/PubSub/Shared/Shared.so";
+    return { why => "the build '$name' failed: " . ($log =~ s/\n/ | /gr) } if $? || !$object || !-e $object;
+    return { dir => $dir, inc => ["$dir/blib/lib", "$dir/blib/arch"], object => $object };
+}
+
+# Output of a command in that folder; $? is its status.
+sub run {
+    my ($dir, @command) = @_;
+    my $pid = open(my $out, '-|') // die "fork: $!";
+    if (!$pid) {
+        chdir $dir or die "chdir $dir: $!";
+        open STDERR, '>&', \*STDOUT;
+        open STDIN, '<', '/dev/null';
+        delete @ENV{qw(MAKEFLAGS MAKELEVEL PERL5OPT)};
+        { no warnings 'exec'; exec @command }
+        print "$command[0]: $!";
+        POSIX::_exit(127);
+    }
+    local $/;
+    my $log = <$out> // '';
+    close $out;
+    return $log;
+}
+
+# Everything but what was built, and what is not needed to build.
+sub copy_sources {
+    my ($dir) = @_;
+    my $skip = qr{\A(?:target|blib|t|xt|eg|bench|tests|examples|vendor|\.git|\.ci|Makefile|MYMETA\..*|pm_to_blib)\z};
+    my $wanted = sub {
+        my $file = $File::Find::name =~ s{\A\Q$ROOT\E/}{}r;
+        if ($file =~ $skip) { $File::Find::prune = 1 }
+        elsif (-f && $file !~ m{\.(?:o|bs)\z|\Axs/Shared\.c\z}) { copy_file("$ROOT/$file", "$dir/$file") }
+    };
+    File::Find::find({ wanted => $wanted, no_chdir => 1 }, $ROOT);
+    return;
+}
+
+# Only where they differ, so that make sees what is new.
+sub copy_file {
+    my ($from, $to) = @_;
+    return if -e $to && File::Compare::compare($from, $to) == 0;
+    make_path(dirname($to));
+    File::Copy::copy($from, $to) or die "copy $from to $to: $!";
+    return;
+}
+
+1;
