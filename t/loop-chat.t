@@ -1,0 +1,157 @@
+# The chat: what is said to one worker of a prefork server reaches the browsers of all.
+
+use strict;
+use warnings;
+use utf8;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+
+eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all => 'Mojolicious 9 is not here';
+-e "$FindBin::Bin/../eg/chat.pl" or plan skip_all => 'the examples are not here';
+require Mojo::UserAgent;
+require Mojo::IOLoop;
+require Mojo::JSON;
+require PubSubTest;
+require PubSubTest::Chat;
+PubSubTest->import;
+
+my $WORKERS = 3;
+my $server  = PubSubTest::Chat->start($WORKERS);
+my $ua      = Mojo::UserAgent->new(inactivity_timeout => 0);
+my @browsers;
+
+# Runs the loop until it is so.
+sub until_so {
+    my ($so) = @_;
+    Mojo::IOLoop->one_tick until $so->();
+    return;
+}
+
+# A WebSocket client, once it has heard which worker it is connected to.
+sub browser {
+    my $browser = { heard => [] };
+    $ua->websocket(
+        $server->url('ws') . '/ws' => sub {
+            my (undef, $tx) = @_;
+            $tx->is_websocket or die 'no WebSocket';
+            $browser->{tx} = $tx;
+            $tx->on(
+                json => sub {
+                    my (undef, $m) = @_;
+                    if (exists $m->{text}) { push @{ $browser->{heard} }, $m }
+                    else                   { $browser->{worker} = $m->{worker} }
+                }
+            );
+        }
+    );
+    until_so(sub { $browser->{worker} });
+    return $browser;
+}
+
+sub says {
+    my ($browser, $name, $text) = @_;
+    $browser->{tx}->send({ json => { name => $name, text => $text } });
+    return;
+}
+
+# Every worker gets some.
+my %at;
+for (1 .. 200) {
+    my $browser = browser();
+    push @browsers, $browser;
+    push @{ $at{ $browser->{worker} } }, $browser;
+    last if keys %at == $WORKERS && @browsers >= 6;
+}
+is(keys %at, $WORKERS, 'browsers are connected to different workers');
+cmp_ok(scalar(@browsers), '>=', 6, scalar(@browsers) . ' of them');
+
+subtest 'everybody hears everybody' => sub {
+    my @workers = sort keys %at;
+    my @said;
+    for my $worker (@workers) {
+        my $text = "from $worker: ☺ <b>&amp;</b>";
+        says($at{$worker}[0], "name $worker", $text);
+        push @said, [$worker, "name $worker", $text];
+        my $n = @said;
+        until_so(sub { !grep { @{ $_->{heard} } < $n } @browsers });
+    }
+    for my $browser (@browsers) {
+        is_deeply([map { [@$_{qw(worker name text)}] } @{ $browser->{heard} }], \@said, "at $browser->{worker}");
+    }
+};
+
+subtest 'many at once' => sub {
+    my $before = @{ $browsers[0]{heard} };
+    for my $n (1 .. 50) { says($browsers[ $n % @browsers ], 'x', "message $n") }
+    until_so(sub { !grep { @{ $_->{heard} } < $before + 50 } @browsers });
+    my @order = map { $_->{text} } @{ $browsers[0]{heard} };
+    is_deeply(
+        [sort @order[$before .. $#order]], [sort map {"message $_"} 1 .. 50],
+        'all messages'
+    );
+    is_deeply([map { $_->{text} } @{ $_->{heard} }], \@order, 'in one order for all') for @browsers[1 .. $#browsers];
+};
+
+subtest 'a newcomer' => sub {
+    my $late = browser();
+    my $all  = @{ $browsers[0]{heard} };
+    until_so(sub { @{ $late->{heard} } >= 50 });
+    says($late, '', 'hello');
+    until_so(sub { $late->{heard}[-1]{text} eq 'hello' && @{ $browsers[0]{heard} } == $all + 1 });
+    is_deeply($late->{heard}, [@{ $browsers[0]{heard} }[-51 .. -1]], 'gets the last fifty, and then the rest, once');
+    is($late->{heard}[-1]{name}, 'anonymous', 'who has no name gets one');
+    $late->{tx}->finish;
+};
+
+subtest 'EventSource and POST' => sub {
+    my $stream = '';
+    my $tx     = $ua->build_tx(GET => $server->url('http') . '/events');
+    $tx->res->content->unsubscribe('read')->on(read => sub { $stream .= $_[1] });
+    $ua->start($tx => sub { });
+    until_so(sub { $stream =~ /^event: worker\ndata: \d+\n\n/ });
+    my $said;
+    $ua->post($server->url('http') . '/say' => form => { name => 'Ünal', text => 'posted ☺' } => sub { $said = $_[1] });
+    until_so(sub { $said && $stream =~ /posted .*\n\n\z/ });
+    is($said->res->code, 200, 'POST');
+    my ($last) = $stream =~ /data: (.*)\n\n\z/;
+    is(Mojo::JSON::decode_json($last)->{name}, 'Ünal', 'comes by EventSource');
+    until_so(sub { !grep { $_->{heard}[-1]{text} ne 'posted ☺' } @browsers });
+    pass('and to all WebSockets');
+};
+
+subtest 'another program says something' => sub {
+    my $ring = Data::PubSub::Shared::Str->new($server->ring);
+    my $json = Mojo::JSON::encode_json({ name => 'cron', text => 'backup done', worker => $$ });
+    $ring->publish($json);
+    until_so(sub { !grep { $_->{heard}[-1]{text} ne 'backup done' } @browsers });
+    pass('all browsers hear it');
+    is($ring->stats->{recoveries}, 0, 'no publisher died');
+};
+
+subtest 'nonsense' => sub {
+    my $tx = $browsers[0]{tx};
+    $tx->send($_) for 'no json', '[]', '{}', '{"text":null}', '{"text":""}', '{"name":["x"],"text":{"a":1}}';
+    says($browsers[0], 'n' x 1000, "\x{1F600}" x 2000);
+    until_so(sub { length $browsers[1]{heard}[-1]{text} == 500 });
+    is(length $browsers[1]{heard}[-1]{name}, 40, 'is cut, and harms nobody');
+};
+
+subtest 'a worker is killed' => sub {
+    my ($victim) = sort keys %at;
+    my $gone = 0;
+    $_->{tx}->on(finish => sub { $gone++ }) for @{ $at{$victim} };
+    kill KILL => $victim;
+    until_so(sub { $gone == @{ $at{$victim} } });
+    my @rest = grep { $_->{worker} ne $victim } @browsers;
+    my $new;
+    until_so(sub { ($new = browser())->{worker} ne $victim });
+    says($new, 'new', 'still here');
+    until_so(sub { !grep { $_->{heard}[-1]{text} ne 'still here' } @rest, $new });
+    pass('the others go on');
+};
+
+is($server->stop, 0, 'the server ends well');
+unlike($server->errors, qr/ at \S+ line|lost/, 'without complaints') or diag($server->errors);
+
+done_testing;

@@ -1,0 +1,165 @@
+# The chat's page in a real browser: two tabs at different workers, and one that uses EventSource.
+# CHAT_SCREENSHOT names a PNG file to write.
+
+use strict;
+use warnings;
+use utf8;
+use FindBin;
+use lib "$FindBin::Bin/../t/lib", "$FindBin::Bin/../lib";
+use Test::More;
+
+eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all => 'Mojolicious 9 is not here';
+my ($chromium) = grep { -x } map { my $dir = $_; map {"$dir/$_"} qw(chromium chromium-browser google-chrome) }
+    split /:/, $ENV{PATH};
+$chromium or plan skip_all => 'there is no Chromium here';
+require Mojo::IOLoop;
+require Mojo::JSON;
+require Mojo::UserAgent;
+require Mojo::Util;
+require PubSubTest;
+require PubSubTest::Chat;
+PubSubTest->import;
+
+my $ua      = Mojo::UserAgent->new(inactivity_timeout => 0, max_websocket_size => 1 << 26);
+my $server  = PubSubTest::Chat->start(3);
+my $browser = start_browser();
+
+# Runs Chromium and connects to its devtools: what it says on its standard error tells where.
+sub start_browser {
+    my $dir = fresh_dir();
+    pipe my $read, my $write or die "pipe: $!";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        POSIX::setpgid(0, 0);
+        open STDIN,  '<', '/dev/null';
+        open STDOUT, '>', '/dev/null';
+        open STDERR, '>&', $write;
+        my @flags = qw(--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
+            --disable-background-networking --disable-component-update --disable-dev-shm-usage
+            --remote-debugging-port=0 --window-size=900/600);
+        s{/}{,} for @flags;
+        { no warnings 'exec'; exec $chromium, @flags, "--user-data-dir=$dir", 'about:blank' }
+        POSIX::_exit(127);
+    }
+    close $write;
+    my ($url, $said) = (undef, '');
+    while (my $line = <$read>) {
+        $said .= $line;
+        $url = $1, last if $line =~ m{DevTools listening on (ws://\S+)};
+    }
+    $url or die "no devtools: $said";
+    my $self = { pid => $pid, err => $read, id => 0, answer => {} };
+    $ua->websocket($url => sub { $self->{tx} = $_[1] });
+    until_so(sub { $self->{tx} });
+    $self->{tx}->is_websocket or die 'no devtools';
+    $self->{tx}->on(json => sub { my (undef, $m) = @_; $self->{answer}{ $m->{id} } = $m if $m->{id} });
+    return $self;
+}
+
+END {
+    if ($browser && $browser->{pid}) {
+        local $?;
+        kill TERM => $browser->{pid};
+        1 while readline $browser->{err};    # until the last of its processes has gone
+        waitpid $browser->{pid}, 0;
+    }
+}
+
+sub until_so {
+    my ($so) = @_;
+    Mojo::IOLoop->one_tick until $so->();
+    return;
+}
+
+# A command of the devtools protocol; its result.
+sub command {
+    my ($method, $parameters, $session) = @_;
+    my $id = ++$browser->{id};
+    $browser->{tx}->send({ json => {
+        id => $id, method => $method, params => $parameters || {}, $session ? (sessionId => $session) : (),
+    } });
+    until_so(sub { $browser->{answer}{$id} });
+    my $answer = delete $browser->{answer}{$id};
+    $answer->{error} and die "$method: $answer->{error}{message}";
+    return $answer->{result};
+}
+
+# The value of an expression in a tab; a promise's when it is there.
+sub evaluate {
+    my ($tab, $expression) = @_;
+    my $result = command('Runtime.evaluate',
+        { expression => $expression, awaitPromise => Mojo::JSON->true, returnByValue => Mojo::JSON->true }, $tab);
+    $result->{exceptionDetails} and die "$expression: " . Mojo::JSON::encode_json($result->{exceptionDetails});
+    return $result->{result}{value};
+}
+
+# Looks again at each frame until the condition holds in the tab.
+sub until_there {
+    my ($tab, $condition) = @_;
+    return evaluate($tab, "new Promise(done => { const look = () => ($condition) ? done(true) : setTimeout(look, 5); look() })");
+}
+
+sub tab {
+    my ($path) = @_;
+    my $target = command('Target.createTarget', { url => $server->url('http') . $path });
+    my $tab = command('Target.attachToTarget', { targetId => $target->{targetId}, flatten => Mojo::JSON->true });
+    my $there = q{document.getElementById('state')};
+    1 until eval { until_there($tab->{sessionId}, $there) };    # the empty document goes meanwhile
+    until_there($tab->{sessionId}, q{/worker \d+/.test(document.getElementById('state').textContent)});
+    return $tab->{sessionId};
+}
+
+sub worker_of { return (evaluate($_[0], q{document.getElementById('state').textContent}) =~ /(\d+)/)[0] }
+
+# As a user does: types and submits.
+sub says {
+    my ($tab, $name, $text) = @_;
+    my $json = Mojo::Util::decode('UTF-8', Mojo::JSON::encode_json([$name, $text]));
+    evaluate($tab, "[document.getElementById('name').value, document.getElementById('text').value] = $json");
+    evaluate($tab, q{document.querySelector('button').click()});
+    return;
+}
+
+sub rows { return evaluate($_[0], q{[...document.querySelectorAll('#log li')].map(li => li.querySelector('b').textContent + ': ' + li.lastChild.textContent)}) }
+
+my @tabs = (tab('/'));
+for (1 .. 50) {
+    push @tabs, tab('/');
+    last if worker_of($tabs[-1]) != worker_of($tabs[0]);
+}
+isnt(worker_of($tabs[-1]), worker_of($tabs[0]), 'two tabs at different workers');
+push @tabs, tab('/?events');
+
+my @said = (
+    ['Ann',  'Is anybody at another worker?'],
+    ['Bob',  'Yes, I am. ☺'],
+    ['Cleo', 'And I have no WebSocket: EventSource works, too.'],
+    ['Ann',  '<script>alert(1)</script> & <b>bold</b> are shown as they are.'],
+    ['',     'who am I?'],
+);
+for my $n (0 .. $#said) {
+    says($tabs[ (0, -2, -1)[ $n % 3 ] ], @{ $said[$n] });
+    until_there($_, 'document.querySelectorAll("#log li").length == ' . ($n + 1)) for @tabs;
+}
+my $expected = [map { ($_->[0] || 'anonymous') . ": $_->[1]" } @said];
+is_deeply(rows($_), $expected, 'a tab shows what was said, in order') for @tabs;
+
+my $late = tab('/');
+until_there($late, 'document.querySelectorAll("#log li").length == 5');
+is_deeply(rows($late), $expected, 'who comes later sees it, too');
+
+my $server_of_late = worker_of($late);
+kill KILL => $server_of_late;
+until_there($late, "/worker \\d+/.test(document.getElementById('state').textContent) "
+    . "&& !document.getElementById('state').textContent.includes('$server_of_late')");
+says($late, 'Dora', 'My worker was killed; I am back.');
+until_there($late, 'document.querySelectorAll("#log li").length == 6');
+is(rows($late)->[-1], 'Dora: My worker was killed; I am back.', 'a page connects again when its worker is gone');
+
+my $png = Mojo::Util::b64_decode(command('Page.captureScreenshot', { format => 'png' }, $late)->{data});
+like($png, qr/\A\x89PNG/, 'a screenshot');
+spew($ENV{CHAT_SCREENSHOT}, $png) if $ENV{CHAT_SCREENSHOT};
+
+is($server->stop, 0, 'the server ends well');
+
+done_testing;
