@@ -256,8 +256,9 @@ impl Header {
 
     /// The position of the last clear. One above the write position is no clear, but a scribble, and counts for nothing.
     pub(crate) fn base(&self) -> u64 {
-        // Relaxed: who misses a clear of this moment acts as if it had come before it.
-        let base = self.clear.base.load(crate::sync::Ordering::Relaxed);
+        // Acquire: meets the fetch_max in `clear`, so that no write position is seen below the one that it saw. Who misses a
+        // clear of this moment acts as if it had come later.
+        let base = self.clear.base.load(crate::sync::Ordering::Acquire);
         if base > self.write_pos.load(crate::sync::Ordering::Acquire) {
             return 0;
         }

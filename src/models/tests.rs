@@ -226,6 +226,26 @@ fn a_clear_among_publishers_and_a_reader() {
     });
 }
 
+#[test]
+fn positions_beside_a_clear() {
+    explore_deeper("positions beside a publisher that clears", || {
+        let ring = ring(Variant::Int32, 2, 0);
+        ring.publish_int(10).unwrap();
+        ring.clear().unwrap();
+        let sub = ring.subscribe(true);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || {
+            other.publish_int(20).unwrap();
+            other.clear().unwrap();
+        });
+        // One message at most since any clear.
+        let (published, lag) = (ring.write_pos(), sub.lag());
+        assert!(published <= 1 && lag <= 1, "{} and {}", published, lag);
+        a.join().unwrap();
+        assert_eq!((ring.write_pos(), sub.lag()), (0, 0));
+    });
+}
+
 /// Waits for and takes `count` integers. A wake-up that is lost leaves it asleep for good: a deadlock.
 fn take(mut reader: Reader, count: usize) -> Reader {
     while reader.got.len() < count {
