@@ -1,0 +1,110 @@
+#!/usr/bin/env perl
+# The programs of the cookbook run as they stand, and print what it says. A verbatim block after `=for test NAME
+# ARGUMENTS` is a program, one after `=for output NAME` what it prints.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+
+use PubSubTest;
+
+my $page = "$FindBin::Bin/../lib/Data/PubSub/Shared/Cookbook.pod";
+
+# [name, arguments, program, output] of each.
+sub programs {
+    my @found;
+    my %output;
+    my $to;
+    for my $paragraph (split /\n{2,}/, slurp($page)) {
+        if ($paragraph =~ /\A=for test (\S+) ?(.*)/) {
+            push @found, { name => $1, arguments => [split ' ', $2], text => '' };
+            $to = \$found[-1]{text};
+        }
+        elsif ($paragraph =~ /\A=for output (\S+)/) { $to = \($output{$1} = '') }
+        elsif ($to && $paragraph =~ /\A {4}/) { $$to .= $paragraph =~ s/^ {4}//mgr . "\n\n" }
+        else                                  { undef $to }
+    }
+    s/\n+\z/\n/ for values %output, map { $_->{text} } @found;
+    return map { { %$_, output => delete $output{ $_->{name} } } } @found;
+}
+
+# Modules that are not here.
+sub missing {
+    my ($text) = @_;
+    return grep { !/\A(?:strict|warnings|Data::.*)\z/ && !eval "require $_; 1" } $text =~ /^use ([A-Z][\w:]*)/mg;
+}
+
+my @programs = programs();
+cmp_ok(scalar @programs, '>=', 10, 'the page has programs');
+
+for my $program (@programs) {
+    my $name = $program->{name};
+    SKIP: {
+        my @missing = missing($program->{text});
+        skip "$name: @missing is not here", 1 if @missing;
+        my $dir  = fresh_dir();
+        chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r;    # one program becomes somebody else
+        my $file = spew("$dir/program", $program->{text} =~ s{/dev/shm}{$dir}gr);
+        my $pid  = open(my $out, '-|') // die "fork: $!";
+        if (!$pid) {
+            alarm 60;
+            open STDERR, '>&', \*STDOUT;
+            $ENV{MOJO_LOG_LEVEL} = 'fatal';
+            my @more = ('-w') x !grep {/^use Mojolicious/m} $program->{text};
+            { no warnings 'exec'; exec $^X, @more, (map {"-I$_"} grep { !ref } @INC), $file, @{ $program->{arguments} } }
+            POSIX::_exit(127);
+        }
+        my $printed = do { local $/; <$out> };
+        close $out;
+        is($?, 0, "$name ends well");
+        is($printed, $program->{output}, 'and prints what it says');
+        is_deeply([grep { !/\Aprogram\z|\.ring\z/ } entries($dir)], [], 'nothing is left but rings');
+
+        if ($name eq 'feed.pl') { news_reach_browsers($file, $dir) }
+    }
+}
+
+# The web server of the page, with a browser and somebody who has news.
+sub news_reach_browsers {
+    my ($file, $dir) = @_;
+    subtest 'news reach browsers' => sub {
+        require Test::Mojo;
+        require Mojo::File;
+        my $ring = Data::PubSub::Shared::Str->new("$dir/news.ring");
+        my $t    = Test::Mojo->new(Mojo::File->new($file));
+        $t->websocket_ok('/news');
+        $ring->publish('from elsewhere');
+        $t->message_ok->message_is('from elsewhere');
+        $ring->publish("number $_") for 1 .. 150;
+        $t->message_ok->message_is("number $_") for 1 .. 150;
+        my $other = Mojo::UserAgent->new;
+        $other->server->app($t->app);
+        is($other->post('/news' => form => { text => 'posted' })->res->body, "published\n", 'a request');
+        $t->message_ok->message_is('posted');
+        $t->finish_ok;
+    };
+    return;
+}
+
+# What the page says of sizes in containers is about real limits.
+subtest 'a volume that is too small' => sub {
+    open my $mounts, '<', '/proc/mounts' or plan skip_all => 'no /proc/mounts';
+    plan skip_all => 'not root' if $>;
+    my $dir = fresh_dir();
+    my $tried = system "unshare -m sh -c 'mount -t tmpfs -o size=64k tmpfs $dir' 2>/dev/null";
+    plan skip_all => 'no mounts here' if $tried != 0;
+    my ($out, $status) = run_perl(<<'END', $dir);
+        my ($dir) = @ARGV;
+        exec 'unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"', 'sh', $dir, $^X,
+            (map {"-I$_"} @INC), '-MData::PubSub::Shared', '-e',
+            'eval { Data::PubSub::Shared::Int->new("$ARGV[0]/ring", 65536) }; print $@; print -e "$ARGV[0]/ring" ? "there" : "gone"', $dir;
+END
+    like($out, qr/No space left on device/, 'is an error of new');
+    like($out, qr/gone/, 'and leaves no file');
+    is($status, 0, 'and no crash');
+};
+
+done_testing;
