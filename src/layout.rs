@@ -273,13 +273,15 @@ impl Header {
 
     /// Discards, in one store, everything published before this call.
     pub(crate) fn clear(&self) {
-        use crate::sync::Ordering::{Relaxed, SeqCst};
+        use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
         // Relaxed: statistics, exact once the ring is quiet.
         self.clear.abandoned.store(self.lock.abandoned.load(Relaxed), Relaxed);
         let end = self.write_pos.load(SeqCst);
-        if self.base() == 0 {
-            // Whatever stands there is 0 or a scribble.
-            let _ = self.clear.base.compare_exchange(self.clear.base.load(Relaxed), end, SeqCst, SeqCst);
+        // Acquire, as in `base`.
+        let base = self.clear.base.load(Acquire);
+        if base > self.write_pos.load(Acquire) {
+            // A scribble; only that may be replaced by something lower.
+            let _ = self.clear.base.compare_exchange(base, end, SeqCst, SeqCst);
         }
         // fetch_max: two clears at once leave the later position.
         self.clear.base.fetch_max(end, SeqCst);

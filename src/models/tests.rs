@@ -227,6 +227,20 @@ fn a_clear_among_publishers_and_a_reader() {
 }
 
 #[test]
+fn two_clears_at_once() {
+    explore_deeper("two clears at once", || {
+        let ring = ring(Variant::Int32, 2, 0);
+        ring.publish_int(10).unwrap();
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || other.clear().unwrap());
+        ring.publish_int(20).unwrap();
+        ring.clear().unwrap();
+        a.join().unwrap();
+        assert_eq!((ring.write_pos(), held(&ring)), (0, vec![]), "the later clear counts");
+    });
+}
+
+#[test]
 fn positions_beside_a_clear() {
     explore_deeper("positions beside a publisher that clears", || {
         let ring = ring(Variant::Int32, 2, 0);
