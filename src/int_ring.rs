@@ -51,6 +51,17 @@ pub struct Batch {
     end: u64,
 }
 
+/// Whether the slot with the tag `seen` holds the lap just before that of `tag`, committed or void.
+#[inline(always)]
+fn follows<S: Slot>(tag: u64, seen: u64) -> bool {
+    (1..=2).contains(&S::compare(tag, seen))
+}
+
+/// Laps between those of two tags, of which nothing was ever in the slot.
+fn laps_between<S: Slot>(seen: u64, tag: u64) -> u64 {
+    (S::compare(tag, seen & !VOID) / 2 - 1).max(0) as u64
+}
+
 impl<S: Slot> IntRing<S> {
     /// # Safety
     /// `header` and `capacity` slots at `slots` must stay valid for as long as any copy of the result is used;
@@ -146,20 +157,23 @@ impl<S: Slot> IntRing<S> {
         let slot = self.slot(position);
         let seen = slot.load();
         let new = Stamped { tag, value };
-        (S::compare(seen.tag, tag) < 0 && slot.exchange(seen, new).is_ok()) || self.commit_slow(position, new)
+        (follows::<S>(tag, seen.tag) && slot.exchange(seen, new).is_ok()) || self.commit_slow(position, new)
     }
 
-    /// The slot is not simply an earlier lap's any more.
+    /// The slot is not simply the last lap's any more, or not yet.
     #[cold]
     #[inline(never)]
     fn commit_slow(&self, position: u64, new: Stamped) -> bool {
         let slot = self.slot(position);
         let mut seen = slot.load();
         while S::compare(seen.tag, new.tag) < 0 || (seen.tag != new.tag | VOID && !self.is_lapped(position)) {
-            // A publisher that was stopped here for so long that a narrow tag came round fails all the same: the whole
+            // A publisher that was stopped here for so many laps that a narrow tag came round fails all the same: the whole
             // slot must be as it was seen.
             match slot.exchange(seen, new) {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.count_abandoned(laps_between::<S>(seen.tag, new.tag));
+                    return true;
+                }
                 Err(now) => seen = now,
             }
         }
@@ -183,7 +197,7 @@ impl<S: Slot> IntRing<S> {
         let slots = unsafe { &*(self.slot(position) as *const S).cast::<[S; 2]>() };
         let old = [slots[0].load(), slots[1].load()];
         let new = [Stamped { tag, value: values[0] }, Stamped { tag, value: values[1] }];
-        S::compare(old[0].tag, tag) < 0 && S::compare(old[1].tag, tag) < 0 && S::exchange_pair(slots, old, new)
+        follows::<S>(tag, old[0].tag) && follows::<S>(tag, old[1].tag) && S::exchange_pair(slots, old, new)
     }
 
     /// The next position of `batch` is gone: gives up the others, so that no reader waits for them, and claims as many
@@ -205,13 +219,18 @@ impl<S: Slot> IntRing<S> {
         let mut seen = slot.load();
         while S::compare(seen.tag, tag) < 0 || (seen.tag | VOID != tag | VOID && !self.is_lapped(position)) {
             match slot.exchange(seen, Stamped { tag: tag | VOID, value: 0 }) {
-                Ok(()) => {
-                    // Relaxed: a statistic.
-                    self.header().lock.abandoned.fetch_add(1, Relaxed);
-                    return;
-                }
+                Ok(()) => return self.count_abandoned(1 + laps_between::<S>(seen.tag, tag)),
                 Err(now) => seen = now,
             }
+        }
+    }
+
+    /// Counts positions that will never hold a message: each once, by who exchanges its slot to void, or to a later lap
+    /// while it was uncommitted.
+    fn count_abandoned(&self, positions: u64) {
+        if positions != 0 {
+            // Relaxed: a statistic.
+            self.header().lock.abandoned.fetch_add(positions, Relaxed);
         }
     }
 
@@ -278,12 +297,13 @@ impl<S: Slot> IntRing<S> {
     fn await_claim(&self, cursor: &mut Cursor, end: u64) -> Option<u64> {
         let now = monotonic_ns();
         match cursor.claim {
-            Some(claim) if claim.position == cursor.next => {
+            Some(claim) if claim.position == cursor.next || (cursor.read_only && cursor.next < claim.seen_end) => {
                 if now < claim.give_up_at {
                     return Some(claim.give_up_at);
                 }
                 if cursor.read_only {
-                    cursor.skip_lost(claim.position + 1);
+                    // The claim stays, with its patience spent, for the others that are as old.
+                    cursor.skip_lost(cursor.next + 1);
                     return None;
                 }
                 // Whatever else was claimed when this wait began has waited as long.
