@@ -218,7 +218,7 @@ each_variant(sub {
         my $seen = "$path.seen";
         my $kid  = spawn(sub {
             my ($peer) = @_;
-            my $fds = open_fds();
+            my $fds = open_fds();    # with the parent's handle, and what is behind it
             threads() == 1 or die 'a thread in the child';
             my $theirs = fileno $fh;
             my $own    = $sub->fh;
@@ -235,7 +235,7 @@ each_variant(sub {
             $peer->hear;
             undef $sub;
             threads() == 1 or die 'a thread is left';
-            $peer->tell('gone');
+            $peer->tell($fds - open_fds());
         });
         is($kid->hear, 'watching', 'has a handle of its own');
         ok(!readable($fh), "the parent's is quiet");
@@ -245,7 +245,10 @@ each_variant(sub {
         is_deeply([$sub->drain], [$v->values(1, 3)], 'the parent gets them, too');
         ok(!readable($fh), 'and is quiet');
         $kid->tell('go');
-        is($kid->hear, 'gone', 'the child lets go of its subscriber');
+        {
+            local $TODO = "the parent's eventfd stays open in a child";
+            is($kid->hear, 1, "the child lets go of its subscriber, and of the parent's descriptor");
+        }
         reap('the child ends well', $kid);
 
         reap('a child that only reads', spawn(sub { $ring->publish($v->value(9)); $sub->drain; $sub->reset }));
@@ -344,6 +347,45 @@ subtest 'a seek ahead that is taken back' => sub {
     }
     local $TODO = 'a thread that waits for a later message is not told';
     ok(readable($fh), 'the next message makes it readable');
+};
+
+subtest 'wrong calls' => sub {
+    each_variant(sub {
+        my ($v)   = @_;
+        my $ring  = $v->ring(8);
+        my $sub   = $ring->subscribe;
+        my $class = $v->sub_class;
+        my $fh    = $class->can('fh');
+        croaks_like(sub { $fh->(@$_) }, qr/^Usage: \Q$class\E::fh\(self\)/, @$_ . ' arguments') for [], [$sub, 1];
+        croaks_like(sub { $fh->($_) }, qr/^\Q$class\E->fh: Expected a \Q$class\E object/, 'no subscriber')
+            for undef, 'text', {}, $ring, (bless \my $x, $class), $class;
+        $sub->DESTROY;
+        croaks_like(sub { $sub->fh }, qr/^\Q$class\E->fh: Attempted to use a destroyed \Q$class\E object/, 'destroyed');
+    });
+    is(threads(), $threads, 'no thread was started');
+};
+
+subtest 'no descriptors left' => sub {
+    my $limited = q{exec 'sh', '-c', 'ulimit -n 40 && exec "$@"', 'sh', $^X, (map {"-I$_"} @INC), '-e', $ARGV[0]};
+    my ($out, $status) = run_perl($limited, <<'END');
+        use Data::PubSub::Shared;
+        my $ring = Data::PubSub::Shared::Int->new(undef, 8);
+        my $try  = sub { my $sub = $ring->subscribe; $sub->fh; 1 };
+        my $full = sub { my @open; while (open my $in, '<', '/dev/null') { push @open, $in } return @open };
+        $try->();
+        for my $spare (0 .. 2) {
+            my @open = $full->();
+            splice @open, 0, $spare;
+            print eval { $try->() } ? "fine\n" : $@ =~ s/ at .*//sr . "\n";
+            undef @open;
+            my @tasks = glob '/proc/self/task/*';
+            print scalar(@tasks), " task\n";
+        }
+END
+    my $croak = 'Data::PubSub::Shared::Int::Sub->fh: ';
+    is($out, "${croak}eventfd: Too many open files\n1 task\n${croak}fdopen: Too many open files\n1 task\nfine\n1 task\n",
+        'an error, and nothing is left');
+    is($status, 0, 'no crash');
 };
 
 subtest 'signals' => sub {

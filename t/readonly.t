@@ -69,6 +69,8 @@ each_variant(sub {
 
     subtest 'looking on' => sub {
         isa_ok($only, $class);
+        @PubSubTest::Own::ISA = $class;
+        is(ref PubSubTest::Own->new_readonly($path), 'PubSubTest::Own', 'a subclass');
         is_deeply(mappings($path), ['r--s'], 'the memory is mapped without the right to write');
         is($only->capacity, 16, 'capacity');
         is($only->msg_size, 256, 'msg_size') if $v->is_str;
@@ -289,6 +291,15 @@ subtest 'a claim that is never committed' => sub {
         is($sub->overflow_count, 2, 'less what it passed');
         ok(!readable($fh), 'and no more');
         is($ring->stats->{abandoned}, 2, 'nothing given up for others');
+
+        # A batch of fifty: one after the other they would take five seconds.
+        my $many = fresh_path();
+        my $big  = $v->ring(64, $many);
+        poke($many, $write_pos, pack 'Q', 50);
+        $sub = $v->class->new_readonly($many)->subscribe_all;
+        $big->publish($v->value(7));
+        is($sub->poll_wait(3), $v->value(7), 'the claims of a whole batch are passed at once');
+        is($sub->overflow_count, 50, 'and counted');
     }
 };
 
