@@ -416,6 +416,55 @@ mod tests {
         a_dead_claim_is_given_up_and_a_late_one_published_again::<NarrowSlot>();
     }
 
+    /// A reader gave up the first position of a batch, and was stopped before it came to the next.
+    fn a_batch_that_moves_leaves_no_claim_behind<S: Slot + Default>() {
+        let ring = heap::int_ring::<S>(8, 0);
+        let mut batch = ring.claim(3);
+        ring.give_up(0);
+        ring.put_all(&mut batch, 3, |i| 10 + i as u64);
+        let mut cursor = Cursor::at(0);
+        assert_eq!(read_all(&ring, &mut cursor), [10, 11, 12], "without a wait");
+        assert_eq!((cursor.next, cursor.lost), (6, 0));
+    }
+
+    #[test]
+    fn batches_that_move_leave_no_claim_behind() {
+        a_batch_that_moves_leaves_no_claim_behind::<WideSlot>();
+        a_batch_that_moves_leaves_no_claim_behind::<NarrowSlot>();
+    }
+
+    #[test]
+    fn neither_of_a_pair_is_committed_over_a_void() {
+        for void in [0, 1] {
+            let ring = heap::int_ring::<NarrowSlot>(8, 0);
+            let mut batch = ring.claim(2);
+            ring.give_up(void);
+            ring.put_all(&mut batch, 2, |i| 10 + i as u64);
+            let mut cursor = Cursor::at(0);
+            assert_eq!(read_all(&ring, &mut cursor), [10, 11]);
+            assert_eq!(ring.slot(void).load().tag, ring.tag(void) | VOID, "what was given up stays so");
+        }
+    }
+
+    #[test]
+    fn a_young_claim_is_not_given_up_with_an_old_one() {
+        let ring = heap::int_ring::<WideSlot>(8, 0);
+        let mut cursor = Cursor::at(0);
+        ring.claim(1);
+        let when = match ring.look(&mut cursor) {
+            Next::Claimed(when) => when,
+            other => panic!("{:?}", other),
+        };
+        while monotonic_ns() < when {
+            std::hint::spin_loop();
+        }
+        let mut young = ring.claim(1);
+        assert!(matches!(ring.look(&mut cursor), Next::Claimed(_)));
+        assert_eq!((cursor.next, ring.slot(1).load().tag), (1, 0));
+        ring.put(&mut young, 7);
+        assert_eq!(read_all(&ring, &mut cursor), [7]);
+    }
+
     #[test]
     fn a_publisher_that_was_lapped_does_not_put_back_what_is_older() {
         let ring = heap::int_ring::<WideSlot>(2, 0);
