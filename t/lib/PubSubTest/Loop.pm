@@ -174,6 +174,37 @@ sub example_ok {
         my ($out, $status) = run_file($program, '--messages', 500, @arguments);
         is($status, 0, "$name ends well") or diag($out);
         like($out, qr/^1000 messages of 2 publishers, 0 lost/m, 'and gets all messages');
+
+        ($out, $status) = run_file($program, '--help');
+        is($status, 0, '--help');
+        like($out, qr/Usage:.*\Q$name\E\.pl/s, 'says how to call it');
+        is((run_file($program, '--nonsense'))[1] >> 8, 2, '--nonsense');
+
+        # In the background, on a ring that others publish to by the same program.
+        my $path = fresh_path();
+        my $pid  = open(my $follower, '-|') // die "fork: $!";
+        if (!$pid) {
+            { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $program, '--ring', $path }
+            POSIX::_exit(127);
+        }
+        my $hello = "it runs\n";
+        my $ring;
+        1 until -e $path && ($ring = eval { Data::PubSub::Shared::Str->new($path) });
+        my $waits = $ring->subscribe;
+        1 until $ring->stats->{sub_waiters};    # its thread sleeps: it has subscribed
+        my $feed = open(my $lines, '|-') // die "fork: $!";
+        if (!$feed) {
+            { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $program, '--ring', $path, '--publish' }
+            POSIX::_exit(127);
+        }
+        print {$lines} $hello;
+        ok(close $lines, '--publish ends well');
+        is($waits->poll, 'it runs', 'and has published its input');
+        # It prints when its buffer is full, or when it ends.
+        1 until -e "/proc/$pid" && $ring->stats->{sub_waiters};
+        kill INT => $pid;
+        is(do { local $/; <$follower> } =~ s/^\d+ messages.*//msr, $hello, '--ring follows, until Ctrl-C');
+        ok(close $follower, 'and ends well');
     }
     return;
 }
