@@ -146,7 +146,7 @@ __DATA__
 
   function show(m) {
     if (m.worker && !m.text) { $('state').textContent = 'connected to worker ' + m.worker; return }
-    const row = document.createElement('li'), name = document.createElement('b'), by = document.createElement('small');
+    const [row, name, by] = ['li', 'b', 'small'].map(tag => document.createElement(tag));
     name.textContent = m.name;
     by.textContent = 'by worker ' + m.worker;
     row.append(by, name, m.text);

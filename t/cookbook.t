@@ -10,6 +10,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 
 use PubSubTest;
+use PubSubTest::Program;
 
 my $page = "$FindBin::Bin/../lib/Data/PubSub/Shared/Cookbook.pod";
 
@@ -48,15 +49,12 @@ for my $program (@programs) {
         my $dir  = fresh_dir();
         chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r;    # one program becomes somebody else
         my $file = spew("$dir/program", $program->{text} =~ s{/dev/shm}{$dir}gr);
-        my $pid  = open(my $out, '-|') // die "fork: $!";
-        if (!$pid) {
+        my $prepare = sub {
             alarm 60;
             open STDERR, '>&', \*STDOUT;
             $ENV{MOJO_LOG_LEVEL} = 'fatal';
-            my @more = ('-w') x !grep {/^use Mojolicious/m} $program->{text};
-            { no warnings 'exec'; exec $^X, @more, (map {"-I$_"} grep { !ref } @INC), $file, @{ $program->{arguments} } }
-            POSIX::_exit(127);
-        }
+        };
+        my (undef, $out) = read_perl($prepare, $file, @{ $program->{arguments} });
         my $printed = do { local $/; <$out> };
         close $out;
         is($?, 0, "$name ends well");
@@ -98,9 +96,14 @@ subtest 'a volume that is too small' => sub {
     plan skip_all => 'no mounts here' if $tried != 0;
     my ($out, $status) = run_perl(<<'END', $dir);
         my ($dir) = @ARGV;
-        exec 'unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"', 'sh', $dir, $^X,
-            (map {"-I$_"} @INC), '-MData::PubSub::Shared', '-e',
-            'eval { Data::PubSub::Shared::Int->new("$ARGV[0]/ring", 65536) }; print $@; print -e "$ARGV[0]/ring" ? "there" : "gone"', $dir;
+        my $try = q{
+            use Data::PubSub::Shared;
+            my $path = "$ARGV[0]/ring";
+            eval { Data::PubSub::Shared::Int->new($path, 65_536) };
+            print $@, -e $path ? 'there' : 'gone';
+        };
+        exec 'unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$@"', 'sh', $dir,
+            $^X, (map {"-I$_"} @INC), '-e', $try, $dir;
 END
     like($out, qr/No space left on device/, 'is an error of new');
     like($out, qr/gone/, 'and leaves no file');

@@ -360,7 +360,7 @@ subtest 'wrong calls' => sub {
         croaks_like(sub { $fh->($_) }, qr/^\Q$class\E->fh: Expected a \Q$class\E object/, 'no subscriber')
             for undef, 'text', {}, $ring, (bless \my $x, $class), $class;
         $sub->DESTROY;
-        croaks_like(sub { $sub->fh }, qr/^\Q$class\E->fh: Attempted to use a destroyed \Q$class\E object/, 'destroyed');
+        croaks_like(sub { $sub->fh }, qr/^\Q$class->fh: Attempted to use a destroyed $class object\E/, 'destroyed');
     });
     is(threads(), $threads, 'no thread was started');
 };
@@ -383,8 +383,8 @@ subtest 'no descriptors left' => sub {
         }
 END
     my $croak = 'Data::PubSub::Shared::Int::Sub->fh: ';
-    is($out, "${croak}eventfd: Too many open files\n1 task\n${croak}fdopen: Too many open files\n1 task\nfine\n1 task\n",
-        'an error, and nothing is left');
+    my @lines = ("${croak}eventfd: Too many open files", "${croak}fdopen: Too many open files", 'fine');
+    is($out, join('', map {"$_\n1 task\n"} @lines), 'an error, and nothing is left');
     is($status, 0, 'no crash');
 };
 
@@ -410,7 +410,12 @@ subtest 'signals' => sub {
     $kid->hear;
     for my $wait (
         ['select'    => sub { vec(my $b = '', fileno $fh[0], 1) = 1; select($b, undef, undef, undef) }],
-        ['sysread'   => sub { pipe my $r, my $w or die; local $SIG{USR1} = sub { close $w; $came++ }; sysread $r, my $x, 1 }],
+        [   'sysread' => sub {
+                pipe my $read, my $write or die "pipe: $!";
+                local $SIG{USR1} = sub { close $write; $came++ };
+                sysread $read, my $bytes, 1;
+            }
+        ],
         ['poll_wait' => sub { local $SIG{USR1} = sub { $came++; $ring->publish(1) }; $subs[1]->poll_wait }],
     ) {
         my ($name, $code) = @$wait;

@@ -8,6 +8,7 @@ use Test::More;
 
 eval { require AnyEvent; require AnyEvent::Loop; 1 } or plan skip_all => 'AnyEvent is not here';
 require PubSubTest::Loop;
+require PubSubTest::Program;
 PubSubTest::Loop->import;
 
 # A process has one loop.
@@ -16,7 +17,7 @@ if (!defined $model) {
     for my $name (qw(Perl EV)) {
         next if $name eq 'EV' && !eval { require EV; 1 };
         local $ENV{PERL_ANYEVENT_MODEL} = $name;
-        my ($out, $status) = run_file($0);
+        my ($out, $status) = PubSubTest::Program::run_file($0);
         is($status, 0, "over $name") or diag($out);
         like($out, qr/^1\.\.\d/m, 'with all its tests');
     }

@@ -111,7 +111,8 @@ subtest 'EventSource and POST' => sub {
     $ua->start($tx => sub { });
     until_so(sub { $stream =~ /^event: worker\ndata: \d+\n\n/ });
     my $said;
-    $ua->post($server->url('http') . '/say' => form => { name => 'Ünal', text => 'posted ☺' } => sub { $said = $_[1] });
+    my %form = (name => 'Ünal', text => 'posted ☺');
+    $ua->post($server->url('http') . '/say' => form => \%form => sub { $said = $_[1] });
     until_so(sub { $said && $stream =~ /posted .*\n\n\z/ });
     is($said->res->code, 200, 'POST');
     my ($last) = $stream =~ /data: (.*)\n\n\z/;

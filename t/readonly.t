@@ -1,4 +1,5 @@
-# Rings opened for reading only: what they can do, that they cannot do more, and that nothing of them reaches the file.
+# Rings opened for reading only: what they can do, that they cannot do more, and that nothing of them reaches the
+# file.
 
 use strict;
 use warnings;
@@ -48,7 +49,7 @@ each_variant(sub {
         ok(!-e $path, 'nor is one made');
         croaks_like(sub { $class->new_readonly(undef) }, qr/path is undefined/, 'undef');
         croaks_like(sub { $class->new_readonly("a\0b") }, qr/path contains a NUL byte/, 'a NUL byte');
-        croaks_like(sub { $class->new_readonly },           qr/^Usage: \Q$class\E::new_readonly/, 'too few arguments');
+        croaks_like(sub { $class->new_readonly }, qr/^Usage: \Q$class\E::new_readonly/, 'too few arguments');
         croaks_like(sub { $class->new_readonly($path, 8) }, qr/^Usage: \Q$class\E::new_readonly/, 'too many');
         croaks_like(sub { $class->new_readonly(fresh_dir()) }, qr/new_readonly: /, 'a folder');
         for my $bytes ('', 'short', "\0" x 8192, 'x' x 8192) {
@@ -100,7 +101,8 @@ each_variant(sub {
             ['clear'], ['unlink'],
         ) {
             my ($method, @arguments) = @$_;
-            croaks_like(sub { $only->$method(@arguments) }, qr/^\Q$class->$method: this ring is read-only\E/, $method);
+            my $text = "$class->$method: this ring is read-only";
+            croaks_like(sub { $only->$method(@arguments) }, qr/^\Q$text\E/, $method);
         }
         croaks_like(
             sub { $keyword->($only, $value) }, qr/^\Q@{[$v->keyword('publish')]}: this ring is read-only\E/, 'keyword'

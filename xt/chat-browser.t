@@ -96,7 +96,8 @@ sub evaluate {
 # Looks again at each frame until the condition holds in the tab.
 sub until_there {
     my ($tab, $condition) = @_;
-    return evaluate($tab, "new Promise(done => { const look = () => ($condition) ? done(true) : setTimeout(look, 5); look() })");
+    my $look = "() => ($condition) ? done(true) : setTimeout(look, 5)";
+    return evaluate($tab, "new Promise(done => { const look = $look; look() })");
 }
 
 sub tab {
@@ -120,7 +121,12 @@ sub says {
     return;
 }
 
-sub rows { return evaluate($_[0], q{[...document.querySelectorAll('#log li')].map(li => li.querySelector('b').textContent + ': ' + li.lastChild.textContent)}) }
+# Each message as "name: text".
+sub rows {
+    my ($tab) = @_;
+    my $row = q{li.querySelector('b').textContent + ': ' + li.lastChild.textContent};
+    return evaluate($tab, "[...document.querySelectorAll('#log li')].map(li => $row)");
+}
 
 my @tabs = (tab('/'));
 for (1 .. 50) {

@@ -6,25 +6,20 @@ use strict;
 use warnings;
 
 use FindBin;
-use POSIX ();
 use PubSubTest;
+use PubSubTest::Program;
 
 # A server with $workers processes, which ends with the object.
 sub start {
     my ($class, $workers) = @_;
     my $dir     = fresh_dir();
     my $program = "$FindBin::Bin/../eg/chat.pl";
-    my $pid     = open(my $out, '-|') // die "fork: $!";
-    if (!$pid) {
-        POSIX::setpgid(0, 0);
+    my $prepare = sub {
         open STDERR, '>', "$dir/err" or die "err: $!";
-        $ENV{MOJO_MODE} = 'production';
-        $ENV{MOJO_LOG_LEVEL} = 'info';
-        $ENV{CHAT_RING} = "$dir/chat.ring";
-        my @listen = ('-l', 'http://127.0.0.1');
-        { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $program, 'prefork', '-w', $workers, '-P', "$dir/pid", @listen }
-        POSIX::_exit(127);
-    }
+        %ENV = (%ENV, MOJO_MODE => 'production', MOJO_LOG_LEVEL => 'info', CHAT_RING => "$dir/chat.ring");
+    };
+    my @arguments = ('prefork', '-w', $workers, '-P', "$dir/pid", '-l', 'http://127.0.0.1');
+    my ($pid, $out) = read_perl($prepare, $program, @arguments);
     my $self = bless { pid => $pid, out => $out, dir => $dir, owner => $$ }, $class;
     while (my $line = <$out>) {
         $self->{port} = $1, last if $line =~ m{available at http://127\.0\.0\.1:(\d+)};

@@ -7,18 +7,17 @@ use warnings;
 
 use Exporter 'import';
 use FindBin;
-use POSIX ();
 use Test::More;
 
 use PubSubTest;
+use PubSubTest::Program;
 use PubSubTest::Stranger;
 
-our @EXPORT = qw(loop_ok example_ok run_file);
+our @EXPORT = qw(loop_ok example_ok);
 
 sub threads { my @tasks = entries('/proc/self/task'); return scalar @tasks }
 
-# watch($fh, $code): a watcher; unwatch($watcher); every($seconds, $code): a timer, which goes when it is unwatched by
-# unwatch; run() until stop().
+# watch($fh, $code): a watcher; every($seconds, $code): a timer; unwatch($watcher or timer); run() until stop().
 sub loop_ok {
     my ($name, %loop) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -150,20 +149,6 @@ sub end {
     return;
 }
 
-# Runs a program in a perl of its own: (output and errors, wait status).
-sub run_file {
-    my ($file, @arguments) = @_;
-    my $pid = open(my $out, '-|') // die "fork: $!";
-    if (!$pid) {
-        open STDERR, '>&', \*STDOUT;
-        { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $file, @arguments }
-        POSIX::_exit(127);
-    }
-    my $output = do { local $/; <$out> };
-    close $out;
-    return ($output, $?);
-}
-
 # An example of this loop does what it says.
 sub example_ok {
     my ($name, @arguments) = @_;
@@ -182,21 +167,14 @@ sub example_ok {
 
         # In the background, on a ring that others publish to by the same program.
         my $path = fresh_path();
-        my $pid  = open(my $follower, '-|') // die "fork: $!";
-        if (!$pid) {
-            { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $program, '--ring', $path }
-            POSIX::_exit(127);
-        }
+        my ($pid, $follower) = read_perl(sub { }, $program, '--ring', $path);
         my $hello = "it runs\n";
         my $ring;
         1 until -e $path && ($ring = eval { Data::PubSub::Shared::Str->new($path) });
         my $waits = $ring->subscribe;
         1 until $ring->stats->{sub_waiters};    # its thread sleeps: it has subscribed
         my $feed = open(my $lines, '|-') // die "fork: $!";
-        if (!$feed) {
-            { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), $program, '--ring', $path, '--publish' }
-            POSIX::_exit(127);
-        }
+        exec_perl($program, '--ring', $path, '--publish') if !$feed;
         print {$lines} $hello;
         ok(close $lines, '--publish ends well');
         is($waits->poll, 'it runs', 'and has published its input');

@@ -1,7 +1,7 @@
 package PubSubTest::Stranger;
 
-# A process that is no relative of the test's: a perl of its own that opens a ring by its path and publishes what it is
-# told, with plain `publish`. It inherits nothing but the socket that it is told through.
+# A process that is no relative of the test's: a perl of its own that opens a ring by its path and publishes what it
+# is told, with plain `publish`. It inherits nothing but the socket that it is told through.
 
 use strict;
 use warnings;
@@ -10,6 +10,7 @@ use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 
 use PubSubTest::Peer;
+use PubSubTest::Program;
 
 our @ISA = 'PubSubTest::Peer';
 
@@ -37,8 +38,7 @@ sub start {
     if (!$pid) {
         open STDIN,  '<&', $its or POSIX::_exit(126);
         open STDOUT, '>&', $its or POSIX::_exit(126);
-        { no warnings 'exec'; exec $^X, (map {"-I$_"} grep { !ref } @INC), '-e', $PROGRAM, $ring_class, $path }
-        POSIX::_exit(127);
+        exec_perl('-e', $PROGRAM, $ring_class, $path);
     }
     close $its;
     my $self = $class->new($mine, $pid);

@@ -1,0 +1,41 @@
+package PubSubTest::Program;
+
+# Programs in a perl of their own, with our @INC.
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use POSIX ();
+
+our @EXPORT = qw(exec_perl read_perl run_file);
+
+# Becomes that perl.
+sub exec_perl {
+    my (@arguments) = @_;
+    no warnings 'exec';
+    exec $^X, (map {"-I$_"} grep { !ref } @INC), @arguments;
+    POSIX::_exit(127);
+}
+
+# Starts one, after $prepare->() in the child: (process id, handle that reads what it prints).
+sub read_perl {
+    my ($prepare, @arguments) = @_;
+    my $pid = open(my $out, '-|') // die "fork: $!";
+    if (!$pid) {
+        $prepare->();
+        exec_perl(@arguments);
+    }
+    return ($pid, $out);
+}
+
+# Runs one to its end: (output and errors, wait status).
+sub run_file {
+    my ($file, @arguments) = @_;
+    my (undef, $out) = read_perl(sub { open STDERR, '>&', \*STDOUT }, $file, @arguments);
+    my $output = do { local $/; <$out> };
+    close $out;
+    return ($output, $?);
+}
+
+1;
