@@ -1,0 +1,107 @@
+package XT::Traffic;
+
+# Messages that say who sent them as which number and whether they are whole, and the account that a
+# subscriber keeps of them. A number is never sent twice; senders are 0 .. 3.
+
+use strict;
+use warnings;
+
+# Numbers are sent modulo this: less than there is room for, so that no message is the last one.
+my %MODULUS = (Int => (1 << 30) - 1, Int32 => (1 << 20) - 1, Int16 => (1 << 14) - 1, Str => 1 << 40);
+
+sub new {
+    my ($class, $variant) = @_;
+    return bless { name => $variant->name, modulus => $MODULUS{ $variant->name } }, $class;
+}
+
+sub modulus { return $_[0]{modulus} }
+
+# Something that depends on all bits of both.
+sub check { return ($_[1] * 2654435761 + $_[0] * 40503 + ($_[1] >> 7)) & 0x3fffffff }
+
+# The message that ends a storm; encode never makes it.
+sub last_message { return $_[0]{name} eq 'Str' ? 'the end' : -1 }
+
+sub encode {
+    my ($self, $sender, $number) = @_;
+    my $name = $self->{name};
+    if ($name eq 'Str') {
+        my $check = check($sender, $number);
+        return "$sender $number $check " . chr(33 + $check % 90) x ($check % 201);
+    }
+    $number %= $self->{modulus};
+    return $sender << 14 | $number if $name eq 'Int16';
+    return unpack 'l', pack 'L', $sender << 30 | $number << 10 | check($sender, $number) & 0x3ff if $name eq 'Int32';
+    return $sender << 60 | check($sender, $number) << 30 | $number;
+}
+
+# (sender, number modulo the modulus); the empty list where the message is torn.
+sub decode {
+    my ($self, $message) = @_;
+    my $name = $self->{name};
+    if ($name eq 'Str') {
+        my ($sender, $number, $check, $rest) = $message =~ /\A([0-3]) (\d+) (\d+) (.*)\z/s or return;
+        return if $check != check($sender, $number) || $rest ne chr(33 + $check % 90) x ($check % 201);
+        return ($sender, $number);
+    }
+    return (($message & 0xffff) >> 14, $message & 0x3fff) if $name eq 'Int16';
+    if ($name eq 'Int32') {
+        my $bits = $message & 0xffffffff;
+        my ($sender, $number) = ($bits >> 30, $bits >> 10 & 0xfffff);
+        return ($bits & 0x3ff) == (check($sender, $number) & 0x3ff) ? ($sender, $number) : ();
+    }
+    my ($sender, $number) = ($message >> 60 & 3, $message & 0x3fffffff);
+    return ($message >> 30 & 0x3fffffff) == check($sender, $number) ? ($sender, $number) : ();
+}
+
+#--- The account of a subscriber
+
+package XT::Traffic::Account;
+
+sub new {
+    my ($class, $traffic, $sub) = @_;
+    return bless {
+        traffic => $traffic, sub => $sub, start => $sub->cursor, lost => [],
+        next => [], missing => [], delivered => 0, torn => 0, backwards => 0,
+    }, $class;
+}
+
+# Senders are followed from this number on, so that also what is missing before the first is seen.
+sub expect { my ($self, $sender, $number) = @_; $self->{next}[$sender] = $number; return }
+
+# Takes messages as they came. False: one of them was the last.
+sub take {
+    my ($self, @messages) = @_;
+    my $traffic = $self->{traffic};
+    my $modulus = $traffic->modulus;
+    my $end     = $traffic->last_message;
+    my $lost    = $self->{sub}->overflow_count;
+    for my $message (@messages) {
+        $self->{delivered}++;
+        return 0 if $message eq $end;
+        my ($sender, $number) = $traffic->decode($message);
+        if (!defined $sender) { $self->{torn}++; next }
+        my $next = $self->{next}[$sender];
+        # What was lost meanwhile may all have been this sender's: half of all numbers, and none can be told from another.
+        my $lost_since = $lost - ($self->{lost}[$sender] // $lost);
+        $self->{lost}[$sender] = $lost;
+        if (defined $next && $lost_since < $modulus / 4) {
+            my $gap = ($number - $next) % $modulus;
+            if ($gap > $modulus / 2) { $self->{backwards}++; next }
+            push @{ $self->{missing} }, [$sender, $next, $gap] if $gap;
+            $self->{gaps} += $gap;
+            $number = $next + $gap;
+        }
+        $self->{next}[$sender] = $number + 1;
+    }
+    return 1;
+}
+
+# delivered, overflow_count, positions passed.
+sub equation {
+    my ($self) = @_;
+    my $sub = $self->{sub};
+    return ($self->{delivered}, $sub->overflow_count, $sub->cursor - $self->{start});
+}
+
+1;

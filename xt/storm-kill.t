@@ -1,0 +1,173 @@
+# Four publishers and four subscribers; somebody is killed, or stopped for a while, at every moment.
+# Once in a ring that goes round all the time, and once in one that is large enough to lose nothing.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Board;
+use XT::Traffic;
+use PubSubTest;
+use List::Util qw(max min sum);
+use Test::More;
+
+# On the board.
+use constant { RETURNED => 0, BEGUN => 4, CURSOR => 8, STOP => 12 };
+
+my ($kills, $stops) = (0, 0);
+
+sub publisher {
+    my ($storm, $who) = @_;
+    my ($ring, $board, $traffic) = @$storm{qw(ring board traffic)};
+    return spawn(sub {
+        XT::dies_with_parent();
+        alarm 0;
+        srand;
+        $board->attach;
+        my $number = $board->get(BEGUN + $who);
+        until ($board->get(STOP)) {
+            if (!$storm->{lapped} && $ring->write_pos - min($board->get(CURSOR, 4)) > $storm->{capacity} / 2) {
+                select undef, undef, undef, 0.0005;
+                next;
+            }
+            my $count    = random(3) ? 1 : 1 + random(40);
+            my @messages = map { $traffic->encode($who, $number + $_) } 0 .. $count - 1;
+            $number += $count;
+            $board->set(BEGUN + $who, $number);
+            $count == 1 ? $ring->publish(@messages) : $ring->publish_multi(@messages);
+            $board->set(RETURNED + $who, $number);
+        }
+    });
+}
+
+sub subscriber {
+    my ($storm, $who, $from_start) = @_;
+    my ($ring, $board) = @$storm{qw(ring board)};
+    my $sub = $ring->subscribe;
+    return spawn(sub {
+        my ($peer) = @_;
+        XT::dies_with_parent();
+        alarm 0;
+        srand;
+        $board->attach;
+        my $account = XT::Traffic::Account->new($storm->{traffic}, $sub);
+        if ($from_start) { $account->expect($_, 0) for 0 .. 3 }
+        my @ways = (
+            sub { $sub->poll_wait },
+            sub { $sub->poll_wait_multi(1 + random(60), 5) },
+            sub { $sub->drain },
+            sub { $sub->drain(1 + random(100)) },
+            sub { my @got; $sub->poll_cb(sub { push @got, $_[0] }); @got },
+        );
+        my $goes_on = 1;
+        while ($goes_on) {
+            my @got = grep {defined} $ways[random(scalar @ways)]->();
+            $goes_on = $account->take(@got);
+            $board->set(CURSOR + $who, $sub->cursor);
+        }
+        $peer->tell(join ' ', $account->equation, @$account{qw(torn backwards)});
+        $peer->tell("@$_") for @{ $account->{missing} };
+        $peer->tell(join ' ', 'next', map { $_ // 0 } @{ $account->{next} }[0 .. 3]);
+    });
+}
+
+# Hurts somebody; what a publisher had begun and not finished may have been published or not.
+sub hurt {
+    my ($storm) = @_;
+    my ($board, $publishers, $subscribers) = @$storm{qw(board publishers subscribers)};
+    my $what = random(10);
+    my $who  = random(4);
+    if ($what < 1) {
+        $stops++;
+        $publishers->[$who]->kill('STOP');
+        select undef, undef, undef, rand 0.01;
+        $publishers->[$who]->kill('CONT');
+    }
+    elsif ($what < 7) {
+        $kills++;
+        $publishers->[$who]->kill('KILL');
+        $publishers->[$who]->end;
+        my ($returned, $begun) = ($board->get(RETURNED + $who), $board->get(BEGUN + $who));
+        push @{ $storm->{open} }, [$who, $returned, $begun] if $returned != $begun;
+        $publishers->[$who] = publisher($storm, $who);
+    }
+    else {
+        $kills++;
+        $who = 2 + $who % 2;
+        $subscribers->[$who]->kill('KILL');
+        $subscribers->[$who]->end;
+        $board->set(CURSOR + $who, $storm->{ring}->write_pos);
+        $subscribers->[$who] = subscriber($storm, $who);
+    }
+    return;
+}
+
+# How many numbers are missing that must have come or been lost.
+sub unaccounted {
+    my ($storm, $missing) = @_;
+    my $count = 0;
+    for my $gap (@$missing) {
+        my ($who, $from, $length) = @$gap;
+        $count += $length;
+        for my $open (grep { $_->[0] == $who } @{ $storm->{open} }) {
+            my $common = min($from + $length, $open->[2]) - max($from, $open->[1]);
+            $count -= $common if $common > 0;
+        }
+    }
+    return $count;
+}
+
+sub storm {
+    my ($v, $share, %how) = @_;
+    my $storm = {
+        %how, traffic => XT::Traffic->new($v), board => XT::Board->new(13),
+        ring => $v->ring($how{capacity}), open => [],
+    };
+    my ($ring, $board) = @$storm{qw(ring board)};
+    $storm->{subscribers} = [map { subscriber($storm, $_, 1) } 0 .. 3];
+    $storm->{publishers}  = [map { publisher($storm, $_) } 0 .. 3];
+    for_seconds($share, sub { hurt($storm); select undef, undef, undef, rand 0.002 });
+    $board->set(STOP, 1);
+    reap('the publishers end', @{ $storm->{publishers} });
+    $ring->publish($storm->{traffic}->last_message);
+    my $stats = $ring->stats;
+    for my $who (0 .. 3) {
+        my $kid = $storm->{subscribers}[$who];
+        my ($delivered, $lost, $passed, $torn, $backwards) = split ' ', $kid->hear // '';
+        my (@missing, $line);
+        push @missing, [split ' ', $line] while defined($line = $kid->hear) && $line !~ /next/;
+        my @next = split ' ', ($line // '') =~ s/next//r;
+        is_deeply([$torn, $backwards], [0, 0], "subscriber $who: nothing torn, nothing twice or out of order");
+        cmp_ok($delivered + $lost, '<=', $passed, "subscriber $who: no more than there was");
+        cmp_ok($delivered + $lost, '>=', $passed - $stats->{abandoned}, "subscriber $who: all accounted for");
+        # After great losses the numbers of 16-bit messages begin anew, and what was open cannot be told.
+        my $unsure = $v->name eq 'Int16' && $lost ? sum(0, map { $_->[2] - $_->[1] } @{ $storm->{open} }) : 0;
+        cmp_ok(unaccounted($storm, \@missing), '<=', $lost + $unsure, "subscriber $who: no loss was hidden");
+        next if $storm->{lapped};
+        is($lost, 0, "subscriber $who: nothing was lost");
+        my @returned = $board->get(RETURNED, 4);
+        next if $who > 1;
+        is_deeply(\@next, [map { expected_end($storm, $_, $next[$_], $returned[$_]) } 0 .. 3], "subscriber $who: to the end");
+        is($delivered, $passed - $stats->{abandoned}, "subscriber $who: the account is exact");
+        is($delivered, $stats->{publish_ok}, "subscriber $who: publish_ok");
+    }
+    is_deeply([map { $_->end } @{ $storm->{subscribers} }], [(0) x 4], 'the subscribers end');
+    return;
+}
+
+# The number after the last: what was open at the very end may have come or not.
+sub expected_end {
+    my ($storm, $who, $next, $returned) = @_;
+    my ($open) = sort { $b->[2] <=> $a->[2] }
+        grep { $_->[0] == $who && ($_->[1] == $returned || $_->[2] == $returned) } @{ $storm->{open} };
+    return $open && $next >= $open->[1] && $next <= $open->[2] ? $next : $returned;
+}
+
+each_variant(sub {
+    my ($v) = @_;
+    subtest 'a ring that goes round'        => sub { storm($v, 0.5, capacity => 64, lapped => 1) };
+    subtest 'a ring that is large enough'   => sub { storm($v, 0.5, capacity => 1 << 14) };
+});
+diag("$kills killed, $stops stopped");
+done_testing;
