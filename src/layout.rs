@@ -5,7 +5,7 @@
 //!   128   publish     write_pos                                           written by publishers
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
 //!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
-//!   512   lock        lock word, arena head, recoveries, abandoned        written by the lock's holder; rare events
+//!   512   lock        lock word, namespace, recoveries, abandoned         written by the lock's holder; rare events
 //!   4096  slots       capacity * 16 (Int, Str) or * 8 (Int32, Int16) bytes
 //!   ...   arena       (capacity + 1) * msg_size rounded up to 8 bytes     Str only
 //! ```
@@ -212,8 +212,8 @@ pub(crate) struct LockLine {
     reserved: AtomicU32,
     /// The pid namespace of the last holder; written by the holder.
     pub(crate) namespace: AtomicU64,
-    /// Where the next message goes in the arena: a multiple of 8, at most `arena_len`; written by the holder.
-    pub(crate) arena_head: AtomicU64,
+    /// Keeps the words behind it in their places; always 0.
+    reserved_too: AtomicU64,
     /// Locks taken over from an owner that died.
     pub(crate) recoveries: AtomicU64,
     /// Positions given up: claimed by a publisher that did not commit.

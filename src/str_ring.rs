@@ -24,7 +24,8 @@
 //! is worthless unless the second look agrees.
 //!
 //! A message exists from the moment that `write_pos` passes it. A holder that dies earlier leaves slots at and beyond
-//! `write_pos` that nobody reads and that the next publisher simply writes again.
+//! `write_pos` that nobody reads and that the next publisher simply writes again, from the same place in the arena on: it
+//! begins where the last message that exists ends.
 
 use std::ptr::NonNull;
 
@@ -146,16 +147,15 @@ impl StrRing {
     pub(crate) unsafe fn publish(&self, messages: &[Bytes]) -> Result<(), Interrupted> {
         let header = self.header();
         let guard = lock::acquire(&header.lock)?;
-        // Relaxed: only the lock's holder writes these two.
+        // Relaxed: only the lock's holder writes it.
         let mut position = header.write_pos.load(Relaxed);
-        let mut head = header.lock.arena_head.load(Relaxed);
+        let mut head = self.end_of_last(position);
         fault_point!("locked");
         for message in messages {
             let len = message.len as u64;
             debug_assert!(len <= self.msg_size);
             let room = round_up_8(len);
-            // A head that does not fit is one that wraps, or one that somebody scribbled over.
-            if head > self.arena_len - room || head % 8 != 0 {
+            if head > self.arena_len - room {
                 head = 0;
             }
             let slot = self.slot(position);
@@ -171,7 +171,6 @@ impl StrRing {
             slot.sequence.store(position, Release);
             head += room;
         }
-        header.lock.arena_head.store(head, Relaxed);
         fault_point!("before-commit");
         // Release: whoever sees the position sees its slot.
         header.write_pos.store(position, Release);
@@ -179,6 +178,21 @@ impl StrRing {
         drop(guard);
         fault_point!("after-unlock");
         Ok(())
+    }
+
+    /// The arena place behind the last message below `position`, which is the write position. It is not stored anywhere: a
+    /// holder that dies between two stores would leave one that belongs to another position, and with it a gap or an
+    /// overlap. The caller holds the lock.
+    #[inline(always)]
+    fn end_of_last(&self, position: u64) -> u64 {
+        let slot = self.slot(position.wrapping_sub(1));
+        let place = slot.place.load(Relaxed);
+        let end = (place >> 32) * 8 + round_up_8(place & (UTF8 - 1));
+        // Another sequence: a dead holder's batch went once round and left no message at all, or this is the first.
+        if slot.sequence.load(Relaxed) == position && end <= self.arena_len {
+            return end;
+        }
+        0
     }
 
     /// Moves the cursor over everything that is lost, and says what is there then. Never [`Next::Claimed`].
@@ -371,20 +385,27 @@ mod tests {
 
     #[test]
     fn what_a_dead_holder_left_behind_is_written_again_and_never_read() {
-        let ring = heap::str_ring(4, 16);
-        let mut cursor = Cursor::at(0);
-        publish(&ring, &[message(0, 16), message(1, 16)]);
-        // It had written slots and bytes of two more, died before their commit, and the kernel freed its lock.
-        let header = ring.header();
-        let (end, head) = (header.write_pos.load(Relaxed), header.lock.arena_head.load(Relaxed));
-        publish(&ring, &[vec![0xdd; 16], vec![0xdd; 16]]);
-        header.write_pos.store(end, Relaxed);
-        header.lock.arena_head.store(head, Relaxed);
-        header.lock.word.store(0x4000_0000, Relaxed);
-        assert_eq!(read_all(&ring, &mut cursor), [message(0, 16), message(1, 16)]);
-        publish(&ring, &[message(2, 16)]);
-        assert_eq!(read_all(&ring, &mut cursor), [message(2, 16)]);
-        assert_eq!((cursor.lost, header.lock.recoveries.load(Relaxed)), (0, 1));
+        for dead in 1..=9 {
+            let ring = heap::str_ring(4, 16);
+            publish(&ring, &(0..6).map(|p| message(p, 16)).collect::<Vec<_>>());
+            // Somebody had written slots and bytes of some more, died before their commit, and the kernel freed the lock.
+            let header = ring.header();
+            publish(&ring, &vec![vec![0xdd; 16]; dead]);
+            header.write_pos.store(6, Relaxed);
+            header.lock.word.store(0x4000_0000, Relaxed);
+            // What it had not overwritten is still there, now and while others publish.
+            let mut cursor = Cursor::at(2);
+            let held: Vec<_> = (2 + dead.min(4) as u64..6).map(|p| message(p, 16)).collect();
+            assert_eq!(read_all(&ring, &mut cursor.clone()), held);
+            for position in 6..20 {
+                publish(&ring, &[message(position, 16)]);
+                let oldest = (position - 3).max(2 + dead.min(4) as u64);
+                let whole: Vec<_> = (oldest..=position).map(|p| message(p, 16)).collect();
+                assert_eq!(read_all(&ring, &mut Cursor::at(oldest)), whole, "{} of a dead holder, {}", dead, position);
+            }
+            assert_eq!(read_all(&ring, &mut cursor).len() as u64 + cursor.lost, 18);
+            assert_eq!(header.lock.recoveries.load(Relaxed), 1);
+        }
     }
 
     #[test]
@@ -395,7 +416,7 @@ mod tests {
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)]);
         assert_eq!(cursor.lost, 1);
-        ring.header().lock.arena_head.store(u64::MAX - 3, Relaxed);
+        ring.slot(1).place.store(u64::MAX, Relaxed);
         publish(&ring, &[message(2, 16)]);
         assert_eq!(read_all(&ring, &mut cursor), [message(2, 16)]);
     }

@@ -102,7 +102,7 @@ each_variant(sub {
         damaged($broken->($last + 8, pack 'Q', 21), qr/message of 21 /, 'too long a message');
         damaged($broken->($last + 8, pack 'Q', 999 << 32), qr/at byte 7992 of/, 'beyond the arena');
         damaged($broken->($slot->($end - 2) + 8, pack 'Q', 17 << 32 | 3), qr/behind the last/, 'out of line');
-        damaged($broken->(528, pack 'Q', 7), qr/byte 7 of the arena/, 'arena head');
+        damaged($broken->(528, pack 'Q', 7), qr/byte 528 of the header/, 'reserved word');
         fine($broken->($slot->($end), pack 'Q', $end + 1), [$torn], 'a dead publisher, next slot');
         fine($broken->($slot->($end - 8), pack 'Q', 0), [$torn], 'a dead publisher, mid-slot');
 

@@ -79,13 +79,8 @@ sub words {
         if $file->{sub_waiters} > MOST_THREADS;
 
     $problem->('byte 516 of the header is used by nobody, and is not 0') if $file->{lock_reserved};
-    if (!$file->is_str) {
-        $problem->('the lock word is %#x, and integers have no lock', $file->{lock}) if $file->{lock};
-        $problem->('the arena is in use, and integers have none') if $file->{arena_head};
-    }
-    elsif ($file->{arena_head} % 8 || $file->{arena_head} > $file->{arena_len}) {
-        $problem->('the next message goes to byte %s of the arena, which is no place in it', $file->{arena_head});
-    }
+    $problem->('byte 528 of the header is used by nobody, and is not 0') if $file->{lock_reserved_too};
+    $problem->('the lock word is %#x, and integers have no lock', $file->{lock}) if $file->{lock} && !$file->is_str;
     push @{ $report->{notes} }, 'not opened since the machine was started' if $file->boot eq 'earlier';
     return;
 }
