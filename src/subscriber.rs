@@ -32,6 +32,8 @@ pub struct Subscriber {
     spin: Spin,
     notifier: Notifier,
     watch: Option<Box<Watch>>,
+    /// Naps since a message was last found; of read-only rings.
+    naps: u32,
     mapping: Arc<Mapping>,
 }
 
@@ -57,7 +59,7 @@ fn narrow(value: u64) -> i64 {
 
 impl Subscriber {
     pub(crate) fn new(core: Core, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, mapping }
+        Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, naps: 0, mapping }
     }
 
     /// The next integer, if there is one; None on a string ring.
@@ -158,9 +160,14 @@ impl Subscriber {
         let (core, cursor) = (&self.core, &mut self.cursor);
         let found = self.spin.until(|| look(core, cursor) == Next::Ready(()));
         if found {
+            self.naps = 0;
             return Wait::Ready;
         }
-        sleep_for_message(core, cursor, deadline, || false)
+        let how = sleep_for_message(core, cursor, deadline, &mut self.naps, || false);
+        if how != Wait::Interrupted {
+            self.naps = 0;
+        }
+        how
     }
 
     /// A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The
@@ -272,8 +279,13 @@ pub(crate) fn look(core: &Core, cursor: &mut Cursor) -> Next<()> {
 
 /// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled; or `stop`, asked
 /// between announcement and sleep: then as if a signal had come.
-pub(crate) fn sleep_for_message(core: &Core, cursor: &mut Cursor, deadline: u64, stop: impl Fn() -> bool) -> Wait {
-    let mut naps = 0;
+pub(crate) fn sleep_for_message(
+    core: &Core,
+    cursor: &mut Cursor,
+    deadline: u64,
+    naps: &mut u32,
+    stop: impl Fn() -> bool,
+) -> Wait {
     loop {
         // Who may not write cannot announce itself, and looks from time to time.
         let word = if cursor.read_only { None } else { Some(announce(core)) };
@@ -296,13 +308,16 @@ pub(crate) fn sleep_for_message(core: &Core, cursor: &mut Cursor, deadline: u64,
         let most = until.min(deadline).min(bound) - now;
         let slept = match word {
             Some(word) => core.header().wake.sleep(word, most),
-            None => nap(&mut naps, most),
+            None => nap(naps, most),
         };
         if look(core, cursor) == Next::Ready(()) {
             return Wait::Ready;
         }
-        // After a whole slice, too: a signal may have come just before the sleep began.
-        if slept == Sleep::Interrupted || (slept == Sleep::TimedOut && until == bound && bound < deadline) {
+        // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
+        if slept == Sleep::Interrupted
+            || word.is_none() && monotonic_ns() < deadline
+            || (slept == Sleep::TimedOut && until == bound && bound < deadline)
+        {
             return Wait::Interrupted;
         }
     }

@@ -22,7 +22,7 @@ use crate::channel::{Core, Mapping};
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, Result};
 use crate::notify::EventFd;
-use crate::subscriber::{look, sleep_for_message};
+use crate::subscriber::{look, sleep_for_message, Wait};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};
@@ -38,6 +38,8 @@ struct Shared {
     eventfd: EventFd,
     /// Written under the mutex; a futex word, too.
     state: AtomicU32,
+    /// Set when the place moved back, or where the thread does not wait; cleared by the thread, which then looks anew.
+    moved: AtomicU32,
     /// The subscriber's place, as it was when it last read.
     place: Mutex<Cursor>,
 }
@@ -64,6 +66,7 @@ impl Watch {
         let shared = Arc::new(Shared {
             eventfd: EventFd::new()?,
             state: AtomicU32::new(QUIET),
+            moved: AtomicU32::new(0),
             place: Mutex::new(cursor.clone()),
         });
         let (theirs, mapping, sent) = (Arc::clone(&shared), Arc::clone(mapping), Sent(core));
@@ -96,6 +99,7 @@ impl Watch {
             return false;
         }
         let mut place = self.shared.lock();
+        let back = cursor.next < place.next;
         *place = cursor.clone();
         let ready = matches!(look(&self.core, &mut place), Next::Ready(()));
         *place = cursor.clone();
@@ -107,6 +111,12 @@ impl Watch {
                 futex_wake(&self.shared.state, 1);
             }
             QUIET if ready => self.shared.set_readable(),
+            QUIET if back => {
+                self.shared.moved.store(1, SeqCst);
+                if !place.read_only {
+                    self.core.wake_sleepers();
+                }
+            }
             _ => {}
         }
         true
@@ -129,12 +139,16 @@ impl Drop for Watch {
             std::mem::forget(thread);
             return;
         }
-        {
-            let _place = self.shared.lock();
+        let read_only = {
+            let place = self.shared.lock();
             self.shared.state.store(STOP, SeqCst);
-        }
+            place.read_only
+        };
         futex_wake(&self.shared.state, 1);
-        self.core.wake_sleepers();
+        // Who may not write has a thread that naps, and wakes nobody.
+        if !read_only {
+            self.core.wake_sleepers();
+        }
         if let Some(thread) = thread {
             let _ = thread.join();
         }
@@ -143,6 +157,7 @@ impl Drop for Watch {
 
 /// The thread: no Perl, no signals.
 fn run(core: &Core, shared: &Shared) {
+    let mut naps = 0;
     loop {
         match shared.state.load(SeqCst) {
             STOP => return,
@@ -150,11 +165,20 @@ fn run(core: &Core, shared: &Shared) {
                 futex_wait(&shared.state, READABLE, LONGEST_SLEEP_NS);
             }
             _ => {
-                let mut cursor = shared.lock().clone();
-                sleep_for_message(core, &mut cursor, NEVER, || shared.state.load(SeqCst) != QUIET);
+                shared.moved.store(0, SeqCst);
+                let start = shared.lock().clone();
+                let mut cursor = start.clone();
+                let stop = || shared.state.load(SeqCst) != QUIET || shared.moved.load(SeqCst) != 0;
+                let mut how = Wait::Interrupted;
+                // A read-only thread keeps its patience with a claim from nap to nap.
+                while how == Wait::Interrupted && !stop() {
+                    how = sleep_for_message(core, &mut cursor, NEVER, &mut naps, stop);
+                }
+                naps = 0;
                 let place = shared.lock();
                 let mut now = place.clone();
-                if shared.state.load(Relaxed) == QUIET && look(core, &mut now) == Next::Ready(()) {
+                let patient = start.read_only && how == Wait::Ready && start.next == now.next;
+                if shared.state.load(Relaxed) == QUIET && (patient || look(core, &mut now) == Next::Ready(())) {
                     shared.set_readable();
                 }
             }
