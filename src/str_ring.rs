@@ -422,6 +422,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_no_message_can_have_is_a_loss() {
+        let ring = heap::str_ring(4, 16);
+        let last_word = ring.arena_len / 8 - 1;
+        // Longer than any message, though within the arena; and beyond the arena's end, though not too long.
+        for place in [17, (last_word << 32) | 16, ((last_word + 1) << 32) | 1] {
+            let mut cursor = Cursor::at(ring.header().write_pos.load(Relaxed));
+            publish(&ring, &[message(0, 16), message(1, 16)]);
+            ring.slot(cursor.next).place.store(place, Relaxed);
+            assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)], "{:x}", place);
+            assert_eq!(cursor.lost, 1);
+        }
+    }
+
+    #[test]
     fn readers_see_whole_messages_beside_a_writer_in_a_hurry() {
         let ring = heap::str_ring(2, 64);
         let total = 200_000u64;
