@@ -3,79 +3,20 @@
 use std::ffi::CStr;
 use std::os::unix::io::RawFd;
 use std::path::Path;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::core::{Core, Mapping};
 use crate::create::Creation;
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::int_ring::{Batch, IntRing};
-use crate::layout::{Geometry, Header, Variant};
+use crate::int_ring::Batch;
+use crate::layout::{Geometry, Variant};
 use crate::lock;
 use crate::notify::Notifier;
 use crate::region::Region;
-use crate::slot::{NarrowSlot, WideSlot};
-use crate::str_ring::{Bytes, StrRing};
+use crate::str_ring::Bytes;
 use crate::subscriber::Subscriber;
 use crate::sync::Ordering::{Relaxed, SeqCst};
-
-/// What keeps a ring mapped: shared by its handle and the subscribers that came from it.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    region: Region,
-    pub(crate) geometry: Geometry,
-}
-
-/// The ring's pointers by variant. Whoever holds one also holds the [`Mapping`] that it points into.
-#[derive(Clone, Copy)]
-pub(crate) enum Core {
-    Int(IntRing<WideSlot>),
-    Int32(IntRing<NarrowSlot>),
-    Int16(IntRing<NarrowSlot>),
-    Str(StrRing),
-}
-
-impl Core {
-    fn new(region: &Region, geometry: &Geometry) -> Core {
-        let base = region.base();
-        // SAFETY: the geometry was checked against the length that is mapped; the mapping starts on a page, so header, slots
-        // and arena are aligned; it is never null.
-        unsafe {
-            let header = NonNull::new_unchecked(base.cast::<Header>());
-            let slots = NonNull::new_unchecked(base.add(geometry.slots_at as usize));
-            match geometry.variant {
-                Variant::Int => Core::Int(IntRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Int32 => Core::Int32(IntRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Int16 => Core::Int16(IntRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Str => {
-                    let arena = NonNull::new_unchecked(base.add(geometry.arena_at as usize));
-                    Core::Str(StrRing::new(header, slots.cast(), arena.cast(), geometry))
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn header(&self) -> &Header {
-        match self {
-            Core::Int(ring) => ring.header(),
-            Core::Int32(ring) | Core::Int16(ring) => ring.header(),
-            Core::Str(ring) => ring.header(),
-        }
-    }
-
-    /// Wakes whoever sleeps until a message comes.
-    #[inline(always)]
-    pub(crate) fn wake_sleepers(&self) {
-        self.header().wake.wake_sleepers();
-    }
-
-    #[cold]
-    fn mismatch(&self) -> Error {
-        let held = if matches!(self, Core::Str(_)) { "strings" } else { "integers" };
-        Error::new(ErrorKind::Argument, format!("this ring carries {}", held))
-    }
-}
 
 /// What can be known about a ring without touching its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,12 +12,13 @@ use std::path::Path;
 use std::slice;
 
 use crate::channel::{Ring, Stats};
+use crate::core::Wait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::int_ring::Batch;
 use crate::layout::Variant;
 use crate::notify::Notifier;
 use crate::str_ring::{Bytes, Found};
-use crate::subscriber::{Subscriber, Wait};
+use crate::subscriber::Subscriber;
 
 /// Room for an error's text.
 const TEXT_LEN: usize = 1024;

@@ -22,6 +22,7 @@
 //!   channel      Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
 //!   int_ring     claim, commit, void: lock-free            str_ring     publish under the lock, seqlock reads
 //!   slot         tag and value in one exchange             lock         robust futex    robust   who holds it
+//!   core         what both roles stand on
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
@@ -41,6 +42,7 @@
 compile_error!("futexes, memfds and robust lists are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
 mod channel;
+mod core;
 #[cfg(not(loom))]
 mod create;
 #[cfg(loom)]
@@ -75,11 +77,12 @@ mod watch;
 #[path = "models/watch.rs"]
 mod watch;
 
+pub use crate::core::Wait;
 pub use channel::{Ring, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Variant;
 pub use notify::Notifier;
 pub use region::unlink;
 pub use str_ring::{Bytes, Found};
-pub use subscriber::{Subscriber, Wait};
+pub use subscriber::Subscriber;
 pub use wait::{monotonic_ns, NEVER};

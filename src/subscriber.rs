@@ -3,26 +3,13 @@
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
-use crate::channel::{Core, Mapping};
+use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
 use crate::cursor::{Cursor, Next};
 use crate::error::Result;
-use crate::lock;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
-use crate::wait::{monotonic_ns, nap, Sleep, Spin, LONGEST_SLEEP_NS};
+use crate::wait::Spin;
 use crate::watch::Watch;
-
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Wait {
-    /// The deadline passed and there is no message.
-    TimedOut = 0,
-    /// There is a message.
-    Ready = 1,
-    /// A signal was handled, or may have been: look after it and wait again.
-    Interrupted = 2,
-}
 
 /// Reads a ring. Messages that are overwritten before it reads them are counted as lost; it is slowed down by nobody and
 /// slows down nobody. It keeps the ring mapped, and so outlives the handle that it came from.
@@ -258,76 +245,4 @@ impl Subscriber {
     pub fn notifier(&mut self) -> &mut Notifier {
         &mut self.notifier
     }
-}
-
-/// What is at the cursor, with everything passed that holds no message any more.
-#[inline(always)]
-pub(crate) fn look(core: &Core, cursor: &mut Cursor) -> Next<()> {
-    fn seen<T>(next: Next<T>) -> Next<()> {
-        match next {
-            Next::Ready(_) => Next::Ready(()),
-            Next::Empty => Next::Empty,
-            Next::Claimed(when) => Next::Claimed(when),
-        }
-    }
-    match core {
-        Core::Int(ring) => seen(ring.look(cursor)),
-        Core::Int32(ring) | Core::Int16(ring) => seen(ring.look(cursor)),
-        Core::Str(ring) => seen(ring.look(cursor)),
-    }
-}
-
-/// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled; or `stop`, asked
-/// between announcement and sleep: then as if a signal had come.
-pub(crate) fn sleep_for_message(
-    core: &Core,
-    cursor: &mut Cursor,
-    deadline: u64,
-    naps: &mut u32,
-    stop: impl Fn() -> bool,
-) -> Wait {
-    loop {
-        // Who may not write cannot announce itself, and looks from time to time.
-        let word = if cursor.read_only { None } else { Some(announce(core)) };
-        let next = look(core, cursor);
-        if next == Next::Ready(()) {
-            return Wait::Ready;
-        }
-        if stop() {
-            return Wait::Interrupted;
-        }
-        let now = monotonic_ns();
-        if now >= deadline {
-            return Wait::TimedOut;
-        }
-        let bound = now + LONGEST_SLEEP_NS;
-        let until = match next {
-            Next::Claimed(when) => when.max(now),
-            _ => bound,
-        };
-        let most = until.min(deadline).min(bound) - now;
-        let slept = match word {
-            Some(word) => core.header().wake.sleep(word, most),
-            None => nap(naps, most),
-        };
-        if look(core, cursor) == Next::Ready(()) {
-            return Wait::Ready;
-        }
-        // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
-        if slept == Sleep::Interrupted
-            || word.is_none() && monotonic_ns() < deadline
-            || (slept == Sleep::TimedOut && until == bound && bound < deadline)
-        {
-            return Wait::Interrupted;
-        }
-    }
-}
-
-/// Says that a look and then a sleep follow.
-fn announce(core: &Core) -> u32 {
-    let word = core.header().wake.announce();
-    if let Core::Str(ring) = core {
-        lock::order_after_unlock(&ring.header().lock);
-    }
-    word
 }

@@ -18,11 +18,10 @@
 use std::os::unix::io::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::channel::{Core, Mapping};
+use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, Result};
 use crate::notify::EventFd;
-use crate::subscriber::{look, sleep_for_message, Wait};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};

@@ -3,7 +3,7 @@
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
-use crate::channel::{Core, Mapping};
+use crate::core::{Core, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 
