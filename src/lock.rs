@@ -131,6 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_get_the_lock_has_nothing_pending() {
+        let line = LockLine::default();
+        let me = Me::current();
+        line.word.store(me.id(), SeqCst);
+        assert!(acquire(&line).is_err(), "after a second");
+        assert!(me.pending().is_null());
+        line.word.store(0, SeqCst);
+        let guard = acquire(&line).unwrap();
+        assert!(!me.pending().is_null());
+        drop(guard);
+        assert!(me.pending().is_null());
+    }
+
+    #[test]
     fn threads_exclude_each_other() {
         struct Counter(std::cell::UnsafeCell<u64>, LockLine);
         // SAFETY: the cell is only touched under the lock.

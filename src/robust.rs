@@ -126,6 +126,15 @@ mod kernel {
         }
     }
 
+    #[cfg(test)]
+    impl Me {
+        /// What the kernel would look at if this thread died now.
+        pub(crate) fn pending(self) -> Pending {
+            // SAFETY: as in `set_pending`.
+            unsafe { ptr::read_volatile(ptr::addr_of!((*self.head).pending)) }
+        }
+    }
+
     /// This thread's robust list; null where the kernel has none.
     fn register() -> *mut ListHead {
         let mut head: *mut ListHead = ptr::null_mut();
@@ -221,7 +230,15 @@ mod kernel {
             assert_ne!(me.head, UNWATCHED.with(UnsafeCell::get));
             let outer = me.set_pending(&word);
             assert!(outer.is_null());
+            let entry = me.pending();
+            assert!(!entry.is_null());
+            // A lock within a lock of libc's, as it were.
+            let inner = me.set_pending(&AtomicU32::new(0));
+            assert!(inner == entry && me.pending() != entry);
+            me.restore_pending(inner);
+            assert_eq!(me.pending(), entry);
             me.restore_pending(outer);
+            assert!(me.pending().is_null());
             let other = std::thread::spawn(|| Me::current().id()).join().unwrap();
             assert_ne!(other, me.id());
             assert_eq!(Me::current().id(), me.id());
