@@ -1,0 +1,49 @@
+# The glue, and the core where its compiler can, under AddressSanitizer.
+
+use strict;
+use warnings;
+use Config;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Build;
+use XT::Suite;
+use PubSubTest qw(slurp);
+use Test::More;
+
+chomp(my $library = XT::Build::run('/', $Config{cc}, '-print-file-name=libasan.so'));
+plan skip_all => "$Config{cc} has no libasan" if !-e $library;
+plan skip_all => 'programs do not run with libasan here'
+    if !command_works('env', "LD_PRELOAD=$library", 'ASAN_OPTIONS=detect_leaks=0', $^X, '-e', 1);
+
+# The core, in the folder that the glue is going to be built in. Stable compilers have the sanitizer, too, for those who
+# insist.
+sub instrumented_core {
+    my $machine = $Config{archname} =~ /^x86_64/ ? 'x86_64' : $Config{archname} =~ /^aarch64/ ? 'aarch64' : return;
+    my ($cargo) = slurp(XT::Build->root . '/Makefile') =~ /^CARGO = (.+)$/m or return;
+    my $target  = "$machine-unknown-linux-gnu";
+    local $ENV{RUSTC_BOOTSTRAP} = 1;
+    local $ENV{RUSTFLAGS} = join ' ', '-Zsanitizer=address', $machine eq 'x86_64' ? '-Ctarget-feature=+cmpxchg16b' : ();
+    my $log = XT::Build::run(
+        XT::Build->root, $cargo, qw(build --quiet --release --locked --lib --target), $target, '--target-dir', 'target/xt/asan-core'
+    );
+    my $core = XT::Build->root . "/target/xt/asan-core/$target/release/libdata_pubsub_shared.a";
+    return $core if $? == 0 && -e $core;
+    diag("the core is not instrumented: $log");
+    return;
+}
+
+my $core  = -e XT::Build->root . '/Makefile' ? instrumented_core() : undef;
+my $build = XT::Build->glue(
+    'asan', $core ? (core => $core) : (),
+    make => ['OPTIMIZE=-g -O1 -fsanitize=address -fno-omit-frame-pointer', 'LDDLFLAGS=-shared -fsanitize=address'],
+);
+plan skip_all => $build->{why} if !$build->{dir};
+like(slurp($build->{object}), qr/__asan_report_load/, 'the build is instrumented, ' . ($core ? 'the core with it' : 'but not the core'));
+
+watched(
+    command => [$^X], inc => $build->{inc}, bad => qr/AddressSanitizer/,
+    env     => { LD_PRELOAD => $library, ASAN_OPTIONS => 'detect_leaks=0:abort_on_error=0:exitcode=98' },
+);
+
+done_testing;

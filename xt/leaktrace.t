@@ -1,0 +1,32 @@
+# No scalar is left behind by any call, right or wrong, whatever its arguments do meanwhile.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Exercise;
+use PubSubTest;
+use Test::More;
+
+BEGIN {
+    eval { require Test::LeakTrace; Test::LeakTrace->import(qw(leaked_refs)); 1 }
+        or plan skip_all => 'Test::LeakTrace is not installed';
+}
+
+# The leaked scalars themselves: where they come from costs a look at all memory for each statement.
+my @results;
+XT::Exercise::each_part(sub {
+    my ($v, $part, $name) = @_;
+    return if $name eq 'deparse';    # perl's own tool keeps a scalar
+    $part->($v) for 1 .. 2;    # perl keeps what it compiles and looks up
+    my @leaks = leaked_refs { $part->($v) };
+    push @results, [$v->name . ": $name", @leaks];
+});
+
+for my $result (@results) {
+    my ($name, @leaks) = @$result;
+    is(scalar @leaks, 0, $name) or diag(explain(@leaks > 10 ? [@leaks[0 .. 9]] : \@leaks));
+}
+
+done_testing;

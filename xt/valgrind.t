@@ -1,0 +1,28 @@
+# The module under valgrind: no access out of bounds, no use of what is undefined, nothing leaked by us.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Build;
+use XT::Suite;
+use Test::More;
+
+plan skip_all => 'valgrind is not installed' if !command_works('valgrind', '--version');
+plan skip_all => 'the project is not built'
+    if !-e XT::Build->root . '/blib/arch/auto/Data/PubSub/Shared/Shared.so';
+
+# Perl itself leaks what it needs until its end: only blocks from our object are told apart from that, by
+# the object's name in their stacks.
+watched(
+    command => [
+        'valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--show-leak-kinds=definite,indirect',
+        '--errors-for-leak-kinds=none', '--num-callers=40', "--suppressions=$FindBin::Bin/valgrind.supp", $^X,
+    ],
+    variants => [qw(Int Str)],    # the others run the same code, and this is slow
+    env => { PERL_DESTRUCT_LEVEL => 2 },
+    bad => qr/Shared\.so|Invalid (?:read|write)|ninitialised/,
+);
+
+done_testing;
