@@ -244,6 +244,25 @@ mod kernel {
             assert_eq!(Me::current().id(), me.id());
         }
 
+        #[test]
+        fn a_forked_child_is_somebody_else() {
+            let me = Me::current();
+            // SAFETY: the child looks who it is and leaves.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let own = Me::current();
+                // SAFETY: neither has preconditions.
+                unsafe {
+                    let right = own.id() == libc::syscall(libc::SYS_gettid) as u32 && own.id() != me.id();
+                    libc::_exit(if right && own.pending().is_null() { 0 } else { 1 });
+                }
+            }
+            let mut status = -1;
+            // SAFETY: room for the status.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert_eq!(status, 0);
+        }
+
         /// As if this thread had waited for `owner` for three seconds.
         fn is_gone_after_a_while(owner: u32, line: &LockLine) -> bool {
             let word = &line.word as *const AtomicU32 as usize;
