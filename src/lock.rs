@@ -4,9 +4,8 @@
 //! `FUTEX_WAITERS`, `FUTEX_OWNER_DIED`. While a thread locks, holds and unlocks, the pending entry of its robust list
 //! points at the word (see [`crate::robust`]). Whatever way the owner goes (SIGKILL, exec, a crash), the kernel then sets
 //! `FUTEX_OWNER_DIED`, clears the id and wakes a waiter; the next owner counts a recovery and has nothing to repair,
-//! because a message counts only from the last store of its publication on. Thread ids that are used again, or that are
-//! the same in another pid namespace, do no harm: only the dying task itself compares them. A stopped owner is never
-//! robbed; one that never was, because somebody scribbled on the word, is found out after two seconds.
+//! because a message counts only from the last store of its publication on. Thread ids that are used again do no harm: only
+//! the dying task itself compares them. A stopped owner is never robbed; one that never was, because somebody scribbled on the word, is found out after two seconds.
 //!
 //! A released lock goes to whoever comes first, not to whoever waits longest: on few processors handing over would
 //! make every publish wait for a context switch.
@@ -14,17 +13,17 @@
 use crate::layout::LockLine;
 use crate::robust::{self, Me};
 use crate::sync::Backoff;
-use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
+use crate::sync::Ordering::{AcqRel, Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, Sleep};
 
-const OWNER: u32 = 0x3fff_ffff;
+pub(crate) const OWNER: u32 = 0x3fff_ffff;
 const OWNER_DIED: u32 = 0x4000_0000;
 const WAITERS: u32 = 0x8000_0000;
 
 /// The longest sleep in nanoseconds; a wake-up that died with its waker heals by it.
-const LONGEST_SLEEP_NS: u64 = 100_000_000;
+const LONGEST_SLEEP_NS: u64 = 40_000_000;
 /// Sleeps in vain before the caller looks after signals that came just before a sleep: one second.
-const SLEEPS_PER_CALL: u32 = 10;
+const SLEEPS_PER_CALL: u32 = 25;
 
 /// The lock could not be had yet, and signals may have to be handled. Nothing was changed.
 #[derive(Debug)]
@@ -42,13 +41,13 @@ pub(crate) struct Guard<'a> {
 #[inline(always)]
 pub(crate) fn acquire(line: &LockLine) -> Result<Guard<'_>, Interrupted> {
     let me = Me::current();
+    me.note_namespace(line);
     let outer = me.set_pending(&line.word);
-    // Acquire: meets the exchange of the last owner's unlock.
-    if line.word.compare_exchange(0, me.id(), Acquire, Relaxed).is_err() {
+    // Acquire: meets the exchange of the last owner's unlock. Release: who sees the owner sees its namespace.
+    if line.word.compare_exchange(0, me.id(), AcqRel, Relaxed).is_err() {
         me.restore_pending(outer);
         acquire_slow(line, me)?;
     }
-    me.note_namespace(line);
     Ok(Guard { line, me, outer })
 }
 
@@ -65,7 +64,7 @@ fn acquire_slow(line: &LockLine, me: Me) -> Result<(), Interrupted> {
         let seen = word.load(Relaxed);
         if seen & OWNER == 0 {
             let outer = me.set_pending(word);
-            if word.compare_exchange(seen, me.id() | seen & WAITERS | others, Acquire, Relaxed).is_ok() {
+            if word.compare_exchange(seen, me.id() | seen & WAITERS | others, AcqRel, Relaxed).is_ok() {
                 if seen & OWNER_DIED != 0 {
                     // Relaxed: a statistic.
                     line.recoveries.fetch_add(1, Relaxed);
@@ -102,9 +101,27 @@ impl Drop for Guard<'_> {
         // comes before it and is seen by the look for sleepers that follows, or after it and sees the message.
         let seen = word.swap(0, SeqCst);
         if seen & WAITERS != 0 {
-            futex_wake(word, 1);
+            return self.wake_next();
         }
         self.me.restore_pending(self.outer);
+    }
+}
+
+impl Guard<'_> {
+    /// Wakes one that waits and ends the unlock.
+    #[cold]
+    #[inline(never)]
+    fn wake_next(&self) {
+        // Should this thread die first, the kernel wakes one instead: it looks at the pending entry. But to the kernel the word
+        // is still ours if the next owner has our id in another namespace.
+        let namesake = self.me.may_have_a_namesake(self.line);
+        if namesake {
+            self.me.restore_pending(self.outer);
+        }
+        futex_wake(&self.line.word, 1);
+        if !namesake {
+            self.me.restore_pending(self.outer);
+        }
     }
 }
 

@@ -245,10 +245,10 @@ fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
     }
 }
 
-/// Frees the lock of a ring whose users went down with the machine. The caller holds the file's lock.
+/// Frees the lock of a ring, and forgets the pid namespaces, whose users went down with the machine. The caller holds the file's lock.
 fn forget_last_boot(file: &File) -> Result<()> {
     let failed = |e: std::io::Error| os_error("pwrite", &e);
-    file.write_all_at(&[0; 4], LOCK_AT).map_err(failed)?;
+    file.write_all_at(&[0; 16], LOCK_AT).map_err(failed)?;
     let [a, b] = boot_id();
     file.write_all_at(&a.to_ne_bytes(), BOOT_ID_AT).map_err(failed)?;
     file.write_all_at(&b.to_ne_bytes(), BOOT_ID_AT + 8).map_err(failed)

@@ -5,8 +5,9 @@
 //! then on borrow its pending entry for the nanoseconds of a publish, putting back what stood there.
 //!
 //! The kernel can be unable to help: it may give no robust list, or a scribbled word may name an owner that never was. So
-//! each holder notes its pid namespace, and who has waited for two seconds asks whether the owner lives and has this
-//! ring mapped at all: within the same namespace only, because elsewhere the id means somebody else.
+//! who has waited for two seconds asks whether the owner lives and has this ring mapped at all. Nobody asks where holders
+//! come from several pid namespaces, because there the id may mean somebody else: before it takes the lock, each makes
+//! sure that the ring knows its namespace.
 
 use crate::layout::LockLine;
 use crate::sync::AtomicU32;
@@ -20,7 +21,7 @@ pub(crate) use model::{is_surely_gone, Me, Pending};
 mod kernel {
     use super::*;
     use crate::sync::compiler_fence;
-    use crate::sync::Ordering::{self, Relaxed};
+    use crate::sync::Ordering::{self, Acquire, Relaxed};
     use crate::wait::monotonic_ns;
     use std::cell::{Cell, UnsafeCell};
     use std::mem::MaybeUninit;
@@ -42,11 +43,16 @@ mod kernel {
     #[derive(Clone, Copy)]
     pub(crate) struct Me {
         id: u32,
-        /// The number of its pid namespace; 0 where `/proc` does not say.
+        /// The number of its pid namespace; `SEVERAL` where `/proc` is not of this namespace.
         namespace: u64,
         /// What the kernel looks at when this thread dies; `UNWATCHED` where it does not.
         head: *mut ListHead,
     }
+
+    /// Holders of several pid namespaces, or of one that cannot be asked about.
+    const SEVERAL: u64 = u64::MAX;
+    /// No thread has a greater id (`PID_MAX_LIMIT` of a 64-bit kernel).
+    const GREATEST_ID: u32 = 4 * 1024 * 1024;
 
     const NOBODY: Me = Me { id: 0, namespace: 0, head: ptr::null_mut() };
 
@@ -86,7 +92,7 @@ mod kernel {
             let head = if registered.is_null() { UNWATCHED.with(UnsafeCell::get) } else { registered };
             // SAFETY: gettid has no preconditions.
             let id = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-            let me = Me { id, namespace: pid_namespace(), head };
+            let me = Me { id, namespace: pid_namespace(id), head };
             ME.with(|cell| cell.set(me));
             me
         }
@@ -96,10 +102,28 @@ mod kernel {
             self.id
         }
 
-        /// Notes where the holder of the lock, this thread, can be asked for.
+        /// Makes the ring know, before this thread takes its lock, from which pid namespace it comes.
         #[inline(always)]
         pub(crate) fn note_namespace(self, line: &LockLine) {
-            line.namespace.store(self.namespace, Relaxed);
+            let known = line.namespace.load(Relaxed);
+            if known != self.namespace && known != SEVERAL {
+                self.add_namespace(line);
+            }
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn add_namespace(self, line: &LockLine) {
+            // Relaxed: taking the lock releases it.
+            match line.namespace.compare_exchange(0, self.namespace, Relaxed, Relaxed) {
+                Err(known) if known != self.namespace => line.namespace.store(SEVERAL, Relaxed),
+                _ => {}
+            }
+        }
+
+        /// Whether another thread that wants this lock may have the same id.
+        pub(crate) fn may_have_a_namesake(self, line: &LockLine) -> bool {
+            line.namespace.load(Relaxed) != self.namespace || self.namespace == SEVERAL
         }
 
         /// Tells the kernel that this thread is about to take, holds or releases `word`.
@@ -162,17 +186,21 @@ mod kernel {
         }
     }
 
-    /// The number of this process's pid namespace; 0 where `/proc` does not say.
-    fn pid_namespace() -> u64 {
+    /// The number of the pid namespace of this thread, whose id there is `id`; `SEVERAL` where `/proc` has other ids.
+    fn pid_namespace(id: u32) -> u64 {
         use std::os::unix::fs::MetadataExt;
-        std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
+        let own = format!("{}/task/{}", std::process::id(), id);
+        match (std::fs::read_link("/proc/thread-self"), std::fs::metadata("/proc/self/ns/pid")) {
+            (Ok(link), Ok(namespace)) if link.as_os_str() == own.as_str() => namespace.ino(),
+            _ => SEVERAL,
+        }
     }
 
     /// How long one owner may be waited for without a question, in nanoseconds.
     const UNQUESTIONED_NS: u64 = 2_000_000_000;
 
-    /// Whether `owner` has been waited for long enough and is certainly not there: no such thread in our own pid namespace,
-    /// or one that has not mapped this ring.
+    /// Whether `owner` has been waited for long enough and is certainly not there: no thread has such an id, or all holders
+    /// are of our own pid namespace, and it is not there or has not mapped this ring.
     #[cold]
     pub(crate) fn is_surely_gone(owner: u32, line: &LockLine) -> bool {
         let (now, word) = (monotonic_ns(), &line.word as *const AtomicU32 as usize);
@@ -188,9 +216,11 @@ mod kernel {
             }
         }
         AWAITED.with(|cell| cell.set((0, 0, 0)));
-        let namespace = line.namespace.load(Relaxed);
-        // 0: nobody has ever held this lock, so nobody of another namespace can hold it either.
-        (namespace == 0 || namespace == Me::current().namespace) && !has_mapped(owner, word)
+        // Acquire: the owner made its namespace known before it took the lock. 0: nobody ever did.
+        let still = line.word.load(Acquire) & crate::lock::OWNER == owner;
+        let (known, own) = (line.namespace.load(Relaxed), Me::current().namespace);
+        let of_here = own != SEVERAL && (known == 0 || known == own);
+        still && (owner > GREATEST_ID || of_here && !has_mapped(owner, word))
     }
 
     /// Whether thread `id` exists and has mapped the file that is mapped here at `address`; true in doubt.
@@ -267,20 +297,41 @@ mod kernel {
         fn is_gone_after_a_while(owner: u32, line: &LockLine) -> bool {
             let word = &line.word as *const AtomicU32 as usize;
             AWAITED.with(|cell| cell.set((owner, word, monotonic_ns() - 3_000_000_000)));
+            line.word.store(owner, Relaxed);
             is_surely_gone(owner, line)
         }
 
         #[test]
         fn only_who_was_waited_for_and_is_not_there_is_gone() {
-            let (line, nobody) = (LockLine::default(), 0x3fff_fffe);
+            let (line, nobody) = (LockLine::default(), GREATEST_ID);
             assert!(!is_surely_gone(nobody, &line), "just seen");
             assert!(!is_surely_gone(nobody, &line), "seen a moment ago");
             assert!(is_gone_after_a_while(nobody, &line));
+            assert!(!is_surely_gone(nobody, &line), "asked once");
             Me::current().note_namespace(&line);
             assert!(is_gone_after_a_while(nobody, &line));
             assert!(!is_gone_after_a_while(Me::current().id(), &line));
-            line.namespace.store(1, Relaxed);
-            assert!(!is_gone_after_a_while(nobody, &line), "another namespace");
+        }
+
+        #[test]
+        fn where_holders_are_of_several_namespaces_nobody_is_gone() {
+            let (me, elsewhere) = (Me::current(), LockLine::default());
+            elsewhere.namespace.store(1, Relaxed);
+            assert!(!is_gone_after_a_while(GREATEST_ID, &elsewhere), "another namespace");
+            assert!(me.may_have_a_namesake(&elsewhere));
+            let (both, unknown) = (LockLine::default(), LockLine::default());
+            Me { namespace: 1, ..me }.note_namespace(&both);
+            me.note_namespace(&both);
+            Me { namespace: SEVERAL, ..me }.note_namespace(&unknown);
+            me.note_namespace(&unknown);
+            for line in [both, unknown] {
+                assert!(!is_gone_after_a_while(GREATEST_ID, &line));
+                assert!(is_gone_after_a_while(GREATEST_ID + 1, &line), "no thread has this id anywhere");
+                assert!(me.may_have_a_namesake(&line));
+            }
+            let ours = LockLine::default();
+            me.note_namespace(&ours);
+            assert!(!me.may_have_a_namesake(&ours));
         }
     }
 }
@@ -313,6 +364,10 @@ mod model {
         }
 
         pub(crate) fn note_namespace(self, _: &LockLine) {}
+
+        pub(crate) fn may_have_a_namesake(self, _: &LockLine) -> bool {
+            false
+        }
 
         pub(crate) fn set_pending(self, _: &AtomicU32) -> Pending {}
 

@@ -97,7 +97,7 @@ sub lock_word {
     return $note->('the lock is still held by a publisher from before the restart; who opens the ring frees it')
         if $file->boot eq 'earlier';
     my ($ours) = (readlink('/proc/self/ns/pid') // '') =~ /(\d+)/;
-    return $note->('the lock is held by thread %d of another container', $owner)
+    return $note->('the lock is held by thread %d of a container, this one or another', $owner)
         if $file->{namespace} && $file->{namespace} != ($ours // 0);
     if (open my $in, '<', "/proc/$owner/stat") {
         my ($name, $state) = (<$in> // '') =~ /\((.*)\) (\S)/s;
