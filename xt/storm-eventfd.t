@@ -53,10 +53,12 @@ each_variant(sub {
                     undef $own if !random(30);
                     $own //= $ring->subscribe;
                 });
+                $peer->tell('tired');
                 $peer->hear;
                 $ring->publish_notify($v->value(LAST));
             });
         } 1, 2;
+        $_->hear for @kids;
         $kids[0]->tell('go');
         reap('one publisher ends', shift @kids);
         is($listener->hear, 'all', 'the listener heard the last message, and its account is right');
