@@ -331,9 +331,15 @@ pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64) -> Wait {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, failure: *mut Failure) -> c_int {
-    match sub.watch() {
-        Ok(fd) => fd,
+pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, first: *mut bool, failure: *mut Failure) -> c_int {
+    match sub.watch_anew() {
+        Ok((fd, anew)) => {
+            // SAFETY: writable or null, as documented.
+            if let Some(first) = unsafe { first.as_mut() } {
+                *first = anew;
+            }
+            fd
+        }
         Err(error) => {
             // SAFETY: a writable error, as documented.
             unsafe { report(failure, Some(&error)) };

@@ -19,6 +19,12 @@ pub(crate) enum EventFd {
     },
 }
 
+/// Whether an eventfd is surely what `fd` is.
+pub(crate) fn is_eventfd(fd: RawFd) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd));
+    link.map_or(false, |target| target.as_os_str() == "anon_inode:[eventfd]")
+}
+
 impl EventFd {
     /// A new eventfd: counter 0, non-blocking, close-on-exec.
     pub(crate) fn new() -> Result<Self> {
@@ -38,9 +44,7 @@ impl EventFd {
         if flags < 0 {
             return Err(Error::last_os(format!("fcntl({}, F_GETFL)", fd)));
         }
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd));
-        let other = link.map_or(true, |target| target.as_os_str() != "anon_inode:[eventfd]");
-        Ok(EventFd::Borrowed { fd, look_first: other || flags & libc::O_NONBLOCK == 0 })
+        Ok(EventFd::Borrowed { fd, look_first: !is_eventfd(fd) || flags & libc::O_NONBLOCK == 0 })
     }
 
     pub(crate) fn fd(&self) -> RawFd {

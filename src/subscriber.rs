@@ -158,17 +158,24 @@ impl Subscriber {
     }
 
     /// A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The
-    /// first call starts the thread that keeps it so; in a forked child it is another one. It stays the subscriber's.
+    /// first call starts the thread that keeps it so; in a forked child it is another one, whatever its number, and the
+    /// inherited one is closed. It stays the subscriber's.
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
     pub fn watch(&mut self) -> Result<RawFd> {
+        self.watch_anew().map(|(fd, _)| fd)
+    }
+
+    /// The same, and whether this call is the first in this process.
+    pub(crate) fn watch_anew(&mut self) -> Result<(RawFd, bool)> {
         if let Some(fd) = self.watch.as_ref().and_then(|watch| watch.fd()) {
-            return Ok(fd);
+            return Ok((fd, false));
         }
+        self.watch = None;
         let watch = self.watch.insert(Box::new(Watch::start(self.core, &self.cursor, &self.mapping)?));
         watch.settle(&mut self.cursor);
-        Ok(watch.fd().unwrap_or(-1))
+        Ok((watch.fd().unwrap_or(-1), true))
     }
 
     /// After each read and each move: a watched subscriber's descriptor says what is true.

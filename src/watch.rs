@@ -13,15 +13,15 @@
 //! ```
 //!
 //! All three change under one mutex, so that the eventfd never says what is true no more. A forked child has the
-//! descriptor, but not the thread, and shares the counter with its parent: it leaves both alone, and asks anew.
+//! descriptor, but not the thread, and shares the counter with its parent: it closes its descriptor, and asks anew.
 
 use std::os::unix::io::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Once};
 
 use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, Result};
-use crate::notify::EventFd;
+use crate::notify::{is_eventfd, EventFd};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};
@@ -50,13 +50,31 @@ impl Shared {
     }
 }
 
-/// A subscriber's watcher.
+/// A subscriber's watcher. The thread borrows from it, and is joined before it goes; a forked child has nobody who borrows.
 pub(crate) struct Watch {
     shared: Arc<Shared>,
     core: Core,
+    _mapping: Arc<Mapping>,
     thread: Option<std::thread::JoinHandle<()>>,
-    /// The process whose thread it is.
-    pid: u32,
+    /// The process whose thread it is: [`FORKS`] there.
+    process: u32,
+}
+
+/// Forks between this process and the one that watched first; a process id may come again, and in another namespace does.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// Which process this is, where forks are counted from now on.
+fn this_process() -> u32 {
+    static AT_FORK: Once = Once::new();
+    // SAFETY: the handler changes an integer.
+    AT_FORK.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(count_fork));
+    });
+    FORKS.load(Relaxed)
 }
 
 impl Watch {
@@ -68,33 +86,38 @@ impl Watch {
             moved: AtomicU32::new(0),
             place: Mutex::new(cursor.clone()),
         });
-        let (theirs, mapping, sent) = (Arc::clone(&shared), Arc::clone(mapping), Sent(core));
+        let process = this_process();
+        let sent = Sent(core, Arc::as_ptr(&shared));
         let signals = BlockedSignals::new();
         let thread = std::thread::Builder::new()
             .name("pubsub-watch".to_owned())
             .stack_size(STACK)
             .spawn(move || {
                 let sent = sent;
-                run(&sent.0, &theirs);
-                drop(mapping); // kept until here
+                // SAFETY: the watch keeps it until it has joined this thread.
+                run(&sent.0, unsafe { &*sent.1 });
             })
             .map_err(|e| Error::from_os("pthread_create", e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
         drop(signals);
-        Ok(Watch { shared, core, thread: Some(thread), pid: std::process::id() })
+        Ok(Watch { shared, core, _mapping: Arc::clone(mapping), thread: Some(thread), process })
     }
 
     /// The descriptor, in the process that started the watch; None in others.
     pub(crate) fn fd(&self) -> Option<RawFd> {
-        if self.pid == std::process::id() {
+        if self.is_ours() {
             return Some(self.shared.eventfd.fd());
         }
         None
     }
 
+    fn is_ours(&self) -> bool {
+        self.process == FORKS.load(Relaxed)
+    }
+
     /// To be called when the subscriber has read or moved: makes the descriptor say what is true now. False: this is
     /// another process's watch.
     pub(crate) fn settle(&self, cursor: &mut Cursor) -> bool {
-        if self.pid != std::process::id() {
+        if !self.is_ours() {
             return false;
         }
         let mut place = self.shared.lock();
@@ -133,9 +156,13 @@ impl Shared {
 impl Drop for Watch {
     fn drop(&mut self) {
         let thread = self.thread.take();
-        if self.pid != std::process::id() {
+        if !self.is_ours() {
             // The parent's thread: there is none here to join.
             std::mem::forget(thread);
+            // Ours to close, unless the program did, as a daemon closes all, and has something else by that number.
+            if !is_eventfd(self.shared.eventfd.fd()) {
+                std::mem::forget(self.shared.eventfd.clone());
+            }
             return;
         }
         let read_only = {
@@ -185,10 +212,11 @@ fn run(core: &Core, shared: &Shared) {
     }
 }
 
-/// A core on its way to the thread.
-struct Sent(Core);
+/// What the thread borrows, on its way there.
+struct Sent(Core, *const Shared);
 
-// SAFETY: a core's pointers are good in every thread of the process while the mapping lives, which the thread holds, too.
+// SAFETY: a core's pointers are good in every thread of the process while the mapping lives, which the watch holds for as
+// long as the thread runs, as what they share, which is made for two threads.
 unsafe impl Send for Sent {}
 
 /// All signals, blocked in this thread while alive: a thread that is started meanwhile never gets one.

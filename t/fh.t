@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use POSIX ();
 use Test::More;
 use PubSubTest;
 use PubSubTest::Stranger;
@@ -34,6 +35,8 @@ sub threads {
     }
     return $count;
 }
+
+sub eventfds { return grep { (fd_target($_) // '') =~ /eventfd/ } entries('/proc/self/fd') }
 
 my $threads = threads();
 
@@ -243,7 +246,7 @@ each_variant(sub {
             readable($own) and die 'readable after all';
             $peer->tell('read');
             $peer->hear;
-            undef $sub;
+            undef $_ for $sub, $own, $fh;
             threads() == 1 or die 'a thread is left';
             $peer->tell($fds - open_fds());
         });
@@ -255,16 +258,48 @@ each_variant(sub {
         is_deeply([$sub->drain], [$v->values(1, 3)], 'the parent gets them, too');
         ok(!readable($fh), 'and is quiet');
         $kid->tell('go');
-        {
-            local $TODO = "the parent's eventfd stays open in a child";
-            is($kid->hear, 1, "the child lets go of its subscriber, and of the parent's descriptor");
-        }
+        is($kid->hear, 2, "the child lets go of its subscriber, and of the parent's descriptors");
         reap('the child ends well', $kid);
 
         reap('a child that only reads', spawn(sub { $ring->publish($v->value(9)); $sub->drain; $sub->reset }));
         ok(until_readable($fh), 'takes nothing from the parent');
         is($sub->poll, $v->value(9), 'which works on');
         ok(!readable($fh), 'as before');
+    };
+
+    subtest "the parent's descriptors in a forked child" => sub {
+        my ($inner) = grep { $_ != fileno $fh } eventfds();
+        # What it does, the eventfds that it has then: its subscriber keeps the parent's handle until it has its own.
+        my @ways = (
+            ['asks for a handle',           sub { $sub->fh },            2],
+            ['reads',                       sub { $sub->poll },          1],
+            ['moves',                       sub { $sub->reset },         1],
+            ['destroys its subscriber',     sub { $sub->DESTROY },       1],
+            ['drops its subscriber',        sub { undef $sub },          0],
+            ['has closed it, unasked',      sub { POSIX::close($inner) }, 1],
+            ['exits with it',               sub { },                     2],
+        );
+        for (@ways) {
+            my ($name, $do, $left) = @$_;
+            reap("one that $name", spawn(sub {
+                my $maps = shared_maps();
+                undef $fh;
+                $do->();
+                my @open = eventfds();
+                @open == $left or die "eventfds: @open";
+                # Others have its number now, and keep it.
+                my @files = map { open my $in, '<', '/dev/null' or die "open: $!"; $in } 1 .. 5;
+                $left == 2 || grep { fileno $_ == $inner } @files or die 'the number is not free';
+                undef $sub;
+                -c $_ or die 'somebody else was closed' for @files;
+                undef $ring;
+                shared_maps() == $maps - 1 or die 'the ring is still mapped';
+            }));
+            $stranger->call(publish => $v->value(5));
+            ok(until_readable($fh), 'the parent is told');
+            is($sub->poll, $v->value(5), 'and has its message');
+            ok(!readable($fh), 'and no other');
+        }
     };
 
     subtest 'gone inside a callback' => sub {

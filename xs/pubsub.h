@@ -194,9 +194,10 @@ uint64_t ps_sub_capacity(const ps_sub *sub);
 /* ---- descriptors for event loops ---- */
 
 /* A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The first
- * call starts a thread that keeps it so; in a forked child it is another one. It stays the subscriber's: to be waited
- * for, not to be read or closed. -1: PS_SYSTEM. */
-int ps_watch(ps_sub *sub, ps_error *error);
+ * call starts a thread that keeps it so, and says so in *first (which may be NULL); the first in a forked child, too, where
+ * it is another descriptor, perhaps of the same number. It stays the subscriber's: to be waited for, not to be read or
+ * closed. -1: PS_SYSTEM. */
+int ps_watch(ps_sub *sub, bool *first, ps_error *error);
 
 /* Handle and subscriber have a notifier each; it lives as long as they do. A subscriber takes over the handle's
  * descriptor as it stands when it subscribes. */

@@ -256,18 +256,22 @@ static int fd_of(pTHX_ SV *fh) {
 }
 
 /* A file handle of its own on the subscriber's descriptor, the same one each time until it is closed, or a fork. The magic
- * keeps it, and the descriptor that it was made for (a new one is never equal in its last 16 bits: the old one is open still). */
+ * keeps it. */
 METHOD(fh) {
     ps_error error;
+    bool first = FALSE;
     ps_sub *sub = SUB;
     MAGIC *mg = ps_magic_for(call, ST(0));
-    int fd = ps_watch(sub, &error);
+    int fd = ps_watch(sub, &first, &error);
     PERL_UNUSED_VAR(items);
     if (fd < 0) ps_fail(aTHX_ call, &error);
-    if (fd_of(aTHX_ mg->mg_obj) < 0 || mg->mg_private != (U16)fd) {
+    if (first || fd_of(aTHX_ mg->mg_obj) < 0) {
         const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         PerlIO *io = own < 0 ? NULL : PerlIO_fdopen(own, "r");
         GV *gv = (GV *)newSV(0);
+        /* The one from before a fork goes even if there will be no other; when this call is over, because Perl code may run. */
+        sv_2mortal(mg->mg_obj);
+        mg->mg_obj = NULL;
         gv_init_pvn(gv, gv_stashpvs("IO::File", GV_ADD), "fh", 2, 0);
         if (!io) {
             SvREFCNT_dec(gv);
@@ -275,9 +279,7 @@ METHOD(fh) {
         }
         IoIFP(GvIOn(gv)) = io;
         IoTYPE(GvIO(gv)) = IoTYPE_RDONLY;
-        SvREFCNT_dec(mg->mg_obj);
         mg->mg_obj = (SV *)gv;
-        mg->mg_private = (U16)fd;
         mg->mg_flags |= MGf_REFCOUNTED;
     }
     ST(0) = sv_2mortal(newRV_inc(mg->mg_obj));

@@ -560,7 +560,9 @@ subscriber goes. A publisher pays for it what it pays for any sleeper: one syste
 not per message.
 
 After a fork the child's copy of the subscriber has no thread. Call C<fh> in the child: it gets a
-handle, and a thread, of the child's own. The parent's handle must not be used there.
+handle, and a thread, of the child's own. The parent's handle must not be used there; what the child
+has inherited of it is closed when the child's copy gets its own handle, reads, moves or goes, but for
+a handle that a variable still holds.
 
 Croaks with the system's error text where no thread or no descriptor is to be had.
 
