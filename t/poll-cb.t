@@ -61,7 +61,7 @@ each_variant(sub {
 
     subtest 'what the handler leaves' => sub {
         my ($live, $most) = (0, 0);
-        no warnings 'redefine';
+        no warnings qw(redefine once);
         local *Left::new     = sub { $live++; return bless [], 'Left' };
         local *Left::DESTROY = sub { $live-- };
         my %leave = (

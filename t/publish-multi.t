@@ -18,12 +18,12 @@ each_variant(sub {
     is_deeply([$sub->drain], [$v->value(1)], 'arrives');
 
     my @most = $v->values(1, 8192);
-    is($ring->publish_multi(@most), 8192, '8192');
+    is($ring->publish_multi(@most), 8192, 'the most, 8192');
     is_deeply([$sub->drain], \@most, 'arrive in order');
     is($ring->write_pos, 8193, 'write_pos');
     croaks_like(
         sub { $ring->publish_multi(@most, $v->value(0)) },
-        quotemeta($v->class) . '->publish_multi: .*8192', '8193'
+        quotemeta($v->class) . '->publish_multi: .*8192', 'one more'
     );
     is($ring->write_pos, 8193, 'nothing of it was published');
     is($sub->poll, undef, 'nothing of it arrives');

@@ -102,9 +102,16 @@ subtest 'what becomes a string' => sub {
     my $ring = $class->new(undef, 16);
     my $sub  = $ring->subscribe;
     my $reference = [];
-    for my $value (42, -1.5, 1e100, !!1, !!0, $reference, \*STDOUT, *STDOUT, qr/x/, v1.22.333, 18446744073709551615) {
+    my @values = (
+        [integer     => 42],         ['negative fraction' => -1.5],     ['large number'     => 1e100],
+        [true        => !!1],        [false               => !!0],      ['unsigned integer' => 18446744073709551615],
+        [reference   => $reference], ['glob reference'    => \*STDOUT], [glob               => *STDOUT],
+        [expression  => qr/x/],      ['version string'    => v1.22.333],
+    );
+    for (@values) {
+        my ($name, $value) = @$_;
         $ring->publish($value);
-        is($sub->poll, "$value", "$value");
+        is($sub->poll, "$value", $name);
     }
     { no warnings; $ring->publish(undef); }
     is($sub->poll, '', 'undef');
