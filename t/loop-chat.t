@@ -15,6 +15,7 @@ require Mojo::JSON;
 require PubSubTest;
 require PubSubTest::Chat;
 PubSubTest->import;
+if (my $why = PubSubTest::Chat->unreachable) { plan skip_all => $why }
 
 my $WORKERS = 3;
 my $server  = PubSubTest::Chat->start($WORKERS);

@@ -19,6 +19,7 @@ require Mojo::Util;
 require PubSubTest;
 require PubSubTest::Chat;
 PubSubTest->import;
+if (my $why = PubSubTest::Chat->unreachable) { plan skip_all => $why }
 
 my $ua      = Mojo::UserAgent->new(inactivity_timeout => 0, max_websocket_size => 1 << 26);
 my $server  = PubSubTest::Chat->start(3);

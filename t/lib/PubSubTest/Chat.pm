@@ -6,8 +6,18 @@ use strict;
 use warnings;
 
 use FindBin;
+use IO::Socket::INET ();
 use PubSubTest;
 use PubSubTest::Program;
+
+# Why browsers could not reach a server here; undef where they can.
+sub unreachable {
+    my %here   = (LocalAddr => '127.0.0.1', Listen => 1);
+    my $server = IO::Socket::INET->new(%here) or return "nobody can listen at 127.0.0.1: $!";
+    my %there  = (PeerAddr => '127.0.0.1', PeerPort => $server->sockport, Timeout => 10);
+    my $client = IO::Socket::INET->new(%there) or return "nobody can be reached at 127.0.0.1: $!";
+    return undef;
+}
 
 # A server with $workers processes, which ends with the object.
 sub start {
