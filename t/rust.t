@@ -2,9 +2,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::Bin/lib";
 use Test::More;
-use File::Temp 'tempdir';
-use Data::PubSub::Shared;
+use PubSubTest;
 
 my $cargo = qx{sed -n 's/^CARGO = //p' Makefile 2>/dev/null};
 chomp $cargo;
@@ -18,7 +19,6 @@ sub cargo {
         open STDERR, '>&', \*STDOUT;
         no warnings 'exec';
         exec $cargo, @arguments or print "$cargo: $!\n";
-        require POSIX;
         POSIX::_exit(127);
     }
     my $said = do { local $/; <$out> } // '';
@@ -33,8 +33,7 @@ sub skip_for {
     plan skip_all => "$why: " . ($line // 'it says nothing');
 }
 
-local $SIG{ALRM} = sub { die "the watchdog barked\n" };
-alarm 300;
+watchdog(300);
 my ($works, $said) = cargo('--version');
 skip_for('cargo does not run', $said) if !$works;
 ($works, $said) = cargo(qw(fetch --quiet --offline --locked));
@@ -42,9 +41,9 @@ skip_for('the crates are not here, and tests ask no network', $said) if !$works;
 my @build = qw(build --quiet --offline --locked --release --target-dir target --example exchange);
 ($works, $said) = cargo(@build);
 ok $works, 'the example builds' or diag $said;
-alarm 60;
+watchdog(60);
 
-my $dir     = tempdir(CLEANUP => 1);
+my $dir     = fresh_dir();
 my $count   = 2000;
 my $words   = Data::PubSub::Shared::Str->new("$dir/words", 1024, 64)->subscribe_all;
 my $answers = Data::PubSub::Shared::Int->new("$dir/answers", 1024);

@@ -31,6 +31,7 @@ sub start_browser {
     pipe my $read, my $write or die "pipe: $!";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
+        alarm 600;    # it outlives no test that was killed
         POSIX::setpgid(0, 0);
         open STDIN,  '<', '/dev/null';
         open STDOUT, '>', '/dev/null';

@@ -80,9 +80,30 @@ sub each_variant {
 
 #--- Files
 
-# Made before any child, so that it is this process that cleans up.
+# Made before any child, so that it is this process that cleans up. What programs make for themselves goes there, too.
 my $dir    = File::Temp::tempdir('pubsub-test-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $serial = 0;
+our $tidy = tidy_up_behind($dir);
+$ENV{TMPDIR} = $dir;
+
+# Has a folder removed when this process and its children have ended, in whatever way: by somebody who is no child of
+# ours and no perl, and waits for the end of what this returns.
+sub tidy_up_behind {
+    my ($folder) = @_;
+    pipe my $end, my $leash or die "pipe: $!";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        POSIX::_exit(0) if fork;
+        POSIX::setsid();
+        open STDIN,  '<&', $end        or POSIX::_exit(126);
+        open STDOUT, '>',  '/dev/null' or POSIX::_exit(126);
+        open STDERR, '>&', \*STDOUT    or POSIX::_exit(126);
+        { no warnings 'exec'; exec 'sh', '-c', 'trap "" HUP INT TERM; read nothing; rm -rf -- "$0"', $folder }
+        POSIX::_exit(127);
+    }
+    waitpid $pid, 0;
+    return $leash;
+}
 
 sub fresh_dir {
     my $fresh = "$dir/$$-" . $serial++;

@@ -18,11 +18,15 @@ sub exec_perl {
     POSIX::_exit(127);
 }
 
-# Starts one, after $prepare->() in the child: (process id, handle that reads what it prints).
+# Starts one, after $prepare->() in the child: (process id, handle that reads what it prints). It ends with this test's
+# watchdog, if not before.
 sub read_perl {
     my ($prepare, @arguments) = @_;
+    my $left = alarm 0;
+    alarm $left;
     my $pid = open(my $out, '-|') // die "fork: $!";
     if (!$pid) {
+        alarm $left;
         $prepare->();
         exec_perl(@arguments);
     }
