@@ -1,0 +1,150 @@
+package Data::PubSub::Shared::Bridge::Command;
+
+# Private: the command pubsub-bridge, which bin/pubsub-bridge documents.
+
+use 5.022;
+use strict;
+use warnings;
+
+use Getopt::Long ();
+
+use Data::PubSub::Shared;
+use Data::PubSub::Shared::Bridge;
+use Data::PubSub::Shared::Bridge::Config;
+use Data::PubSub::Shared::Bridge::Options;
+use Data::PubSub::Shared::Bridge::Supervisor;
+
+# Exit statuses.
+use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
+
+my %COMMAND = (
+    up    => sub { half('up', @_) },
+    down  => sub { half('down', @_) },
+    both  => \&both,
+    run   => \&from_file,
+    check => \&check,
+    help  => sub { page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']) },
+);
+
+# The exit status.
+sub run {
+    my ($class, @arguments) = @_;
+    my $name = shift @arguments // '';
+    return page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']) if $name =~ /\A(?:-h|--help)\z/;
+    return page(-verbose => 2)                                         if $name eq '--man';
+    return version()                                                   if $name =~ /\A(?:-V|--version)\z/;
+    my $status = eval {
+        usage($name eq '' ? 'which command?' : "unknown command '$name'") if !$COMMAND{$name};
+        $COMMAND{$name}->(@arguments);
+    };
+    return $status if defined $status;
+    my $error = $@;
+    return FINE if ref $error && $error->{done};
+    print STDERR 'pubsub-bridge: ', (ref $error ? "$error->{usage}\nTry: pubsub-bridge --help\n" : plain($error));
+    return ref $error ? USAGE : TROUBLE;
+}
+
+sub usage { die { usage => $_[0] } }
+
+# What the rings croak loses who croaked, and where in this program.
+sub plain {
+    my ($text) = @_;
+    $text =~ s/\AData::PubSub::Shared::\S+: (.*) at \S+ line \d+\.?\n?\z/$1/s;
+    return $text =~ s/\n*\z/\n/r;
+}
+
+sub page {
+    require Pod::Usage;
+    Pod::Usage::pod2usage(-input => $0, -exitval => 'NOEXIT', -output => \*STDOUT, -noperldoc => 1, @_);
+    return FINE;
+}
+
+sub version {
+    printf "pubsub-bridge %s (perl %vd)\n", Data::PubSub::Shared->VERSION, $^V;
+    return FINE;
+}
+
+# Options by name, and what is left of the arguments. %names: name => whether it is a switch.
+sub options {
+    my ($arguments, %names) = @_;
+    my $parser = Getopt::Long::Parser->new(config => [qw(no_ignore_case no_auto_abbrev)]);
+    my ($problem, %found);
+    local $SIG{__WARN__} = sub { $problem //= $_[0] =~ s/\n\z//r };
+    $parser->getoptionsfromarray($arguments, \%found, 'help|h', map { $_ . ($names{$_} ? '!' : '=s') } sort keys %names)
+        or usage(lcfirst $problem);
+    if ($found{help}) {
+        page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']);
+        die { done => 1 };
+    }
+    return %found;
+}
+
+# Code whose complaints are about what the user said.
+sub asked {
+    my ($code) = @_;
+    my @result;
+    return @result if eval { @result = $code->(); 1 };
+    my $error = $@;
+    usage(ref $error ? $error->{usage} : plain($error) =~ s/\n\z//r);
+    return;
+}
+
+sub half {
+    my ($half, @arguments) = @_;
+    my %option = options(\@arguments, Data::PubSub::Shared::Bridge::Options::names_of($half));
+    usage("what is '$arguments[0]'?") if @arguments;
+    asked(sub { Data::PubSub::Shared::Bridge::Options::complete($half, %option) });
+    my $object = Data::PubSub::Shared::Bridge->$half(%option);
+    $object->run;
+    return FINE;
+}
+
+sub both {
+    my (@arguments) = @_;
+    my %names = (Data::PubSub::Shared::Bridge::Config::names(), status => 0, quiet => 1);
+    my %option = options(\@arguments, %names);
+    usage("what is '$arguments[0]'?") if @arguments;
+    my @halves = asked(sub { Data::PubSub::Shared::Bridge::Config::halves($option{stream} // '', %option) });
+    return supervise(\@halves, @option{qw(status quiet)});
+}
+
+sub from_file {
+    my (@arguments) = @_;
+    my %option = options(\@arguments, status => 0, quiet => 1);
+    usage('one FILE, please') if @arguments != 1;
+    my ($general, @halves) = Data::PubSub::Shared::Bridge::Config::read_file($arguments[0]);
+    return supervise(\@halves, $option{status} // $general->{status}, $option{quiet} // $general->{quiet});
+}
+
+sub check {
+    my (@arguments) = @_;
+    options(\@arguments);
+    usage('one FILE, please') if @arguments != 1;
+    my ($general, @halves) = Data::PubSub::Shared::Bridge::Config::read_file($arguments[0]);
+    for my $half (@halves) {
+        my ($name, $class, $option) = @$half;
+        my %all = Data::PubSub::Shared::Bridge::Options::complete($class->half, %$option);
+        Data::PubSub::Shared::Bridge::Options::credentials($all{credentials});
+        my $ring = Data::PubSub::Shared::Bridge::Options::existing_ring($all{ring});
+        printf "%-12s %-4s  ring %s (%s)  stream %s at %s  state %s\n", $name, $class->half, $all{ring},
+            $ring ? "$ring->{variant}, $ring->{capacity} slots" : 'will be created', @all{qw(stream server state)};
+    }
+    return FINE;
+}
+
+sub supervise {
+    my ($halves, $status, $quiet) = @_;
+    Data::PubSub::Shared::Bridge::Config::make_rings(@$halves);
+    $_->[2]{quiet} = 1 for $quiet ? @$halves : ();
+    return Data::PubSub::Shared::Bridge::Supervisor->new(halves => $halves, status => $status)->run ? FINE : TROUBLE;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bridge::Command - private to the command pubsub-bridge
+
+=cut

@@ -1,0 +1,314 @@
+package Data::PubSub::Shared::Bridge::Down;
+
+# Private to Data::PubSub::Shared::Bridge: from the stream into a ring.
+#
+# Each batch is written to the state file before it is published, with the ring's write position and all that will be true
+# behind it. A process that comes after one that was killed looks which of the messages stand in the ring, publishes
+# the others, and goes on: nothing is lost and nothing comes twice.
+
+use 5.022;
+use strict;
+use warnings;
+
+use parent 'Data::PubSub::Shared::Bridge::Half';
+
+use JSON::PP ();
+use List::Util qw(max min);
+use Time::HiRes qw(time);
+
+use Data::PubSub::Shared;
+use Data::PubSub::Shared::Bridge::Entry;
+
+use constant {
+    MOST  => 8192,    # messages for one publish_multi
+    BLOCK => 0.2,     # seconds, in which no signal is handled
+    HOLE  => 0.05,    # seconds, after which a position that a dead publisher left is void for sure
+};
+
+# What an integer ring can hold.
+my %LARGEST = (Int => 9223372036854775807, Int32 => 2**31 - 1, Int16 => 2**15 - 1);
+
+sub half {'down'}
+
+sub prepare {
+    my ($self) = @_;
+    my $engine = $self->{engine};
+    my $from = $self->option('from');
+    die "from must be start, now or an identifier, not '$from'\n" if $from !~ /\A(?:start|now)\z/ && !$engine->is_id($from);
+    $self->{chunk} = min(MOST, $self->{ring}->capacity);
+    $self->{count} = min($self->option('batch'), $self->{chunk});
+    $self->{fits}  = $self->what_fits;
+    if (defined(my $path = $self->option('gaps'))) {
+        $self->{gaps} = Data::PubSub::Shared::Str->new($path, 1024, 512);
+    }
+    # By origin: [epoch, next sequence number]. Blind: what came before is not known.
+    my $state = $self->{state}->latest // { origins => {}, doubles => 0, blind => 0 };
+    @$self{qw(id origins doubles blind)} = @$state{qw(id origins doubles blind)};
+    @$self{qw(current pending notes noted)} = ({}, [], $state->{notes} // [], $state->{noted} // 0);
+    $self->recover($state) if @{ $state->{chunk} // [] } || @{ $self->{notes} };
+    return;
+}
+
+# Code that leaves those of some messages that can stand in this ring as they are.
+sub what_fits {
+    my ($self) = @_;
+    my ($variant, $most) = ($self->{file}{variant}, $self->{file}{msg_size});
+    if ($self->{file}->is_str) {
+        return sub { return grep { length($_) <= $most && (!utf8::is_utf8($_) || bytes_of($_) <= $most) } @_ };
+    }
+    my ($least, $largest) = (-$LARGEST{$variant} - 1, $LARGEST{$variant});
+    no warnings 'numeric';
+    return sub { return grep { (0 + $_) eq $_ && $_ >= $least && $_ <= $largest } @_ };
+}
+
+sub bytes_of { my ($text) = @_; utf8::encode($text); return length $text }
+
+# --- Whenever the engine was reached
+
+sub greet {
+    my ($self) = @_;
+    my $ends = $self->{engine}->ends;
+    $self->begin($ends) if !defined $self->{id};
+    $self->deliver;    # what could not be remembered before
+    return $self->look_for_trimmed($ends);
+}
+
+# For the first time. What came before `now` is no loss; what came before an identifier is not known.
+sub begin {
+    my ($self, $ends) = @_;
+    my $from = $self->option('from');
+    my %last = map { my ($epoch, $last) = @{ $ends->{origins}{$_} }; $_ => [$epoch, $last + 1] } keys %{ $ends->{origins} };
+    my $start = $self->{engine}->start;
+    @$self{qw(id origins blind)}
+        = $from eq 'now'   ? ($ends->{last} ne '' ? $ends->{last} : $start, \%last, 0)
+        : $from eq 'start' ? ($start, {}, 0)
+        :                    ($from,  {}, 1);
+    $self->remember([], []);
+    return;
+}
+
+# Whether the stream has lost entries that we have not read. If so, at its present end every origin must have come to what the
+# engine says of it, and what is missing was trimmed.
+sub look_for_trimmed {
+    my ($self, $ends) = @_;
+    my $engine = $self->{engine};
+    return if $ends->{first} ne '' && !$engine->is_behind($ends->{first}, $self->{id});
+    $self->{trimmed} = $ends;
+    $self->settle_trimmed if $ends->{last} eq '' || !$engine->is_behind($ends->{last}, $self->{id});
+    return;
+}
+
+sub settle_trimmed {
+    my ($self) = @_;
+    my $ends = delete $self->{trimmed};
+    my $found = 0;
+    for my $origin (sort keys %{ $ends->{origins} }) {
+        my ($epoch, $last) = @{ $ends->{origins}{$origin} };
+        my $known = $self->known($origin) or next;
+        next if $last < $known->[1];
+        $self->gap($origin, 'trimmed', $last + 1 - $known->[1]);
+        $self->{origins}{$origin} = [$epoch, $last + 1];
+        $found = 1;
+    }
+    $self->{current} = {};
+    $self->remember([], []) if $found;
+    return;
+}
+
+# --- Work
+
+sub work {
+    my ($self) = @_;
+    my $engine = $self->{engine};
+    while (!$self->{stopping}) {
+        $self->tick;
+        my $entries = $engine->read_after($self->{id}, $self->{count}, BLOCK);
+        $self->progress;
+        $self->take($entries) if @$entries;
+        $self->settle_trimmed if $self->{trimmed}
+            && ($self->{trimmed}{last} eq '' || !$engine->is_behind($self->{trimmed}{last}, $self->{id}));
+    }
+    return;
+}
+
+# Entries into the ring: what is no double, in the stream's order.
+sub take {
+    my ($self, $entries) = @_;
+    my ($current, @messages, @missing) = ($self->{current});
+    for my $entry (@$entries) {
+        my ($producer, $sequence, $kind, $payload) = @{ $entry->[1] }[1, 3, 4, 5];
+        # Nearly all: one message, the next one of a producer that has just sent.
+        my $known = $current->{ $producer // '' };
+        if ($known && ($kind eq 'm' || $kind eq 'i') && $sequence == $known->[1]) {
+            $known->[1]++;
+            push @messages, $payload;
+            next;
+        }
+        next if eval { push @messages, $self->messages_of($entry, \@missing); 1 };
+        $self->say("entry $entry->[0] is left out: $@", 'always');
+        $self->{strange}++;
+    }
+    $self->missing(@$_) for @missing;
+    my @good = $self->{fits}->(@messages);
+    $self->gap('', 'refused', @messages - @good) if @good != @messages;
+    $self->{id} = $entries->[-1][0];
+    $self->{pending} = \@good;
+    return $self->deliver;
+}
+
+# The messages of an entry that are to be published. What was sent before it and never came goes to @$missing.
+sub messages_of {
+    my ($self, $entry, $missing) = @_;
+    my $field = $entry->[1];
+    my ($o, $producer, $s, $sequence, $kind, $payload) = @$field;
+    ($producer, $sequence, $kind, $payload) = in_any_order($field) if @$field != 6 || $o ne 'o' || $s ne 's';
+    my ($origin, $epoch) = $producer =~ /\A(.+)#([0-9]{1,15})\z/s or die "no origin\n";
+    $sequence =~ /\A[1-9][0-9]{0,15}\z/ or die "no sequence number\n";
+    my $is_gap = $kind eq 'g';
+    my @messages = $is_gap ? Data::PubSub::Shared::Bridge::Entry::gap_of($payload)
+        : Data::PubSub::Shared::Bridge::Entry::messages_of($kind, $payload);
+    my $takes = $is_gap ? 1 : @messages;
+
+    if (my $known = $self->known($origin)) {
+        # An epoch begins where the engine knew the one before to end. Only within one do numbers come again.
+        my $is_old = $epoch < $known->[0];
+        my $double = $is_old ? $takes : $epoch == $known->[0] ? min($takes, max(0, $known->[1] - $sequence)) : 0;
+        $self->{doubles} += $double;
+        return if $double == $takes;
+        splice @messages, 0, $double;
+        push @$missing, [$origin, $sequence - $known->[1]] if $sequence > $known->[1];
+    }
+    my $now = $self->{origins}{$origin} = [$epoch, $sequence + $takes];
+    if ($is_gap) {
+        $self->gap($origin, @messages);
+        return;
+    }
+    return if $self->option('skip_own') && index($origin, $self->option('host') . '/') == 0;
+    $self->{current}{$producer} = $now if @$field == 6 && $o eq 'o' && $s eq 's';
+    return @messages;
+}
+
+# [epoch, next number] of an origin. One that we have not met begins at 1.
+sub known {
+    my ($self, $origin) = @_;
+    return $self->{origins}{$origin} // ($self->{blind} ? undef : [0, 1]);
+}
+
+sub in_any_order {
+    my ($field) = @_;
+    my %field = @$field;
+    my ($producer, $sequence) = delete @field{qw(o s)};
+    defined $producer && defined $sequence or die "no entry of a bridge\n";
+    my ($kind) = grep { length == 1 } sort keys %field;
+    defined $kind or die "no entry of a bridge\n";
+    return ($producer, $sequence, $kind, $field{$kind});
+}
+
+# Numbers that never came. They were trimmed if the stream begins behind what we read last.
+sub missing {
+    my ($self, $origin, $count) = @_;
+    eval { $self->look_for_trimmed($self->{engine}->ends); 1 } or $self->say($@) if !$self->{trimmed};
+    return $self->gap($origin, $self->{trimmed} ? 'trimmed' : 'engine', $count);
+}
+
+# --- Into the ring
+
+# Publishes what is pending, in pieces that stand in the ring as a whole, each remembered before.
+sub deliver {
+    my ($self) = @_;
+    my $pending = $self->{pending};
+    while (1) {
+        my @chunk = splice @$pending, 0, $self->{chunk};
+        eval { $self->remember(\@chunk, $pending); 1 } or do { unshift @$pending, @chunk; die $@ };
+        $self->{ring}->publish_multi(@chunk) if @chunk;
+        $self->{passed} += @chunk;
+        last if !@$pending;
+    }
+    return;
+}
+
+sub remember {
+    my ($self, $chunk, $rest) = @_;
+    $self->{state}->put({
+        (map { $_ => $self->{$_} } qw(id origins doubles blind lost notes noted)),
+        chunk => $chunk,
+        rest  => $rest,
+        ring  => $self->ring_id,
+        at    => $self->write_pos,
+    });
+    $self->publish_notes if @{ $self->{notes} };
+    return;
+}
+
+sub write_pos { my ($self) = @_; return $self->absolute(sub { $self->{ring}->write_pos }) }
+
+# After a process that may have been killed before, in or after the publication of $state->{chunk}.
+sub recover {
+    my ($self, $state) = @_;
+    my @chunk = @{ $state->{chunk} };
+    my $base = $self->{file}->reparse->{base};
+    if ($state->{ring} eq $self->ring_id && $state->{at} <= $self->write_pos) {
+        if ($state->{at} < $base) { @chunk = () }    # published, and cleared by somebody
+        else {
+            my $sub = $self->{ring}->subscribe;
+            $sub->cursor($state->{at} - $base);
+            # Others may publish here, too: ours are found in their order.
+            while (@chunk && $sub->lag) {
+                my $message = $sub->poll_wait(HOLE) // next;
+                shift @chunk if $message eq $chunk[0];
+            }
+            if (@chunk && $sub->overflow_count) {
+                $self->gap('', 'unclear', scalar @chunk);
+                @chunk = ();
+            }
+        }
+    }
+    $self->{pending} = [@chunk, @{ $state->{rest} }];
+    return $self->deliver;
+}
+
+# --- Gaps
+
+# Counts a gap, and notes it for those who want to know. Both are told when they are remembered.
+sub gap {
+    my ($self, $origin, $reason, $count) = @_;
+    $self->count_lost($reason, $count);
+    return if !$self->{gaps};
+    push @{ $self->{notes} }, {
+        number => ++$self->{noted}, time => 0 + sprintf('%.3f', time), stream => $self->option('stream'),
+        origin => $origin, reason => $reason, count => 0 + $count,
+    };
+    return;
+}
+
+sub publish_notes {
+    my ($self) = @_;
+    state $json = JSON::PP->new->utf8->canonical;
+    for my $note (splice @{ $self->{notes} }) {
+        my $text = $json->encode($note);
+        $self->{gaps}->publish($text) if length $text <= $self->{gaps}->msg_size;
+    }
+    return;
+}
+
+sub finish { return }
+
+sub figures {
+    my ($self) = @_;
+    return {
+        id      => $self->{id},
+        origins => scalar keys %{ $self->{origins} },
+        doubles => $self->{doubles} + 0,
+        strange => ($self->{strange} // 0) + 0,
+    };
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bridge::Down - private to Data::PubSub::Shared::Bridge
+
+=cut

@@ -1,0 +1,99 @@
+package Data::PubSub::Shared::Bridge::Entry;
+
+# Private to Data::PubSub::Shared::Bridge: messages as what stands in the entries of a stream, and back.
+# The POD of Data::PubSub::Shared::Bridge, "THE STREAM", describes it for other languages.
+
+use 5.022;
+use strict;
+use warnings;
+
+# A message, or several, in one entry:
+#   i I   integers: one in decimal; several with a space between
+#   m M   bytes: one as it is; several, each behind its length (32 bits, big-endian)
+#   u U   text in UTF-8, likewise
+#   g     a gap: reason, space, how many messages were lost
+use constant MANY => '(N/a*)*';
+
+# The content of the entries for some messages, at most $pack in each: kind, number of messages, payload, and so on
+# for each entry, in one flat list.
+sub content_of {
+    my ($is_str, $pack, $messages) = @_;
+    return map { ('i', 1, $_) } @$messages                     if !$is_str && $pack == 1;
+    return map { ('I', scalar @$_, "@$_") } in_packs($pack, $messages) if !$is_str;
+    if (!grep { utf8::is_utf8($_) } @$messages) {
+        return map { ('m', 1, $_) } @$messages if $pack == 1;
+        return map { ('M', scalar @$_, pack MANY, @$_) } in_packs($pack, $messages);
+    }
+    # Texts and bytes do not stand in one entry.
+    my @content;
+    for my $run (runs($messages)) {
+        my $is_text = utf8::is_utf8($run->[0]);
+        my @bytes = @$run;
+        if ($is_text) { utf8::encode($_) for @bytes }
+        push @content, $pack == 1
+            ? map { ($is_text ? 'u' : 'm', 1, $_) } @bytes
+            : map { ($is_text ? 'U' : 'M', scalar @$_, pack MANY, @$_) } in_packs($pack, \@bytes);
+    }
+    return @content;
+}
+
+sub in_packs {
+    my ($most, $messages) = @_;
+    my @rest = @$messages;
+    my @packs;
+    push @packs, [splice @rest, 0, $most] while @rest;
+    return @packs;
+}
+
+# Neighbours that are all text, or all bytes.
+sub runs {
+    my ($messages) = @_;
+    my @runs;
+    for my $message (@$messages) {
+        if (@runs && !utf8::is_utf8($message) == !utf8::is_utf8($runs[-1][0])) { push @{ $runs[-1] }, $message }
+        else                                                                  { push @runs, [$message] }
+    }
+    return @runs;
+}
+
+# Bytes that are no UTF-8 stay bytes.
+sub text {
+    my ($bytes) = @_;
+    utf8::upgrade($bytes) if utf8::decode($bytes);
+    return $bytes;
+}
+
+my %MESSAGES = (
+    i => sub { $_[0] },
+    m => sub { $_[0] },
+    u => sub { text($_[0]) },
+    I => sub { split ' ', $_[0] },
+    M => sub { unpack MANY, $_[0] },
+    U => sub { map { text($_) } unpack MANY, $_[0] },
+);
+
+# The messages of an entry; dies where it is none of ours.
+sub messages_of {
+    my ($kind, $payload) = @_;
+    my $code = $MESSAGES{$kind} or die "an entry of unknown kind '$kind'\n";
+    my @messages = eval { $code->($payload) } or die "an entry of kind '$kind' that holds no message\n";
+    return @messages;
+}
+
+sub gap { my ($reason, $count) = @_; return ('g', 1, "$reason $count") }
+
+# (reason, count) of a gap.
+sub gap_of {
+    my ($payload) = @_;
+    return $payload =~ /\A([a-z]{1,20}) ([0-9]{1,18})\z/ ? ($1, $2) : die "a gap that says '$payload'\n";
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bridge::Entry - private to Data::PubSub::Shared::Bridge
+
+=cut

@@ -1,0 +1,267 @@
+package Data::PubSub::Shared::Bridge::Half;
+
+# Private to Data::PubSub::Shared::Bridge: what the halves of a bridge have in common. That is the life of the process:
+# begin, work until the engine is away, pause, begin again; signals; what it says about itself.
+#
+# A half gives: prepare (once), greet (each time the engine was reached), work (until stop, or dies), finish, and figures.
+
+use 5.022;
+use strict;
+use warnings;
+
+use Fcntl qw(F_WRLCK F_RDLCK F_UNLCK);
+use JSON::PP ();
+use List::Util qw(sum0);
+use POSIX      ();
+use Time::HiRes qw(time);
+
+use Data::PubSub::Shared;
+use Data::PubSub::Shared::Bridge::Options;
+use Data::PubSub::Shared::Bridge::State;
+use Data::PubSub::Shared::CLI::File;
+
+use constant {
+    FIRST_PAUSE => 0.05,    # seconds, before the second attempt to reach the engine
+    LAST_PAUSE  => 5,
+    TICK        => 1,       # seconds between two looks at the clock
+};
+
+my $STOP = \'stop';
+
+sub new {
+    my ($class, %given) = @_;
+    my %option = Data::PubSub::Shared::Bridge::Options::complete($class->half, %given);
+    my $self = bless { option => \%option, failures => 0, begun => time, ticked => 0, stopping => 0 }, $class;
+    $self->{state}  = Data::PubSub::Shared::Bridge::State->new($option{state});
+    $self->{ring}   = Data::PubSub::Shared::Bridge::Options::open_ring(%option);
+    $self->{file}   = Data::PubSub::Shared::CLI::File->ring($option{ring});
+    $self->claim_ring;
+    $self->{lost}   = { %{ ($self->{state}->latest // {})->{lost} // {} } };
+    $self->{engine} = Data::PubSub::Shared::Bridge::Options::require_engine($option{engine})->new(
+        server => $option{server}, stream => $option{stream}, timeout => $option{timeout},
+        Data::PubSub::Shared::Bridge::Options::credentials($option{credentials}),
+    );
+    $self->prepare;
+    return $self;
+}
+
+sub option { return $_[0]{option}{ $_[1] } }
+
+# --- The ring
+
+# A position that never falls, whoever clears the ring. Two looks at the base, lest a clear comes between.
+sub absolute {
+    my ($self, $position) = @_;
+    while (1) {
+        my $base = $self->{file}->reparse->{base};
+        my $relative = $position->();
+        return $base + $relative if $self->{file}->reparse->{base} == $base;
+    }
+}
+
+sub ring_id { return $_[0]{file}{id} }
+
+# A ring that is filled from a stream and read into it would repeat everything for ever. Each half holds a lock on a byte
+# far behind the ring's end, and looks at the other's; they are "open file description" locks, which survive that somebody in
+# this process closes the file.
+use constant { F_OFD_GETLK => 36, F_OFD_SETLK => 37, FAR => 1 << 62, FLOCK => 's s x4 q q l x4' };
+
+sub claim_ring {
+    my ($self) = @_;
+    my %byte  = (up => FAR, down => FAR + 1);
+    my $other = $self->half eq 'up' ? 'down' : 'up';
+    open $self->{claim}, '+<', $self->option('ring') or die $self->option('ring') . ": $!\n";
+    my $lock = sub { pack FLOCK, $_[1], 0, $byte{ $_[0] }, 1, 0 };
+    fcntl $self->{claim}, F_OFD_SETLK, $lock->($self->half, $self->half eq 'up' ? F_RDLCK : F_WRLCK)
+        or die $self->option('ring') . ": another process fills this ring from a stream\n";
+    my $found = $lock->($other, F_WRLCK);
+    fcntl $self->{claim}, F_OFD_GETLK, $found or die $self->option('ring') . ": fcntl: $!\n";
+    die $self->option('ring') . ": is filled from a stream and would be read into one, so that every message came back for ever;"
+        . " publish to one ring (up) and read another (down)\n" if (unpack FLOCK, $found)[0] != F_UNLCK;
+    return;
+}
+
+# Whoever opens the path later has another ring than we: then this process ends, and the next one opens that.
+sub look_at_ring {
+    my ($self) = @_;
+    my @stat = lstat $self->option('ring') or return;
+    @$self{qw(replaced stopping)} = (1, 1) if "$stat[0]:$stat[1]" ne $self->ring_id;
+    return;
+}
+
+# --- Life
+
+# Until somebody asks to stop; true if all that had been read was delivered. Dies where going on makes no sense.
+sub run {
+    my ($self) = @_;
+    local $SIG{TERM} = local $SIG{INT} = sub { $self->stop };
+    local $SIG{USR1} = sub { $self->say($self->summary, 'always') };
+    local $SIG{PIPE} = 'IGNORE';
+    $self->say("begins: ring @{[ $self->option('ring') ]}, stream @{[ $self->option('stream') ]} at @{[ $self->option('server') ]}");
+    my $done = 0;
+    until ($done || $self->{stopping}) {
+        $done = eval {
+            $self->{engine}->connect;
+            $self->greet;
+            $self->say($self->{failures} ? 'is connected again' : 'is connected');
+            $self->work;
+            1;
+        } or $self->trouble($@);
+    }
+    my $all = eval { $self->finish; 1 } || ($self->say("could not finish: $@", 'always'), 0)[1];
+    $self->{state}->sync;
+    $self->tick('now');
+    $self->say('ends: ' . $self->summary);
+    $self->{engine}->close;
+    die $self->option('ring') . ": was replaced by another ring\n" if $self->{replaced};
+    return $all;
+}
+
+sub stop {
+    my ($self) = @_;
+    $self->{stopping} = 1;
+    die $STOP if $self->{interruptible};
+    return;
+}
+
+# Runs code that may be left in the middle when somebody asks to stop. False where that happened.
+sub interruptibly {
+    my ($self, $code) = @_;
+    return 0 if $self->{stopping};
+    local $self->{interruptible} = 1;
+    my $lived = eval { $code->(); 1 };
+    local $self->{interruptible} = 0;
+    die $@ if !$lived && !(ref $@ && $@ == $STOP);
+    return $lived;
+}
+
+# A connection that was lost, or an answer that was no: says so, and pauses, the longer the oftener.
+sub trouble {
+    my ($self, $error) = @_;
+    $self->{engine}->close;
+    die $error if ref $error;
+    if (defined(my $why = $self->{engine}->hopeless($error))) { die "$why\n" }
+    $self->{last_error} = $error =~ s/\s+\z//r;
+    my $pause = FIRST_PAUSE * 2**($self->{failures} < 20 ? $self->{failures} : 20);
+    $pause = LAST_PAUSE if $pause > LAST_PAUSE;
+    $pause *= 0.5 + rand;
+    $self->{failures}++;
+    $self->say(sprintf '%s; next attempt in %.1f s', $self->{last_error}, $pause);
+    my $end = time + $pause;
+    while ((my $left = $end - time) > 0) {
+        $self->interruptibly(sub { select undef, undef, undef, $left < TICK ? $left : TICK }) or last;
+        $self->tick;
+    }
+    return;
+}
+
+# The engine did what it was asked.
+sub progress { my ($self) = @_; $self->{failures} = 0; return }
+
+# --- What it says
+
+# One line on standard error.
+sub say {
+    my ($self, $text, $always) = @_;
+    return if $self->option('quiet') && !$always;
+    $text =~ s/\s+\z//;
+    print STDERR sprintf("pubsub-bridge %s %s: %s\n", $self->half, $self->option('stream'), $text);
+    return;
+}
+
+# Counts lost messages; says so at the next tick, because in an overload there is news a thousand times a second.
+sub count_lost {
+    my ($self, $reason, $count) = @_;
+    $self->{lost}{$reason} += $count;
+    $self->{news}{$reason} += $count;
+    return;
+}
+
+sub until_tick {
+    my ($self) = @_;
+    my $left = $self->{ticked} + TICK - time;
+    return $left < 0.001 ? 0.001 : $left > TICK ? TICK : $left;
+}
+
+sub tick {
+    my ($self, $now) = @_;
+    return if !$now && time - $self->{ticked} < TICK && time >= $self->{ticked};
+    $self->look_at_ring;
+    my $news = delete $self->{news} // {};
+    $self->say("lost $news->{$_} messages: " . $self->reason($_), 'always') for sort keys %$news;
+    my ($passed, $before) = ($self->{passed} // 0, $self->{passed_before} // 0);
+    my $seconds = time - $self->{ticked};
+    $self->{rate} = $self->{ticked} ? ($passed - $before) / ($seconds || 1) : 0;
+    @$self{qw(ticked passed_before)} = (time, $passed);
+    $self->{on_status}->($self->status) if $self->{on_status};
+    write_status($self->option('status'), $self->status) if defined $self->option('status');
+    return;
+}
+
+my %REASON = (
+    overrun  => 'their ring was overrun before they could be sent',
+    restart  => 'their ring was overrun while the bridge was not running',
+    replaced => 'their ring was replaced; how many it still held is not known',
+    trimmed  => 'the stream was trimmed before they could be read',
+    engine   => 'the engine has lost them',
+    refused  => 'they do not fit into the ring',
+    unclear  => 'after a restart it was not clear whether they had been delivered',
+);
+sub reason { return $REASON{ $_[1] } // $_[1] }
+
+# What is known of it, for programs.
+sub status {
+    my ($self) = @_;
+    return {
+        half      => $self->half,
+        ring      => $self->option('ring'),
+        stream    => $self->option('stream'),
+        server    => $self->option('server'),
+        pid       => $$ + 0,
+        time      => 0 + sprintf('%.3f', time),
+        begun     => 0 + sprintf('%.3f', $self->{begun}),
+        connected => $self->{engine}->is_connected ? JSON::PP::true : JSON::PP::false,
+        failures  => $self->{failures} + 0,
+        error     => $self->{last_error},
+        passed    => ($self->{passed} // 0) + 0,
+        rate      => 0 + sprintf('%.0f', $self->{rate} // 0),
+        lost      => { map { $_ => $self->{lost}{$_} + 0 } keys %{ $self->{lost} } },
+        %{ $self->figures },
+    };
+}
+
+sub summary {
+    my ($self) = @_;
+    my $status = $self->status;
+    my %lost   = %{ $status->{lost} };
+    return join ', ', ($status->{connected} ? 'connected' : 'not connected'), "$status->{passed} messages",
+        "$status->{rate}/s", (map {"$lost{$_} lost ($_)"} sort keys %lost),
+        ($status->{doubles} ? "$status->{doubles} doubles dropped" : ());
+}
+
+# Replaces the file, so that nobody reads half of it. What goes wrong there is no reason to stop.
+sub write_status {
+    my ($path, $status) = @_;
+    my $new = "$path.$$.new";
+    my $lived = eval {
+        open my $out, '>', $new or die "$!\n";
+        print {$out} JSON::PP->new->utf8->canonical->pretty->encode($status);
+        close $out or die "$!\n";
+        rename $new, $path or die "$!\n";
+        1;
+    };
+    return 1 if $lived;
+    print STDERR "pubsub-bridge: status $path: $@";
+    unlink $new;
+    return 0;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bridge::Half - private to Data::PubSub::Shared::Bridge
+
+=cut

@@ -1,0 +1,158 @@
+package Data::PubSub::Shared::Bridge::Supervisor;
+
+# Private to Data::PubSub::Shared::Bridge: the parent of the halves of one or several bridges. It starts each in a process of
+# its own, starts those again that end, passes signals on, and collects what they say about themselves.
+
+use 5.022;
+use strict;
+use warnings;
+
+use Errno qw(EINTR);
+use IO::Select;
+use JSON::PP ();
+use POSIX qw(WNOHANG);
+use Time::HiRes qw(time);
+
+use Data::PubSub::Shared::Bridge::Half;
+
+use constant {
+    FIRST_PAUSE => 0.2,    # seconds, before a half that ended is started again
+    LAST_PAUSE  => 10,
+    PROVEN      => 60,     # seconds, after which a half counts as one that runs
+};
+
+# halves: [name of the bridge, class, options] for each; status: a file; quiet.
+sub new {
+    my ($class, %given) = @_;
+    my @halves = map { { name => $_->[0], class => $_->[1], options => $_->[2], pause => FIRST_PAUSE, due => 0 } } @{ $given{halves} };
+    return bless { halves => \@halves, status => $given{status}, quiet => $given{quiet}, parent => $$, written => 0 }, $class;
+}
+
+# Until TERM or INT; true if all halves ended well.
+sub run {
+    my ($self) = @_;
+    my $stopping = 0;
+    local $SIG{TERM} = local $SIG{INT} = sub { $stopping = 1 };
+    local $SIG{USR1} = sub { $self->signal('USR1') };
+    local $SIG{PIPE} = 'IGNORE';
+    until ($stopping) {
+        for my $half (grep { !$_->{pid} && $_->{due} <= time } @{ $self->{halves} }) { $self->start($half) }
+        $self->listen(0.25);
+        $self->write_status;
+    }
+    $self->signal('TERM');
+    $self->listen(0.25, 'stopping') while grep { $_->{pid} } @{ $self->{halves} };
+    $self->write_status('now');
+    return !grep { $_->{ended} } @{ $self->{halves} };
+}
+
+sub signal {
+    my ($self, $signal) = @_;
+    kill $signal => $_ for grep {$_} map { $_->{pid} } @{ $self->{halves} };
+    return;
+}
+
+sub start {
+    my ($self, $half) = @_;
+    pipe my $read, my $write or die "pipe: $!\n";
+    # No handler of ours for the child, not even for a moment.
+    my $signals = POSIX::SigSet->new(POSIX::SIGINT, POSIX::SIGTERM, POSIX::SIGUSR1);
+    POSIX::sigprocmask(POSIX::SIG_BLOCK, $signals);
+    my $pid = fork;
+    if (defined $pid && !$pid) {
+        $SIG{$_} = 'DEFAULT' for qw(INT TERM USR1);
+        # What comes before the half listens is for a process that has done nothing yet.
+        $SIG{USR1} = 'IGNORE';
+        close $read;
+        close $_->{read} for grep { $_->{read} } @{ $self->{halves} };
+        POSIX::_exit($self->live($half, $write, $signals));
+    }
+    POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
+    die "fork: $!\n" if !defined $pid;
+    @$half{qw(pid read text begun)} = ($pid, $read, '', time);
+    return;
+}
+
+# The life of the child; its exit status.
+sub live {
+    my ($self, $half, $write, $signals) = @_;
+    my $lived = eval {
+        POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
+        my $object = $half->{class}->new(%{ $half->{options} });
+        my $json = JSON::PP->new->utf8->canonical;
+        # Without a parent there is nobody to be told to stop by.
+        $object->{on_status} = sub { defined syswrite $write, $json->encode($_[0]) . "\n" or $object->stop };
+        $object->run;
+        1;
+    };
+    return 0 if $lived;
+    print STDERR "pubsub-bridge $half->{name}: $@";
+    return 1;
+}
+
+# What the halves say, for so many seconds at most; and who has ended.
+sub listen {
+    my ($self, $seconds, $stopping) = @_;
+    my $select = IO::Select->new(map { $_->{read} } grep { $_->{pid} } @{ $self->{halves} });
+    if (!$select->count) {
+        select undef, undef, undef, $seconds;
+        return;
+    }
+    my %ready = map { $_ => 1 } $select->can_read($seconds);
+    for my $half (grep { $_->{pid} && $ready{ $_->{read} } } @{ $self->{halves} }) {
+        my $got = sysread $half->{read}, $half->{text}, 65536, length $half->{text};
+        next if !defined $got && $! == EINTR;
+        if ($got) {
+            my @lines = split /\n/, $half->{text}, -1;
+            $half->{text} = pop @lines;
+            $half->{says} = JSON::PP::decode_json($lines[-1]) if @lines;
+        }
+        else { $self->has_ended($half, $stopping) }
+    }
+    return;
+}
+
+sub has_ended {
+    my ($self, $half, $stopping) = @_;
+    1 while waitpid($half->{pid}, 0) < 0 && $! == EINTR;
+    my $status = $?;
+    close delete $half->{read};
+    $half->{pid} = 0;
+    $half->{ended} = $status != 0;
+    return if $stopping;
+    $half->{pause} = FIRST_PAUSE if time - $half->{begun} > PROVEN;
+    $half->{due}   = time + $half->{pause};
+    my $how = $status & 127 ? 'was killed by signal ' . ($status & 127) : 'ended with status ' . ($status >> 8);
+    print STDERR sprintf "pubsub-bridge %s %s: %s; is started again in %.1f s\n",
+        $half->{class}->half, $half->{name}, $how, $half->{pause};
+    $half->{restarts}++;
+    $half->{pause} = $half->{pause} * 2 < LAST_PAUSE ? $half->{pause} * 2 : LAST_PAUSE;
+    return;
+}
+
+sub write_status {
+    my ($self, $now) = @_;
+    return if !defined $self->{status} || !$now && time - $self->{written} < 1;
+    $self->{written} = time;
+    my %bridges;
+    for my $half (@{ $self->{halves} }) {
+        $bridges{ $half->{name} }{ $half->{class}->half } = {
+            %{ $half->{says} // {} },
+            running  => $half->{pid} ? JSON::PP::true : JSON::PP::false,
+            restarts => ($half->{restarts} // 0) + 0,
+        };
+    }
+    Data::PubSub::Shared::Bridge::Half::write_status(
+        $self->{status}, { pid => $$ + 0, time => 0 + sprintf('%.3f', time), bridges => \%bridges });
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bridge::Supervisor - private to Data::PubSub::Shared::Bridge
+
+=cut

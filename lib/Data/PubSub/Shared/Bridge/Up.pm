@@ -1,0 +1,209 @@
+package Data::PubSub::Shared::Bridge::Up;
+
+# Private to Data::PubSub::Shared::Bridge: from a ring into the stream.
+#
+# The ring is the buffer. A batch is taken out of it only when few enough are on their way, and stays here until the engine
+# has answered; what is unanswered when a connection is lost goes out again with the same numbers, and the engine drops
+# what it has. With each batch the engine stores up to where the ring was read, so the next process, whatever became of
+# this one, goes on exactly there, in a new epoch in which nothing of this one is accepted any more.
+
+use 5.022;
+use strict;
+use warnings;
+
+use parent 'Data::PubSub::Shared::Bridge::Half';
+
+use File::Basename qw(basename);
+use Time::HiRes qw(time);
+
+use Data::PubSub::Shared::Bridge::Entry;
+
+use constant {
+    WINDOW  => 8,    # batches on their way
+    FAREWELL => 5,   # seconds, for the last answers
+};
+
+sub half {'up'}
+
+sub prepare {
+    my ($self) = @_;
+    my $state = $self->{state}->latest;
+    if (!$state) {
+        open my $random, '<:raw', '/dev/urandom' or die "/dev/urandom: $!\n";
+        read $random, my $bytes, 4;
+        my $name = basename($self->option('ring')) =~ s{[\s#/]}{}gr;
+        $state = { origin => $self->option('host') . "/$name-" . unpack('H*', $bytes), epoch => 0, sequence => 0, position => '' };
+        $self->{state}->put($state);
+    }
+    $self->{$_} = $state->{$_} for qw(origin epoch sequence);
+    $self->{is_str} = $self->{file}->is_str;
+    $self->{on_its_way} = [];
+    # Here already, so that `now` is when the process began.
+    die "from must be start or now, not '@{[ $self->option('from') ]}'\n" if $self->option('from') !~ /\A(?:start|now)\z/;
+    $self->{sub} = $self->option('from') eq 'now' ? $self->{ring}->subscribe : $self->{ring}->subscribe_all;
+    return;
+}
+
+# Whenever the engine was reached.
+sub greet {
+    my ($self) = @_;
+    $self->{failure} = undef;
+    $self->begin if !$self->{has_begun};
+    $self->dispatch($_) for @{ $self->{on_its_way} };
+    return;
+}
+
+# Once in the life of the process: who we are, and where the last one was.
+sub begin {
+    my ($self) = @_;
+    my $known = $self->{state}->latest;
+    my ($epoch, $sequence, $position, $remembered) =
+        $self->{engine}->begin(@$self{qw(origin epoch sequence)}, $known->{position});
+    # Numbers are not used twice, and what was answered was answered.
+    if ($sequence < $known->{sequence}) {
+        $self->say(sprintf('the engine has lost the last %d messages that it had acknowledged', $known->{sequence} - $sequence), 'always');
+        ($sequence, $position) = @$known{qw(sequence position)};
+    }
+    elsif (!$remembered && $known->{sequence}) { $self->say('the engine does not remember us', 'always') }
+    @$self{qw(epoch sequence has_begun)} = ($epoch, $sequence, 1);
+    $self->seek($position) if $position ne '';
+    $self->{state}->put({ %$known, epoch => $epoch, sequence => $sequence, position => $self->position });
+    @$self{qw(overflow reason cursor)} = ($self->{sub}->overflow_count, 'restart', $self->{sub}->cursor);
+    return;
+}
+
+sub position { my ($self) = @_; return $self->ring_id . ' ' . $self->absolute(sub { $self->{sub}->cursor }) }
+
+# To where the ring was read by the last process.
+sub seek {
+    my ($self, $position) = @_;
+    my ($ring, $absolute) = split / /, $position;
+    my $base = $self->{file}->reparse->{base};
+    my $sub = $self->{sub};
+    if ($ring ne $self->ring_id || $absolute > $base + $sub->write_pos) {
+        $sub->reset_oldest;
+        $self->{owed} = ['replaced', 0];
+        $self->count_lost('replaced', 0);
+    }
+    elsif ($absolute < $base) { $sub->reset_oldest }    # somebody cleared it: that is no loss
+    else                      { $sub->cursor($absolute - $base) }
+    return;
+}
+
+sub work {
+    my ($self) = @_;
+    my ($engine, $sub, $batch) = ($self->{engine}, $self->{sub}, $self->option('batch') * $self->option('pack'));
+    $batch = 8000 if $batch > 8000;
+    while (!$self->{stopping}) {
+        $self->tick;
+        my @messages = $sub->poll_multi($batch);
+        if (!@messages) {
+            $self->settle(0);
+            next if !$self->interruptibly(sub { @messages = $sub->poll_wait_multi($batch, $self->until_tick) });
+        }
+        $self->send(\@messages);
+        $self->settle(WINDOW - 1);
+    }
+    return;
+}
+
+# Gives a batch its numbers and sends it off. The gap that shows now lies before it, or within where it is long.
+sub send {
+    my ($self, $messages) = @_;
+    my $sub = $self->{sub};
+    my @content;
+    if (my $owed = delete $self->{owed}) { push @content, Data::PubSub::Shared::Bridge::Entry::gap(@$owed) }
+    if ((my $lost = $sub->overflow_count - $self->{overflow}) > 0) {
+        push @content, Data::PubSub::Shared::Bridge::Entry::gap($self->{reason}, $lost);
+        $self->count_lost($self->{reason}, $lost);
+        $self->{overflow} += $lost;
+    }
+    $self->{reason} = 'overrun' if @$messages;
+    my $gaps = @content / 3;
+    push @content, Data::PubSub::Shared::Bridge::Entry::content_of($self->{is_str}, $self->option('pack'), $messages);
+    $self->{cursor} = $sub->cursor;
+    return if !@content;
+    my $batch = {
+        sequence => $self->{sequence} + 1, content => \@content, position => $self->position, count => scalar @$messages,
+        lost => { %{ $self->{lost} } },
+    };
+    $self->{sequence} += $gaps + @$messages;
+    $batch->{last} = $self->{sequence};
+    push @{ $self->{on_its_way} }, $batch;
+    return $self->dispatch($batch);
+}
+
+sub dispatch {
+    my ($self, $batch) = @_;
+    $self->{engine}->append(
+        origin => $self->{origin}, epoch => $self->{epoch}, keep => $self->option('keep'),
+        (map { $_ => $batch->{$_} } qw(sequence content position)),
+        done => sub { $self->answered($batch, $_[0]) },
+    );
+    return;
+}
+
+# Answers come in the order of the batches. After the first that is no, the others count for nothing: all will be sent again.
+sub answered {
+    my ($self, $batch, $error) = @_;
+    $self->{failure} //= $error;
+    return if defined $self->{failure};
+    shift @{ $self->{on_its_way} };
+    $self->{passed} += $batch->{count};
+    $self->{acknowledged} = $batch;
+    return;
+}
+
+# Waits until at most so many batches are on their way.
+sub settle {
+    my ($self, $most) = @_;
+    $self->{engine}->settle($most);
+    if (my $batch = delete $self->{acknowledged}) {
+        $self->progress;
+        $self->{state}->put({
+            origin => $self->{origin}, epoch => $self->{epoch}, sequence => $batch->{last}, position => $batch->{position},
+            lost => $batch->{lost},
+        });
+    }
+    die "$self->{failure}\n" if defined $self->{failure};
+    return;
+}
+
+# What was on its way, and what the ring holds at this moment.
+sub finish {
+    my ($self) = @_;
+    my ($engine, $sub) = @$self{qw(engine sub)};
+    die sprintf "%d messages stay in the ring\n", $sub->lag if !$self->{has_begun} || !$engine->is_connected;
+    # A wait may have been left just as it had taken messages out.
+    $sub->cursor($self->{cursor});
+    my $end = $sub->write_pos;
+    my $deadline = time + FAREWELL;
+    while ($sub->cursor < $end && time < $deadline) {
+        my @messages = $sub->poll_multi(1000) or last;
+        $self->send(\@messages);
+        $self->settle(WINDOW - 1);
+    }
+    $self->settle(0);
+    return;
+}
+
+sub figures {
+    my ($self) = @_;
+    return {
+        origin     => $self->{origin},
+        epoch      => $self->{epoch} + 0,
+        sequence   => $self->{sequence} + 0,
+        on_its_way => scalar @{ $self->{on_its_way} },
+        lag        => $self->{sub}->lag + 0,
+    };
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bridge::Up - private to Data::PubSub::Shared::Bridge
+
+=cut
