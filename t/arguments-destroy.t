@@ -102,6 +102,15 @@ each_variant(sub {
     });
 });
 
+# What a ring makes of values that nothing happens to.
+sub delivered {
+    my ($v, @values) = @_;
+    my $ring = $v->ring(64);
+    my $sub  = $ring->subscribe;
+    $ring->publish_multi(@values);
+    return $sub->drain;
+}
+
 # The stack holds no count of what lies on it: arguments that free other arguments.
 subtest 'arguments that free their neighbours' => sub {
     each_variant(sub {
@@ -115,12 +124,16 @@ subtest 'arguments that free their neighbours' => sub {
                     my $sub   = $ring->subscribe;
                     my @array = map { "$_" x 3 } 1 .. 20;
                     my %hash  = map { $_ => "1$_" } 1 .. 9;
+                    my @right = delivered($v, $array[0], @array, values %hash);
                     my $value = $make->(sub { @array = (); %hash = (); my @other = map { "7$_" } 1 .. 50 });
                     my $count = eval { $ring->publish_multi($array[0], $$value, @array, values %hash, $$value) };
                     die "count: $count" if defined $count && $count != 32;
                     $ring->publish($v->value(9));
                     my @got = $sub->drain;
-                    $got[-1] eq $v->value(9) or die "got $got[-1]";
+                    pop @got eq $v->value(9) or die 'the next message is not the last one';
+                    next if !defined $count;
+                    splice @got, $_, 1 for -1, 1;
+                    "@got" eq "@right" or die "got @got";
                 }
             });
         }

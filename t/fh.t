@@ -9,6 +9,8 @@ use Test::More;
 use PubSubTest;
 use PubSubTest::Stranger;
 
+use constant WAKE_WORD => 384;
+
 # Whether the handle is readable now.
 sub readable {
     my ($fh) = @_;
@@ -225,6 +227,19 @@ each_variant(sub {
         undef @more;
         is(threads(), $threads + 1, 'and they go with them');
         $sub->drain;
+    };
+
+    # It would look up within a second anyway: so what tells is that the ring's wake-ups, counted beside two flags, are more.
+    subtest 'a subscriber that goes wakes its thread' => sub {
+        my $path   = fresh_path();
+        my $ring   = $v->ring(8, $path);
+        my $sub    = $ring->subscribe;
+        my $fh     = $sub->fh;
+        my $epochs = sub { return unpack('L', peek($path, WAKE_WORD, 4)) >> 2 };
+        select undef, undef, undef, 0.001 until $ring->stats->{sub_waiters};
+        my $before = $epochs->();
+        undef $sub;
+        cmp_ok($epochs->(), '>', $before, 'at once');
     };
 
     subtest 'a forked child' => sub {

@@ -39,6 +39,7 @@ sub mutants {
         if (/^== ([\w-]+): (.*)/) { push @all, { name => $1, breaks => $2, parts => [] } }
         elsif (/^\@\@ (\S+)(?: ([0-9]+))?$/) { push @{ $all[-1]{parts} }, $part = { file => $1, nth => $2, old => [], new => [] } }
         elsif (/^models first$/) { $all[-1]{models_first} = 1 }
+        elsif (/^tests (.+)/) { $all[-1]{tests} = [ split ' ', $1 ] }
         elsif (/^-(.*)/s)  { push @{ $part->{old} }, $1 }
         elsif (/^\+(.*)/s) { push @{ $part->{new} }, $1 }
         elsif (/^[^#]/)    { die "what is: $_\n" }
@@ -97,9 +98,9 @@ sub unit_tests {
     my $cargo = $ENV{CARGO} // 'cargo';
     my @command = ($cargo, qw(test --locked --lib --target-dir), "$dir/unit");
     succeeds(900, run => [ @command, '--no-run' ]) or return '!' . (first_line(qr/^(error.*)/m) // 'cargo test');
-    succeeds(200, run => \@command) and return;
-    my $who = first_line(qr/^test (\S+) \.\.\. FAILED/m) // first_line(qr/(SIG\w+)/) // 'a crash';
-    return 'unit: ' . ($timed_out ? 'hangs' : $who);
+    succeeds(120, run => \@command) and return;
+    my $who = first_line(qr/^test (\S+) \.\.\. FAILED/m) // first_line(qr/^test (\S+ has been running)/m) // first_line(qr/(SIG\w+)/);
+    return 'unit: ' . ($who // 'a crash') =~ s/has been running/hangs/r;
 }
 
 sub models {
@@ -115,18 +116,24 @@ sub models {
     return;
 }
 
+# Those that noticed something lately come first.
+sub tests_in {
+    my ($folder) = @_;
+    my %rank;
+    @rank{@killers} = 1 .. @killers;
+    my @tests = map { "$folder/" . (File::Spec->splitpath($_))[2] } glob "$tree/$folder/*.t";
+    return sort { ($slowest{$a} // 0) <=> ($slowest{$b} // 0) || ($rank{$a} // 99) <=> ($rank{$b} // 99) || $a cmp $b } @tests;
+}
+
 my %broken;    # tests that fail without any mutant
 sub perl_tests {
-    my (@folders) = @_;
+    my (@tests) = @_;
     my %env = (CARGO_PROFILE_RELEASE_LTO => 'off', CARGO_PROFILE_RELEASE_CODEGEN_UNITS => 16);
     if (!-e "$tree/Makefile") {
         succeeds(100, run => [ $^X, 'Makefile.PL' ]) or die "no Makefile:\n" . slurp($log);
     }
     succeeds(900, run => ['make'], env => \%env) or return '!' . (first_line(qr/(.*error.*)/) // 'make');
-    my %rank;
-    @rank{@killers} = 1 .. @killers;
-    my @tests = map { my $folder = $_; map { "$folder/" . (File::Spec->splitpath($_))[2] } glob "$tree/$folder/*.t" } @folders;
-    for my $test (sort { ($slowest{$a} // 0) <=> ($slowest{$b} // 0) || ($rank{$a} // 99) <=> ($rank{$b} // 99) || $a cmp $b } @tests) {
+    for my $test (@tests) {
         next if $broken{$test} || $test eq 'xt/loom.t';
         succeeds(240, run => [ 'prove', '-bl', $test ], env => { %env, XT_QUICK => 1 }) and next;
         @killers = ($test, grep { $_ ne $test } @killers);
@@ -141,9 +148,11 @@ sub judge {
     my @files = map { $_->{file} } map { @{ $_->{parts} } } @_;
     my $core   = grep { m{^src/} } @files;
     my $shared = grep { m{^src/(?!region|create|notify|watch|ffi)} } @files;
-    my $found = ($_[0]{models_first} && models()) || ($core && unit_tests()) || ($shared && !$_[0]{models_first} && models());
+    my @first  = $core_only ? () : map { @{ $_->{tests} // [] } } @_;
+    my $found  = (@first && perl_tests(@first)) || ($_[0]{models_first} && models()) || ($core && unit_tests())
+        || ($shared && !$_[0]{models_first} && models());
     return $found || undef if $core_only;
-    return $found || perl_tests('t') || ($ENV{XT} && perl_tests('xt')) || undef;
+    return $found || perl_tests(tests_in('t')) || ($ENV{XT} && perl_tests(tests_in('xt'))) || undef;
 }
 
 # --- All of it
