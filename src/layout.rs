@@ -316,7 +316,8 @@ mod tests {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             // Only the message size can differ without moving anything, within its rounding to 8.
-            let harmless = |read: Geometry| Geometry { msg_size: geometry.msg_size, ..read } == geometry;
+            let resized = |read: Geometry| Geometry { msg_size: geometry.msg_size, ..read } == geometry;
+            let harmless = |read: Geometry| read != geometry && resized(read);
             assert!(Geometry::from_header(&bad, Variant::Str, geometry.total).map_or(true, harmless), "bit {}", bit);
         }
         assert!(Geometry::from_header(&good, Variant::Int, geometry.total).is_err());
