@@ -10,47 +10,29 @@ use warnings;
 
 use parent 'BenchKit::Messenger';
 
+use BenchKit::RedisServer;
+
 my $CHANNEL = 'bench';
 
 sub title { return 'Redis' }
 
 sub missing {
     my ($class) = @_;
-    return 'redis-server is missing (Debian package redis-server)' unless defined server();
-    return $class->need_module('Redis::Fast', 'libredis-fast-perl');
+    return BenchKit::RedisServer->missing // $class->need_module('Redis::Fast', 'libredis-fast-perl');
 }
 
-sub server {
-    my ($found) = grep {-x} map {"$_/redis-server"} split(/:/, $ENV{PATH}), qw(/usr/bin /usr/local/bin);
-    return $found;
-}
+sub version { return BenchKit::RedisServer->version . ", Redis::Fast $Redis::Fast::VERSION" }
 
-sub version {
-    my $server = server();
-    my ($number) = qx('$server' --version) =~ /v=(\S+)/;
-    return 'redis-server ' . ($number // 'of unknown version') . ", Redis::Fast $Redis::Fast::VERSION";
-}
-
-# Starts the server and reads its log until it says that it is ready.
 sub prepare {
     my ($self) = @_;
-    $self->{socket} = "$self->{dir}/redis";
-    my @options = (
-        '--port' => 0, '--unixsocket' => $self->{socket}, '--dir' => $self->{dir}, '--logfile' => '',
-        '--save' => '', '--appendonly' => 'no', '--client-output-buffer-limit' => 'pubsub 0 0 0',
-    );
-    $self->{pid} = open $self->{log}, '-|', server(), @options or die "redis-server: $!\n";
-    my @seen;
-    while (my $line = readline $self->{log}) {
-        return if $line =~ /ready to accept connections/i;
-        push @seen, $line;
-    }
-    die "redis-server did not start:\n", @seen;
+    $self->{server} = BenchKit::RedisServer->start(
+        $self->{dir}, 'socket', '--client-output-buffer-limit' => 'pubsub 0 0 0');
+    return;
 }
 
 sub client {
     my ($self) = @_;
-    return Redis::Fast->new(sock => $self->{socket}, reconnect => 0);
+    return Redis::Fast->new(sock => $self->{server}->address, reconnect => 0);
 }
 
 sub open_publisher {
@@ -96,9 +78,8 @@ sub receive {
 # The server goes first: a client that was interrupted would wait for its answers for ever.
 sub close {
     my ($self) = @_;
-    my $pid = delete $self->{pid} or return;
-    kill TERM => $pid;
-    CORE::close(delete $self->{log});    # waits for the server, whose output this is
+    my $server = delete $self->{server} or return;
+    $server->stop;
     delete $self->{publisher};
     return;
 }
