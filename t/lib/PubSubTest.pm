@@ -238,8 +238,8 @@ sub nobody {
 }
 
 my %SYSNUM = (
-    x86_64  => { sendmsg => 46,  recvmsg => 47,  unshare => 272, eventfd2 => 290 },
-    aarch64 => { sendmsg => 211, recvmsg => 212, unshare => 97,  eventfd2 => 19 },
+    x86_64  => { sendmsg => 46,  recvmsg => 47,  unshare => 272, eventfd2 => 290, prctl => 157 },
+    aarch64 => { sendmsg => 211, recvmsg => 212, unshare => 97,  eventfd2 => 19,  prctl => 167 },
 );
 
 sub sysnum {
