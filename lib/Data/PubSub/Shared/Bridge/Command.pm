@@ -104,6 +104,7 @@ sub both {
     my %names = (Data::PubSub::Shared::Bridge::Config::names(), status => 0, quiet => 1);
     my %option = options(\@arguments, %names);
     usage("what is '$arguments[0]'?") if @arguments;
+    usage('out and in are needed, the ring to send from and the one to receive into') if 2 != grep {defined} @option{qw(out in)};
     my @halves = asked(sub { Data::PubSub::Shared::Bridge::Config::halves($option{stream} // '', %option) });
     return supervise(\@halves, @option{qw(status quiet)});
 }

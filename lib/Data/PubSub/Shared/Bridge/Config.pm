@@ -20,7 +20,7 @@ sub names {
     return (%names, out => 0, in => 0);
 }
 
-# [name, class, options] for each half of a bridge. Dies with what is wrong.
+# [name, class, options] for each half of a bridge, which may be one only. Dies with what is wrong.
 sub halves {
     my ($name, %option) = @_;
     my %known = names();
@@ -29,11 +29,11 @@ sub halves {
         exists $known{$given} or die "unknown option '$given'\n";
     }
     my %ring = (up => delete $option{out}, down => delete $option{in});
-    defined $ring{up} && defined $ring{down} or die "out and in are needed, the ring to send from and the one to receive into\n";
+    defined $ring{up} || defined $ring{down} or die "out or in is needed, the ring to send from or the one to receive into\n";
     die "out and in are the same ring, $ring{up}: whatever came in would go out again, for ever; applications publish to one"
-        . " and read the other\n" if $ring{up} eq $ring{down} || same_file(@ring{qw(up down)});
+        . " and read the other\n" if 2 == grep({defined} values %ring) && ($ring{up} eq $ring{down} || same_file(values %ring));
     my @halves;
-    for my $half (qw(up down)) {
+    for my $half (grep { defined $ring{$_} } qw(up down)) {
         my %understood = Data::PubSub::Shared::Bridge::Options::names_of($half);
         my %own = map { $_ => $option{$_} } grep { exists $understood{$_} } keys %option;
         # Up has a beginning of its own: what the ring holds.

@@ -291,7 +291,13 @@ sub publish_notes {
     return;
 }
 
-sub finish { return }
+# What was published is published: the next process need not look, nor repeat it where it finds another ring.
+sub finish {
+    my ($self) = @_;
+    return if !defined $self->{id};
+    $self->deliver if @{ $self->{pending} };
+    return $self->remember([], []);
+}
 
 sub figures {
     my ($self) = @_;

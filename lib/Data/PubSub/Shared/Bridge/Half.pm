@@ -30,8 +30,10 @@ my $STOP = \'stop';
 
 sub new {
     my ($class, %given) = @_;
+    my $on_status = delete $given{on_status};
     my %option = Data::PubSub::Shared::Bridge::Options::complete($class->half, %given);
     my $self = bless { option => \%option, failures => 0, begun => time, ticked => 0, stopping => 0 }, $class;
+    $self->{on_status} = $on_status;
     $self->{state}  = Data::PubSub::Shared::Bridge::State->new($option{state});
     $self->{ring}   = Data::PubSub::Shared::Bridge::Options::open_ring(%option);
     $self->{file}   = Data::PubSub::Shared::CLI::File->ring($option{ring});
@@ -59,7 +61,23 @@ sub absolute {
     }
 }
 
-sub ring_id { return $_[0]{file}{id} }
+# Which ring it is: its inode, which another ring may have later, and when that was made.
+sub ring_id {
+    my ($self) = @_;
+    return $self->{ring_id} //= $self->{file}{id} . ':' . birth_of($self->{file}{fh});
+}
+
+# When a file was made, as statx(2) says; 0 where nobody knows. Perl's stat does not tell.
+use constant { AT_EMPTY_PATH => 0x1000, STATX_BTIME => 0x800 };
+
+sub birth_of {
+    my ($file) = @_;
+    my $statx = { x86_64 => 332, aarch64 => 291 }->{ (POSIX::uname())[4] } or return 0;
+    my ($path, $found) = ('', "\0" x 256);
+    return 0 if syscall($statx, fileno $file, $path, AT_EMPTY_PATH, STATX_BTIME, $found) != 0;
+    my ($mask, $seconds, $nanoseconds) = unpack 'L x76 q L', $found;
+    return $mask & STATX_BTIME ? sprintf '%d.%09d', $seconds, $nanoseconds : 0;
+}
 
 # A ring that is filled from a stream and read into it would repeat everything for ever. Each half holds a lock on a byte
 # far behind the ring's end, and looks at the other's; they are "open file description" locks, which survive that somebody in
@@ -85,7 +103,7 @@ sub claim_ring {
 sub look_at_ring {
     my ($self) = @_;
     my @stat = lstat $self->option('ring') or return;
-    @$self{qw(replaced stopping)} = (1, 1) if "$stat[0]:$stat[1]" ne $self->ring_id;
+    @$self{qw(replaced stopping)} = (1, 1) if "$stat[0]:$stat[1]" ne $self->{file}{id};
     return;
 }
 
@@ -187,13 +205,14 @@ sub tick {
     my ($self, $now) = @_;
     return if !$now && time - $self->{ticked} < TICK && time >= $self->{ticked};
     $self->look_at_ring;
+    $self->{state}->sync_in_time;
     my $news = delete $self->{news} // {};
     $self->say("lost $news->{$_} messages: " . $self->reason($_), 'always') for sort keys %$news;
     my ($passed, $before) = ($self->{passed} // 0, $self->{passed_before} // 0);
     my $seconds = time - $self->{ticked};
     $self->{rate} = $self->{ticked} ? ($passed - $before) / ($seconds || 1) : 0;
     @$self{qw(ticked passed_before)} = (time, $passed);
-    $self->{on_status}->($self->status) if $self->{on_status};
+    $self->{on_status}->($self->status, $self) if $self->{on_status};
     write_status($self->option('status'), $self->status) if defined $self->option('status');
     return;
 }

@@ -13,7 +13,7 @@ use Sys::Hostname qw(hostname);
 use Data::PubSub::Shared::CLI::File;
 
 # By name: who understands it (up, down), what it must look like, and how to say so.
-my $COUNT    = [qr/\A[1-9][0-9]{0,9}\z/, 'a number of 1 or more'];
+my $COUNT    = [qr/\A[1-9][0-9]{0,9}[kMG]?\z/, 'a number of 1 or more'];
 my $ANY      = [qr/./s, 'something'];
 my $SWITCH   = [qr/\A(?:yes|no|1|0|)\z/, 'yes or no'];
 my %KNOWN = (
@@ -43,6 +43,7 @@ my %DEFAULT = (
     server => '127.0.0.1:6379', engine => 'Redis', timeout => 10, batch => 500, pack => 1, keep => 1_000_000,
     quiet => 0, 'skip-own' => 0,
 );
+my %TIMES = (k => 2**10, M => 2**20, G => 2**30);
 my %FROM = (up => 'start', down => 'now');
 
 # Names that the half understands, and whether they are switches.
@@ -64,6 +65,7 @@ sub complete {
         my $value = $given{$name} // '';
         die "$dashed must be $words, not '$value'\n" if $value !~ $pattern;
         $value = $value =~ /\A(?:yes|1)\z/ ? 1 : 0 if $known->[1] == $SWITCH;
+        $value = $1 * $TIMES{$2} if $known->[1] == $COUNT && $value =~ /\A([0-9]+)([kMG])\z/;
         $all{$dashed} = $value;
     }
     for my $needed (qw(ring stream)) { die "$needed is needed\n" if !defined $all{$needed} }

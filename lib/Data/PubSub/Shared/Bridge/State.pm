@@ -86,7 +86,7 @@ sub put {
     }
     $self->{length} += $written;
     @$self{qw(last dirty)} = ($state, 1);
-    $self->sync if time - $self->{synced} > SYNC_EACH;
+    $self->sync_in_time;
     return;
 }
 
@@ -110,6 +110,13 @@ sub _replace {
         die "$self->{path}: $cause";
     }
     if (open my $folder, '<', dirname($self->{path})) { $folder->sync }
+    return;
+}
+
+# To be called now and then.
+sub sync_in_time {
+    my ($self) = @_;
+    $self->sync if $self->{dirty} && time - $self->{synced} > SYNC_EACH;
     return;
 }
 

@@ -78,11 +78,10 @@ sub live {
     my ($self, $half, $write, $signals) = @_;
     my $lived = eval {
         POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
-        my $object = $half->{class}->new(%{ $half->{options} });
         my $json = JSON::PP->new->utf8->canonical;
         # Without a parent there is nobody to be told to stop by.
-        $object->{on_status} = sub { defined syswrite $write, $json->encode($_[0]) . "\n" or $object->stop };
-        $object->run;
+        my $tell = sub { my ($status, $object) = @_; defined syswrite $write, $json->encode($status) . "\n" or $object->stop };
+        $half->{class}->new(%{ $half->{options} }, on_status => $tell)->run;
         1;
     };
     return 0 if $lived;
