@@ -137,7 +137,7 @@ sub perl_tests {
         next if $broken{$test} || $test eq 'xt/loom.t';
         succeeds(240, run => [ 'prove', '-bl', $test ], env => { %env, XT_QUICK => 1 }) and next;
         @killers = ($test, grep { $_ ne $test } @killers);
-        my $what = $timed_out ? 'hangs' : first_line(qr/^#\s+Failed test '(.*?)'/m) // first_line(qr/(SIG\w+|Non-zero exit status.*|signal \d+)/) // '';
+        my $what = $timed_out ? 'hangs' : first_line(qr/^#\s+Failed test '(.*?)'/m) // first_line(qr/(Signal: \w+|Non-zero \w+ status: \d+)/) // '';
         return $test . ($what ne '' ? ": $what" : '');
     }
     return;
