@@ -68,9 +68,16 @@ my %MESSAGES = (
     m => sub { $_[0] },
     u => sub { text($_[0]) },
     I => sub { split ' ', $_[0] },
-    M => sub { unpack MANY, $_[0] },
-    U => sub { map { text($_) } unpack MANY, $_[0] },
+    M => sub { parts($_[0]) },
+    U => sub { map { text($_) } parts($_[0]) },
 );
+
+# What stands in a pack. One that ends too early is none, lest half a message is taken for a whole one.
+sub parts {
+    my ($payload) = @_;
+    my @parts = unpack MANY, $payload;
+    return pack(MANY, @parts) eq $payload ? @parts : ();
+}
 
 # The messages of an entry; dies where it is none of ours.
 sub messages_of {
