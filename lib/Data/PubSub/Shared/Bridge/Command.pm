@@ -136,7 +136,7 @@ sub check {
 sub supervise {
     my ($halves, $status, $quiet) = @_;
     Data::PubSub::Shared::Bridge::Config::make_rings(@$halves);
-    $_->[2]{quiet} = 1 for $quiet ? @$halves : ();
+    $_->[2]{quiet} = $quiet for defined $quiet ? @$halves : ();
     return Data::PubSub::Shared::Bridge::Supervisor->new(halves => $halves, status => $status)->run ? FINE : TROUBLE;
 }
 

@@ -62,7 +62,8 @@ sub read_file {
     for my $name (@names) {
         my %option = (stream => $name, (map { $_ => $general{$_} } grep { !/\A(?:status|quiet)\z/ } keys %general), %{ $config->{$name} });
         exists $option{$_} and die "$path: [$name]: $_ is for all bridges and belongs above the first section\n" for qw(status quiet);
-        push @halves, eval { halves($name, %option) } or die "$path: [$name]: $@";
+        my @own = eval { halves($name, %option) } or die "$path: [$name]: $@";
+        push @halves, @own;
     }
     for my $half (@halves) {
         my ($name, $class, $option) = @$half;

@@ -177,6 +177,7 @@ sub messages_of {
         return if $double == $takes;
         splice @messages, 0, $double;
         push @$missing, [$origin, $sequence - $known->[1]] if $sequence > $known->[1];
+        delete $self->{current}{"$origin#$known->[0]"};
     }
     my $now = $self->{origins}{$origin} = [$epoch, $sequence + $takes];
     if ($is_gap) {
@@ -248,19 +249,18 @@ sub recover {
     my @chunk = @{ $state->{chunk} };
     my $base = $self->{file}->reparse->{base};
     if ($state->{ring} eq $self->ring_id && $state->{at} <= $self->write_pos) {
-        if ($state->{at} < $base) { @chunk = () }    # published, and cleared by somebody
-        else {
-            my $sub = $self->{ring}->subscribe;
-            $sub->cursor($state->{at} - $base);
-            # Others may publish here, too: ours are found in their order.
-            while (@chunk && $sub->lag) {
-                my $message = $sub->poll_wait(HOLE) // next;
-                shift @chunk if $message eq $chunk[0];
-            }
-            if (@chunk && $sub->overflow_count) {
-                $self->gap('', 'unclear', scalar @chunk);
-                @chunk = ();
-            }
+        # What stood there was published, and cleared by somebody.
+        splice @chunk, 0, min($base - $state->{at}, scalar @chunk) if $state->{at} < $base;
+        my $sub = $self->{ring}->subscribe;
+        $sub->cursor(max($state->{at} - $base, 0));
+        # Others may publish here, too: ours are found in their order.
+        while (@chunk && $sub->lag) {
+            my $message = $sub->poll_wait(HOLE) // next;
+            shift @chunk if $message eq $chunk[0];
+        }
+        if (@chunk && $sub->overflow_count) {
+            $self->gap('', 'unclear', scalar @chunk);
+            @chunk = ();
         }
     }
     $self->{pending} = [@chunk, @{ $state->{rest} }];

@@ -146,9 +146,8 @@ sub stop {
 sub interruptibly {
     my ($self, $code) = @_;
     return 0 if $self->{stopping};
-    local $self->{interruptible} = 1;
-    my $lived = eval { $code->(); 1 };
-    local $self->{interruptible} = 0;
+    # Within the eval, whose end ends it: no signal may die a moment later.
+    my $lived = eval { local $self->{interruptible} = 1; $code->(); 1 };
     die $@ if !$lived && !(ref $@ && $@ == $STOP);
     return $lived;
 }

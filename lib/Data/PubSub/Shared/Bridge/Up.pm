@@ -174,8 +174,9 @@ sub finish {
     my ($self) = @_;
     my ($engine, $sub) = @$self{qw(engine sub)};
     die sprintf "%d messages stay in the ring\n", $sub->lag if !$self->{has_begun} || !$engine->is_connected;
-    # A wait may have been left just as it had taken messages out.
+    # A wait may have been left just as it had taken messages out, or found that some were lost: both comes again.
     $sub->cursor($self->{cursor});
+    $self->{overflow} = $sub->overflow_count;
     my $end = $sub->write_pos;
     my $deadline = time + FAREWELL;
     while ($sub->cursor < $end && time < $deadline) {
