@@ -47,7 +47,7 @@ each_variant(sub {
             for my $flip (0xff, 0x01, 0x80) {
                 my $bytes = $used;
                 substr($bytes, $at, 1) ^= chr $flip;
-                spew($path, $bytes);
+                poke($path, 0, $bytes);    # in place: thousands of new files take a minute on a busy disk
                 eval { exercise($v, $class->new($path, $CAPACITY)); 1 }
                     or $@ =~ / at \S+ line \d+/
                     or die "strange error: $@";
@@ -60,7 +60,7 @@ each_variant(sub {
         for my $at ($head .. $head + $slots - 1) {
             $note->("slot byte $at");
             for my $flip (0xff, 0x01, 0x80) {
-                spew($path, $used);
+                poke($path, 0, $used);
                 my $live = $class->new($path);
                 my $sub  = $live->subscribe_all;
                 poke($path, $at, substr($used, $at, 1) ^ chr $flip);
