@@ -23,6 +23,7 @@ use constant {
     MOST  => 8192,    # messages for one publish_multi
     BLOCK => 0.2,     # seconds, in which no signal is handled
     HOLE  => 0.05,    # seconds, after which a position that a dead publisher left is void for sure
+    AUDIT => 2,       # seconds between two looks at what the engine says of all origins
 };
 
 # What an integer ring can hold.
@@ -70,7 +71,8 @@ sub greet {
     my $ends = $self->{engine}->ends;
     $self->begin($ends) if !defined $self->{id};
     $self->deliver;    # what could not be remembered before
-    return $self->look_for_trimmed($ends);
+    $self->expect($ends);
+    return $self->settle;
 }
 
 # For the first time. What came before `now` is no loss; what came before an identifier is not known.
@@ -87,20 +89,28 @@ sub begin {
     return;
 }
 
-# Whether the stream has lost entries that we have not read. If so, at its present end every origin must have come to what the
-# engine says of it, and what is missing was trimmed.
-sub look_for_trimmed {
+# What the engine says of all origins is true at the stream's present end. Once we are there, every origin must have come to
+# that, and what is missing was trimmed: between two reads, too, in which nothing else tells of it.
+sub expect {
     my ($self, $ends) = @_;
-    my $engine = $self->{engine};
-    return if $ends->{first} ne '' && !$engine->is_behind($ends->{first}, $self->{id});
-    $self->{trimmed} = $ends;
-    $self->settle_trimmed if $ends->{last} eq '' || !$engine->is_behind($ends->{last}, $self->{id});
+    $self->{expected} = $ends;
+    $self->{trimmed} ||= $ends->{first} eq '' || $self->{engine}->is_behind($ends->{first}, $self->{id});
+    $self->{audited} = time;
     return;
 }
 
-sub settle_trimmed {
+# Now and then; not before the last such end is reached, but where nothing is left to be read.
+sub audit {
+    my ($self, $is_idle) = @_;
+    return if abs(time - $self->{audited}) < AUDIT || $self->{expected} && !$is_idle;
+    return $self->expect($self->{engine}->ends);
+}
+
+sub settle {
     my ($self) = @_;
-    my $ends = delete $self->{trimmed};
+    my $ends = $self->{expected} or return;
+    return if $ends->{last} ne '' && $self->{engine}->is_behind($ends->{last}, $self->{id});
+    delete @$self{qw(expected trimmed)};
     my $found = 0;
     for my $origin (sort keys %{ $ends->{origins} }) {
         my ($epoch, $last) = @{ $ends->{origins}{$origin} };
@@ -110,9 +120,9 @@ sub settle_trimmed {
         $self->{origins}{$origin} = [$epoch, $last + 1];
         $found = 1;
     }
+    return if !$found;
     $self->{current} = {};
-    $self->remember([], []) if $found;
-    return;
+    return $self->remember([], []);
 }
 
 # --- Work
@@ -125,8 +135,8 @@ sub work {
         my $entries = $engine->read_after($self->{id}, $self->{count}, BLOCK);
         $self->progress;
         $self->take($entries) if @$entries;
-        $self->settle_trimmed if $self->{trimmed}
-            && ($self->{trimmed}{last} eq '' || !$engine->is_behind($self->{trimmed}{last}, $self->{id}));
+        $self->audit(!@$entries);
+        $self->settle;
     }
     return;
 }
@@ -208,7 +218,7 @@ sub in_any_order {
 # Numbers that never came. They were trimmed if the stream begins behind what we read last.
 sub missing {
     my ($self, $origin, $count) = @_;
-    eval { $self->look_for_trimmed($self->{engine}->ends); 1 } or $self->say($@) if !$self->{trimmed};
+    eval { $self->expect($self->{engine}->ends); 1 } or $self->say($@) if !$self->{trimmed};
     return $self->gap($origin, $self->{trimmed} ? 'trimmed' : 'engine', $count);
 }
 
