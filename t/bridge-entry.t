@@ -9,7 +9,10 @@ use PubSubTest;
 
 use Data::PubSub::Shared::Bridge::Entry;
 
-sub content { return [Data::PubSub::Shared::Bridge::Entry::content_of(@_)] }
+# Kind, number of messages, payload, and so on for each entry, in one flat list.
+sub flat { return [map { my ($kind, $takes, $payloads) = @$_; map { ($kind, $takes, $_) } @$payloads } @_] }
+
+sub content { return flat(Data::PubSub::Shared::Bridge::Entry::content_of(@_)) }
 
 # The entries of a content, [kind, number of messages, payload].
 sub entries_in { my @flat = @{ content(@_) }; my @entries; push @entries, [splice @flat, 0, 3] while @flat; return @entries }
@@ -45,7 +48,8 @@ subtest 'layout' => sub {
     is_deeply(content(0, 1, [0, -5]), ['i', 1, 0, 'i', 1, -5], 'integers');
     is_deeply(content(0, 2, [0, -5, 7]), ['I', 2, '0 -5', 'I', 1, '7'], 'packs of integers');
     is_deeply(content(1, 5, []), [], 'no messages, no entries');
-    is_deeply([Data::PubSub::Shared::Bridge::Entry::gap('overrun', 7)], ['g', 1, 'overrun 7'], 'a gap');
+    is_deeply(flat(Data::PubSub::Shared::Bridge::Entry::gap('overrun', 7)), ['g', 7, 'overrun 7'], 'a gap');
+    is_deeply(flat(Data::PubSub::Shared::Bridge::Entry::gap('replaced', 0)), ['g', 1, 'replaced 0'], 'one of unknown length');
     is_deeply([Data::PubSub::Shared::Bridge::Entry::gap_of('overrun 7')], ['overrun', 7], 'and back');
 };
 

@@ -7,6 +7,8 @@ use 5.022;
 use strict;
 use warnings;
 
+use List::Util qw(any);
+
 # A message, or several, in one entry:
 #   i I   integers: one in decimal; several with a space between
 #   m M   bytes: one as it is; several, each behind its length (32 bits, big-endian)
@@ -14,27 +16,34 @@ use warnings;
 #   g     a gap: reason, space, how many messages were lost
 use constant MANY => '(N/a*)*';
 
-# The content of the entries for some messages, at most $pack in each: kind, number of messages, payload, and so on
-# for each entry, in one flat list.
+# The content of the entries for some messages, at most $pack in each, as runs of entries that are alike: [kind, messages
+# in each entry, [their payloads]].
 sub content_of {
     my ($is_str, $pack, $messages) = @_;
-    return map { ('i', 1, $_) } @$messages                     if !$is_str && $pack == 1;
-    return map { ('I', scalar @$_, "@$_") } in_packs($pack, $messages) if !$is_str;
-    if (!grep { utf8::is_utf8($_) } @$messages) {
-        return map { ('m', 1, $_) } @$messages if $pack == 1;
-        return map { ('M', scalar @$_, pack MANY, @$_) } in_packs($pack, $messages);
-    }
+    return if !@$messages;
+    return entries($pack, 'i', 'I', sub { "@_" }, $messages) if !$is_str;
+    my $are_bytes = !any { utf8::is_utf8($_) } @$messages;
     # Texts and bytes do not stand in one entry.
     my @content;
-    for my $run (runs($messages)) {
+    for my $run ($are_bytes ? $messages : runs($messages)) {
         my $is_text = utf8::is_utf8($run->[0]);
-        my @bytes = @$run;
-        if ($is_text) { utf8::encode($_) for @bytes }
-        push @content, $pack == 1
-            ? map { ($is_text ? 'u' : 'm', 1, $_) } @bytes
-            : map { ($is_text ? 'U' : 'M', scalar @$_, pack MANY, @$_) } in_packs($pack, \@bytes);
+        if ($is_text) { utf8::encode($_) for @$run }
+        push @content, entries($pack, ($is_text ? qw(u U) : qw(m M)), sub { pack MANY, @_ }, $run);
     }
     return @content;
+}
+
+# The runs for payloads of one kind; together they have another kind, and what $join makes of them. All packs are full
+# but the last.
+sub entries {
+    my ($pack, $single, $many, $join, $payloads) = @_;
+    return [$single, 1, $payloads] if $pack == 1;
+    my @packs = in_packs($pack, $payloads);
+    my $last  = pop @packs;
+    return (
+        (@packs ? [$many, $pack, [map { $join->(@$_) } @packs]] : ()),
+        [$many, scalar @$last, [$join->(@$last)]],
+    );
 }
 
 sub in_packs {
@@ -87,7 +96,9 @@ sub messages_of {
     return @messages;
 }
 
-sub gap { my ($reason, $count) = @_; return ('g', 1, "$reason $count") }
+# A gap takes as many numbers as messages were lost, so that these are counted also where its entry itself is lost. One of
+# unknown length takes one.
+sub gap { my ($reason, $count) = @_; return ['g', $count || 1, ["$reason $count"]] }
 
 # (reason, count) of a gap.
 sub gap_of {

@@ -14,6 +14,7 @@ use warnings;
 use parent 'Data::PubSub::Shared::Bridge::Half';
 
 use File::Basename qw(basename);
+use List::Util qw(sum0);
 use Time::HiRes qw(time);
 
 use Data::PubSub::Shared::Bridge::Entry;
@@ -119,7 +120,7 @@ sub send {
         $self->{overflow} += $lost;
     }
     $self->{reason} = 'overrun' if @$messages;
-    my $gaps = @content / 3;
+    my $gaps = sum0(map { $_->[1] } @content);
     push @content, Data::PubSub::Shared::Bridge::Entry::content_of($self->{is_str}, $self->option('pack'), $messages);
     $self->{cursor} = $sub->cursor;
     return if !@content;

@@ -15,8 +15,10 @@ use Digest::SHA qw(sha1_hex);
 
 my %SCRIPT;
 
-# KEYS: stream, origins. ARGV: origin, epoch, first sequence number, position, entries to keep; then for each entry
-# its kind, how many numbers it takes, and its payload.
+# KEYS: stream, origins. ARGV: origin, epoch, first sequence number, position, entries to keep; then for each run of
+# entries that are alike their kind, how many numbers each takes, how many they are, and their payloads.
+# This is most of what a message costs the server: the format %d is several times as quick as %.0f where a C long can
+# hold the number, and what is used for each entry is local.
 $SCRIPT{append} = <<'LUA';
 local epoch, last = 0, 0
 local known = redis.call('HGET', KEYS[2], ARGV[1])
@@ -29,16 +31,23 @@ if mine < epoch then
   return redis.error_reply('FENCED by epoch ' .. epoch)
 end
 local producer = ARGV[1] .. '#' .. ARGV[2]
-for i = 6, #ARGV, 3 do
-  if sequence > last then
-    if i + 3 > #ARGV then
-      redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], '*',
-        'o', producer, 's', string.format('%.0f', sequence), ARGV[i], ARGV[i + 2])
-    else
-      redis.call('XADD', KEYS[1], '*', 'o', producer, 's', string.format('%.0f', sequence), ARGV[i], ARGV[i + 2])
+local call, format, stream, argument = redis.call, string.format, KEYS[1], ARGV
+local whole = format('%d', 2 ^ 53) == '9007199254740992' and '%d' or '%.0f'
+local run, ending = 6, #ARGV
+while run < ending do
+  local kind, takes, past = argument[run], tonumber(argument[run + 1]), run + 3 + tonumber(argument[run + 2])
+  for entry = run + 3, past - 1 do
+    if sequence > last then
+      if entry == ending then
+        call('XADD', stream, 'MAXLEN', '~', argument[5], '*',
+          'o', producer, 's', format(whole, sequence), kind, argument[entry])
+      else
+        call('XADD', stream, '*', 'o', producer, 's', format(whole, sequence), kind, argument[entry])
+      end
     end
+    sequence = sequence + takes
   end
-  sequence = sequence + tonumber(ARGV[i + 1])
+  run = past
 end
 if sequence - 1 > last then
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', sequence - 1) .. ' ' .. ARGV[4])
@@ -161,7 +170,8 @@ sub append {
     $self->{unanswered}++;
     $self->_plainly(sub {
         $self->{redis}->evalsha(
-            $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep)}, @{ $batch{content} },
+            $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep)},
+            (map { my ($kind, $takes, $payloads) = @$_; ($kind, $takes, scalar @$payloads, @$payloads) } @{ $batch{content} }),
             sub {
                 my (undef, $error) = @_;
                 $self->{unanswered}--;
