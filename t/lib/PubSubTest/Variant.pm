@@ -76,7 +76,7 @@ sub sub_methods {
         eventfd_set     => [-1],
         (   map { $_ => [] }
                 qw(poll drain drain_notify lag overflow_count has_overflow write_pos reset
-                reset_oldest capacity fileno eventfd_consume notify)
+                reset_oldest capacity fileno eventfd_consume notify fh)
         ),
     );
 }
