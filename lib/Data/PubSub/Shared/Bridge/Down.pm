@@ -50,19 +50,18 @@ sub prepare {
     return;
 }
 
-# Code that leaves those of some messages that can stand in this ring as they are.
+# Code that says how many of some messages can stand in this ring as they are; in list context, which.
 sub what_fits {
     my ($self) = @_;
     my ($variant, $most) = ($self->{file}{variant}, $self->{file}{msg_size});
     if ($self->{file}->is_str) {
-        return sub { return grep { length($_) <= $most && (!utf8::is_utf8($_) || bytes_of($_) <= $most) } @_ };
+        use bytes;    # text is UTF-8, here as in the ring
+        return sub { return grep { length($_) <= $most } @{ $_[0] } };
     }
     my ($least, $largest) = (-$LARGEST{$variant} - 1, $LARGEST{$variant});
     no warnings 'numeric';
-    return sub { return grep { (0 + $_) eq $_ && $_ >= $least && $_ <= $largest } @_ };
+    return sub { return grep { (0 + $_) eq $_ && $_ >= $least && $_ <= $largest } @{ $_[0] } };
 }
-
-sub bytes_of { my ($text) = @_; utf8::encode($text); return length $text }
 
 # --- Whenever the engine was reached
 
@@ -144,25 +143,29 @@ sub work {
 # Entries into the ring: what is no double, in the stream's order.
 sub take {
     my ($self, $entries) = @_;
-    my ($current, @messages, @missing) = ($self->{current});
+    my ($current, $producer, $known, @messages, @missing) = ($self->{current}, '');
     for my $entry (@$entries) {
-        my ($producer, $sequence, $kind, $payload) = @{ $entry->[1] }[1, 3, 4, 5];
+        my $field = $entry->[1];
+        $known = $current->{ $producer = $field->[1] } if $field->[1] ne $producer;
         # Nearly all: one message, the next one of a producer that has just sent.
-        my $known = $current->{ $producer // '' };
-        if ($known && ($kind eq 'm' || $kind eq 'i') && $sequence == $known->[1]) {
+        if ($known && @$field == 6 && $field->[3] eq $known->[1] && ($field->[4] eq 'm' || $field->[4] eq 'i')) {
             $known->[1]++;
-            push @messages, $payload;
+            push @messages, $field->[5];
             next;
         }
+        ($producer, $known) = ('');    # what is known of it changes
         next if eval { push @messages, $self->messages_of($entry, \@missing); 1 };
         $self->say("entry $entry->[0] is left out: $@", 'always');
         $self->{strange}++;
     }
     $self->missing(@$_) for @missing;
-    my @good = $self->{fits}->(@messages);
-    $self->gap('', 'refused', @messages - @good) if @good != @messages;
+    my $good = $self->{fits}->(\@messages);
+    if ($good != @messages) {
+        $self->gap('', 'refused', @messages - $good);
+        @messages = $self->{fits}->(\@messages);
+    }
     $self->{id} = $entries->[-1][0];
-    $self->{pending} = \@good;
+    $self->{pending} = \@messages;
     return $self->deliver;
 }
 
