@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# Every public method of every ring and subscriber class is documented on its variant's page, and so is each keyword.
+# Every public method of every ring and subscriber class is documented on its variant's page, and so is each keyword;
+# those of the bridge are on its page.
 # For authors: needs Pod::Coverage.
 
 use strict;
@@ -43,5 +44,20 @@ my $root = Pod::Coverage->new(
     private => \@PRIVATE,
 );
 is $root->coverage // $root->why_unrated, 'no public symbols defined', 'Data::PubSub::Shared itself has no methods';
+
+# The bridge's constructors; what they return is of private classes, whose public methods are these.
+my $bridge = Pod::Coverage->new(
+    package => 'Data::PubSub::Shared::Bridge',
+    pod_from => "$FindBin::Bin/../lib/Data/PubSub/Shared/Bridge.pm",
+    private => \@PRIVATE,
+);
+is $bridge->coverage, 1, 'Data::PubSub::Shared::Bridge is documented'
+    or diag $bridge->why_unrated // join ' ', 'without documentation:', sort $bridge->naked;
+open my $in, '<', "$FindBin::Bin/../lib/Data/PubSub/Shared/Bridge.pm" or die $!;
+my $text = do { local $/; <$in> };
+for my $method (qw(run stop status)) {
+    can_ok "Data::PubSub::Shared::Bridge::$_", $method for qw(Up Down);
+    like $text, qr/^=head2 $method$/m, "$method is documented";
+}
 
 done_testing();

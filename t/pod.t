@@ -10,4 +10,4 @@ use Test::More;
 eval { require Test::Pod; Test::Pod->VERSION('1.22'); Test::Pod->import; 1 }
     or plan skip_all => 'Test::Pod 1.22 is not here';
 
-all_pod_files_ok(all_pod_files("$FindBin::Bin/../lib"));
+all_pod_files_ok(all_pod_files("$FindBin::Bin/../lib", "$FindBin::Bin/../bin"));
