@@ -22,6 +22,16 @@ each_variant(sub {
     ok(fd_is_cloexec($fd), 'close-on-exec');
     is($ring->path, undef, 'no path');
 
+    my $long = 'n' x 249;
+    like(fd_target($class->new_memfd($long, 16)->memfd), qr{memfd:$long\b}, 'a name of 249 bytes');
+    for my $name ("${long}n", "\xe9" x 300) {
+        my $bytes = length $name;
+        croaks_like(
+            sub { $class->new_memfd($name, 16) },
+            qr/^\Q$class\E->new_memfd: name must be at most 249 bytes, not $bytes/, "not one of $bytes"
+        );
+    }
+
     open my $dup, '+<&', $fd or die "dup: $!";
     my $seals = fcntl $dup, F_GET_SEALS, 0;
     is($seals & (F_SEAL_SHRINK | F_SEAL_GROW), F_SEAL_SHRINK | F_SEAL_GROW, 'sealed');

@@ -251,9 +251,10 @@ left as it is. Symbolic links are refused, and so is everything that is not a re
     my $ring = Data::PubSub::Shared::Str->new_memfd($name, $capacity, $msg_size);
 
 A new ring in anonymous memory that has a file descriptor (see memfd_create(2)). The descriptor
-can be inherited or sent over a Unix socket, and opened with L</new_from_fd>. C<$name> (249 bytes
-at most) only shows up in F</proc>. The other arguments are those of L</new>, and so are their
-errors. The descriptor is close-on-exec, and sealed so that nobody can shrink or grow the memory.
+can be inherited or sent over a Unix socket, and opened with L</new_from_fd>. C<$name> only shows up
+in F</proc>; one of more than 249 bytes, the system's limit, croaks with its length. The other
+arguments are those of L</new>, and so are their errors. The descriptor is close-on-exec, and sealed
+so that nobody can shrink or grow the memory.
 
     my $ring = Data::PubSub::Shared::Int->new_memfd('ticks', 1024);
 
