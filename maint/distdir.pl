@@ -62,7 +62,7 @@ CONFIG
 sub write_manifest {
     my @files = 'MANIFEST';
     find({ no_chdir => 1, wanted => sub { push @files, s{^\./}{}r if -f } }, '.');
-    my @odd = grep {/[^\w.+\/-]/} @files;
+    my @odd = grep {/[^\w.+\@\/-]/} @files;
     die "a MANIFEST cannot list: @odd\n" if @odd;
     spew('MANIFEST', join '', map {"$_\n"} sort @files);
     return;
