@@ -92,7 +92,8 @@ goes on at the oldest message that is left, and knows how many it missed: see
 L</SLOW SUBSCRIBERS>.
 
 The module runs on Linux with a 64-bit perl, 5.22 or later. The memory is used by the processes of
-one machine only; nothing goes over a network.
+one machine only; nothing goes over a network. To connect rings on several machines there is a
+bridge: see L<Data::PubSub::Shared::Bridge>.
 
 =head2 What is guaranteed
 
@@ -1148,6 +1149,9 @@ L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>, L<Data::PubSub::Sh
 L<Data::PubSub::Shared::Str>: the variants.
 
 L<Data::PubSub::Shared::Cookbook>: complete solutions for common jobs.
+
+L<Data::PubSub::Shared::Bridge>: rings on several machines. L<pubsub-shared>, L<pubsub-bridge>: the
+commands.
 
 L<Data::Queue::Shared>, where each message shall go to one reader; L<Data::Buffer::Shared>,
 L<Data::HashMap::Shared>.

@@ -387,8 +387,8 @@ made), so that programs may act on it. Each is an object in JSON:
      "stream":"news","time":1767225600.123}
 
 C<origin> is empty for C<refused> and C<unclear>. C<number> counts the notes since the state file was
-begun. A note is published when the loss has been remembered; a process that is killed just then may
-publish it again, with the same number.
+begun. A note is published when the loss has been remembered, and before the messages of the batch in
+which it lies; a process that is killed just then may publish it again, with the same number.
 
 =head2 What is not guaranteed
 
