@@ -486,16 +486,16 @@ them as C<strange>.
 
 =head2 Numbers
 
-An entry with N messages takes the numbers s to s + N - 1 of its origin. A gap takes one number,
-whatever it says. (What was lost had no numbers yet: a gap of 120 messages between the numbers 7 and 9
-is number 8.)
+An entry with N messages takes the numbers s to s + N - 1 of its origin. So does a gap of N lost
+messages: it stands for them, and they are counted also if its entry itself is lost. A gap of unknown
+length, which says 0, takes one number.
 
 Keep for each origin the epoch and the number that comes next; for one that you have not met, 0 and 1.
 For an entry with epoch E, first number S and N numbers:
 
     E < epoch    a double: leave it out, and change nothing
     E = epoch    the first next - S of its messages, if that is positive, are doubles: leave them
-                 out; if that is all of them, change nothing
+                 out; if that is all of them, change nothing; a gap becomes shorter by as many
     E > epoch    nothing of it is a double
     then         if S > next, S - next messages have been lost in the stream
                  epoch = E, next = S + N

@@ -99,6 +99,8 @@ sub work {
         $self->tick;
         my @messages = $sub->poll_multi($batch);
         if (!@messages) {
+            # From here on nothing is lost because nobody was there.
+            $self->{reason} = 'overrun' if $sub->overflow_count == $self->{overflow};
             $self->settle(0);
             next if !$self->interruptibly(sub { @messages = $sub->poll_wait_multi($batch, $self->until_tick) });
         }
