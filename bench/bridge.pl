@@ -26,7 +26,8 @@ my $bench = BenchKit->start(
     },
     quick => { messages => 100_000, paced => 1_000 },
 );
-my ($messages, $paced, $rate, $pack, $size, $capacity) = map { $bench->opt($_) } qw(messages paced rate pack size capacity);
+my ($messages, $paced, $rate, $pack, $size, $capacity)
+    = map { $bench->opt($_) } qw(messages paced rate pack size capacity);
 
 my $PATIENCE = 60;     # seconds in poll_wait before giving up
 my $BATCH    = 500;    # messages for one publish_multi
@@ -126,9 +127,11 @@ sub all_of {
     close_bridge();
     $progress->unlink;
 
-    my %spent = (publisher => $publisher->{cpu}, receiver => $receiver->{cpu}, map { $_ => $after{$_} - $before{$_} } keys %after);
-    $spent{bridge} += $spent{$_} for qw(redis up down);
-    return { rate => @$values / ($receiver->{end} - $begin) / 1e3, map { $_ => 1e6 * $spent{$_} / @$values } keys %spent };
+    my %spent = map { $_ => $after{$_} - $before{$_} } keys %after;
+    $spent{bridge} = $spent{redis} + $spent{up} + $spent{down};
+    @spent{qw(publisher receiver)} = ($publisher->{cpu}, $receiver->{cpu});
+    my %each = map { $_ => 1e6 * $spent{$_} / @$values } keys %spent;
+    return { rate => @$values / ($receiver->{end} - $begin) / 1e3, %each };
 }
 
 # --- One at a time

@@ -18,14 +18,14 @@ use File::Path qw(make_path remove_tree);
 use POSIX ();
 
 use BenchKit qw(ring_class);
+use BenchKit::Messenger;
 use BenchKit::RedisServer;
 
 my $COMMAND = abs_path(dirname(__FILE__) . '/../../../bin/pubsub-bridge');
 
 # Why it cannot run here, or undef.
 sub missing {
-    return BenchKit::RedisServer->missing
-        // (eval { require Redis::Fast; 1 } ? undef : 'the perl module Redis::Fast is missing (Debian package libredis-fast-perl)');
+    return BenchKit::RedisServer->missing // BenchKit::Messenger->need_module('Redis::Fast', 'libredis-fast-perl');
 }
 
 sub version { return BenchKit::RedisServer->version . ", Redis::Fast $Redis::Fast::VERSION" }

@@ -35,7 +35,7 @@ sub start {
     for (1 .. ($where eq 'port' ? 5 : 1)) {
         my $port = $where eq 'port' ? free_port() : 0;
         my $self = bless { owner => $$, address => $port ? "127.0.0.1:$port" : "$dir/redis" }, $class;
-        my @place = $port ? ('--port' => $port, '--bind' => '127.0.0.1') : ('--port' => 0, '--unixsocket' => "$dir/redis");
+        my @place = ('--port' => $port, $port ? ('--bind' => '127.0.0.1') : ('--unixsocket' => "$dir/redis"));
         $seen = $self->_launch(@place, '--dir' => $dir, @options);
         return $self if !defined $seen;
     }
@@ -50,8 +50,8 @@ sub free_port {
 # Reads the server's log until it says that it is ready. Otherwise returns the log.
 sub _launch {
     my ($self, @options) = @_;
-    $self->{pid} = open $self->{log}, '-|', program(), @options, '--logfile' => '', '--save' => '', '--appendonly' => 'no'
-        or die "redis-server: $!\n";
+    my @command = (program(), @options, '--logfile' => '', '--save' => '', '--appendonly' => 'no');
+    $self->{pid} = open $self->{log}, '-|', @command or die "redis-server: $!\n";
     my $seen = '';
     while (my $line = readline $self->{log}) {
         return if $line =~ /ready to accept connections/i;
