@@ -262,9 +262,9 @@ for Redis C<1767225600000> or C<1767225600000-5>, the first entry behind that on
 
 =item batch => NUMBER
 
-Up: how many entries one call of the server appends at most. Down: how many one call reads at most
-(never more than the ring holds). 1 to 8000; 500 where nothing is said. A batch waits for nothing: it
-is what is there.
+Up: how many entries one call of the server appends at most (and never more than 8000 messages). Down:
+how many one call reads at most (never more than the ring holds). 1 to 8000; 500 where nothing is
+said. A batch waits for nothing: it is what is there.
 
 =item pack => NUMBER
 
@@ -431,6 +431,14 @@ the batch's.
 
 Who removes entries, or the hash of origins, or restores an old copy of either, changes what is true.
 Losses are noticed where numbers are missing.
+
+=item clear
+
+Who clears OUT throws away what was not sent yet, and it is not counted, as with any subscriber.
+
+=item Two Ups for one ring and one stream
+
+They are two origins, and everything comes twice.
 
 =item Copied state files
 
