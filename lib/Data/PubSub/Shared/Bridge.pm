@@ -432,7 +432,7 @@ the batch's.
 Who removes entries, or the hash of origins, or restores an old copy of either, changes what is true.
 Losses are noticed where numbers are missing.
 
-=item clear
+=item A clear of OUT
 
 Who clears OUT throws away what was not sent yet, and it is not counted, as with any subscriber.
 
