@@ -143,7 +143,9 @@ sub work {
 # Entries into the ring: what is no double, in the stream's order.
 sub take {
     my ($self, $entries) = @_;
-    my ($current, $producer, $known, @messages, @missing) = ($self->{current}, '');
+    my ($current, $producer, $known, @messages, @gaps) = ($self->{current}, '');
+    my %before = (current => {}, map { $_ => $self->{$_} } qw(doubles strange));
+    $before{origins} = { map { $_ => [@{ $self->{origins}{$_} }] } keys %{ $self->{origins} } };
     for my $entry (@$entries) {
         my $field = $entry->[1];
         $known = $current->{ $producer = $field->[1] } if $field->[1] ne $producer;
@@ -154,11 +156,15 @@ sub take {
             next;
         }
         ($producer, $known) = ('');    # what is known of it changes
-        next if eval { push @messages, $self->messages_of($entry, \@missing); 1 };
+        next if eval { push @messages, $self->messages_of($entry, \@gaps); 1 };
         $self->say("entry $entry->[0] is left out: $@", 'always');
         $self->{strange}++;
     }
-    $self->missing(@$_) for @missing;
+    if (grep { !defined $_->[1] } @gaps) {
+        # Only the engine knows why. Where it cannot be asked now, these entries have not been read.
+        eval { $self->{trimmed} or $self->expect($self->{engine}->ends); 1 } or do { @$self{ keys %before } = values %before; die $@ };
+    }
+    $self->gap($_->[0], $_->[1] // ($self->{trimmed} ? 'trimmed' : 'engine'), $_->[2]) for @gaps;
     my $good = $self->{fits}->(\@messages);
     if ($good != @messages) {
         $self->gap('', 'refused', @messages - $good);
@@ -169,9 +175,10 @@ sub take {
     return $self->deliver;
 }
 
-# The messages of an entry that are to be published. What was sent before it and never came goes to @$missing.
+# The messages of an entry that are to be published. Gaps go to @$gaps: [origin, reason, count]. What was sent before it and
+# never came is one without a reason; it was trimmed if the stream begins behind what we read last.
 sub messages_of {
-    my ($self, $entry, $missing) = @_;
+    my ($self, $entry, $gaps) = @_;
     my $field = $entry->[1];
     my ($o, $producer, $s, $sequence, $kind, $payload) = @$field;
     ($producer, $sequence, $kind, $payload) = in_any_order($field) if @$field != 6 || $o ne 'o' || $s ne 's';
@@ -180,7 +187,7 @@ sub messages_of {
     my $is_gap = $kind eq 'g';
     my @messages = $is_gap ? Data::PubSub::Shared::Bridge::Entry::gap_of($payload)
         : Data::PubSub::Shared::Bridge::Entry::messages_of($kind, $payload);
-    my $takes = $is_gap ? 1 : @messages;
+    my $takes = $is_gap ? $messages[1] || 1 : @messages;
 
     if (my $known = $self->known($origin)) {
         # An epoch begins where the engine knew the one before to end. Only within one do numbers come again.
@@ -188,13 +195,14 @@ sub messages_of {
         my $double = $is_old ? $takes : $epoch == $known->[0] ? min($takes, max(0, $known->[1] - $sequence)) : 0;
         $self->{doubles} += $double;
         return if $double == $takes;
-        splice @messages, 0, $double;
-        push @$missing, [$origin, $sequence - $known->[1]] if $sequence > $known->[1];
+        if ($is_gap) { $messages[1] -= $double }
+        else         { splice @messages, 0, $double }
+        push @$gaps, [$origin, undef, $sequence - $known->[1]] if $sequence > $known->[1];
         delete $self->{current}{"$origin#$known->[0]"};
     }
     my $now = $self->{origins}{$origin} = [$epoch, $sequence + $takes];
     if ($is_gap) {
-        $self->gap($origin, @messages);
+        push @$gaps, [$origin, @messages];
         return;
     }
     return if $self->option('skip_own') && index($origin, $self->option('host') . '/') == 0;
@@ -216,13 +224,6 @@ sub in_any_order {
     my ($kind) = grep { length == 1 } sort keys %field;
     defined $kind or die "no entry of a bridge\n";
     return ($producer, $sequence, $kind, $field{$kind});
-}
-
-# Numbers that never came. They were trimmed if the stream begins behind what we read last.
-sub missing {
-    my ($self, $origin, $count) = @_;
-    eval { $self->expect($self->{engine}->ends); 1 } or $self->say($@) if !$self->{trimmed};
-    return $self->gap($origin, $self->{trimmed} ? 'trimmed' : 'engine', $count);
 }
 
 # --- Into the ring

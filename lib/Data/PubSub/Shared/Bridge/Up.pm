@@ -50,7 +50,9 @@ sub greet {
     my ($self) = @_;
     $self->{failure} = undef;
     $self->begin if !$self->{has_begun};
-    $self->dispatch($_) for @{ $self->{on_its_way} };
+    # A copy, since answers come meanwhile and shorten the list.
+    my @again = @{ $self->{on_its_way} };
+    $self->dispatch($_) for @again;
     return;
 }
 
