@@ -233,8 +233,15 @@ mod kernel {
         };
         match std::fs::read_to_string(format!("/proc/{}/maps", id)) {
             Ok(maps) => ours.map_or(true, |ours| maps.lines().any(|line| file_of(line).as_ref() == Some(&ours))),
-            Err(e) => e.raw_os_error() != Some(libc::ENOENT) && e.raw_os_error() != Some(libc::ESRCH),
+            Err(_) => exists(id),
         }
+    }
+
+    /// Whether there is a thread `id`. A `/proc` that hides other users' processes does not say.
+    fn exists(id: u32) -> bool {
+        // SAFETY: signal 0 is none.
+        let result = unsafe { libc::kill(id as libc::pid_t, 0) };
+        result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
     }
 
     /// The addresses of a line of `/proc/PID/maps`.
@@ -311,6 +318,8 @@ mod kernel {
             Me::current().note_namespace(&line);
             assert!(is_gone_after_a_while(nobody, &line));
             assert!(!is_gone_after_a_while(Me::current().id(), &line));
+            // As where `/proc` hides it.
+            assert!(exists(1) && exists(Me::current().id()) && !exists(nobody));
         }
 
         #[test]
