@@ -46,7 +46,7 @@ pub(crate) struct Cursor {
     pub(crate) next: u64,
     /// Messages that were overwritten before this subscriber read them.
     pub(crate) lost: u64,
-    /// The fast path of integer rings is open while `next - base` is at most this: everything, or nothing after a
+    /// The fast path of integer rings is open while `next - base` is below this: everything, or nothing after a
     /// seek beyond the write position, where a narrow tag of a lap long past could look like the awaited one.
     pub(crate) horizon: u64,
     /// The base at that seek: a clear since then ends the waiting.
@@ -104,10 +104,19 @@ impl Cursor {
         header.write_pos.load(Acquire).saturating_sub(self.position(header))
     }
 
+    /// Positions from the next one up to `end`.
+    #[inline(always)]
+    pub(crate) fn room(&self, header: &Header, end: u64) -> u64 {
+        // After a seek ahead, a clear may have ended the waiting there.
+        let next = if self.horizon == OPEN { self.next } else { self.position(header) };
+        end.saturating_sub(next)
+    }
+
     /// Skips to `oldest`, counting what is passed as lost.
     pub(crate) fn skip_lost(&mut self, oldest: u64) {
         debug_assert!(oldest > self.next);
-        self.lost += oldest - self.next;
+        // More than all positions together: where somebody scribbles on the write position again and again.
+        self.lost = self.lost.saturating_add(oldest - self.next);
         self.next = oldest;
     }
 }

@@ -238,10 +238,10 @@ impl<S: Slot> IntRing<S> {
     #[inline(always)]
     pub(crate) fn read(&self, cursor: &mut Cursor) -> Option<u64> {
         // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
-        if cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) <= cursor.horizon {
+        if cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) < cursor.horizon {
             let seen = self.slot(cursor.next).load();
             if seen.tag == self.tag(cursor.next) {
-                cursor.next += 1;
+                cursor.next = cursor.next.wrapping_add(1);
                 return Some(seen.value);
             }
             // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
@@ -307,7 +307,7 @@ impl<S: Slot> IntRing<S> {
                     return None;
                 }
                 // Whatever else was claimed when this wait began has waited as long.
-                for position in claim.position..claim.seen_end.min(claim.position + self.capacity()) {
+                for position in claim.position..claim.seen_end.min(claim.position.saturating_add(self.capacity())) {
                     self.give_up(position);
                 }
                 cursor.claim = None;
@@ -494,6 +494,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clear_ends_the_wait_for_a_message_ahead() {
+        // The clear comes where the awaited message would have been, and before.
+        for ahead in [3, 9] {
+            let ring = heap::int_ring::<NarrowSlot>(16, 0);
+            let mut cursor = Cursor::at(0);
+            cursor.seek(ring.header(), ahead);
+            publish_all(&ring, &[1, 2, 3]);
+            ring.header().clear();
+            let values: Vec<u64> = (10..20).collect();
+            publish_all(&ring, &values);
+            assert_eq!(cursor.room(ring.header(), 13), 10, "as a drain counts");
+            assert_eq!(read_all(&ring, &mut cursor), values, "sought {}", ahead);
+            assert_eq!((cursor.next, cursor.lost), (13, 0));
+        }
+    }
+
+    #[test]
     fn scribbled_tags_and_positions_are_passed_or_mended() {
         let ring = heap::int_ring::<WideSlot>(4, 0);
         publish_all(&ring, &[1, 2]);
@@ -511,6 +528,21 @@ mod tests {
         ring.header().write_pos.store(1 << 62, SeqCst);
         read_patiently(&ring, &mut cursor);
         assert_eq!(cursor.next, 1 << 62);
+    }
+
+    #[test]
+    fn nothing_overflows_where_a_scribbled_position_comes_round() {
+        let ring = heap::int_ring::<WideSlot>(4, u64::MAX - 1);
+        let mut cursor = Cursor { lost: u64::MAX, ..Cursor::at(u64::MAX - 1) };
+        ring.claim(1);
+        assert_eq!(read_patiently(&ring, &mut cursor), [], "what was claimed is given up");
+        for value in 0..6 {
+            publish_all(&ring, &[value]);
+            assert_eq!(ring.read(&mut cursor), Some(value));
+        }
+        publish_all(&ring, &[6; 9]);
+        assert_eq!(read_all(&ring, &mut cursor), [6; 4]);
+        assert_eq!((cursor.next, cursor.lost), (14, u64::MAX));
     }
 
     /// Each value says who published it and how many that one had published before.

@@ -166,7 +166,7 @@ impl StrRing {
             unsafe { write_words(self.words(head, len), message) };
             slot.place.store((head / 8) << 32 | if message.utf8 { UTF8 } else { 0 } | len, Relaxed);
             fault_point!("mid-slot");
-            position += 1;
+            position = position.wrapping_add(1);
             // Release: whoever sees the sequence sees place and bytes; meets the acquire in `look`.
             slot.sequence.store(position, Release);
             head += room;
@@ -206,15 +206,12 @@ impl StrRing {
             if cursor.next >= cursor.known_end {
                 // Acquire: meets the release in `publish`.
                 cursor.known_end = self.header().write_pos.load(Acquire);
-                if cursor.next >= cursor.known_end {
-                    if cursor.horizon == OPEN {
-                        return Next::Empty;
-                    }
-                    // It waits for a message to come; a clear ends that.
+                if cursor.horizon != OPEN {
+                    // It was sent ahead to wait for a message; a clear ends that, whether or not the message came later.
                     cursor.pass_clear(self.header());
-                    if cursor.next >= cursor.known_end {
-                        return Next::Empty;
-                    }
+                }
+                if cursor.next >= cursor.known_end {
+                    return Next::Empty;
                 }
                 cursor.horizon = OPEN;
             }
@@ -235,8 +232,9 @@ impl StrRing {
     /// The message at the cursor is gone: a loss, and with it all that was overwritten meanwhile.
     #[cold]
     fn skip_overwritten(&self, cursor: &mut Cursor) {
-        let end = self.header().write_pos.load(Acquire);
-        let oldest = self.header().oldest(end, self.mask + 1);
+        // Anew, or a scribbled one that a publisher replaced since would be read up to, position by position.
+        cursor.known_end = self.header().write_pos.load(Acquire);
+        let oldest = self.header().oldest(cursor.known_end, self.mask + 1);
         cursor.skip_lost(oldest.max(cursor.next + 1));
     }
 
@@ -406,6 +404,39 @@ mod tests {
             assert_eq!(read_all(&ring, &mut cursor).len() as u64 + cursor.lost, 18);
             assert_eq!(header.lock.recoveries.load(Relaxed), 1);
         }
+    }
+
+    #[test]
+    fn a_clear_ends_the_wait_for_a_message_ahead() {
+        let ring = heap::str_ring(16, 8);
+        let mut cursor = Cursor::at(0);
+        cursor.seek(ring.header(), 9);
+        publish(&ring, &[message(0, 8), message(1, 8), message(2, 8)]);
+        ring.header().clear();
+        let all: Vec<_> = (3..13).map(|p| message(p, 8)).collect();
+        publish(&ring, &all);
+        assert_eq!(cursor.room(ring.header(), 13), 10, "as a drain counts");
+        assert_eq!(read_all(&ring, &mut cursor), all, "though the awaited one has come, too");
+        assert_eq!((cursor.next, cursor.lost), (13, 0));
+    }
+
+    #[test]
+    fn a_write_position_that_was_far_ahead_for_a_moment_is_not_read_up_to() {
+        let ring = heap::str_ring(4, 16);
+        publish(&ring, &[message(0, 16)]);
+        let mut cursor = Cursor { known_end: 1 << 20, ..Cursor::at(0) };
+        assert_eq!(read_all(&ring, &mut cursor), [message(0, 16)]);
+        assert_eq!((cursor.next, cursor.lost), (2, 1), "not a million positions");
+    }
+
+    #[test]
+    fn nothing_overflows_where_a_scribbled_position_comes_round() {
+        let ring = heap::str_ring(4, 16);
+        ring.header().write_pos.store(u64::MAX - 1, Relaxed);
+        for position in 0..6 {
+            publish(&ring, &[message(position, 16)]);
+        }
+        assert_eq!(read_all(&ring, &mut Cursor::at(0)), (2..6).map(|p| message(p, 16)).collect::<Vec<_>>());
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Subscriber {
             }
             out.len()
         }
-        let room = end.saturating_sub(self.cursor.next).min(out.len() as u64) as usize;
+        let room = self.cursor.room(self.core.header(), end).min(out.len() as u64) as usize;
         let (out, cursor) = (&mut out[..room], &mut self.cursor);
         let count = match &self.core {
             Core::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
@@ -91,7 +91,7 @@ impl Subscriber {
     #[inline(always)]
     pub fn find(&mut self, end: u64) -> Option<Found> {
         match &self.core {
-            Core::Str(ring) if self.cursor.next < end => match ring.look(&mut self.cursor) {
+            Core::Str(ring) if self.cursor.room(ring.header(), end) > 0 => match ring.look(&mut self.cursor) {
                 Next::Ready(found) => Some(found),
                 Next::Empty | Next::Claimed(_) => {
                     self.settle();
