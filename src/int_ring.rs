@@ -274,6 +274,9 @@ impl<S: Slot> IntRing<S> {
             if cursor.next >= end {
                 return Next::Empty;
             }
+            if cursor.horizon != OPEN && self.header().base() != cursor.seek_base {
+                continue; // a clear came after the first look at it: the wait for a message ahead ends there
+            }
             cursor.horizon = OPEN;
             if end - cursor.next > self.capacity() {
                 cursor.skip_lost((end - self.capacity()).max(base));

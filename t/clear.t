@@ -66,6 +66,29 @@ each_variant(sub {
     is($current->overflow_count, 0, 'without any loss');
 });
 
+subtest 'who waits for a message ahead goes on behind the clear, whether or not that message has come' => sub {
+    each_variant(sub {
+        my ($v) = @_;
+        for my $ahead (3, 9) {
+            for my $read (qw(drain poll poll_multi poll_cb)) {
+                my $ring = $v->ring(16);
+                my $sub  = $ring->subscribe;
+                $sub->cursor($ahead);
+                $ring->publish_multi($v->values(1, 3));
+                $ring->clear;
+                $ring->publish_multi($v->values(11, 20));
+                is($sub->lag, 10, "$read, from $ahead: lag");
+                my @got;
+                if    ($read eq 'poll')    { while (defined(my $message = $sub->poll)) { push @got, $message } }
+                elsif ($read eq 'poll_cb') { $sub->poll_cb(sub { push @got, $_[0] }) }
+                else                       { @got = $sub->$read($read eq 'drain' ? () : 20) }
+                is_deeply(\@got, [$v->values(11, 20)], 'each message once');
+                is_deeply([$sub->cursor, $sub->overflow_count], [10, 0], 'cursor and losses');
+            }
+        }
+    });
+};
+
 subtest 'racing with publishers and subscribers' => sub {
     each_variant(sub {
         my ($v)  = @_;

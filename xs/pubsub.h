@@ -145,8 +145,8 @@ void ps_sub_free(ps_sub *sub);
 /* The next integer. False: there is none now. */
 bool ps_poll_int(ps_sub *sub, int64_t *value);
 
-/* Up to count integers, in order, none at or after the inner position end (see ps_end; UINT64_MAX: no end).
- * Returns how many. */
+/* Up to count integers, in order, and no more than there are positions from the next one to the inner position end (see
+ * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many. */
 size_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end);
 
 /* A string message that was found: len bytes. The first two are the core's own. */
