@@ -61,8 +61,8 @@ impl Subscriber {
         read
     }
 
-    /// Reads integers into `out`, in order, as many as there are, stopping before position `end` (see [`end`](Self::end)).
-    /// Returns how many.
+    /// Reads integers into `out`, in order, as many as there are, and no more than there are positions up to `end` (see
+    /// [`end`](Self::end)): a reader that is lapped meanwhile gets as many, but later ones. Returns how many.
     #[inline]
     pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> usize {
         #[inline(always)]

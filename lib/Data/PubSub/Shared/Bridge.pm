@@ -364,7 +364,7 @@ Also when the stream was removed, or has come back empty.
 
 =item engine
 
-Down: their numbers are missing although the stream reaches back far enough. The server had
+Down: their numbers are missing although the stream reaches back to what their origin sent before. The server had
 acknowledged them, and lost them: see L</What is not guaranteed>.
 
 =item refused

@@ -42,7 +42,8 @@ sub prepare {
     if (defined(my $path = $self->option('gaps'))) {
         $self->{gaps} = Data::PubSub::Shared::Str->new($path, 1024, 512);
     }
-    # By origin: [epoch, next sequence number]. Blind: what came before is not known.
+    # By origin: [epoch, next sequence number, one of its last entries]. Blind: what came before is
+    # not known.
     my $state = $self->{state}->latest // { origins => {}, doubles => 0, blind => 0 };
     @$self{qw(id origins doubles blind)} = @$state{qw(id origins doubles blind)};
     @$self{qw(current pending notes noted)} = ({}, [], $state->{notes} // [], $state->{noted} // 0);
@@ -78,10 +79,11 @@ sub greet {
 sub begin {
     my ($self, $ends) = @_;
     my $from = $self->option('from');
-    my %last = map { my ($epoch, $last) = @{ $ends->{origins}{$_} }; $_ => [$epoch, $last + 1] } keys %{ $ends->{origins} };
     my $start = $self->{engine}->start;
+    my $end   = $ends->{last} ne '' ? $ends->{last} : $start;
+    my %last = map { my ($epoch, $last) = @{ $ends->{origins}{$_} }; $_ => [$epoch, $last + 1, $end] } keys %{ $ends->{origins} };
     @$self{qw(id origins blind)}
-        = $from eq 'now'   ? ($ends->{last} ne '' ? $ends->{last} : $start, \%last, 0)
+        = $from eq 'now'   ? ($end, \%last, 0)
         : $from eq 'start' ? ($start, {}, 0)
         :                    ($from,  {}, 1);
     $self->remember([], []);
@@ -93,7 +95,6 @@ sub begin {
 sub expect {
     my ($self, $ends) = @_;
     $self->{expected} = $ends;
-    $self->{trimmed} ||= $ends->{first} eq '' || $self->{engine}->is_behind($ends->{first}, $self->{id});
     $self->{audited} = time;
     return;
 }
@@ -109,14 +110,14 @@ sub settle {
     my ($self) = @_;
     my $ends = $self->{expected} or return;
     return if $ends->{last} ne '' && $self->{engine}->is_behind($ends->{last}, $self->{id});
-    delete @$self{qw(expected trimmed)};
+    delete $self->{expected};
     my $found = 0;
     for my $origin (sort keys %{ $ends->{origins} }) {
         my ($epoch, $last) = @{ $ends->{origins}{$origin} };
         my $known = $self->known($origin) or next;
         next if $last < $known->[1];
         $self->gap($origin, 'trimmed', $last + 1 - $known->[1]);
-        $self->{origins}{$origin} = [$epoch, $last + 1];
+        $self->{origins}{$origin} = [$epoch, $last + 1, $self->{id}];
         $found = 1;
     }
     return if !$found;
@@ -148,7 +149,10 @@ sub take {
     $before{origins} = { map { $_ => [@{ $self->{origins}{$_} }] } keys %{ $self->{origins} } };
     for my $entry (@$entries) {
         my $field = $entry->[1];
-        $known = $current->{ $producer = $field->[1] } if $field->[1] ne $producer;
+        if ($field->[1] ne $producer) {
+            $known = $current->{ $producer = $field->[1] };
+            $known->[2] = $entry->[0] if $known;
+        }
         # Nearly all: one message, the next one of a producer that has just sent.
         if ($known && @$field == 6 && $field->[3] eq $known->[1] && ($field->[4] eq 'm' || $field->[4] eq 'i')) {
             $known->[1]++;
@@ -160,11 +164,12 @@ sub take {
         $self->say("entry $entry->[0] is left out: $@", 'always');
         $self->{strange}++;
     }
-    if (grep { !defined $_->[1] } @gaps) {
+    if (my @missing = grep { !defined $_->[1] } @gaps) {
         # Only the engine knows why. Where it cannot be asked now, these entries have not been read.
-        eval { $self->{trimmed} or $self->expect($self->{engine}->ends); 1 } or do { @$self{ keys %before } = values %before; die $@ };
+        my $first = eval { $self->{engine}->ends->{first} } // do { @$self{ keys %before } = values %before; die $@ };
+        $_->[1] = $first eq '' || $self->{engine}->is_behind($first, $_->[3]) ? 'trimmed' : 'engine' for @missing;
     }
-    $self->gap($_->[0], $_->[1] // ($self->{trimmed} ? 'trimmed' : 'engine'), $_->[2]) for @gaps;
+    $self->gap(@$_[0 .. 2]) for @gaps;
     my $good = $self->{fits}->(\@messages);
     if ($good != @messages) {
         $self->gap('', 'refused', @messages - $good);
@@ -176,7 +181,7 @@ sub take {
 }
 
 # The messages of an entry that are to be published. Gaps go to @$gaps: [origin, reason, count]. What was sent before it and
-# never came is one without a reason; it was trimmed if the stream begins behind what we read last.
+# never came is one without a reason; it was trimmed if the stream begins behind what we read of that origin, the fourth.
 sub messages_of {
     my ($self, $entry, $gaps) = @_;
     my $field = $entry->[1];
@@ -197,10 +202,10 @@ sub messages_of {
         return if $double == $takes;
         if ($is_gap) { $messages[1] -= $double }
         else         { splice @messages, 0, $double }
-        push @$gaps, [$origin, undef, $sequence - $known->[1]] if $sequence > $known->[1];
+        push @$gaps, [$origin, undef, $sequence - $known->[1], $known->[2]] if $sequence > $known->[1];
         delete $self->{current}{"$origin#$known->[0]"};
     }
-    my $now = $self->{origins}{$origin} = [$epoch, $sequence + $takes];
+    my $now = $self->{origins}{$origin} = [$epoch, $sequence + $takes, $entry->[0]];
     if ($is_gap) {
         push @$gaps, [$origin, @messages];
         return;
@@ -210,10 +215,10 @@ sub messages_of {
     return @messages;
 }
 
-# [epoch, next number] of an origin. One that we have not met begins at 1.
+# What we know of an origin. One that we have not met begins at 1.
 sub known {
     my ($self, $origin) = @_;
-    return $self->{origins}{$origin} // ($self->{blind} ? undef : [0, 1]);
+    return $self->{origins}{$origin} // ($self->{blind} ? undef : [0, 1, $self->{engine}->start]);
 }
 
 sub in_any_order {
