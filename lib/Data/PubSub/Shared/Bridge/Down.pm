@@ -42,8 +42,7 @@ sub prepare {
     if (defined(my $path = $self->option('gaps'))) {
         $self->{gaps} = Data::PubSub::Shared::Str->new($path, 1024, 512);
     }
-    # By origin: [epoch, next sequence number, one of its last entries]. Blind: what came before is
-    # not known.
+    # By origin: [epoch, next sequence number, its last entry]. Blind: what came before is not known.
     my $state = $self->{state}->latest // { origins => {}, doubles => 0, blind => 0 };
     @$self{qw(id origins doubles blind)} = @$state{qw(id origins doubles blind)};
     @$self{qw(current pending notes noted)} = ({}, [], $state->{notes} // [], $state->{noted} // 0);
@@ -149,13 +148,11 @@ sub take {
     $before{origins} = { map { $_ => [@{ $self->{origins}{$_} }] } keys %{ $self->{origins} } };
     for my $entry (@$entries) {
         my $field = $entry->[1];
-        if ($field->[1] ne $producer) {
-            $known = $current->{ $producer = $field->[1] };
-            $known->[2] = $entry->[0] if $known;
-        }
+        $known = $current->{ $producer = $field->[1] } if $field->[1] ne $producer;
         # Nearly all: one message, the next one of a producer that has just sent.
         if ($known && @$field == 6 && $field->[3] eq $known->[1] && ($field->[4] eq 'm' || $field->[4] eq 'i')) {
             $known->[1]++;
+            $known->[2] = $entry->[0];
             push @messages, $field->[5];
             next;
         }
