@@ -116,7 +116,7 @@ sub settle {
         my $known = $self->known($origin) or next;
         next if $last < $known->[1];
         $self->gap($origin, 'trimmed', $last + 1 - $known->[1]);
-        $self->{origins}{$origin} = [$epoch, $last + 1, $self->{id}];
+        $self->{origins}{$origin} = [$epoch, $last + 1, $ends->{last} ne '' ? $ends->{last} : $self->{engine}->start];
         $found = 1;
     }
     return if !$found;
