@@ -2,7 +2,7 @@
 # Draws the benchmarks' results as SVG charts with gnuplot (Debian package gnuplot-nox):
 #
 #     mkdir -p bench/results
-#     for b in throughput floor fanout latency contention compare; do
+#     for b in throughput floor fanout latency contention compare bridge; do
 #         perl -Mblib bench/$b.pl --json=bench/results/$b.json
 #     done
 #     perl bench/plot.pl
@@ -29,7 +29,7 @@ my ($BLUE, $ORANGE, $GREEN, $PINK, $YELLOW, $SKY, $GREY)
 
 my %charts = (
     throughput => \&throughput, floor => \&floor_multiples, fanout => \&fanout,
-    latency => \&latency, contention => \&contention, compare => \&compare,
+    latency => \&latency, contention => \&contention, compare => \&compare, bridge => \&bridge,
 );
 
 make_path($output);
@@ -153,6 +153,26 @@ sub compare {
     return;
 }
 
+sub bridge {
+    my ($result) = @_;
+    my %colour = (redis => $GREY, up => $BLUE, down => $ORANGE);
+    my @rows = map {
+        my $row = $_;
+        my $group = sprintf '%s, %s: %s thousand a second', @$row{qw(name section)}, three_digits($row->{rate}{median});
+        map {
+            {
+                group => $group, label => $_, value => $row->{$_}{median},
+                text => three_digits($row->{$_}{median}), colour => $colour{$_},
+            }
+        } qw(redis up down);
+    } grep { $_->{rate} } @{ $result->{rows} };
+    bars($result, 'bridge',
+        title => 'Processor time of a message from ring to ring over Redis Streams',
+        xlabel => 'microseconds of processor time (shorter is better)', rows => \@rows,
+    );
+    return;
+}
+
 # -- drawing --------------------------------------------------------------------------------------
 
 # Gives each group of rows a colour.
@@ -271,8 +291,8 @@ plot.pl - charts of the benchmarks' results
 
 =head1 DESCRIPTION
 
-Reads the JSON that F<throughput.pl>, F<floor.pl>, F<fanout.pl>, F<latency.pl>, F<contention.pl> and
-F<compare.pl> write with C<--json=FILE>, and draws a chart for each. Without arguments it reads
+Reads the JSON that F<throughput.pl>, F<floor.pl>, F<fanout.pl>, F<latency.pl>, F<contention.pl>, F<compare.pl> and
+F<bridge.pl> write with C<--json=FILE>, and draws a chart for each. Without arguments it reads
 F<bench/results>. The charts go to F<bench/charts>, or to the directory given with C<--output>.
 
 Needed: gnuplot (Debian package F<gnuplot-nox>).
