@@ -152,6 +152,25 @@ subtest 'entries of others' => sub {
         [{ origin => 'a', number => 1, bytes => 'ff' }], 'text that is none, fields in another order');
 };
 
+subtest 'epochs' => sub {
+    my $many = sub { pack '(N/a*)*', @_ };
+    my @entries = (
+        [1, 1, 'm', 'one'], [1, 2, 'm', 'two'],
+        [2, 2, 'm', 'two again'],    # the server had forgotten what stood there
+        [1, 3, 'm', 'late'],
+        [2, 3, 'M', $many->(qw(three four five))], [2, 4, 'M', $many->(qw(four five six seven))],
+        [2, 10, 'g', 'overrun 5'], [2, 12, 'g', 'overrun 5'], [2, 12, 'g', 'overrun 5'], [2, 17, 'm', 'last'],
+    );
+    $redis->call(xadd => 'epochs', '*', 'o', "a#$_->[0]", 's', @$_[1 .. 3]) for @entries;
+    my ($lines) = reader(qw(--stream epochs --from start --stop));
+    my @seen = map { $_->{gap} ? "$_->{gap} $_->{reason}" : "$_->{number} " . pack 'H*', $_->{bytes} }
+        map { JSON::PP::decode_json($_) } readline $lines;
+    is_deeply(\@seen, [
+        '1 one', '2 two', '2 two again', '3 three', '4 four', '5 five', '6 six', '7 seven',
+        '2 missing', '5 overrun', '2 overrun', '17 last',
+    ], 'a new one takes numbers back, an old one counts for nothing, and a part of an entry may be a double');
+};
+
 subtest 'waiting for more' => sub {
     my $up = up('live', 'ring', 'Int', 64, 1);
     publish($up, 1);
