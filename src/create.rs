@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{last_os_code, Error, Result};
 use crate::fault::fault_point;
+use crate::file::{boot_id, c_path, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
-use crate::region::{boot_id, c_path, os_error, unusable};
 
 /// How a ring that is not there yet is to be made.
 #[derive(Clone, Copy, Debug)]

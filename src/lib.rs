@@ -25,6 +25,7 @@
 //!   core         what both roles stand on
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
+//!   file         what region and create both need
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
@@ -52,6 +53,8 @@ mod cursor;
 mod error;
 mod fault;
 mod ffi;
+#[cfg(not(loom))]
+mod file;
 #[cfg(all(test, not(loom)))]
 mod heap;
 mod int_ring;

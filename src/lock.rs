@@ -13,10 +13,10 @@
 use crate::layout::LockLine;
 use crate::robust::{self, Me};
 use crate::sync::Backoff;
-use crate::sync::Ordering::{AcqRel, Relaxed, SeqCst};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, Sleep};
 
-pub(crate) const OWNER: u32 = 0x3fff_ffff;
+const OWNER: u32 = 0x3fff_ffff;
 const OWNER_DIED: u32 = 0x4000_0000;
 const WAITERS: u32 = 0x8000_0000;
 
@@ -82,7 +82,9 @@ fn acquire_slow(line: &LockLine, me: Me) -> Result<(), Interrupted> {
                 continue;
             }
             sleeps += 1;
-            if robust::is_surely_gone(seen & OWNER, line) {
+            // Acquire: the owner made its namespace known before it took the lock.
+            let still = word.load(Acquire) & OWNER == seen & OWNER;
+            if still && robust::is_surely_gone(seen & OWNER, line) {
                 // As the kernel would have done, unless something changed at last.
                 let _ = word.compare_exchange(seen | WAITERS, WAITERS | OWNER_DIED, SeqCst, Relaxed);
             }

@@ -3,20 +3,18 @@
 //! Attaching reads the header with `pread`, never through the mapping, and maps exactly what was checked. A file that is
 //! refused is not written to.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::io::{AsRawFd, FromRawFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::create::{check_file_size_limit, create, fill_in_place, write_header, Creation};
 use crate::error::{last_os_code, Error, ErrorKind, Result};
+use crate::file::{boot_id, c_path, os_error, unusable};
 use crate::layout::{BootId, Geometry, Identity, IdentityBytes, Variant, BOOT_ID_AT, HEADER_LEN, LOCK_AT};
-use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// A mapped ring.
 #[derive(Debug)]
@@ -155,15 +153,6 @@ fn map_error(geometry: &Geometry, error: &std::io::Error) -> Error {
     os_error(&format!("mmap({} bytes)", geometry.total), error)
 }
 
-pub(crate) fn os_error(call: &str, error: &std::io::Error) -> Error {
-    Error::from_os(call, error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-pub(crate) fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::new(ErrorKind::Argument, format!("path {:?} contains a NUL byte", path)))
-}
-
 /// Opens what is at the path already: a regular file, no link. None where nothing is.
 fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> {
     let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
@@ -221,13 +210,6 @@ fn check_regular(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Why a file of `len` bytes without a magic number is no ring.
-pub(crate) fn unusable(path: &Path, len: u64) -> Error {
-    let what = if len < HEADER_LEN { "too small for" } else { "invalid or incompatible as" };
-    let text = format!("{} is {} a ring file; remove it to make a new one", path.display(), what);
-    Error::new(ErrorKind::Incompatible, text)
-}
-
 /// Nobody who could hold this ring's lock is left: the machine went down since.
 fn is_of_last_boot(header: &IdentityBytes) -> bool {
     let boot_id = boot_id();
@@ -259,21 +241,6 @@ fn forget_last_boot(file: &File) -> Result<()> {
     let [a, b] = boot_id();
     file.write_all_at(&a.to_ne_bytes(), BOOT_ID_AT).map_err(failed)?;
     file.write_all_at(&b.to_ne_bytes(), BOOT_ID_AT + 8).map_err(failed)
-}
-
-/// Which start of the machine this is; zero where the system does not say.
-pub(crate) fn boot_id() -> BootId {
-    static ONCE: Once = Once::new();
-    static KNOWN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-    ONCE.call_once(|| {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-        for (i, word) in KNOWN.iter().enumerate() {
-            let part = digits.get(16 * i..16 * i + 16).and_then(|part| u64::from_str_radix(part, 16).ok());
-            word.store(part.unwrap_or(0), Relaxed);
-        }
-    });
-    [KNOWN[0].load(Relaxed), KNOWN[1].load(Relaxed)]
 }
 
 /// `flock(LOCK_EX)`, held while alive.

@@ -21,7 +21,7 @@ pub(crate) use model::{is_surely_gone, Me, Pending};
 mod kernel {
     use super::*;
     use crate::sync::compiler_fence;
-    use crate::sync::Ordering::{self, Acquire, Relaxed};
+    use crate::sync::Ordering::{self, Relaxed};
     use crate::wait::monotonic_ns;
     use std::cell::{Cell, UnsafeCell};
     use std::mem::MaybeUninit;
@@ -200,7 +200,7 @@ mod kernel {
     const UNQUESTIONED_NS: u64 = 2_000_000_000;
 
     /// Whether `owner` has been waited for long enough and is certainly not there: no thread has such an id, or all holders
-    /// are of our own pid namespace, and it is not there or has not mapped this ring.
+    /// are of our own pid namespace, and it is not there or has not mapped this ring. The caller has seen the owner in the word.
     #[cold]
     pub(crate) fn is_surely_gone(owner: u32, line: &LockLine) -> bool {
         let (now, word) = (monotonic_ns(), &line.word as *const AtomicU32 as usize);
@@ -216,11 +216,10 @@ mod kernel {
             }
         }
         AWAITED.with(|cell| cell.set((0, 0, 0)));
-        // Acquire: the owner made its namespace known before it took the lock. 0: nobody ever did.
-        let still = line.word.load(Acquire) & crate::lock::OWNER == owner;
+        // 0: nobody ever made its namespace known, and so nobody took the lock.
         let (known, own) = (line.namespace.load(Relaxed), Me::current().namespace);
         let of_here = own != SEVERAL && (known == 0 || known == own);
-        still && (owner > GREATEST_ID || of_here && !has_mapped(owner, word))
+        owner > GREATEST_ID || of_here && !has_mapped(owner, word)
     }
 
     /// Whether thread `id` exists and has mapped the file that is mapped here at `address`; true in doubt.
@@ -304,7 +303,6 @@ mod kernel {
         fn is_gone_after_a_while(owner: u32, line: &LockLine) -> bool {
             let word = &line.word as *const AtomicU32 as usize;
             AWAITED.with(|cell| cell.set((owner, word, monotonic_ns() - 3_000_000_000)));
-            line.word.store(owner, Relaxed);
             is_surely_gone(owner, line)
         }
 
