@@ -4,8 +4,9 @@
 //! `FUTEX_WAITERS`, `FUTEX_OWNER_DIED`. While a thread locks, holds and unlocks, the pending entry of its robust list
 //! points at the word (see [`crate::robust`]). Whatever way the owner goes (SIGKILL, exec, a crash), the kernel then sets
 //! `FUTEX_OWNER_DIED`, clears the id and wakes a waiter; the next owner counts a recovery and has nothing to repair,
-//! because a message counts only from the last store of its publication on. Thread ids that are used again do no harm: only
-//! the dying task itself compares them. A stopped owner is never robbed; one that never was, because somebody scribbled on the word, is found out after two seconds.
+//! because a message counts only from the last store of its publication on. Thread ids that are used again do no harm:
+//! only the dying task itself compares them. A stopped owner is never robbed; one that never was, because somebody
+//! scribbled on the word, is found out after two seconds.
 //!
 //! A released lock goes to whoever comes first, not to whoever waits longest: on few processors handing over would
 //! make every publish wait for a context switch.
@@ -114,8 +115,8 @@ impl Guard<'_> {
     #[cold]
     #[inline(never)]
     fn wake_next(&self) {
-        // Should this thread die first, the kernel wakes one instead: it looks at the pending entry. But to the kernel the word
-        // is still ours if the next owner has our id in another namespace.
+        // Should this thread die first, the kernel wakes one instead: it looks at the pending entry. But to the kernel the
+        // word is still ours if the next owner has our id in another namespace.
         let namesake = self.me.may_have_a_namesake(self.line);
         if namesake {
             self.me.restore_pending(self.outer);

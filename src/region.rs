@@ -234,7 +234,8 @@ fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
     }
 }
 
-/// Frees the lock of a ring, and forgets the pid namespaces, whose users went down with the machine. The caller holds the file's lock.
+/// Frees the lock of a ring whose users went down with the machine, and forgets their pid namespaces. The caller holds the
+/// file's lock.
 fn forget_last_boot(file: &File) -> Result<()> {
     let failed = |e: std::io::Error| os_error("pwrite", &e);
     file.write_all_at(&[0; 16], LOCK_AT).map_err(failed)?;

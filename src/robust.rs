@@ -199,8 +199,8 @@ mod kernel {
     /// How long one owner may be waited for without a question, in nanoseconds.
     const UNQUESTIONED_NS: u64 = 2_000_000_000;
 
-    /// Whether `owner` has been waited for long enough and is certainly not there: no thread has such an id, or all holders
-    /// are of our own pid namespace, and it is not there or has not mapped this ring. The caller has seen the owner in the word.
+    /// Whether `owner`, which the caller sees in the word, has been waited for long enough and is certainly not there: no
+    /// thread has such an id, or all holders are of our own pid namespace, and it is not there or has not mapped this ring.
     #[cold]
     pub(crate) fn is_surely_gone(owner: u32, line: &LockLine) -> bool {
         let (now, word) = (monotonic_ns(), &line.word as *const AtomicU32 as usize);
