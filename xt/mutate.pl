@@ -67,7 +67,8 @@ sub mutated {
 # --- Running things
 
 # Runs a command in the tree. True where it succeeds in time; $log has what it said.
-my $timed_out;
+my ($timed_out, $running);
+$SIG{$_} = sub { kill KILL => -$running if $running; exit 1 } for qw(INT TERM);
 sub succeeds {
     my ($seconds, %what) = @_;
     my $pid = fork // die "cannot fork: $!\n";
@@ -82,12 +83,14 @@ sub succeeds {
         exec @{ $what{run} } or exit 127;
     }
     $timed_out = 0;
+    $running = $pid;
     local $SIG{ALRM} = sub { $timed_out = 1; kill KILL => -$pid };
     alarm $seconds;
     waitpid $pid, 0;
     my $status = $?;
     alarm 0;
     kill KILL => -$pid;    # what it left running
+    $running = undef;
     return $status == 0;
 }
 
