@@ -55,7 +55,7 @@ sub same_file {
 sub read_file {
     my ($path) = @_;
     eval { require Config::Tiny; 1 } or die "the Perl module Config::Tiny is needed to read $path (Debian: libconfig-tiny-perl)\n";
-    my $config = Config::Tiny->read($path) or die "$path: " . (Config::Tiny->errstr =~ s/.*: //sr) . "\n";
+    my $config = Config::Tiny->read($path) or die "$path: " . (Config::Tiny->errstr =~ s/\AFailed to .*: //sr) . "\n";
     my %general = %{ delete $config->{_} // {} };
     my @names = sort keys %$config or die "$path: has no [section], and so no bridge\n";
     my (@halves, %user);
