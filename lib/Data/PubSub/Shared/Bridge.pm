@@ -263,7 +263,7 @@ for Redis C<1767225600000> or C<1767225600000-5>, the first entry behind that on
 =item batch => NUMBER
 
 Up: how many entries one call of the server appends at most (and never more than 8000 messages). Down:
-how many one call reads at most (never more than the ring holds). 1 to 8000; 500 where nothing is
+how many one call reads at most (never more than the ring holds). 1 to 8000; 1000 where nothing is
 said. A batch waits for nothing: it is what is there.
 
 =item pack => NUMBER
@@ -773,7 +773,7 @@ per second on.
 
 =item batch
 
-500 does. With long messages less: an order of C<batch> times C<pack> messages (never more than 8000)
+1000 does. With long messages less: an order of C<batch> times C<pack> messages (never more than 8000)
 should stay below some 50 MB, and eight of them may be under way. The server does nothing else while
 it carries one out.
 

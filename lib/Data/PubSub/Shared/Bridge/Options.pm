@@ -40,7 +40,7 @@ my %KNOWN = (
 );
 
 my %DEFAULT = (
-    server => '127.0.0.1:6379', engine => 'Redis', timeout => 10, batch => 500, pack => 1, keep => 1_000_000,
+    server => '127.0.0.1:6379', engine => 'Redis', timeout => 10, batch => 1000, pack => 1, keep => 1_000_000,
     quiet => 0, 'skip-own' => 0,
 );
 my %TIMES = (k => 2**10, M => 2**20, G => 2**30);
