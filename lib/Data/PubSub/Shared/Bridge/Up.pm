@@ -178,7 +178,9 @@ sub settle {
 sub finish {
     my ($self) = @_;
     my ($engine, $sub) = @$self{qw(engine sub)};
-    die sprintf "%d messages stay in the ring\n", $sub->lag if !$self->{has_begun} || !$engine->is_connected;
+    die "the engine was never reached, and what it lacks stays in the ring\n" if !$self->{has_begun};
+    die sprintf "%d messages stay in the ring\n", $sub->lag + sum0(map { $_->{count} } @{ $self->{on_its_way} })
+        if !$engine->is_connected;
     # A wait may have been left just as it had taken messages out, or found that some were lost: both comes again.
     $sub->cursor($self->{cursor});
     $self->{overflow} = $sub->overflow_count;
