@@ -105,11 +105,18 @@ sub connect {
     $self->_prepare_tls(\%with) if $self->{tls};
     $self->{unanswered} = 0;
     $self->_plainly(sub {
-        my $redis = $self->{redis} = $self->_library->new(%with);
+        my $redis = $self->{redis} = eval { $self->_library->new(%with) } // die _plain($@) . $self->_tls_error . "\n";
         $redis->auth(grep { defined } @$self{qw(username password)}) if defined $self->{password};
         $redis->script_load($SCRIPT{$_}) for sort keys %SCRIPT;
     });
     return;
+}
+
+# Redis.pm does not say what was wrong.
+sub _tls_error {
+    my ($self) = @_;
+    no warnings 'once';
+    return $self->{tls} && $IO::Socket::SSL::SSL_ERROR ? " $IO::Socket::SSL::SSL_ERROR" : '';
 }
 
 sub _prepare_tls {
