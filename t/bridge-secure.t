@@ -103,13 +103,21 @@ subtest 'TLS' => sub {
     my $ring = "$folder/tls";
     my ($out, $in) = map { variant('Int')->class->new("$ring.$_", 4096) } qw(out in);
     my $both = bridge('both', '--server', $redis->where, '--stream', 'storm', '--out', "$ring.out", '--in', "$ring.in",
-        '--state', $ring, '--from', 'start', '--timeout', 2, credentials(tls => 'yes', 'ca-file' => "$folder/ca.crt"));
+        '--state', $ring, '--from', 'start', '--timeout', 1, credentials(tls => 'yes', 'ca-file' => "$folder/ca.crt"));
     my $sub = $in->subscribe_all;
     my @got;
     for my $round (0 .. 5) {
+        if ($round == 2) { $redis->kill_it }
+        if ($round == 4) { $redis->stop }
+        $redis->cut_clients if $round % 2;
         $out->publish_multi($round * 500 + 1 .. $round * 500 + 500);
-        if    ($round == 2) { $redis->kill_it; $redis->run }
-        elsif ($round)      { $redis->cut_clients if $round % 2; $redis->stop if $round == 4; select undef, undef, undef, 0.1; $redis->cont }
+        if ($round == 2) { $redis->run }
+        if ($round == 4) {
+            my @before = map { scalar(() = $both->said =~ /^pubsub-bridge $_ storm: .*next attempt/mg) } qw(up down);
+            # Longer than it waits for an answer.
+            until_true(sub { my $n = 0; !grep { $_ < 2 + $before[ $n++ ] } map { scalar(() = $both->said =~ /^pubsub-bridge $_ storm: .*next attempt/mg) } qw(up down) });
+            $redis->cont;
+        }
         push @got, messages_in($sub, 500);
     }
     is_deeply(\@got, [1 .. 3000], 'nothing is lost, nothing comes twice');
