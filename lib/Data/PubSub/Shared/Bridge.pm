@@ -264,7 +264,8 @@ for Redis C<1767225600000> or C<1767225600000-5>, the first entry behind that on
 
 Up: how many entries one call of the server appends at most (and never more than 8000 messages). Down:
 how many one call reads at most (never more than the ring holds). 1 to 8000; 1000 where nothing is
-said. A batch waits for nothing: it is what is there.
+said. A batch waits for nothing: it is what is there. From a ring of long strings it is smaller: no more
+messages than fill 4 MB if each is C<msg_size> bytes long, or one.
 
 =item pack => NUMBER
 
@@ -773,9 +774,7 @@ per second on.
 
 =item batch
 
-1000 does. With long messages less: an order of C<batch> times C<pack> messages (never more than 8000)
-should stay below some 50 MB, and eight of them may be under way. The server does nothing else while
-it carries one out.
+1000 does. The server does nothing else while it carries one out; eight may be under way.
 
 =back
 

@@ -37,7 +37,7 @@ sub prepare {
     my $from = $self->option('from');
     die "from must be start, now or an identifier, not '$from'\n" if $from !~ /\A(?:start|now)\z/ && !$engine->is_id($from);
     $self->{chunk} = min(MOST, $self->{ring}->capacity);
-    $self->{count} = min($self->option('batch'), $self->{chunk});
+    $self->{count} = $self->at_once(min($self->option('batch'), $self->{chunk}));
     $self->{fits}  = $self->what_fits;
     if (defined(my $path = $self->option('gaps'))) {
         $self->{gaps} = Data::PubSub::Shared::Str->new($path, 1024, 512);

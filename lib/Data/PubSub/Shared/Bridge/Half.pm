@@ -11,7 +11,7 @@ use warnings;
 
 use Fcntl qw(F_WRLCK F_RDLCK F_UNLCK);
 use JSON::PP ();
-use List::Util qw(sum0);
+use List::Util qw(max min);
 use POSIX      ();
 use Time::HiRes qw(time);
 
@@ -21,9 +21,10 @@ use Data::PubSub::Shared::Bridge::State;
 use Data::PubSub::Shared::CLI::File;
 
 use constant {
-    FIRST_PAUSE => 0.05,    # seconds, before the second attempt to reach the engine
+    FIRST_PAUSE => 0.05,         # seconds, before the second attempt to reach the engine
     LAST_PAUSE  => 5,
-    TICK        => 1,       # seconds between two looks at the clock
+    TICK        => 1,            # seconds between two looks at the clock
+    LOAD        => 4_000_000,    # bytes, for one order or answer, unless one message is longer
 };
 
 my $STOP = \'stop';
@@ -50,6 +51,13 @@ sub new {
 sub option { return $_[0]{option}{ $_[1] } }
 
 # --- The ring
+
+# At most so many messages at once, that all of them together are no burden even if each is as long as it may be.
+sub at_once {
+    my ($self, $most) = @_;
+    return $most if !$self->{file}->is_str;
+    return max(1, min($most, int(LOAD / $self->{file}{msg_size})));
+}
 
 # A position that never falls, whoever clears the ring. Two looks at the base, lest a clear comes between.
 sub absolute {

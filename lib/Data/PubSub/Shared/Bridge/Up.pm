@@ -14,14 +14,15 @@ use warnings;
 use parent 'Data::PubSub::Shared::Bridge::Half';
 
 use File::Basename qw(basename);
-use List::Util qw(sum0);
+use List::Util qw(min sum0);
 use Time::HiRes qw(time);
 
 use Data::PubSub::Shared::Bridge::Entry;
 
 use constant {
-    WINDOW  => 8,    # batches on their way
-    FAREWELL => 5,   # seconds, for the last answers
+    WINDOW   => 8,       # batches on their way
+    MOST     => 8000,    # messages in a batch
+    FAREWELL => 5,       # seconds, for the last answers
 };
 
 sub half {'up'}
@@ -39,6 +40,7 @@ sub prepare {
     $self->{$_} = $state->{$_} for qw(origin epoch sequence);
     $self->{is_str} = $self->{file}->is_str;
     $self->{on_its_way} = [];
+    $self->{batch} = $self->at_once(min(MOST, $self->option('batch') * $self->option('pack')));
     # Here already, so that `now` is when the process began.
     die "from must be start or now, not '@{[ $self->option('from') ]}'\n" if $self->option('from') !~ /\A(?:start|now)\z/;
     $self->{sub} = $self->option('from') eq 'now' ? $self->{ring}->subscribe : $self->{ring}->subscribe_all;
@@ -95,8 +97,7 @@ sub seek {
 
 sub work {
     my ($self) = @_;
-    my ($engine, $sub, $batch) = ($self->{engine}, $self->{sub}, $self->option('batch') * $self->option('pack'));
-    $batch = 8000 if $batch > 8000;
+    my ($sub, $batch) = @$self{qw(sub batch)};
     while (!$self->{stopping}) {
         $self->tick;
         my @messages = $sub->poll_multi($batch);
@@ -187,7 +188,7 @@ sub finish {
     my $end = $sub->write_pos;
     my $deadline = time + FAREWELL;
     while ($sub->cursor < $end && time < $deadline) {
-        my @messages = $sub->poll_multi(1000) or last;
+        my @messages = $sub->poll_multi($self->{batch}) or last;
         $self->send(\@messages);
         $self->settle(WINDOW - 1);
     }
