@@ -90,14 +90,31 @@ storm('bridges are killed', sub {
     my ($hosts) = @_;
     my ($victim) = shuffle($hosts->names);
     pause(0.02);
-    $hosts->murder($victim);
+    $hosts->again($victim, 'KILL');
 }, hosts => { apart => 1 }, times => $QUICK ? 100 : 100 + 20 * seconds());
+
+my %ended;
+storm('bridges are asked to end, redis comes and goes', sub {
+    my ($hosts, $redis) = @_;
+    my ($victim) = shuffle($hosts->names);
+    my $what = random(4);
+    pause(0.05);
+    if    ($what == 0) { $redis->cut_clients }
+    elsif ($what == 1) { $redis->stop }
+    elsif ($what == 2) { $redis->kill_it }
+    pause(0.02);
+    $ended{ $hosts->again($victim, 'TERM') }++;
+    if    ($what == 1) { $redis->cont }
+    elsif ($what == 2) { $redis->run }
+}, hosts => { apart => 1, options => ['--timeout', 1] });
+# One that has only just been started ends by the signal itself.
+is_deeply([grep { !/\A(?:0|-15)\z/ } keys %ended], [], 'they did what they were asked');
 
 storm('bridges are killed, their rings overrun', sub {
     my ($hosts) = @_;
     my ($victim) = shuffle($hosts->names);
     pause(0.2);
-    $hosts->murder($victim);
+    $hosts->again($victim, 'KILL');
 }, hosts => { apart => 1, out => 64, variant => 'Str', up => ['--pack', 5] }, allowed => [qw(overrun restart)], share => 1.5);
 
 storm('everything at once', sub {
@@ -107,7 +124,7 @@ storm('everything at once', sub {
     if    ($what < 2) { $redis->kill_it; pause(0.3); $redis->run }
     elsif ($what < 4) { $redis->stop; pause(0.6); $redis->cont }
     elsif ($what < 7) { $redis->cut_clients }
-    else              { $hosts->murder((qw(a b c))[random(3)]) }
+    else              { $hosts->again((qw(a b c))[random(3)], 'KILL') }
     $hosts->until_progress if !random(3);
 }, hosts => { out => 512, options => ['--timeout', 1], up => ['--keep', 500] }, share => 2, trims => 1,
     allowed => [qw(overrun restart trimmed)]);

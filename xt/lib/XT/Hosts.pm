@@ -71,12 +71,13 @@ sub start {
     return;
 }
 
-# Kills one and starts it again.
-sub murder {
-    my ($self, $name) = @_;
+# Ends one, by this signal, and starts it again: its exit status.
+sub again {
+    my ($self, $name, $signal) = @_;
     push @{ $self->{logs}{$name} }, $self->{process}{$name}{log};
-    $self->{process}{$name}->murder;
-    return $self->start($name);
+    my $status = $self->{process}{$name}->signal($signal)->end;
+    $self->start($name);
+    return $status;
 }
 
 #--- Those who publish
