@@ -7,7 +7,8 @@ use 5.022;
 use strict;
 use warnings;
 
-use Errno qw(EINTR);
+use Errno qw(EAGAIN EINTR);
+use IO::Handle;
 use IO::Select;
 use JSON::PP ();
 use POSIX qw(WNOHANG);
@@ -79,8 +80,12 @@ sub live {
     my $lived = eval {
         POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
         my $json = JSON::PP->new->utf8->canonical;
-        # Without a parent there is nobody to be told to stop by.
-        my $tell = sub { my ($status, $object) = @_; defined syswrite $write, $json->encode($status) . "\n" or $object->stop };
+        # Without a parent there is nobody to be told to stop by. One that does not listen just now is not waited for.
+        $write->blocking(0);
+        my $tell = sub {
+            my ($status, $object) = @_;
+            defined syswrite $write, $json->encode($status) . "\n" or $! == EAGAIN or $object->stop;
+        };
         $half->{class}->new(%{ $half->{options} }, on_status => $tell)->run;
         1;
     };
