@@ -220,10 +220,12 @@ subtest 'messages that do not fit' => sub {
         Int   => [ring('Int',   'fits.64', 64),    [qw(-32768 32767 0 32768 -32769 -2147483648 2147483647 2147483648
             9223372036854775807 -9223372036854775808)]],
     );
-    my @no = ('', 'x', '1x', ' 1', '01', '+1', '1.0', '1e3', '-0', "1\n", 'nan', 'inf', '0x10', '9223372036854775808', '1' x 30, "\x{661}");
+    my @no = ('', 'x', '1x', ' 1', '01', '+1', '1.0', '1e3', '-0', "1\n", 'nan', 'inf', '0x10', '9223372036854775808',
+        '1' x 30, "\x{661}");
     my @yes = @{ $in{Int}[1] };
     my @expected = map { $_ } @yes, @no;
-    my %down = map { $_ => bridge(arguments('down', 'fits', lc "fits.$_" =~ s/Int\z/64/ir =~ s/Int//ir, '--from', 'start')) } keys %in;
+    my $file_of = sub { return 'fits.' . ($_[0] =~ /(\d+)/ ? $1 : 64) };
+    my %down = map { $_ => bridge(arguments('down', 'fits', $file_of->($_), '--from', 'start')) } keys %in;
     my $short = ring('Str', 'fits.short', 64, 3)->subscribe;
     $down{short} = bridge(arguments('down', 'fits', 'fits.short', '--from', 'start'));
     my $number = 1;
@@ -238,7 +240,7 @@ subtest 'messages that do not fit' => sub {
         my ($ring, $right) = @{ $in{$name} };
         is_deeply([messages_in($ring->subscribe_all, @$right + 1)], [@$right, 7], "$name: what fits");
         $down{$name}->term;
-        is_deeply(status($down{$name} && lc "fits.$name" =~ s/Int\z/64/ir =~ s/Int//ir)->{lost}, { refused => @expected - @$right }, "$name: the others");
+        is_deeply(status($file_of->($name))->{lost}, { refused => @expected - @$right }, "$name: the others");
     }
     my @short = grep { my $bytes = $_; utf8::encode($bytes) if utf8::is_utf8($bytes); length $bytes <= 3 } @expected, 7;
     is_deeply([messages_in($short, scalar @short)], \@short, 'strings: what fits');

@@ -116,8 +116,8 @@ subtest 'TERM' => sub {
 
 subtest 'both, and files' => sub {
     my ($a, $sub) = (ring('both.out'), ring('both.in')->subscribe);
-    my @arguments = ('both', '--server', $redis->where, '--stream', 'both', '--host', 'h', '--out', "$folder/both.out", '--in', "$folder/both.in",
-        '--from', 'start', '--state', "$folder/both.state", '--status', "$folder/both.status");
+    my @arguments = ('both', '--server', $redis->where, '--stream', 'both', '--host', 'h', '--out', "$folder/both.out",
+        '--in', "$folder/both.in", '--from', 'start', '--state', "$folder/both.state", '--status', "$folder/both.status");
     my $both = bridge(@arguments);
     $a->publish(1);
     is_deeply([messages_in($sub, 1)], [1], 'it works');
@@ -125,7 +125,8 @@ subtest 'both, and files' => sub {
     my $status = status('both');
     is($status->{pid}, $both->pid, 'status: its process');
     my %halves = %{ $status->{bridges}{both} };
-    is_deeply([map { @{ $halves{$_} }{qw(half running restarts)} } qw(up down)], ['up', JSON::PP::true(), 0, 'down', JSON::PP::true(), 0], 'the halves');
+    is_deeply([map { @{ $halves{$_} }{qw(half running restarts)} } qw(up down)],
+        ['up', JSON::PP::true(), 0, 'down', JSON::PP::true(), 0], 'the halves');
     $both->signal('USR1')->until_said(qr/up both: connected, 1 messages/)->until_said(qr/down both: connected, 1 messages/);
 
     kill KILL => $halves{$_}{pid} for qw(up down);
@@ -214,7 +215,8 @@ subtest 'errors that do not go away' => sub {
     $out->publish(1);
     until_true(sub { stream_of($redis, 'fence') == 1 });
     spew("$folder/copy.state", slurp("$folder/fence.up.state"));
-    my $second = bridge('up', '--server', $redis->where, '--stream', 'fence', '--ring', "$folder/fence", '--state', "$folder/copy.state")->connected;
+    my $second = bridge('up', '--server', $redis->where, '--stream', 'fence', '--ring', "$folder/fence",
+        '--state', "$folder/copy.state")->connected;
     $out->publish(2);
     is($first->end, 1, 'the first of two in one name ends');
     like($first->said, qr/^pubsub-bridge: another process sends to 'fence' in our name and began later than we$/m, 'and says why');
@@ -266,8 +268,8 @@ subtest 'rings that are cleared or replaced' => sub {
 
     # Under a supervisor somebody does.
     my ($both_out, $both_in) = map { ring($_) } qw(place.out place.in);
-    my $both = bridge('both', '--server', $redis->where, '--stream', 'place', '--host', 'h', '--out', "$folder/place.out", '--in', "$folder/place.in",
-        '--state', "$folder/place", '--from', 'start');
+    my $both = bridge('both', '--server', $redis->where, '--stream', 'place', '--host', 'h', '--out', "$folder/place.out",
+        '--in', "$folder/place.in", '--state', "$folder/place", '--from', 'start');
     $both_out->publish(1);
     messages_in($both_in->subscribe_all, 1);
     $_->unlink for $both_out, $both_in;

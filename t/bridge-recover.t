@@ -48,7 +48,8 @@ each_variant(sub {
     for my $count (0, 1, 5, 10) {
         for my $cleared (0, 1) {
             my $name = "$count published" . ($cleared ? ', in a ring that had been cleared' : '');
-            my ($got, $lost) = next_process($v, \@chunk, \@rest, sub { $_[0]->publish_multi(@chunk[0 .. $count - 1]) if $count; return }, cleared => $cleared);
+            my $some = sub { $_[0]->publish_multi(@chunk[0 .. $count - 1]) if $count; return };
+            my ($got, $lost) = next_process($v, \@chunk, \@rest, $some, cleared => $cleared);
             is_deeply($got, \@all, "$name: each is there once");
             is_deeply($lost, {}, "$name: nothing lost");
         }
@@ -84,7 +85,8 @@ each_variant(sub {
         return $v->class->new($path, 64);
     });
     is_deeply($got, \@all, 'another ring gets all');
-    ($got, $lost) = next_process($v, \@chunk, \@rest, sub { my ($ring) = @_; $ring->publish($v->value(200 + $_)) for 1 .. 100; return }, capacity => 16);
+    my $much = sub { my ($ring) = @_; $ring->publish($v->value(200 + $_)) for 1 .. 100; return };
+    ($got, $lost) = next_process($v, \@chunk, \@rest, $much, capacity => 16);
     is_deeply([@$got[-5 .. -1]], \@rest, 'where others have overrun it, what is unclear does not come');
     is_deeply($lost, { unclear => 10 }, 'and is counted');
 });

@@ -59,8 +59,8 @@ subtest 'a password' => sub {
     works($redis, 'the file counts', { PUBSUB_BRIDGE_PASSWORD => 'nonsense' }, credentials(password => 'open, please #1'));
     fails($redis, 'a wrong one', qr/WRONGPASS|invalid password/, credentials(password => 'open'));
     fails($redis, 'none', qr/NOAUTH/);
-    my $up = bridge({ PUBSUB_BRIDGE_PASSWORD => 'open, please #1' }, 'up', '--server', $redis->where, '--stream', 's', '--ring', "$folder/quiet",
-        '--variant', 'int', '--capacity', 16, '--state', "$folder/quiet.state")->connected;
+    my $up = bridge({ PUBSUB_BRIDGE_PASSWORD => 'open, please #1' }, 'up', '--server', $redis->where, '--stream', 's',
+        '--ring', "$folder/quiet", '--variant', 'int', '--capacity', 16, '--state', "$folder/quiet.state")->connected;
     unlike($up->said . slurp('/proc/' . $up->pid . '/cmdline'), qr/open, please/, 'nobody sees it');
     $up->term;
 
@@ -90,8 +90,8 @@ subtest 'TLS' => sub {
     my %tls = (where => "127.0.0.1:$port", connection => sub {
         Redis->new(server => "127.0.0.1:$port", ssl => 1, SSL_verify_mode => 0, reconnect => 0, encoding => undef);
     });
-    my @listen = ('--port', 0, '--tls-port', $port, '--bind', '127.0.0.1', '--tls-cert-file', "$folder/server.crt", '--tls-key-file', "$folder/server.key",
-        '--tls-ca-cert-file', "$folder/ca.crt");
+    my @listen = ('--port', 0, '--tls-port', $port, '--bind', '127.0.0.1', '--tls-cert-file', "$folder/server.crt",
+        '--tls-key-file', "$folder/server.key", '--tls-ca-cert-file', "$folder/ca.crt");
     my $redis = eval { PubSubTest::Redis->start(%tls, listen => [@listen, '--tls-auth-clients', 'no']) }
         or plan skip_all => 'this redis-server has no TLS';
     works($redis, 'from a file', credentials(tls => 'yes', 'ca-file' => "$folder/ca.crt"));
@@ -113,9 +113,12 @@ subtest 'TLS' => sub {
         $out->publish_multi($round * 500 + 1 .. $round * 500 + 500);
         if ($round == 2) { $redis->run }
         if ($round == 4) {
-            my @before = map { scalar(() = $both->said =~ /^pubsub-bridge $_ storm: .*next attempt/mg) } qw(up down);
-            # Longer than it waits for an answer.
-            until_true(sub { my $n = 0; !grep { $_ < 2 + $before[ $n++ ] } map { scalar(() = $both->said =~ /^pubsub-bridge $_ storm: .*next attempt/mg) } qw(up down) });
+            # Longer than they wait for an answer.
+            my $attempts = sub { my ($half) = @_; return scalar(() = $both->said =~ /^pubsub-bridge $half storm: .*next attempt/mg) };
+            for my $half (qw(up down)) {
+                my $before = $attempts->($half);
+                until_true(sub { $attempts->($half) > $before });
+            }
             $redis->cont;
         }
         push @got, messages_in($sub, 500);

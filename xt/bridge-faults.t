@@ -1,6 +1,6 @@
-# The bridge under faults: three hosts, one stream, and a Redis that is killed, stopped, cut off and made to forget; bridges that
-# are killed at every moment. Whatever happens, each host receives one and the same order, nothing comes twice, and what did
-# not come was counted, message for message.
+# The bridge under faults: three hosts, one stream, and a Redis that is killed, stopped, cut off and made to forget; bridges
+# that are killed at every moment. Whatever happens, each host receives one and the same order, nothing comes twice, and what
+# did not come was counted, message for message. An argument is a pattern for the names of those storms that are wanted.
 
 use strict;
 use warnings;
@@ -24,7 +24,7 @@ sub storm {
     subtest $name => sub {
         my $begun = now();
         my $redis = PubSubTest::Redis->start(%{ $how{redis} // {} });
-        my $hosts = XT::Hosts->new(server => $redis->where, redis => $redis, %{ $how{hosts} // {} });
+        my $hosts = XT::Hosts->new(server => $redis->where, %{ $how{hosts} // {} });
         my $faults = 0;
         my $end = now() + seconds() * ($how{share} // 1);
         while ($how{times} ? $faults < $how{times} : now() < $end) {

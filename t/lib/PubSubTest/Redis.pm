@@ -28,7 +28,8 @@ sub needed {
 }
 
 # fsync: always or everysec; listen: arguments in place of those for a socket; where: what clients then connect to;
-# prefix: a command to start it by; password; config: more arguments; folder.
+# prefix: a command to start it by; password; config: more arguments; folder; connection: code that connects, for the
+# test itself; mute: the test cannot.
 sub start {
     my ($class, %how) = @_;
     my $self = bless { fsync => 'always', prefix => [], config => [], folder => fresh_dir(), owner => $$, %how }, $class;

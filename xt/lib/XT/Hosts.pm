@@ -7,7 +7,6 @@ package XT::Hosts;
 use strict;
 use warnings;
 
-use Data::Dumper ();
 use JSON::PP   ();
 use List::Util qw(max sum0);
 use POSIX      ();
@@ -64,9 +63,11 @@ sub start {
         @{ $self->{options} });
     my @down = ('--from', 'start', '--gaps', "$folder/$host.gaps");
     my @arguments = !$half
-        ? ('both', @common, @{ $self->{up} }, @down, '--out', "$folder/$host.out", '--in', "$folder/$host.in", '--state', "$folder/$host.state")
-        : ($half, @common, ($half eq 'up' ? @{ $self->{up} } : @down), '--ring', "$folder/$host." . ($half eq 'up' ? 'out' : 'in'),
-            '--state', "$folder/$host.state.$half");
+        ? ('both', @common, @{ $self->{up} }, @down, '--out', "$folder/$host.out", '--in', "$folder/$host.in",
+            '--state', "$folder/$host.state")
+        : $half eq 'up'
+        ? ('up', @common, @{ $self->{up} }, '--ring', "$folder/$host.out", '--state', "$folder/$host.state.up")
+        : ('down', @common, @down, '--ring', "$folder/$host.in", '--state', "$folder/$host.state.down");
     $self->{process}{$name} = $self->{start}->(@arguments);
     return;
 }
@@ -74,7 +75,6 @@ sub start {
 # Ends one, by this signal, and starts it again: its exit status.
 sub again {
     my ($self, $name, $signal) = @_;
-    push @{ $self->{logs}{$name} }, $self->{process}{$name}{log};
     my $status = $self->{process}{$name}->signal($signal)->end;
     $self->start($name);
     return $status;
@@ -134,7 +134,7 @@ sub patiently {
         return 1 if $code->();
         if (now() > $late) {
             $late = now() + 1000;
-            diag("still waiting for $what\n", Data::Dumper->new([map { [$_->stats, $self->{redis} && $self->{redis}->call(hgetall => '{storm}:origins')] } values %{ $self->{in_ring} }])->Indent(1)->Dump, map { "--- $_\n" . substr $self->{process}{$_}->said, -1500 } $self->names);
+            diag("still waiting for $what\n", map { "--- $_\n" . substr $self->{process}{$_}->said, -1500 } $self->names);
         }
         return 0;
     });
@@ -171,9 +171,12 @@ sub account {
     });
     # Those that a supervisor left when it was killed may do the work still.
     $self->patiently('all to be connected', sub {
-        !grep { my $name = $_; grep { $self->{process}{$name}->said !~ /^pubsub-bridge $_ storm: is connected/m } halves_of($name) } $self->names;
+        for my $name ($self->names) {
+            my $said = $self->{process}{$name}->said;
+            $said =~ /^pubsub-bridge $_ storm: is connected/m or return 0 for halves_of($name);
+        }
+        return 1;
     });
-    if ($ENV{XT_LOGS}) { diag("--- $_\n", map { slurp($_) } @{ $self->{logs}{$_} // [] }, $self->{process}{$_}{log}) for $self->names }
     my %status = map { $_ => $self->{process}{$_}->term } $self->names;
     is_deeply(\%status, { map { $_ => 0 } $self->names }, 'the bridges end');
     push @{ $got{$_} }, $sub{$_}->drain for @hosts;
