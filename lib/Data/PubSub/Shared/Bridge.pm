@@ -365,8 +365,8 @@ Also when the stream was removed, or has come back empty.
 
 =item engine
 
-Down: their numbers are missing although the stream reaches back to what their origin sent before. The server had
-acknowledged them, and lost them: see L</What is not guaranteed>.
+Down: their numbers are missing although the stream reaches back to what their origin sent before. The
+server had acknowledged them, and lost them: see L</What is not guaranteed>.
 
 =item refused
 
@@ -566,8 +566,8 @@ the last record only. The file is read by C<thaw>, which must not read what othe
 keep the folder to the bridge's user.
 
     Up      origin, epoch, sequence (the last number acknowledged), position, lost
-    Down    id (of the last entry read), origins (epoch and next number of each), chunk (messages about
-            to be published), at (position in the ring where they will stand), ring (its identity), rest
+    Down    id (of the last entry read), origins (epoch, next number and last entry of each), chunk
+            (messages about to be published), at (position in the ring where they will stand), ring (its identity), rest
             (messages that come behind chunk), lost, doubles, blind (whether it began at an identifier,
             so that what unknown origins sent before is not missed), notes, noted (about gaps)
 
