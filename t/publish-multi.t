@@ -25,6 +25,10 @@ each_variant(sub {
         sub { $ring->publish_multi(@most, $v->value(0)) },
         quotemeta($v->class) . '->publish_multi: .*8192', 'one more'
     );
+    croaks_like(
+        sub { $ring->publish_multi((@most) x 12) },
+        quotemeta($v->class) . '->publish_multi: .*98304.*8192', 'many more'
+    );
     is($ring->write_pos, 8193, 'nothing of it was published');
     is($sub->poll, undef, 'nothing of it arrives');
     is($ring->stats->{publish_ok}, 8193, 'nothing of it is counted');

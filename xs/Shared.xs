@@ -4,7 +4,7 @@
 #include "method.h"
 #include "keyword.h"
 
-#define ANY 0x7fff
+#define ANY I32_MAX
 
 /* Where a name is installed; READS: the ring's method is fine on a read-only handle, too. */
 enum { ON_RING = 1, ON_SUB = 2, ON_STR_RING = 4, READS = 8 };
