@@ -132,7 +132,15 @@ sub _prepare_tls {
 sub close {
     my ($self) = @_;
     # Without a farewell: what is unanswered stays so.
-    delete $self->{redis};
+    delete @$self{qw(redis ahead)};
+    return;
+}
+
+# Orders with a callback go out when there is time; this is now.
+sub _send_off {
+    my ($self) = @_;
+    # Redis.pm has sent them. Redis::Fast does in each of its waits, of which this one waits for nothing.
+    $self->{redis}->wait_for_messages(0) if !$self->{tls};
     return;
 }
 
@@ -185,6 +193,7 @@ sub append {
                 $done->(defined $error ? _plain($error) : undef);
             },
         );
+        $self->_send_off;
     });
     return;
 }
@@ -201,13 +210,33 @@ sub settle {
     return;
 }
 
+# Where much is there, the next entries are asked for already, and come while the caller is busy with these.
 sub read_after {
     my ($self, $id, $count, $seconds) = @_;
-    my @block = $seconds > 0 ? (BLOCK => int 1 + 1000 * $seconds) : ();
-    my ($answer) = $self->_plainly(sub {
-        scalar $self->{redis}->xread(COUNT => $count, @block, STREAMS => $self->{stream}, $id);
+    my $ahead = delete $self->{ahead};
+    my ($entries) = $self->_plainly(sub {
+        my $request = $ahead && $ahead->{id} eq $id ? $ahead : $self->_request($id, $count, $seconds);
+        $self->{redis}->wait_all_responses if !$request->{done};
+        die "$request->{error}\n" if defined $request->{error};
+        my $found = $request->{entries};
+        if (@$found == $count) {
+            $self->{ahead} = $self->_request($found->[-1][0], $count, $seconds);
+            $self->_send_off;
+        }
+        return $found;
     });
-    return $answer && @$answer ? $answer->[0][1] : [];
+    return $entries;
+}
+
+sub _request {
+    my ($self, $id, $count, $seconds) = @_;
+    my @block = $seconds > 0 ? (BLOCK => int 1 + 1000 * $seconds) : ();
+    my $request = { id => $id };
+    $self->{redis}->xread(COUNT => $count, @block, STREAMS => $self->{stream}, $id, sub {
+        my ($answer, $error) = @_;
+        @$request{qw(done error entries)} = (1, $error, $answer && @$answer ? $answer->[0][1] : []);
+    });
+    return $request;
 }
 
 sub ends {
