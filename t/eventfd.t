@@ -7,12 +7,6 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-sub readable {
-    my ($fd) = @_;
-    vec(my $bits = '', $fd, 1) = 1;
-    return scalar select $bits, undef, undef, 0;
-}
-
 each_variant(sub {
     my ($v)  = @_;
     my $open = open_fds();

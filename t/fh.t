@@ -11,36 +11,9 @@ use PubSubTest::Stranger;
 
 use constant WAKE_WORD => 384;
 
-# Whether the handle is readable now.
-sub readable {
-    my ($fh) = @_;
-    vec(my $bits = '', fileno $fh, 1) = 1;
-    return select($bits, undef, undef, 0) ? 1 : 0;
-}
-
-# Returns once it is; the watchdog ends a test where that never comes.
-sub until_readable {
-    my ($fh) = @_;
-    vec(my $bits = '', fileno $fh, 1) = 1;
-    1 until select(my $ready = $bits, undef, undef, undef) > 0;
-    return 1;
-}
-
-# How many threads there are; a joined one may be listed for a moment still, so waits for as many as expected.
-sub threads {
-    my ($expected) = @_;
-    my $count;
-    for (1 .. 5000) {
-        $count = () = entries('/proc/self/task');
-        last if !defined $expected || $count <= $expected;
-        select undef, undef, undef, 0.001;
-    }
-    return $count;
-}
-
 sub eventfds { return grep { (fd_target($_) // '') =~ /eventfd/ } entries('/proc/self/fd') }
 
-my $threads = threads();
+my $threads = thread_count();
 
 each_variant(sub {
     my ($v)      = @_;
@@ -57,14 +30,14 @@ each_variant(sub {
         is($fh->fileno, fileno $fh, 'and methods');
         ok(fd_is_cloexec(fileno $fh), 'close-on-exec');
         is($sub->fh, $fh, 'the same one each time');
-        is(threads(), $threads + 1, 'one thread');
+        is(thread_count(), $threads + 1, 'one thread');
         is($sub->fileno, -1, 'no eventfd of the ring is involved');
         ok(!readable($fh), 'not readable at first');
         my $number = fileno $fh;
         close $fh or die "close: $!";
         my $next = $sub->fh;
         isnt($next, $fh, 'another one after close');
-        is(threads(), $threads + 1, 'still one thread');
+        is(thread_count(), $threads + 1, 'still one thread');
         is($sub->fh, $next, 'and that one stays');
         $ring->publish($v->value(1));
         ok(until_readable($next), 'it is readable, too');
@@ -218,14 +191,14 @@ each_variant(sub {
     subtest 'several subscribers' => sub {
         my @more = map { $ring->subscribe } 1 .. 5;
         my @fh   = map { $_->fh } @more;
-        is(threads(), $threads + 6, 'a thread each');
+        is(thread_count(), $threads + 6, 'a thread each');
         $stranger->call(publish_multi => $v->values(1, 2));
         until_readable($_) for @fh, $fh;
         $more[0]->drain;
         $more[1]->poll;
         is_deeply([map { readable($_) } @fh], [0, 1, 1, 1, 1], 'each for itself');
         undef @more;
-        is(threads(), $threads + 1, 'and they go with them');
+        is(thread_count(), $threads + 1, 'and they go with them');
         $sub->drain;
     };
 
@@ -247,13 +220,13 @@ each_variant(sub {
         my $kid  = spawn(sub {
             my ($peer) = @_;
             my $fds = open_fds();    # with the parent's handle, and what is behind it
-            threads() == 1 or die 'a thread in the child';
+            thread_count() == 1 or die 'a thread in the child';
             my $theirs = fileno $fh;
             my $own    = $sub->fh;
             $own != $fh or die 'the same handle';
             fileno $own != $theirs or die 'the same number';
             $sub->fh == $own or die 'not the same handle again';
-            threads() == 2 or die 'no thread of its own';
+            thread_count() == 2 or die 'no thread of its own';
             $peer->tell('watching');
             until_readable($own);
             my @got = $sub->drain;
@@ -262,7 +235,7 @@ each_variant(sub {
             $peer->tell('read');
             $peer->hear;
             undef $_ for $sub, $own, $fh;
-            threads() == 1 or die 'a thread is left';
+            thread_count() == 1 or die 'a thread is left';
             $peer->tell($fds - open_fds());
         });
         is($kid->hear, 'watching', 'has a handle of its own');
@@ -332,7 +305,7 @@ each_variant(sub {
             }
         }
         is($calls, 12, 'three calls each');
-        is(threads(), $threads + 1, 'their threads are gone');
+        is(thread_count(), $threads + 1, 'their threads are gone');
 
         my $brief = $ring->subscribe;
         my $kept  = $brief->fh;
@@ -340,7 +313,7 @@ each_variant(sub {
         until_readable($kept);
         eval { $brief->poll_cb(sub { $brief->DESTROY }) };
         like($@, qr/destroyed during the call/, 'destroyed inside poll_cb');
-        is(threads(), $threads + 1, 'with its thread');
+        is(thread_count(), $threads + 1, 'with its thread');
         ok(eval { $brief->fh; 1 } ? 0 : $@ =~ /destroyed/, 'no handle any more');
         ok(defined readable($kept), 'the old one harms nobody');
         ok(close $kept, 'and can be closed');
@@ -354,7 +327,7 @@ each_variant(sub {
         my $brief = $ring->subscribe;
         $brief->fh;
         undef $brief;
-        is(threads(), $threads + 1, 'only its own thread ends');
+        is(thread_count(), $threads + 1, 'only its own thread ends');
         $stranger->call(publish => $v->value(1));
         reap('the other gets its message', $kid);
         $sub->drain;
@@ -372,7 +345,7 @@ each_variant(sub {
 
     undef $sub;
     undef $fh;
-    is(threads($threads), $threads, 'no thread is left');
+    is(thread_count($threads), $threads, 'no thread is left');
     is(open_fds(), $alone, 'and no descriptor');
     is($stranger->dismiss, 0, 'the publisher ends well');
 
@@ -382,7 +355,7 @@ each_variant(sub {
         my ($fds, $kb) = (open_fds(), rss_kb());
         $once->() for 1 .. 2000;
         is(open_fds(), $fds, 'descriptors');
-        is(threads($threads), $threads, 'threads');
+        is(thread_count($threads), $threads, 'threads');
         cmp_ok(rss_kb() - $kb, '<', 2048, 'memory');
     };
 });
@@ -421,7 +394,7 @@ subtest 'wrong calls' => sub {
         $sub->DESTROY;
         croaks_like(sub { $sub->fh }, qr/^\Q$class->fh: Attempted to use a destroyed $class object\E/, 'destroyed');
     });
-    is(threads($threads), $threads, 'no thread was started');
+    is(thread_count($threads), $threads, 'no thread was started');
 };
 
 subtest 'no descriptors left' => sub {
@@ -487,7 +460,7 @@ subtest 'signals' => sub {
     $kid->end;
     undef @subs;
     undef @fh;
-    is(threads($threads), $threads, 'no thread is left');
+    is(thread_count($threads), $threads, 'no thread is left');
 };
 
 subtest 'the end of a program' => sub {

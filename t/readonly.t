@@ -10,19 +10,6 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 use PubSubTest;
 use PubSubTest::Stranger;
 
-sub readable {
-    my ($fh) = @_;
-    vec(my $bits = '', fileno $fh, 1) = 1;
-    return select($bits, undef, undef, 0) ? 1 : 0;
-}
-
-sub until_readable {
-    my ($fh) = @_;
-    vec(my $bits = '', fileno $fh, 1) = 1;
-    1 until select(my $ready = $bits, undef, undef, undef) > 0;
-    return 1;
-}
-
 # Permissions of the mappings of a file.
 sub mappings {
     my ($path) = @_;

@@ -22,7 +22,7 @@ our @EXPORT = qw(
     fresh_dir fresh_path slurp spew poke peek entries
     croaks_like lives survives
     spawn reap until_asleep watchdog watchdog_process
-    open_fds fd_target fd_is_cloexec shared_maps rss_kb
+    readable until_readable thread_count open_fds fd_target fd_is_cloexec shared_maps rss_kb
     run_perl sysnum nobody
 );
 
@@ -250,6 +250,20 @@ sub sysnum {
 
 #--- What this process holds
 
+# Whether a handle, or a descriptor by its number, is readable now.
+sub readable { return select_read($_[0], 0) }
+
+# Returns once it is; the watchdog ends a test where that never comes.
+sub until_readable { return select_read($_[0], undef) }
+
+sub select_read {
+    my ($fh, $seconds) = @_;
+    vec(my $bits = '', ref $fh ? fileno $fh : $fh, 1) = 1;
+    my $ready;
+    do { $ready = select my $copy = $bits, undef, undef, $seconds } while $ready < 0;
+    return $ready ? 1 : 0;
+}
+
 sub open_fds {
     my @open = entries('/proc/self/fd');
     return @open - 1;    # less the one that looked
@@ -263,6 +277,18 @@ sub fd_is_cloexec {
 }
 
 sub shared_maps { return scalar grep {/ rw-s /} split /\n/, slurp('/proc/self/maps') }
+
+# How many threads there are; a joined one may be listed for a moment still, so waits for as many as expected.
+sub thread_count {
+    my ($expected) = @_;
+    my $count;
+    for (1 .. 5000) {
+        $count = () = entries('/proc/self/task');
+        last if !defined $expected || $count <= $expected;
+        select undef, undef, undef, 0.001;
+    }
+    return $count;
+}
 
 sub rss_kb { return slurp('/proc/self/status') =~ /^VmRSS:\s*(\d+)/m ? $1 : 0 }
 

@@ -15,25 +15,13 @@ use PubSubTest::Stranger;
 
 our @EXPORT = qw(loop_ok example_ok);
 
-# How many threads there are; a joined one may be listed for a moment still, so waits for as many as expected.
-sub threads {
-    my ($expected) = @_;
-    my $count;
-    for (1 .. 5000) {
-        $count = () = entries('/proc/self/task');
-        last if !defined $expected || $count <= $expected;
-        select undef, undef, undef, 0.001;
-    }
-    return $count;
-}
-
 # watch($fh, $code): a watcher; every($seconds, $code): a timer; unwatch($watcher or timer); run() until stop().
 sub loop_ok {
     my ($name, %loop) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     subtest $name => sub {
         each_variant(sub { everything($_[0], %loop) });
-        cmp_ok(threads(), '==', 1, 'no thread is left') if !$loop{threads};
+        cmp_ok(thread_count(), '==', 1, 'no thread is left') if !$loop{threads};
     };
     return;
 }
@@ -43,7 +31,7 @@ sub everything {
     my $path     = fresh_path();
     my $ring     = $v->ring(1024, $path);
     my @stranger = map { PubSubTest::Stranger->start($v->class, $path) } 1 .. 2;
-    my $threads  = threads();
+    my $threads  = thread_count();
 
     subtest 'unrelated publishers' => sub {
         my ($sub, $calls, $empty, @got) = ($ring->subscribe, 0, 0);
@@ -130,7 +118,7 @@ sub everything {
         $loop{run}->();
         $stranger[1]->expect('done');
         is($calls, 1 + 2 + 3 + 4, 'each is called as often as it wants');
-        is(threads($threads), $threads, 'and leaves no thread');
+        is(thread_count($threads), $threads, 'and leaves no thread');
     };
 
     subtest 'signals' => sub {
