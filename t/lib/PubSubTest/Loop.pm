@@ -21,7 +21,7 @@ sub loop_ok {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     subtest $name => sub {
         each_variant(sub { everything($_[0], %loop) });
-        cmp_ok(thread_count(), '==', 1, 'no thread is left') if !$loop{threads};
+        cmp_ok(thread_count(1), '==', 1, 'no thread is left') if !$loop{threads};
     };
     return;
 }
