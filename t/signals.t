@@ -91,13 +91,17 @@ each_variant(sub {
             for my $call (['poll_wait'], ['poll_wait_multi', 3]) {
                 my ($method, @arguments) = @$call;
                 my $victim = $ring->subscribe;
-                local $SIG{ALRM} = sub {
-                    return if !$ring->stats->{sub_waiters};    # too early: the call has not come to its sleep
-                    $how->($victim);
-                    setitimer(ITIMER_REAL, 0);
-                };
-                my $timer = ticking();
+                # Not by a timer, which could be too early on a busy machine.
+                local $SIG{USR1} = sub { $how->($victim) };
+                my $kid = spawn(sub {
+                    my ($peer) = @_;
+                    $peer->hear;
+                    until_asleep(getppid);
+                    kill USR1 => getppid;
+                });
+                $kid->tell('go');
                 croaks_like(sub { $victim->$method(@arguments) }, "$method: .*$why", "$method: $name");
+                $kid->end;
             }
         }
         my $victim = $ring->subscribe;
