@@ -7,19 +7,13 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-use constant CLONE_NEWNS => 0x20000;
-
 # A tmpfs of 256 kB in a mount namespace of a child's own, which ends with the child.
 sub on_small_disk {
     my ($code) = @_;
     my $dir = fresh_dir();
     return spawn(sub {
         my ($peer) = @_;
-        my $unshare = sysnum('unshare');
-        if ($> || !$unshare || syscall($unshare, CLONE_NEWNS) != 0
-            || system('mount --make-rprivate / 2>/dev/null') != 0
-            || system("mount -t tmpfs -o size=256k,nr_inodes=32 none $dir 2>/dev/null") != 0)
-        {
+        if (small_disk($dir, 'size=256k,nr_inodes=32')) {
             $peer->tell('cannot');
             return;
         }

@@ -23,7 +23,7 @@ our @EXPORT = qw(
     croaks_like lives survives
     spawn reap until_asleep watchdog watchdog_process
     readable until_readable thread_count open_fds fd_target fd_is_cloexec shared_maps rss_kb
-    run_perl sysnum nobody
+    run_perl sysnum nobody small_disk
 );
 
 # Long enough for a loaded machine; nothing is ever expected to take this long.
@@ -246,6 +246,16 @@ sub sysnum {
     my ($name) = @_;
     my ($machine) = grep { $Config{archname} =~ /\A\Q$_\E/ } sort keys %SYSNUM;
     return $machine && $SYSNUM{$machine}{$name};
+}
+
+# A small tmpfs at $dir, in a mount namespace of this process's own, which ends with it. Why that cannot be; nothing where it is.
+sub small_disk {
+    my ($dir, $options) = @_;
+    my $unshare = sysnum('unshare');
+    return 'needs the right to mount'      if $> || !$unshare || syscall($unshare, 0x20000) != 0;    # CLONE_NEWNS
+    return 'mounts cannot be made private' if system('mount --make-rprivate / 2>/dev/null') != 0;
+    return 'no tmpfs'                      if system("mount -t tmpfs -o $options none $dir 2>/dev/null") != 0;
+    return;
 }
 
 #--- What this process holds
