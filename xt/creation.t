@@ -123,9 +123,7 @@ sub race {
 sub worker {
     my ($v, $path, $id) = @_;
     return spawn(sub {
-        XT::dies_with_parent();
-        alarm 0;
-        srand;
+        XT::in_storm();
         my $class = $v->class;
         $ENV{PUBSUB_FAULT} = (qw(before-link mid-header))[random(2)] . '=kill@' . (1 + random(20));
         while (1) {

@@ -21,9 +21,7 @@ sub publisher {
     my ($storm, $who) = @_;
     my ($ring, $board, $traffic) = @$storm{qw(ring board traffic)};
     return spawn(sub {
-        XT::dies_with_parent();
-        alarm 0;
-        srand;
+        XT::in_storm();
         $board->attach;
         my $number = $board->get(BEGUN + $who);
         until ($board->get(STOP)) {
@@ -47,9 +45,7 @@ sub subscriber {
     my $sub = $ring->subscribe;
     return spawn(sub {
         my ($peer) = @_;
-        XT::dies_with_parent();
-        alarm 0;
-        srand;
+        XT::in_storm();
         $board->attach;
         my $account = XT::Traffic::Account->new($storm->{traffic}, $sub);
         if ($from_start) { $account->expect($_, 0) for 0 .. 3 }

@@ -22,9 +22,7 @@ watchdog_process();
 sub tormentor {
     my (@pids) = @_;
     return spawn(sub {
-        XT::dies_with_parent();
-        alarm 0;
-        srand;
+        XT::in_storm();
         while (1) {
             kill((qw(USR1 USR2 CHLD))[random(3)], $pids[random(scalar @pids)]);
             select undef, undef, undef, rand 0.0004 if !random(3);
@@ -37,9 +35,7 @@ sub reader {
     my ($v, $sub, $dies, $board, $who) = @_;
     return spawn(sub {
         my ($peer) = @_;
-        XT::dies_with_parent();
-        alarm 0;
-        srand;
+        XT::in_storm();
         $board->attach;
         my ($handled, $reaped, $died, $next, $wrong) = (0) x 5;
         $SIG{USR1} = $SIG{USR2} = sub { $handled++ };

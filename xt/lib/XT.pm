@@ -14,7 +14,7 @@ use Exporter 'import';
 use POSIX ();
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
-our @EXPORT = qw(seconds random random_bytes now for_seconds dies_with_parent state_of until_state $QUICK);
+our @EXPORT = qw(seconds random random_bytes now for_seconds dies_with_parent in_storm state_of until_state $QUICK);
 
 # Storms are short unless somebody asked for long ones.
 our $QUICK = !defined $ENV{XT_SECONDS};
@@ -51,6 +51,14 @@ sub dies_with_parent {
     my %prctl = (x86_64 => 157, aarch64 => 167);
     my ($machine) = grep { $Config{archname} =~ /\A$_/ } sort keys %prctl;
     syscall $prctl{$machine}, 1, 9, 0, 0, 0 if $machine;
+    return;
+}
+
+# How a child begins that is in a storm for as long as its parent says, with random numbers of its own.
+sub in_storm {
+    dies_with_parent();
+    alarm 0;
+    srand;
     return;
 }
 

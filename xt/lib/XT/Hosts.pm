@@ -98,9 +98,7 @@ sub publisher {
     my ($self, $who) = @_;
     my $ring = $self->{out_ring}{ HOSTS->[$who] };
     return spawn(sub {
-        XT::dies_with_parent();
-        alarm 0;
-        srand;
+        XT::in_storm();
         my $board  = $self->{board}->attach;
         my $number = $board->get($who);
         until ($board->get(STOP)) {
