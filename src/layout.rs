@@ -5,7 +5,7 @@
 //!   128   publish     write_pos                                           written by publishers
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
 //!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
-//!   512   lock        lock word, namespaces, recoveries, abandoned         written by the lock's holder; rare events
+//!   512   lock        lock word, namespaces, recoveries, abandoned        written by the lock's holder; rare events
 //!   4096  slots       capacity * 16 (Int, Str) or * 8 (Int32, Int16) bytes
 //!   ...   arena       (capacity + 1) * msg_size rounded up to 8 bytes     Str only
 //! ```

@@ -14,6 +14,7 @@ use JSON::PP     ();
 
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Text qw(cause number);
 
 our @EXPORT_OK = qw(options usage complain attempt each_path emit flush printable text json);
 
@@ -103,12 +104,10 @@ sub each_path {
     return $status;
 }
 
-# One line on standard error. What the rings croak loses who croaked, and where in this program.
+# One line on standard error.
 sub complain {
     my ($text) = @_;
-    $text =~ s/\AData::PubSub::Shared::\S+: (.*) at \S+ line \d+\.?\n?\z/$1/s;
-    $text =~ s/\n\z//;
-    print STDERR 'pubsub-shared: ', printable($text), "\n";
+    print STDERR 'pubsub-shared: ', printable(cause($text)), "\n";
     return;
 }
 
@@ -211,9 +210,8 @@ sub options {
 # A number with one of the suffixes k, M, G.
 sub count {
     my ($name, $text) = @_;
-    my ($number, $unit) = $text =~ /\A([0-9]{1,12})([kMG]?)\z/
-        or usage("$name must be a number, not '$text'");
-    return $number * { '' => 1, k => 2**10, M => 2**20, G => 2**30 }->{$unit};
+    $text =~ /\A[0-9]{1,12}[kMG]?\z/ or usage("$name must be a number, not '$text'");
+    return number($text);
 }
 
 # --- Help

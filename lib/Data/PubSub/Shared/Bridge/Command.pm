@@ -13,6 +13,7 @@ use Data::PubSub::Shared::Bridge;
 use Data::PubSub::Shared::Bridge::Config;
 use Data::PubSub::Shared::Bridge::Options;
 use Data::PubSub::Shared::Bridge::Supervisor;
+use Data::PubSub::Shared::CLI::Text qw(cause);
 
 # Exit statuses.
 use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
@@ -40,18 +41,11 @@ sub run {
     return $status if defined $status;
     my $error = $@;
     return FINE if ref $error && $error->{done};
-    print STDERR 'pubsub-bridge: ', (ref $error ? "$error->{usage}\nTry: pubsub-bridge --help\n" : plain($error));
+    print STDERR 'pubsub-bridge: ', (ref $error ? "$error->{usage}\nTry: pubsub-bridge --help\n" : cause($error) . "\n");
     return ref $error ? USAGE : TROUBLE;
 }
 
 sub usage { die { usage => $_[0] } }
-
-# What the rings croak loses who croaked, and where in this program.
-sub plain {
-    my ($text) = @_;
-    $text =~ s/\AData::PubSub::Shared::\S+: (.*) at \S+ line \d+\.?\n?\z/$1/s;
-    return $text =~ s/\n*\z/\n/r;
-}
 
 sub page {
     require Pod::Usage;
@@ -85,7 +79,7 @@ sub asked {
     my @result;
     return @result if eval { @result = $code->(); 1 };
     my $error = $@;
-    usage(ref $error ? $error->{usage} : plain($error) =~ s/\n\z//r);
+    usage(ref $error ? $error->{usage} : cause($error));
     return;
 }
 

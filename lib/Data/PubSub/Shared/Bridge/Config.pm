@@ -10,6 +10,7 @@ use warnings;
 use Data::PubSub::Shared::Bridge::Down;
 use Data::PubSub::Shared::Bridge::Options;
 use Data::PubSub::Shared::Bridge::Up;
+use Data::PubSub::Shared::CLI::File;
 
 my %CLASS = map { $_ => 'Data::PubSub::Shared::Bridge::' . ucfirst } qw(up down);
 
@@ -47,8 +48,8 @@ sub halves {
 }
 
 sub same_file {
-    my @id = map { my @stat = stat; @stat ? "$stat[0]:$stat[1]" : '' } @_;
-    return $id[0] ne '' && $id[0] eq $id[1];
+    my @id = map { Data::PubSub::Shared::CLI::File::id_of(stat) // return 0 } @_;
+    return $id[0] eq $id[1];
 }
 
 # ({ general options }, halves ...) of a file: NAME = VALUE lines, first those for all bridges, then a [section] for each.

@@ -26,9 +26,6 @@ use constant {
     AUDIT => 2,       # seconds between two looks at what the engine says of all origins
 };
 
-# What an integer ring can hold.
-my %LARGEST = (Int => 9223372036854775807, Int32 => 2**31 - 1, Int16 => 2**15 - 1);
-
 sub half {'down'}
 
 sub prepare {
@@ -53,12 +50,12 @@ sub prepare {
 # Code that says how many of some messages can stand in this ring as they are; in list context, which.
 sub what_fits {
     my ($self) = @_;
-    my ($variant, $most) = ($self->{file}{variant}, $self->{file}{msg_size});
     if ($self->{file}->is_str) {
+        my $most = $self->{file}{msg_size};
         use bytes;    # text is UTF-8, here as in the ring
         return sub { return grep { length($_) <= $most } @{ $_[0] } };
     }
-    my ($least, $largest) = (-$LARGEST{$variant} - 1, $LARGEST{$variant});
+    my ($least, $largest) = $self->{file}->range;
     no warnings 'numeric';
     return sub { return grep { (0 + $_) eq $_ && $_ >= $least && $_ <= $largest } @{ $_[0] } };
 }

@@ -110,8 +110,8 @@ sub claim_ring {
 # Whoever opens the path later has another ring than we: then this process ends, and the next one opens that.
 sub look_at_ring {
     my ($self) = @_;
-    my @stat = lstat $self->option('ring') or return;
-    @$self{qw(replaced stopping)} = (1, 1) if "$stat[0]:$stat[1]" ne $self->{file}{id};
+    my $now = Data::PubSub::Shared::CLI::File::id_of(lstat $self->option('ring')) // return;
+    @$self{qw(replaced stopping)} = (1, 1) if $now ne $self->{file}{id};
     return;
 }
 
@@ -167,14 +167,12 @@ sub trouble {
     die $error if ref $error;
     if (defined(my $why = $self->{engine}->hopeless($error))) { die "$why\n" }
     $self->{last_error} = $error =~ s/\s+\z//r;
-    my $pause = FIRST_PAUSE * 2**($self->{failures} < 20 ? $self->{failures} : 20);
-    $pause = LAST_PAUSE if $pause > LAST_PAUSE;
-    $pause *= 0.5 + rand;
+    my $pause = min(LAST_PAUSE, FIRST_PAUSE * 2**min($self->{failures}, 20)) * (0.5 + rand);
     $self->{failures}++;
     $self->say(sprintf '%s; next attempt in %.1f s', $self->{last_error}, $pause);
     my $end = time + $pause;
     while ((my $left = $end - time) > 0) {
-        $self->interruptibly(sub { select undef, undef, undef, $left < TICK ? $left : TICK }) or last;
+        $self->interruptibly(sub { select undef, undef, undef, min($left, TICK) }) or last;
         $self->tick;
     }
     return;
@@ -204,8 +202,7 @@ sub count_lost {
 
 sub until_tick {
     my ($self) = @_;
-    my $left = $self->{ticked} + TICK - time;
-    return $left < 0.001 ? 0.001 : $left > TICK ? TICK : $left;
+    return max(0.001, min(TICK, $self->{ticked} + TICK - time));
 }
 
 sub tick {

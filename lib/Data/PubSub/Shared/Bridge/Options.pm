@@ -7,15 +7,16 @@ use 5.022;
 use strict;
 use warnings;
 
-use File::Basename qw(basename);
 use Sys::Hostname qw(hostname);
 
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Text qw(number);
 
 # By name: who understands it (up, down), what it must look like, and how to say so.
-my $COUNT    = [qr/\A[1-9][0-9]{0,9}[kMG]?\z/, 'a number of 1 or more'];
-my $ANY      = [qr/./s, 'something'];
-my $SWITCH   = [qr/\A(?:yes|no|1|0|)\z/, 'yes or no'];
+my $COUNT = [qr/\A[1-9][0-9]{0,9}[kMG]?\z/, 'a number of 1 or more'];
+my $ANY = [qr/./s, 'something'];
+my $SWITCH = [qr/\A(?:yes|no|1|0|)\z/, 'yes or no'];
+my $BATCH = [qr/\A(?:[1-9][0-9]{0,2}|[1-7][0-9]{3}|8000)\z/, 'a number from 1 to 8000'];
 my %KNOWN = (
     stream      => ['up down', [qr/\A[^\s\0]{1,200}\z/, 'a name without spaces']],
     ring        => ['up down', $ANY],
@@ -32,8 +33,8 @@ my %KNOWN = (
     'msg-size'  => ['up down', $COUNT],
     mode        => ['up down', [qr/\A[0-7]{1,4}\z/, 'octal']],
     from        => ['up down', $ANY],
-    batch       => ['up down', [qr/\A(?:[1-9][0-9]{0,2}|[1-7][0-9]{3}|8000)\z/, 'a number from 1 to 8000']],
-    pack        => ['up',      [qr/\A(?:[1-9][0-9]{0,2}|[1-7][0-9]{3}|8000)\z/, 'a number from 1 to 8000']],
+    batch       => ['up down', $BATCH],
+    pack        => ['up',      $BATCH],
     keep        => ['up',      $COUNT],
     'skip-own'  => ['down',    $SWITCH],
     gaps        => ['down',    $ANY],
@@ -43,7 +44,6 @@ my %DEFAULT = (
     server => '127.0.0.1:6379', engine => 'Redis', timeout => 10, batch => 1000, pack => 1, keep => 1_000_000,
     quiet => 0, 'skip-own' => 0,
 );
-my %TIMES = (k => 2**10, M => 2**20, G => 2**30);
 my %FROM = (up => 'start', down => 'now');
 
 # Names that the half understands, and whether they are switches.
@@ -65,7 +65,7 @@ sub complete {
         my $value = $given{$name} // '';
         die "$dashed must be $words, not '$value'\n" if $value !~ $pattern;
         $value = $value =~ /\A(?:yes|1)\z/ ? 1 : 0 if $known->[1] == $SWITCH;
-        $value = $1 * $TIMES{$2} if $known->[1] == $COUNT && $value =~ /\A([0-9]+)([kMG])\z/;
+        $value = number($value)                      if $known->[1] == $COUNT;
         $all{$dashed} = $value;
     }
     for my $needed (qw(ring stream)) { die "$needed is needed\n" if !defined $all{$needed} }
@@ -137,7 +137,7 @@ sub open_ring {
 }
 
 # What makes a ring out of a file the same or another one.
-sub identity_of { my ($path) = @_; my @stat = lstat $path or die "$path: $!\n"; return "$stat[0]:$stat[1]" }
+sub identity_of { my ($path) = @_; return Data::PubSub::Shared::CLI::File::id_of(lstat $path) // die "$path: $!\n" }
 
 1;
 

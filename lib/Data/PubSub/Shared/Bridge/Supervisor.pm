@@ -11,10 +11,11 @@ use Errno qw(EAGAIN EINTR);
 use IO::Handle;
 use IO::Select;
 use JSON::PP ();
-use POSIX qw(WNOHANG);
+use POSIX ();
 use Time::HiRes qw(time);
 
 use Data::PubSub::Shared::Bridge::Half;
+use Data::PubSub::Shared::CLI::Children;
 
 use constant {
     FIRST_PAUSE => 0.2,    # seconds, before a half that ended is started again
@@ -22,11 +23,11 @@ use constant {
     PROVEN      => 60,     # seconds, after which a half counts as one that runs
 };
 
-# halves: [name of the bridge, class, options] for each; status: a file; quiet.
+# halves: [name of the bridge, class, options] for each; status: a file.
 sub new {
     my ($class, %given) = @_;
     my @halves = map { { name => $_->[0], class => $_->[1], options => $_->[2], pause => FIRST_PAUSE, due => 0 } } @{ $given{halves} };
-    return bless { halves => \@halves, status => $given{status}, quiet => $given{quiet}, parent => $$, written => 0 }, $class;
+    return bless { halves => \@halves, status => $given{status}, written => 0 }, $class;
 }
 
 # Until TERM or INT; true if all halves ended well.
@@ -56,29 +57,21 @@ sub signal {
 sub start {
     my ($self, $half) = @_;
     pipe my $read, my $write or die "pipe: $!\n";
-    # No handler of ours for the child, not even for a moment.
-    my $signals = POSIX::SigSet->new(POSIX::SIGINT, POSIX::SIGTERM, POSIX::SIGUSR1);
-    POSIX::sigprocmask(POSIX::SIG_BLOCK, $signals);
-    my $pid = fork;
-    if (defined $pid && !$pid) {
-        $SIG{$_} = 'DEFAULT' for qw(INT TERM USR1);
-        # What comes before the half listens is for a process that has done nothing yet.
-        $SIG{USR1} = 'IGNORE';
+    # A USR1 that comes before the half listens is for a process that has done nothing yet.
+    my $pid = Data::PubSub::Shared::CLI::Children::fork_with(INT => 'DEFAULT', TERM => 'DEFAULT', USR1 => 'IGNORE');
+    if (!$pid) {
         close $read;
         close $_->{read} for grep { $_->{read} } @{ $self->{halves} };
-        POSIX::_exit($self->live($half, $write, $signals));
+        POSIX::_exit($self->live($half, $write));
     }
-    POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
-    die "fork: $!\n" if !defined $pid;
     @$half{qw(pid read text begun)} = ($pid, $read, '', time);
     return;
 }
 
 # The life of the child; its exit status.
 sub live {
-    my ($self, $half, $write, $signals) = @_;
+    my ($self, $half, $write) = @_;
     my $lived = eval {
-        POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
         my $json = JSON::PP->new->utf8->canonical;
         # Without a parent there is nobody to be told to stop by. One that does not listen just now is not waited for.
         $write->blocking(0);

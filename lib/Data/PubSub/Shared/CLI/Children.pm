@@ -1,6 +1,7 @@
 package Data::PubSub::Shared::CLI::Children;
 
-# Private to the command pubsub-shared: the child processes of `bench`. None outlives it.
+# Private to the commands pubsub-shared and pubsub-bridge: forking beside signal handlers; and the child processes of `bench`,
+# of which none outlives it.
 
 use 5.022;
 use strict;
@@ -11,17 +12,23 @@ use POSIX ();
 my $parent = $$;
 my %running;
 
+# Forks; in the child these signals have these handlers. The parent's are nothing for it, not even for a moment.
+sub fork_with {
+    my (%handler) = @_;
+    my $signals = POSIX::SigSet->new(map { POSIX->can("SIG$_")->() } keys %handler);
+    POSIX::sigprocmask(POSIX::SIG_BLOCK, $signals);
+    my $pid = fork;
+    my $error = $!;
+    @SIG{ keys %handler } = values %handler if defined $pid && !$pid;
+    POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
+    return $pid // die "fork: $error\n";
+}
+
 # Runs code in a child; `result` is what it returned, a line.
 sub start {
     my ($class, $code) = @_;
     pipe my $read, my $write or die "pipe: $!\n";
-    # The parent's signal handlers are nothing for the child, not even for a moment.
-    my $signals = POSIX::SigSet->new(POSIX::SIGINT, POSIX::SIGTERM, POSIX::SIGHUP);
-    POSIX::sigprocmask(POSIX::SIG_BLOCK, $signals);
-    my $pid = fork;
-    $SIG{$_} = 'DEFAULT' for defined $pid && !$pid ? qw(INT TERM HUP) : ();
-    POSIX::sigprocmask(POSIX::SIG_UNBLOCK, $signals);
-    defined $pid or die "fork: $!\n";
+    my $pid = fork_with(INT => 'DEFAULT', TERM => 'DEFAULT', HUP => 'DEFAULT');
     if (!$pid) {
         close $read;
         my $result = eval { $code->() } // '';

@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::File;
 
-# Private to the command pubsub-shared: a ring's file, looked at from outside.
+# Private to the commands pubsub-shared and pubsub-bridge: a ring's file, looked at from outside.
 #
 # The bytes come by read(2), never through a mapping, and nothing is ever written. So a file that one may
 # only read is enough, and one that is truncated meanwhile costs an error message instead of a SIGBUS.
@@ -30,12 +30,12 @@ use constant {
     OWNER_DIED => 0x4000_0000,
 };
 
-# By the number in the header: name, bytes of a slot, what it carries.
+# By the number in the header: name, bytes of a slot, what it carries, bits of an integer.
 my %VARIANT = (
-    1 => ['Int',   16, '64-bit integers'],
-    2 => ['Int32', 8,  '32-bit integers'],
-    3 => ['Int16', 8,  '16-bit integers'],
-    4 => ['Str',   16, 'strings'],
+    1 => ['Int',   16, '64-bit integers', 64],
+    2 => ['Int32', 8,  '32-bit integers', 32],
+    3 => ['Int16', 8,  '16-bit integers', 16],
+    4 => ['Str',   16, 'strings',         0],
 );
 
 # The class of a variant, named as people do.
@@ -54,7 +54,7 @@ sub new {
     die "$path: is a directory\n"       if -d _;
     die "$path: is not a regular file\n" if !S_ISREG($stat[2]);
     @$self{qw(size mode uid)} = ($stat[7], $stat[2] & 07777, $stat[4]);
-    $self->{id} = "$stat[0]:$stat[1]";
+    $self->{id} = id_of(@stat);
     $self->_parse($self->bytes(0, 640));
     return $self;
 }
@@ -74,6 +74,9 @@ sub looks_like_one {
     my $self = Data::PubSub::Shared::CLI::attempt(sub { __PACKAGE__->new($path) });
     return $self && $self->{magic} eq MAGIC;
 }
+
+# Which file it is, by what stat says, for as long as it is there; undef where it is not.
+sub id_of { my (@stat) = @_; return @stat ? "$stat[0]:$stat[1]" : undef }
 
 # Replaces directories by the rings in them.
 sub expand {
@@ -127,7 +130,7 @@ sub _parse {
     @$self{qw(capacity msg_size slots_at arena_at arena_len total)} = unpack 'x16 Q6', $bytes;
     $self->{boot_id} = substr $bytes, 64, 16;
     $self->reparse($bytes);
-    @$self{qw(variant slot_len carries)} = @{ $VARIANT{ $self->{number} } || ['?', 0, '?'] };
+    @$self{qw(variant slot_len carries bits)} = @{ $VARIANT{ $self->{number} } || ['?', 0, '?', 0] };
     return;
 }
 
@@ -148,6 +151,13 @@ sub reparse {
 }
 
 sub is_str { return $_[0]{number} == 4 }
+
+# The least and the greatest integer that the ring can hold.
+sub range {
+    my ($self) = @_;
+    my $half = 1 << $self->{bits} - 2;
+    return (-$half - $half, $half - 1 + $half);
+}
 
 # Why this is no ring that can be opened; the empty list if it is one.
 sub problems {

@@ -15,8 +15,6 @@ use Data::PubSub::Shared::CLI::File;
 # The most that publish_multi takes.
 use constant MOST => 8192;
 
-my %BITS = (Int => 64, Int32 => 32, Int16 => 16);
-
 sub run {
     my (@arguments) = @_;
     my %opt;
@@ -83,8 +81,8 @@ sub string {
 # The rings would cut what is too large, and take 0 for what is no number: here that is surely a mistake.
 sub integer {
     my ($file) = @_;
-    my $bits = $BITS{ $file->{variant} };
-    my ($least, $most) = (-(1 << $bits - 2) - (1 << $bits - 2), (1 << $bits - 2) - 1 + (1 << $bits - 2));
+    my $bits = $file->{bits};
+    my ($least, $most) = $file->range;
     return sub {
         my ($sign, $digits) = $_[0] =~ /\A\s*([-+]?)0*([0-9]+)\s*\z/ or die "not an integer: '$_[0]'\n";
         my $value = $sign eq '-' ? 0 - $digits : 0 + $digits;
