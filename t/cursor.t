@@ -92,6 +92,7 @@ each_variant(sub {
     }
     is($sub->cursor, 39, 'and it stays where it was');
     is($sub->cursor('40'), 40, 'a numeric string will do');
+    is($sub->cursor(undef), 40, 'undef: no move');
     croaks_like(sub { $sub->cursor(1, 2) }, 'Usage: .*cursor\(', 'too many arguments');
     croaks_like(sub { $sub->lag(1) }, 'Usage: .*lag\(', 'lag takes none');
 

@@ -38,6 +38,13 @@ each_variant(sub {
         *{"main::handler"} = sub { $named++ };
         is($sub->poll_cb(\&main::handler), 1, 'a named function');
         is($named, 1, 'is called');
+        is($fill->(1) && $sub->poll_cb('main::handler'), 1, 'by its full name');
+        is($fill->(1) && $sub->poll_cb('handler'), 1, 'by its name in the package of the caller');
+        is($fill->(1) && $sub->poll_cb(*handler), 1, 'by its glob');
+        is($named, 4, 'is called each time');
+        croaks_like(sub { $sub->poll_cb('main::no_such_handler') },
+            'poll_cb: handler must be a code reference or the name of a subroutine, not "main::no_such_handler"',
+            'the name of none');
         croaks_like(sub { $sub->poll_cb($_) }, 'poll_cb: ', 'no code') for undef, 'text without meaning', 42, {}, \1;
         croaks_like(sub { $sub->poll_cb }, 'Usage: .*poll_cb\(', 'no argument');
     };

@@ -82,17 +82,34 @@ each_variant(sub {
 
     subtest 'counts' => sub {
         for my $method (qw(poll_multi drain poll_wait_multi drain_notify)) {
-            for my $case ([-1, '-1'], ['abc', '"abc"'], [9**9**9 / 9**9**9, '(?i:nan)'], [-(2**62), '-\d']) {
+            for my $case (['abc', '"abc"'], ['', '""'], [9**9**9 / 9**9**9, '(?i:nan)'], [{}, 'a reference']) {
                 my ($count, $shown) = @$case;
                 $fill->(3);
                 croaks_like(
                     sub { $sub->$method($count) },
-                    quotemeta($v->sub_class) . "->$method: count must be a non-negative integer, not $shown",
+                    quotemeta($v->sub_class) . "->$method: count must be a number, not $shown",
                     "$method($shown)"
                 );
                 is($sub->lag, 3, 'takes nothing');
             }
             croaks_like(sub { $sub->$method(1, 2, 3) }, 'Usage: ', "$method with too many arguments");
+            for my $case ([5 / 2, 2], ['2.9', 2], [0.5, 0], [-0.5, 0], [-1, 3], [-(2**62), 3], [9**9**9, 3], [-9**9**9, 3]) {
+                my ($count, $taken) = @$case;
+                $fill->(3);
+                is_deeply([$sub->$method($count)], [$v->values(1, $taken)], "$method($count)");
+            }
+        }
+    };
+
+    subtest 'undef for a count' => sub {
+        for my $method (qw(drain drain_notify)) {
+            $fill->(3);
+            is_deeply([$sub->$method(undef)], [$v->values(1, 3)], "$method: all");
+        }
+        for my $method (qw(poll_multi poll_wait_multi)) {
+            $fill->(3);
+            croaks_like(sub { $sub->$method(undef) }, "$method: count must be a number, not undef", "$method wants one");
+            is($sub->lag, 3, 'and takes nothing');
         }
     };
 

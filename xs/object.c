@@ -49,7 +49,8 @@ void ps_fail(pTHX_ const ps_call *call, const ps_error *error) {
 /* A value as a message should name it. */
 static SV *shown(pTHX_ SV *sv) {
     if (!SvOK(sv)) return newSVpvs_flags("undef", SVs_TEMP);
-    if (SvNIOK(sv) && !SvPOK(sv)) return sv;
+    /* A number that was printed is a string as well, before perl 5.36; so is `$!`, which reads as none. */
+    if (SvNIOK(sv) && (!SvPOK(sv) || looks_like_number(sv))) return sv;
     if (SvROK(sv)) return newSVpvs_flags("a reference", SVs_TEMP);
     {
         SV *to = sv_newmortal();
@@ -125,50 +126,78 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin) {
 
 /* ---- arguments ---- */
 
-/* The integer that sv stands for, if it stands for one of 0 .. UV_MAX. */
-static bool as_uv(pTHX_ SV *sv, UV *uv) {
-    NV nv;
-    if (SvROK(sv) && !SvAMAGIC(sv)) return FALSE;
-    if (!SvROK(sv) && !SvNIOK(sv) && !looks_like_number(sv)) return FALSE;
-    if (!SvROK(sv) && (SvIOK(sv) || (SvPOK(sv) && !SvNOK(sv) && SvIV_please_nomg(sv)))) {
-        if (!SvIsUV(sv) && SvIVX(sv) < 0) return FALSE;
-        *uv = SvUVX(sv);
+/* A value as numbers are taken from it: without magic, and an object that overloads numbers as the number it gives, which
+ * keeps all digits of a large integer. Where it gives none, the reference stays one, and no number. */
+static SV *numeric(pTHX_ SV *sv) {
+    sv = PS_VALUE(sv);
+    if (SvROK(sv) && SvAMAGIC(sv)) {
+        SV *number = AMG_CALLunary(sv, numer_amg);
+        if (number) return PS_VALUE(number);
+    }
+    return sv;
+}
+
+static bool is_number(pTHX_ SV *sv) {
+    return !SvROK(sv) && (SvNIOK(sv) || looks_like_number(sv));
+}
+
+/* A number without its fraction, at most UV_MAX away from 0. */
+typedef struct {
+    UV size;
+    bool negative, exact;
+} integer;
+
+static bool as_integer(pTHX_ SV *sv, integer *to) {
+    NV nv, whole;
+    if (!is_number(aTHX_ sv)) return FALSE;
+    if (SvIOK(sv) || (SvPOK(sv) && !SvNOK(sv) && SvIV_please_nomg(sv))) {
+        to->negative = !SvIsUV(sv) && SvIVX(sv) < 0;
+        to->size = to->negative ? -(UV)SvIVX(sv) : SvUVX(sv);
+        to->exact = TRUE;
         return TRUE;
     }
-    nv = SvNV(sv);
-    if (!(nv >= 0 && nv < 18446744073709551616.0) || nv != Perl_floor(nv)) return FALSE;
-    *uv = (UV)nv;
+    nv = SvNV_nomg(sv);
+    if (nv != nv) return FALSE;
+    to->negative = nv < 0;
+    if (nv < 0) nv = -nv;
+    whole = Perl_floor(nv);
+    to->exact = whole == nv && whole < 18446744073709551616.0;
+    to->size = whole < 18446744073709551616.0 ? (UV)whole : UV_MAX;
     return TRUE;
 }
 
 UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most) {
-    UV uv = 0;
-    sv = PS_VALUE(sv);
-    if (!as_uv(aTHX_ sv, &uv) || uv < least || uv > most) {
+    integer value;
+    sv = numeric(aTHX_ sv);
+    if (!as_integer(aTHX_ sv, &value) || !value.exact || (value.negative && value.size) || value.size < least || value.size > most) {
         ps_croak(aTHX_ call, "%s must be %s, not %" SVf, what, range, SVfARG(shown(aTHX_ sv)));
     }
-    return uv;
+    return value.size;
 }
 
-UV ps_arg_count(pTHX_ const ps_call *call, SV *sv) {
-    sv = PS_VALUE(sv);
-    return SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "count", "a non-negative integer", 0, UV_MAX) : UV_MAX;
+UV ps_arg_count(pTHX_ const ps_call *call, SV *sv, bool or_all) {
+    integer value;
+    sv = numeric(aTHX_ sv);
+    if (or_all && !SvOK(sv)) return UV_MAX;
+    if (!as_integer(aTHX_ sv, &value)) ps_croak(aTHX_ call, "count must be a number, not %" SVf, SVfARG(shown(aTHX_ sv)));
+    return value.negative && value.size ? UV_MAX : value.size;
 }
 
 int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none) {
-    sv = PS_VALUE(sv);
-    if (or_none && SvNIOK(sv) && SvNV(sv) == -1) return -1;
+    integer value;
+    sv = numeric(aTHX_ sv);
+    if (or_none && as_integer(aTHX_ sv, &value) && value.exact && value.negative && value.size == 1) return -1;
     return (int)ps_arg_uv(aTHX_ call, sv, "file descriptor", "a non-negative integer", 0, 0x7fffffff);
 }
 
 uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     NV seconds;
-    sv = PS_VALUE(sv);
+    sv = numeric(aTHX_ sv);
     if (!SvOK(sv)) return PS_NEVER;
-    if (SvROK(sv) ? !SvAMAGIC(sv) : !looks_like_number(sv)) {
+    if (!is_number(aTHX_ sv)) {
         ps_croak(aTHX_ call, "timeout must be a number of seconds, not %" SVf, SVfARG(shown(aTHX_ sv)));
     }
-    seconds = SvNV(sv);
+    seconds = SvNV_nomg(sv);
     if (seconds != seconds) ps_croak(aTHX_ call, "timeout must be a number of seconds, not NaN");
     if (seconds == 0) return 0;
     /* Some hundred years are for ever. */
@@ -177,14 +206,21 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
 }
 
 CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv) {
-    SV *code;
+    CV *cv = NULL;
     sv = PS_VALUE(sv);
-    code = sv;
-    if (SvROK(sv) && SvAMAGIC(sv)) code = amagic_deref_call(sv, to_cv_amg);
-    if (!SvROK(code) || SvTYPE(SvRV(code)) != SVt_PVCV) {
-        ps_croak(aTHX_ call, "handler must be a code reference, not %" SVf, SVfARG(shown(aTHX_ sv)));
+    if (SvROK(sv)) {
+        SV *code = SvAMAGIC(sv) ? amagic_deref_call(sv, to_cv_amg) : sv;
+        if (SvROK(code) && SvTYPE(SvRV(code)) == SVt_PVCV) cv = (CV *)SvRV(code);
+    } else if (SvOK(sv)) {
+        /* As perl's `sort` takes it: in the caller's package, where it names none. */
+        STRLEN len;
+        const char *name = SvPV_nomg(sv, len);
+        cv = get_cvn_flags(name, len, SvUTF8(sv));
     }
-    return (CV *)SvRV(code);
+    if (!cv) {
+        ps_croak(aTHX_ call, "handler must be a code reference or the name of a subroutine, not %" SVf, SVfARG(shown(aTHX_ sv)));
+    }
+    return cv;
 }
 
 /* ---- publishing ---- */

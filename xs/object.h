@@ -104,8 +104,8 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
 
 /* These may run Perl code. Each croaks naming `what` and the value where it is out of range. */
 UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most);
-/* undef: UV_MAX, all. */
-UV ps_arg_count(pTHX_ const ps_call *call, SV *sv);
+/* A fraction is dropped; UV_MAX, all, for a negative one, and for undef where `or_all` says so. */
+UV ps_arg_count(pTHX_ const ps_call *call, SV *sv, bool or_all);
 int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none);
 /* A deadline on the monotonic clock from a timeout in seconds; 0 for not to wait at all. */
 uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv);

@@ -60,7 +60,8 @@ static ps_sub *count_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 
         *most = SvUVX(ST(i));
     } else {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
-        *most = ps_arg_count(aTHX_ call, ST(i));
+        /* `poll_multi` and `poll_wait_multi` need a count. */
+        *most = ps_arg_count(aTHX_ call, ST(i), strnEQ(call->name, "drain", 5));
         sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     }
     return sub;
@@ -235,9 +236,11 @@ METHOD(cursor) {
     ps_sub *sub = SUB;
     if (items > 1) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
-        UV position = ps_arg_uv(aTHX_ call, ST(1), "position", "a non-negative integer", 0, (UV)IV_MAX);
+        SV *sv = ARGUMENT(1);
+        const bool seeks = SvOK(sv);
+        const UV position = seeks ? ps_arg_uv(aTHX_ call, sv, "position", "a non-negative integer", 0, (UV)IV_MAX) : 0;
         sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
-        ps_seek(sub, position);
+        if (seeks) ps_seek(sub, position);
     }
     sv_setuv_mg(TARG, ps_cursor(sub));
     ST(0) = TARG;

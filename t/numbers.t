@@ -1,0 +1,65 @@
+# What counts as a number: strings of digits, numbers that were printed, objects that overload numbers.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Math::BigFloat;
+use Math::BigInt;
+use Scalar::Util ();
+use Test::More;
+use PubSubTest;
+
+package Counting {
+    use overload '0+' => sub { $_[0][1]++; $_[0][0] }, fallback => 1;
+    sub new { return bless [$_[1], 0] }
+}
+
+each_variant(sub {
+    my ($v)   = @_;
+    my $class = $v->class;
+    my $ring  = $v->ring(16);
+    my $sub   = $ring->subscribe;
+
+    for my $digits (qw(4611686018427387905 9007199254740993 9223372036854775807 0)) {
+        is($sub->cursor(Math::BigInt->new($digits)), $digits, "cursor: a Math::BigInt of $digits");
+        is($sub->cursor($digits), $digits, 'and a string');
+    }
+    croaks_like(sub { $sub->cursor(Math::BigInt->new($_)) }, "position must be a non-negative integer, not \Q$_\E(?= at)", "cursor: $_")
+        for qw(-3 9223372036854775808);
+    croaks_like(sub { $sub->cursor(Math::BigFloat->new('1.5')) }, 'not 1\.5(?= at)', 'cursor: a Math::BigFloat');
+
+    $ring->publish_multi($v->values(1, 5));
+    $sub->reset_oldest;
+    is_deeply([$sub->drain(Math::BigInt->new(2))],     [$v->values(1, 2)], 'drain: an object');
+    is_deeply([$sub->drain(Math::BigFloat->new(1.5))], [$v->value(3)],     'one with a fraction');
+    is_deeply([$sub->drain(Math::BigInt->new(-1))],    [$v->values(4, 5)], 'a negative one');
+    is($class->new(undef, Math::BigInt->new(100))->capacity, 128, 'capacity: an object');
+    is($sub->poll_wait(Math::BigFloat->new(0)), undef, 'timeout: an object');
+    for my $case ([drain => 1], [poll_wait => 0], [cursor => 0], [eventfd_set => -1]) {
+        my ($method, $value) = @$case;
+        my $object = Counting->new($value);
+        $sub->$method($object);
+        is($object->[1], 1, "$method asks its object once");
+    }
+
+    # Printing a number leaves a string in it, on perls before 5.36.
+    my ($negative, $half) = (-1, 0.5);
+    my $printed = "$negative $half";
+    croaks_like(sub { $sub->cursor($negative) }, 'not -1(?= at)', 'a number that was printed is shown as a number');
+    croaks_like(sub { $sub->cursor($half) }, 'not 0\.5(?= at)', 'also a fraction');
+    croaks_like(sub { $sub->cursor($negative) }, 'not -1(?= at)', 'and so is one that we have shown');
+    { no warnings 'numeric'; my $text = 'many'; my $zero = $text + 0; $negative = $text }
+    croaks_like(sub { $sub->cursor($negative) }, 'not "many"', 'a text that was added to stays a text');
+    croaks_like(sub { $sub->cursor(Scalar::Util::dualvar(-5, "text")) }, 'not "text"', "a dualvar is shown as its text");
+
+    for my $none (-1, '-1', '-1.0', -1.0, ' -1', Math::BigInt->new(-1)) {
+        $sub->eventfd_set($ring->eventfd);
+        cmp_ok($sub->fileno, '>=', 0, 'there is an eventfd');
+        $sub->eventfd_set($none);
+        is($sub->fileno, -1, "eventfd_set('$none') takes it away");
+    }
+    croaks_like(sub { $sub->eventfd_set($_) }, "not \"?\Q$_\E", "eventfd_set($_)") for -2, '-2', -1.5, 'none';
+});
+
+done_testing;
