@@ -397,6 +397,14 @@ subtest 'wrong calls' => sub {
     is(thread_count($threads), $threads, 'no thread was started');
 };
 
+subtest 'layers' => sub {
+    my $sub = variant('Int')->ring(8)->subscribe;
+    my $fh  = eval q{use open IN => ':encoding(UTF-8)'; open my $in, '<', '/dev/null' or die $!; [$sub->fh, $in]} or die $@;
+    my ($ours, $other) = map { join ' ', PerlIO::get_layers($_) } @$fh;
+    like($other, qr/encoding/, 'that `use open` gives to handles');
+    is($ours, 'unix perlio', 'are not given to this one');
+};
+
 subtest 'no descriptors left' => sub {
     my $limited = q{exec 'sh', '-c', 'ulimit -n 40 && exec "$@"', 'sh', $^X, (map {"-I$_"} @INC), '-e', $ARGV[0]};
     my ($out, $status) = run_perl($limited, <<'END');
@@ -420,7 +428,7 @@ subtest 'no descriptors left' => sub {
         }
 END
     my $croak = 'Data::PubSub::Shared::Int::Sub->fh: ';
-    my @lines = ("${croak}eventfd: Too many open files", "${croak}fdopen: Too many open files", 'fine');
+    my @lines = ("${croak}eventfd: Too many open files", "${croak}fcntl(F_DUPFD_CLOEXEC): Too many open files", 'fine');
     is($out, join('', map {"$_\n1 task\n"} @lines), 'an error, and nothing is left');
     is($status, 0, 'no crash');
 };

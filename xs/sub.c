@@ -270,16 +270,21 @@ METHOD(fh) {
     if (fd < 0) ps_fail(aTHX_ call, &error);
     if (first || fd_of(aTHX_ mg->mg_obj) < 0) {
         const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        PerlIO *io = own < 0 ? NULL : PerlIO_fdopen(own, "r");
-        GV *gv = (GV *)newSV(0);
+        PerlIO *io;
+        GV *gv;
         /* The one from before a fork goes even if there will be no other; when this call is over, because Perl code may run. */
         sv_2mortal(mg->mg_obj);
         mg->mg_obj = NULL;
-        gv_init_pvn(gv, gv_stashpvs("IO::File", GV_ADD), "fh", 2, 0);
+        if (own < 0) ps_croak(aTHX_ call, "fcntl(F_DUPFD_CLOEXEC): %s", Strerror(errno));
+        /* Raw, whatever layers the caller's `use open` gives to the handles that it opens. */
+        io = PerlIO_openn(aTHX_ ":raw", "r", own, 0, 0, NULL, 0, NULL);
         if (!io) {
-            SvREFCNT_dec(gv);
-            ps_croak(aTHX_ call, "fdopen: %s", Strerror(errno));
+            const int code = errno;
+            close(own);
+            ps_croak(aTHX_ call, "fdopen: %s", Strerror(code));
         }
+        gv = (GV *)newSV(0);
+        gv_init_pvn(gv, gv_stashpvs("IO::File", GV_ADD), "fh", 2, 0);
         IoIFP(GvIOn(gv)) = io;
         IoTYPE(GvIO(gv)) = IoTYPE_RDONLY;
         mg->mg_obj = (SV *)gv;
