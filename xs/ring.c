@@ -27,24 +27,35 @@ static HV *stash_of(pTHX_ SV *class) {
 #define DEFAULT_MSG_SIZE 256
 #define DEFAULT_MODE 0600
 
-static UV arg_capacity(pTHX_ const ps_call *call, SV *sv) {
-    return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", 1, MOST_CAPACITY);
+/* Slots; 0, where that is allowed, for those of a ring that exists. */
+static UV arg_capacity(pTHX_ const ps_call *call, SV *sv, UV least) {
+    return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", least, MOST_CAPACITY);
 }
 
-/* The optional message size of a Str constructor. */
+/* The optional message size of a Str constructor; 0 is the default, too. */
 static UV arg_msg_size(pTHX_ const ps_call *call, SV *sv) {
+    UV size;
     if (!PS_IS_STR(call->class)) return 0;
-    if (!SvOK(sv)) return DEFAULT_MSG_SIZE;
-    return ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 1, MOST_MSG_SIZE);
+    size = SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 0, MOST_MSG_SIZE) : 0;
+    return size ? size : DEFAULT_MSG_SIZE;
 }
 
+/* Permission bits, also as `stat` returns them, beside the file's type. Without its owner's right to read and write a ring
+ * could not be opened again; a mode without it is another argument, or octal digits that were taken for decimal ones. */
 static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
-    return SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "mode", "an integer from 0 to 07777 (octal)", 0, 07777) : DEFAULT_MODE;
+    UV mode;
+    if (!SvOK(sv)) return DEFAULT_MODE;
+    mode = ps_arg_uv(aTHX_ call, sv, "mode", "a non-negative integer", 0, UV_MAX);
+    if ((mode & 0600) != 0600) {
+        ps_croak(aTHX_ call, "mode %" UVuf " (octal 0%" UVof ") must let the owner read and write: write 0644 or oct('0644'), not '0644'%s",
+                 mode, mode, PS_IS_STR(call->class) ? "" : ", and give no msg_size");
+    }
+    return mode & 07777;
 }
 
-/* Bytes without a NUL among them. */
+/* The bytes that perl's own functions take for a file's name, none of them a NUL. */
 static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what, STRLEN *len) {
-    const char *name = SvPVbyte(sv, *len);
+    const char *name = SvPV(sv, *len);
     if (memchr(name, 0, *len)) ps_croak(aTHX_ call, "%s contains a NUL byte", what);
     return name;
 }
@@ -53,7 +64,7 @@ METHOD(new) {
     HV *stash = stash_of(aTHX_ ST(0));
     const I32 next = PS_IS_STR(call->class) ? 4 : 3;
     SV *path_sv = ARGUMENT(1), *capacity_sv = ARGUMENT(2);
-    const UV capacity = SvOK(capacity_sv) ? arg_capacity(aTHX_ call, capacity_sv) : 0;
+    const UV capacity = SvOK(capacity_sv) ? arg_capacity(aTHX_ call, capacity_sv, 0) : 0;
     const UV msg_size = arg_msg_size(aTHX_ call, next == 4 ? ARGUMENT(3) : &PL_sv_undef);
     const UV mode = arg_mode(aTHX_ call, ARGUMENT(next));
     STRLEN len;
@@ -81,7 +92,7 @@ METHOD(new_readonly) {
 METHOD(new_memfd) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *name_sv = ARGUMENT(1);
-    const UV capacity = arg_capacity(aTHX_ call, ARGUMENT(2));
+    const UV capacity = arg_capacity(aTHX_ call, ARGUMENT(2), 1);
     const UV msg_size = arg_msg_size(aTHX_ call, ARGUMENT(3));
     STRLEN len;
     const char *name = SvOK(name_sv) ? arg_name(aTHX_ call, name_sv, "name", &len) : "pubsub";
