@@ -133,6 +133,13 @@ PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
     ps_publish_slow(aTHX_ call, at);
 }
 
+/* What is read is tainted under -T, as what shmread reads. */
+PERL_STATIC_INLINE SV *ps_new_int(pTHX_ int64_t value) {
+    SV *sv = newSViv((IV)value);
+    SvTAINTED_on(sv);
+    return sv;
+}
+
 /* The next string before the inner position `end` as a new scalar with one reference, or NULL. */
 PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end) {
     ps_found found;
@@ -142,7 +149,10 @@ PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end) {
         if (LIKELY(ps_copy(sub, &found, to))) {
             to[found.len] = '\0';
             SvCUR_set(sv, found.len);
-            SvFLAGS(sv) |= found.utf8 ? SVf_POK | SVp_POK | SVf_UTF8 : SVf_POK | SVp_POK;
+            SvPOK_only(sv);
+            /* The flag is another process's word, and perl reads and writes out of bounds where it lies. */
+            if (found.utf8 && is_utf8_string((const U8 *)to, found.len)) SvUTF8_on(sv);
+            SvTAINTED_on(sv);
             return sv;
         }
         SvREFCNT_dec_NN(sv);
@@ -158,8 +168,9 @@ PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *tar
     } else {
         int64_t value;
         if (!ps_poll_int(sub, &value)) return &PL_sv_undef;
-        if (!targ) return sv_2mortal(newSViv((IV)value));
+        if (!targ) return sv_2mortal(ps_new_int(aTHX_ value));
         TARGi((IV)value, 1);
+        SvTAINTED_on(targ);
         return targ;
     }
 }

@@ -60,6 +60,16 @@ static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what,
     return name;
 }
 
+/* The name of a file that will be written or removed: not from outside under -T, as for perl's own functions. */
+static const char *arg_path(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
+    if (SvTAINTED(sv)) {
+        const char *name = SvPVX(sv_2mortal(newSVpvf("%s->%s", call->class->package, call->name)));
+        TAINT;
+        TAINT_PROPER(name);
+    }
+    return arg_name(aTHX_ call, sv, "path", len);
+}
+
 METHOD(new) {
     HV *stash = stash_of(aTHX_ ST(0));
     const I32 next = PS_IS_STR(call->class) ? 4 : 3;
@@ -74,7 +84,7 @@ METHOD(new) {
         if (!capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
         RETURN_RING(ps_ring_anonymous(call->class->variant, capacity, msg_size, &error));
     }
-    path = arg_name(aTHX_ call, path_sv, "path", &len);
+    path = arg_path(aTHX_ call, path_sv, &len);
     RETURN_RING(ps_ring_open(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, &error));
 }
 
@@ -149,8 +159,11 @@ GETTER(msg_size, ps_stat stat; ps_stats(RING, &stat); sv_setuv_mg(TARG, stat.msg
 METHOD(path) {
     size_t len;
     const char *path = ps_path(RING, &len);
+    const bool read_only = !ps_magic(call->class, SvRV(ST(0)));
     PERL_UNUSED_VAR(items);
     ST(0) = path ? newSVpvn_flags(path, len, SVs_TEMP) : &PL_sv_undef;
+    /* `new_readonly` takes names from outside. */
+    if (path && read_only) SvTAINTED_on(ST(0));
     XSRETURN(1);
 }
 
@@ -192,7 +205,7 @@ METHOD(unlink) {
     } else {
         SV *path_sv = ARGUMENT(1);
         if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
-        path = arg_name(aTHX_ call, path_sv, "path", &len);
+        path = arg_path(aTHX_ call, path_sv, &len);
     }
     if (!ps_unlink(path, len, &error)) ps_fail(aTHX_ call, &error);
     XSRETURN_YES;

@@ -45,13 +45,14 @@ static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, 
         do {
             want = expected - count < CHUNK ? (size_t)(expected - count) : CHUNK;
             got = ps_poll_ints(sub, values, want, end);
-            for (i = 0; i < got; i++) PUSH_MORTAL(newSViv((IV)values[i]));
+            for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_int(aTHX_ values[i]));
         } while (got == want && count < expected);
     }
     return count;
 }
 
-/* How many the caller wants: argument `i`, all where it is missing or undef. The subscriber afterwards. */
+/* How many the caller wants: argument `i`; all where it is left out, or where it is undef in a drain. The subscriber
+ * afterwards. */
 static ps_sub *count_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 i, UV *most) {
     ps_sub *sub = SUB;
     if (items <= i) {
@@ -176,7 +177,7 @@ static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end
             SvIV_set(last, (IV)value);
             return last;
         }
-        message = newSViv((IV)value);
+        message = ps_new_int(aTHX_ value);
     }
     if (message) {
         SvRV_set(holder, message);
