@@ -37,13 +37,14 @@ for my $variant (qw(Int Int32 Int16 Str)) {
         for qw(publish poll lag);
 }
 
-# The parent of all the classes is there for inheritance only.
+# The parent of all the classes has the constructors, to say where they are.
 my $root = Pod::Coverage->new(
     package => 'Data::PubSub::Shared',
     pod_from => "$FindBin::Bin/../lib/Data/PubSub/Shared.pm",
     private => \@PRIVATE,
 );
-is $root->coverage // $root->why_unrated, 'no public symbols defined', 'Data::PubSub::Shared itself has no methods';
+is $root->coverage, 1, 'the methods of Data::PubSub::Shared itself are documented'
+    or diag $root->why_unrated // join ' ', 'without documentation:', sort $root->naked;
 
 # The bridge's constructors; what they return is of private classes, whose public methods are these.
 my $bridge = Pod::Coverage->new(

@@ -19,6 +19,16 @@ sub unimport { my ($class) = @_; delete $^H{"$class/keywords"};  return }
 # An object holds a mapping that belongs to one interpreter: it does not cross into a new thread.
 sub CLONE_SKIP { return 1 }
 
+# A ring has a variant, and its package makes it.
+for my $method (qw(new new_readonly new_memfd new_from_fd unlink)) {
+    no strict 'refs';
+    *$method = sub {
+        my $class = ref $_[0] || $_[0];
+        require Carp;
+        Carp::croak("${class}->$method: this is a method of " . join(', ', @VARIANTS[0 .. 2]) . " and $VARIANTS[3]");
+    };
+}
+
 # How B::Deparse writes the keywords' ops.
 for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish poll lag) } qw(int int32 int16 str)) {
     no strict 'refs';
