@@ -321,6 +321,12 @@ pub unsafe extern "C" fn ps_copy(sub: &mut Subscriber, found: &Found, to: *mut c
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ps_is_utf8(bytes: *const c_char, len: usize) -> bool {
+    // SAFETY: `len` readable bytes, as documented.
+    std::str::from_utf8(unsafe { slice::from_raw_parts(bytes.cast(), len) }).is_ok()
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_end(sub: &Subscriber) -> u64 {
     sub.end()
 }

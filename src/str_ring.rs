@@ -56,7 +56,7 @@ pub struct Bytes {
     pub ptr: *const u8,
     /// Length in bytes.
     pub len: usize,
-    /// Perl's UTF-8 flag: the bytes are characters.
+    /// Perl's UTF-8 flag: the bytes are characters. A promise to readers, which do not rely on it.
     pub utf8: bool,
 }
 
@@ -81,7 +81,7 @@ pub struct Found {
     at: u64,
     /// Length in bytes; checked against the ring's `msg_size`.
     pub len: u32,
-    /// Perl's UTF-8 flag.
+    /// Perl's UTF-8 flag, as the publisher gave it. Nothing makes it keep its word: the bytes may be anything.
     pub utf8: bool,
 }
 

@@ -119,7 +119,8 @@ impl Subscriber {
         }
     }
 
-    /// The next message of a string ring, if there is one, with Perl's UTF-8 flag.
+    /// The next message of a string ring, if there is one, with Perl's UTF-8 flag as the publisher gave it: the bytes may be
+    /// anything all the same, so convert them with [`String::from_utf8`] and not unchecked.
     pub fn poll_str(&mut self) -> Option<(Vec<u8>, bool)> {
         while let Some(found) = self.find(u64::MAX) {
             let len = found.len as usize;

@@ -51,6 +51,8 @@ each_variant(sub {
     croaks_like(sub { $sub->cursor($negative) }, 'not -1(?= at)', 'and so is one that we have shown');
     { no warnings 'numeric'; my $text = 'many'; my $zero = $text + 0; $negative = $text }
     croaks_like(sub { $sub->cursor($negative) }, 'not "many"', 'a text that was added to stays a text');
+    my $both = Scalar::Util::dualvar(-1, '-1');
+    croaks_like(sub { $sub->cursor($both) }, 'not -1(?= at)', 'a number with a string, as those perls make it');
     croaks_like(sub { $sub->cursor(Scalar::Util::dualvar(-5, "text")) }, 'not "text"', "a dualvar is shown as its text");
 
     for my $none (-1, '-1', '-1.0', -1.0, ' -1', Math::BigInt->new(-1)) {

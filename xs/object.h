@@ -150,8 +150,9 @@ PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end) {
             to[found.len] = '\0';
             SvCUR_set(sv, found.len);
             SvPOK_only(sv);
-            /* The flag is another process's word, and perl reads and writes out of bounds where it lies. */
-            if (found.utf8 && is_utf8_string((const U8 *)to, found.len)) SvUTF8_on(sv);
+            /* The flag is another process's word, and perl reads and writes out of bounds where it lies. Perl's own test takes
+             * more characters than Unicode has, as its strings do, and more time. */
+            if (found.utf8 && (LIKELY(ps_is_utf8(to, found.len)) || is_utf8_string((const U8 *)to, found.len))) SvUTF8_on(sv);
             SvTAINTED_on(sv);
             return sv;
         }

@@ -149,7 +149,8 @@ bool ps_poll_int(ps_sub *sub, int64_t *value);
  * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many. */
 size_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end);
 
-/* A string message that was found: len bytes. The first two are the core's own. */
+/* A string message that was found: len bytes, and perl's UTF-8 flag as the publisher gave it. Nothing makes the publisher
+ * keep its word: look at the bytes (see ps_is_utf8) before they are taken for UTF-8. The first two are the core's own. */
 typedef struct {
     uint64_t position, at;
     uint32_t len;
@@ -162,6 +163,9 @@ bool ps_find(ps_sub *sub, uint64_t end, ps_found *found);
 /* Copies what the last ps_find found to a buffer with room for its length rounded up to 8 bytes. False: it was overwritten
  * in the meantime and what was copied is worthless; find again. */
 bool ps_copy(ps_sub *sub, const ps_found *found, char *to);
+
+/* Whether the len bytes are UTF-8 as Unicode has it: no surrogates, nothing beyond U+10FFFF. */
+bool ps_is_utf8(const char *bytes, size_t len);
 
 /* The write position now, as an inner position: where a drain that begins now ends. */
 uint64_t ps_end(const ps_sub *sub);
