@@ -213,22 +213,29 @@ ring appears whole or not at all.
 =item $path
 
 The file's name, or undef for a ring without a name that is shared with the children that the
-process forks afterwards. The name must not hold a NUL byte.
+process forks afterwards. The name must not hold a NUL byte. It leads to the same file as it does in
+perl's own C<open>, C<-e> and C<unlink>: a string of characters stands for the bytes that perl keeps
+it in, so encode it first (L<Encode>) where you want to be sure of them. Under C<-T>, a tainted name
+croaks with C<Insecure dependency>.
 
 =item $capacity
 
 The number of slots, an integer from 1 to 2147483648 (2**31). It is rounded up to a power of two,
-and to 2 at least. It may be left out, or be undef, when the file holds a ring already.
+and to 2 at least. When the file holds a ring already it may be left out, or be undef or 0: C<new>
+then only opens a ring, and never creates one.
 
 =item $msg_size
 
-C<Str> only: the longest message, in bytes, from 1 to 2147483647 (2**31 - 1); 256 where it is left
-out or undef.
+C<Str> only: the longest message, in bytes, from 1 to 2147483647 (2**31 - 1). Left out, undef or 0:
+256.
 
 =item $mode
 
-The permissions that a new file gets, an integer from 0 to 07777; 0600 where it is left out or
-undef. The umask does not touch them.
+The permissions that a new file gets, whatever the umask is. Left out or undef: 0600. A mode as
+C<stat> returns it will do; what is beyond 07777 is dropped. The owner must be allowed to read and to
+write. A mode without these two bits croaks, because it is nearly always a mistake: a C<$msg_size> given
+to an integer ring, or octal digits in a string. C<'0644'> is the number 644; write C<0644>, or
+C<oct('0644')>.
 
 =back
 
@@ -242,8 +249,9 @@ Returns the ring. Croaks with one of:
 
     capacity must be an integer from 1 to 2147483648, not "abc"
     capacity is required to create a ring at /x/y
-    msg_size must be an integer from 1 to 2147483647, not 0
-    mode must be an integer from 0 to 07777 (octal), not ...
+    msg_size must be an integer from 1 to 2147483647, not -1
+    mode must be a non-negative integer, not "rw"
+    mode 256 (octal 0400) must let the owner read and write: write 0644 or oct('0644'), ...
     1048576 messages of 65536 bytes need an arena of ... bytes, more than ...
     invalid or incompatible ring file (another variant); remove it to make a new one
     /x/y is too small for a ring file; remove it to make a new one
@@ -333,8 +341,8 @@ warns and counts as 0), then keep as many low bits as the variant has. They neve
 fail.
 
 C<Str> takes any string: bytes or characters, empty, with NUL bytes. Whether the string was marked
-as UTF-8 is kept, so what C<poll> returns equals what was published. A string that is longer than
-C<msg_size> bytes is not published; the call croaks with C<message too long (N E<gt> M)>. For
+as UTF-8 is kept, so what C<poll> returns equals what was published; see L</Bytes and characters>. A
+string that is longer than C<msg_size> bytes is not published; the call croaks with C<message too long (N E<gt> M)>. For
 characters, N counts the bytes of their UTF-8 form.
 
     $ring->publish(time);
@@ -405,13 +413,14 @@ files on a disk. Returns nothing; croaks with the system's error text.
 
 Removes the ring's file. Processes that have it open go on using it; the next C<new> makes a new
 ring. Returns true, also where the file is gone already. Croaks with C<this ring has no path>
-where it has none, and with the system's error text where removing fails.
+where it has none, and with the system's error text where removing fails. Under C<-T>, a tainted
+C<$path> croaks with C<Insecure dependency>.
 
 =head2 path
 
     my $path = $ring->path;
 
-The path that the ring was opened with, or undef where there is none.
+The path that the ring was opened with, as bytes, or undef where there is none.
 
 =head2 memfd
 
@@ -455,14 +464,21 @@ count since the ring was made.
 Methods that return a list want list context. In scalar context they deliver just as many
 messages, but return only the last one (undef if there was none).
 
-Counts (C<$n>, C<$max>) are non-negative integers. 0 delivers nothing, at once. Others croak with
-C<count must be a non-negative integer, not -1>.
+Counts (C<$n>, C<$max>) are numbers. A fraction is dropped. 0 delivers nothing, at once; a negative
+count means everything, and so does undef for C<$max>, which is optional. What is not a number croaks
+with C<count must be a number, not "abc">.
 
-Timeouts are seconds, with fractions. Undef, left out, negative, and infinity all mean: as long as
-it takes. 0 means: do not wait. What is not a number croaks with
+Timeouts are seconds, with fractions. Undef, left out, negative, and infinity all mean: wait forever.
+0 means: do not wait. What is not a number croaks with
 C<timeout must be a number of seconds, not "abc">. Time is measured by the monotonic clock;
 setting the system's date does not matter. While a call waits, signal handlers run: see
 L</SIGNALS>.
+
+B<A negative timeout waits forever.> So a program that computes what is left until a deadline must not
+let the difference fall below 0:
+
+    use List::Util 'max';
+    my $v = $sub->poll_wait(max(0, $deadline - time));
 
 Neither an integer nor a string is undef, so C<defined> tells a message from none.
 C<if ($sub-E<gt>poll)> goes wrong at the message 0, or the empty string.
@@ -519,9 +535,11 @@ most. It does not wait for C<$n> to come together. The empty list after C<$timeo
 
     my $n = $sub->poll_cb($code);
 
-Calls the code reference once for each message that stands in the ring when C<poll_cb> begins,
-with the message in C<$_[0]>. Returns how many it handled. What is no code reference croaks with
-C<handler must be a code reference, not ...>. This is faster than a loop around C<poll>, since
+Calls the handler once for each message that stands in the ring when C<poll_cb> begins,
+with the message in C<$_[0]>. Returns how many it handled. C<$code> is a code reference, an object that
+overloads C<&{}>, or the name of a subroutine; a name without a package belongs to the caller's.
+Anything else croaks with C<handler must be a code reference or the name of a subroutine, not ...>. This
+is faster than a loop around C<poll>, since
 there is one method call for all of them.
 
 If the handler dies, the exception goes through to the caller. The message it was given counts as
@@ -576,7 +594,9 @@ handle, and a thread, of the child's own. The parent's handle must not be used t
 has inherited of it is closed when the child's copy gets its own handle, reads, moves or goes, but for
 a handle that a variable still holds.
 
-Croaks with the system's error text where no thread or no descriptor is to be had.
+Croaks with the system call that failed and its error text where no thread or no descriptor is to be
+had. The handle has no layers but perl's own, also under C<use open>. It costs a thread and two
+descriptors for each subscriber: see L</What a handle costs>.
 
 =head2 lag
 
@@ -607,7 +627,8 @@ the subscriber next reads, not when they happen.
     my $pos = $sub->cursor;
     $sub->cursor($pos);
 
-The position of the next message to read; with an argument, moves there first. Positions are
+The position of the next message to read; with an argument other than undef, moves there first.
+Positions are
 counted from 0 for the first message in the ring, or the first after a L</clear>. Both forms
 return the cursor.
 
@@ -615,8 +636,8 @@ A position that has been overwritten is allowed: the next read then goes on at t
 and counts the gap as overflow. A position beyond the newest message is allowed too: the
 subscriber then waits for that very message, and skips those before it.
 
-C<$pos> is an integer from 0 to 2**63 - 1; anything else croaks with
-C<position must be a non-negative integer, not ...>.
+C<$pos> is an integer from 0 to 2**63 - 1, as a number, a string of digits or a L<Math::BigInt>;
+anything else croaks with C<position must be a non-negative integer, not ...>.
 
     my $mark = $sub->cursor;
     my @peek = $sub->drain;
@@ -742,6 +763,11 @@ something else to the variable that held it.
 =item Usage: Class::method(...)
 
 The number of arguments was wrong.
+
+=item Data::PubSub::Shared->new: this is a method of ...
+
+A constructor, or C<unlink>, was called on the package that the variants have in common. Call it on one
+of the four that the message names.
 
 =back
 
@@ -1029,7 +1055,14 @@ people can write to.
 Whoever can write to the file can spoil what is in it: forge or garble messages, move positions,
 keep the lock of a C<Str> ring. They cannot make another process read or write outside of the
 ring: its measures are checked when it is opened and never read again, and what a slot says about
-place and length is checked each time.
+place and length is checked each time. A string is marked as UTF-8 only if it is: where a publisher has
+marked bytes that are not, they are delivered as bytes.
+
+=item *
+
+Under C<-T>, what is read from a ring is tainted, strings and integers alike. C<new> and C<unlink> croak
+on a tainted path; L</new_readonly> takes one, as C<open> for reading does, and C<path> of a read-only
+ring is tainted.
 
 =item *
 
@@ -1049,6 +1082,141 @@ F</dev/shm> is the natural place: it is memory. A file on a disk works too, but 
 its changes to the disk from time to time. Network file systems do not connect machines this way.
 
 =back
+
+=head1 DEPLOYMENT
+
+=head2 Files that the system removes or hides
+
+=over 4
+
+=item RemoveIPC
+
+When the last session of an ordinary user ends, systemd-logind removes that user's files from
+F</dev/shm>, unless F<logind.conf> says C<RemoveIPC=no> or the user lingers (C<loginctl enable-linger>).
+A daemon that was started from a terminal, or by cron, then goes on with a ring that has no name any
+more, while processes that start later create a new one: neither side hears the other. System users
+(with a number below 1000, usually) are exempt. Run the daemon as one, and best as a service.
+
+=item /tmp
+
+On many systems systemd-tmpfiles removes files from F</tmp> after 10 days, and from F</var/tmp> after 30. It goes by
+the times of the file, and those of a ring in a tmpfs do not follow its messages: they change when a process
+opens the ring and when it first writes to it. A ring that is busy day and night looks abandoned. Use
+F</dev/shm> or F</run>, or exclude the ring by a line such as C<x /tmp/app.ring> in F</etc/tmpfiles.d>.
+
+=item PrivateTmp
+
+A service with C<PrivateTmp=yes> has a F</tmp> and a F</var/tmp> of its own, which end with it. Two such
+services that open F</tmp/app.ring> have two rings, and no error says so. Use F</dev/shm>, or
+C<RuntimeDirectory=app> and F</run/app/app.ring>.
+
+=back
+
+=head2 Permissions that come from the directory
+
+The mode is applied exactly, whatever the umask. A default ACL of the directory (setfacl(1), C<-d>) is
+inherited all the same. As long as the mode is 0600 the ACL's mask is empty, and the users and groups that
+it names get nothing. The group's bits of any other mode are the mask: with 0660 all those that the ACL
+names may write.
+
+=head2 Memory limits
+
+A ring in F</dev/shm> is charged in full to the memory cgroup of the process that creates it. An anonymous
+ring and a memfd are charged page by page, as the first lap of messages is written, to the cgroup of the
+process that first touches the page. The charge stays while the ring exists, also when that process has
+ended, and the kernel cannot drop these pages, only swap them out. A ring that is larger than what the limit
+leaves ends in the OOM killer rather than in an error. So count rings in when you set a container's limit
+(C<mmap_size> in L</stats>), or have a process without a limit create them, under F</dev/shm>.
+
+F</dev/shm> of a Docker or Kubernetes container has 64 MiB, whatever its limit is. C<new> says
+C<No space left on device> where a ring does not fit. Start the container with C<--shm-size=1g>, say, or
+mount a volume in memory (C<emptyDir> with C<medium: Memory>), or use L</new_memfd>, which only the memory
+limit bounds. L<Data::PubSub::Shared::Cookbook/CONTAINERS THAT SHARE A RING> has the commands.
+
+=head2 overlayfs
+
+Do not put a ring into an image. In a container, the files of the image's layers are copied when they are
+first opened for writing. A process that had opened such a ring for reading (L</new_readonly>) before stays
+with the original, in which nothing is ever published, and gets no error. Other containers have copies of
+their own. Put rings on a volume or in F</dev/shm>.
+
+=head2 Copies, snapshots and reflinks
+
+On a file system that copies on write (btrfs, bcachefs, XFS with reflinks), a snapshot, or a copy made by
+C<cp --reflink> (which newer versions of cp do by default), shares its blocks with the ring. The next write to
+each block then needs a new one. On a full disk there is none, and the publisher, or even a subscriber, is
+killed by SIGBUS, though C<new> had reserved the space. Keep rings out of snapshots, and copy them with
+C<cp --reflink=never>, or keep them in F</dev/shm>.
+
+=head2 Restarts and hot deployment
+
+An anonymous ring (C<$path> undef) belongs to the process that created it and to its children. A server that
+replaces itself by exec, as Server::Starter, hypnotoad and others do to deploy a new version without a pause,
+creates another one. The old workers, which are still finishing their requests, and the new ones do not hear
+each other. Give the ring a path, or pass a memfd on.
+
+A memfd is close-on-exec. To pass one to a program that you exec, duplicate it and clear the flag of the
+duplicate:
+
+    use Fcntl;
+
+    my $ring = Data::PubSub::Shared::Int->new_memfd('ticks', 1024);
+    open my $passed, '+<&', $ring->memfd or die "dup: $!";
+    fcntl $passed, F_SETFD, 0            or die "fcntl: $!";
+    exec 'worker', fileno $passed;
+
+    # in the worker
+    my $ring = Data::PubSub::Shared::Int->new_from_fd($ARGV[0]);
+
+=head2 Bytes and characters
+
+A C<Str> ring carries perl's strings as they are, so a message compares equal to what was published. In
+code under C<use utf8>, and after decoding input, strings are characters, and three things follow:
+
+=over 4
+
+=item *
+
+C<msg_size> counts bytes of UTF-8, C<length> counts characters. A text of 200 characters may take 800 bytes.
+
+=item *
+
+The subscriber gets characters, too. It has to encode them before it prints them to a handle without an
+encoding layer, as any text; otherwise perl warns of a C<Wide character>, or writes Latin-1.
+
+=item *
+
+A byte string with the UTF-8 form of a text is another message than the text. Programs in other languages, and
+the bridge's consumers, see bytes and one flag. So agree on one form for each ring. The plainest one is bytes:
+C<< $ring->publish(Encode::encode('UTF-8', $text)) >>, and the reverse in the subscriber. JSON that
+C<encode_json> made is in that form already.
+
+=back
+
+=head2 What write_pos counts
+
+C<write_pos> counts positions, not messages. An integer publisher that was stopped in the middle of
+C<publish> finds its position abandoned, and takes another one (see L</A publisher was stopped>); one that
+was killed leaves its position empty. Both make C<write_pos> run ahead. C<publish_ok> in L</stats> is
+C<write_pos> without the abandoned positions. In a C<Str> ring they are the same.
+
+=head2 What a handle costs
+
+Each subscriber that has been asked for its L</fh> has a native thread with a stack of 64 KiB, an eventfd, and
+the handle, which is a duplicate of that. A process with 500 such subscribers has 500 threads more, which count
+towards C<TasksMax=>, C<pids.max> and C<ulimit -u>, and 1,000 descriptors more, which count towards
+C<ulimit -n>. Where one process follows many rings, and their publishers can be given a descriptor, one
+L</eventfd> for all of them is cheaper.
+
+=head2 Handlers that run at once
+
+Perl's own signal handlers (C<%SIG>) are deferred, and may die wherever they run: see L</SIGNALS>. A handler
+that was installed with C<POSIX::sigaction> runs at once, in the middle of whatever C code the signal
+interrupted, unless its C<safe> attribute is set; so does every handler where the environment has
+C<PERL_SIGNALS=unsafe>. If such a handler dies inside a call of this module, it jumps out of code that was
+about to release something. A C<Str> publisher may be left with the lock, and then other publishers wait for as
+long as this process lives; an integer publisher leaves a position empty; memory and descriptors leak. Call
+C<< $action->safe(1) >>, use C<%SIG>, or let the handler do no more than set a variable.
 
 =head1 PERFORMANCE
 

@@ -209,7 +209,7 @@ Waits for a first message, then returns up to C<$n>.
 
 =item $sub->poll_cb($code)
 
-Calls C<$code> with each message that is there. Their number.
+Calls C<$code>, a code reference or a name, with each message that is there. Their number.
 
 =item $sub->drain_notify, $sub->drain_notify($max)
 
