@@ -9,7 +9,7 @@ our $VERSION = '0.01';
 require XSLoader;
 XSLoader::load(__PACKAGE__, $VERSION);
 
-# Every ring class and every subscriber class inherits from here.
+# Every ring class inherits from here, every subscriber class from Data::PubSub::Shared::Sub.
 our @VARIANTS = map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str);
 
 # `use` of a variant switches its keywords on in the enclosing scope, `no` switches them off.
@@ -18,6 +18,7 @@ sub unimport { my ($class) = @_; delete $^H{"$class/keywords"};  return }
 
 # An object holds a mapping that belongs to one interpreter: it does not cross into a new thread.
 sub CLONE_SKIP { return 1 }
+*Data::PubSub::Shared::Sub::CLONE_SKIP = \&CLONE_SKIP;
 
 # A ring has a variant, and its package makes it.
 for my $method (qw(new new_readonly new_memfd new_from_fd unlink)) {

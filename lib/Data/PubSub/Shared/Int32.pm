@@ -8,7 +8,7 @@ use Data::PubSub::Shared ();
 our $VERSION = $Data::PubSub::Shared::VERSION;
 our @ISA     = 'Data::PubSub::Shared';
 
-@Data::PubSub::Shared::Int32::Sub::ISA = 'Data::PubSub::Shared';
+@Data::PubSub::Shared::Int32::Sub::ISA = 'Data::PubSub::Shared::Sub';
 
 1;
 
