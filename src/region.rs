@@ -261,7 +261,7 @@ impl<'a> FileLock<'a> {
                 code => return Err(Error::from_os(format!("flock({})", path.display()), code)),
             }
         }
-        let text = format!("{} is being initialised by another process that does not go on", path.display());
+        let text = format!("{} is being initialised by another process, which appears to be stuck", path.display());
         Err(Error::new(ErrorKind::Incompatible, text))
     }
 }

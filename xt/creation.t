@@ -166,7 +166,7 @@ each_variant(sub {
     is_deeply([grep { !/\Aring(?:-\d)?\z/ } entries($dir)], [], 'nothing else is left');
 });
 
-like($late_waiter->hear, qr/died: .*initialised by another process that does not go on/, 'who waits for the stopped maker is told');
+like($late_waiter->hear, qr/died: .*initialised by another process, which appears to be stuck/, 'who waits for the stopped maker is told');
 kill CONT => $late_maker->pid;
 is($late_maker->hear, 16, 'which has its ring when it goes on');
 is($late_waiter->ask(opener($int, $late)), 16, 'and then so has the other');
