@@ -89,7 +89,7 @@ each_variant(sub {
                         };
                         my $error = $@;
                         my $bad = sub { $bad{"$kind $method, $how: $_[0]"} //= $cell };
-                        $SIG{__WARN__} = sub { $bad->($_[0] =~ s/0x\w+|at \S+ line.*//gsr) };
+                        $SIG{__WARN__} = sub { $bad->($_[0] =~ s/0x\w+|at .+? line.*//gsr) };
                         $bad->("the argument is not looked at") if !$done && $how !~ /warned/;
                         $bad->("the argument is fetched $done times") if $done > 1 && $how eq 'tied';
                         $bad->("no croak") if $done && $must_croak && $lived;

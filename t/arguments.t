@@ -39,8 +39,8 @@ each_variant(sub {
                 my $error     = $@;
                 my $cell      = "$method, argument $place, $name";
                 push @bad, "$cell: strange error: $error"
-                    if !$result && $error !~ / at \S+ line \d+\.?$|\A(?:fetched|asked)\n/;
-                push @bad, "$cell: a prefix without a cause: $error" if $error =~ /: at \S+ line/;
+                    if !$result && $error !~ / at .+ line \d+\.?$|\A(?:fetched|asked)\n/;
+                push @bad, "$cell: a prefix without a cause: $error" if $error =~ /: at .+ line/;
                 next if $kind eq 'class';
                 $sub->reset;
                 $ring->publish($v->value(2));

@@ -96,7 +96,7 @@ each_variant(sub {
                 spew($path, $bytes);
                 my $ring = eval { $v->class->new($path, CAPACITY) };
                 if ($ring) { $opened++; exercise($v, $ring) }
-                else       { $refused++; $@ =~ /->new: .*at \S+ line/ or die "strange error: $@" }
+                else       { $refused++; $@ =~ /->new: .*at .+ line/ or die "strange error: $@" }
             }
         });
         print "# $opened opened, $refused refused\n";
