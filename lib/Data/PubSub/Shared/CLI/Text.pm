@@ -8,22 +8,30 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT_OK = qw(cause number);
+our @EXPORT_OK = qw(cause number without_place);
 
-my %TIMES = ('' => 1, k => 2**10, M => 2**20, G => 2**30);
+my %TIMES = ('' => 1, k => 2**10, m => 2**20, g => 2**30);
 
-# A whole number, perhaps with a suffix; undef for anything else.
+# A whole number, perhaps with a suffix, in upper or lower case; undef for anything else.
 sub number {
     my ($text) = @_;
-    my ($number, $unit) = $text =~ /\A([0-9]+)([kMG]?)\z/ or return undef;
-    return $number * $TIMES{$unit};
+    my ($number, $unit) = $text =~ /\A([0-9]{1,12})([kmg]?)\z/i or return undef;
+    return $number * $TIMES{ lc $unit };
 }
 
-# What an error says. What the rings croak loses who croaked, and where in this program.
+# What an error says. What the rings croak loses its origin: the method, and the place in this program.
 sub cause {
     my ($text) = @_;
-    $text =~ s/\AData::PubSub::Shared::\S+: (.*) at \S+ line \d+\.?\n?\z/$1/s;
+    $text = without_place($text) if $text =~ s/\AData::PubSub::Shared::\S+: //;
     return $text =~ s/\n*\z//r;
+}
+
+# A text without the ` at FILE line N` that perl appended, and what follows that. A file's name may hold anything, blanks
+# and ` at ` too, so it is looked for among the files that perl has loaded.
+sub without_place {
+    my ($text) = @_;
+    my $files = join '|', map { quotemeta } grep { defined && !ref } values %INC, $0, '-e';
+    return $text =~ s/,?\s+at (?:$files|\(eval [0-9]+\)) line [0-9]+\b.*\z//sr;
 }
 
 1;

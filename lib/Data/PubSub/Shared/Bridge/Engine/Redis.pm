@@ -13,6 +13,8 @@ use warnings;
 
 use Digest::SHA qw(sha1_hex);
 
+use Data::PubSub::Shared::CLI::Text qw(without_place);
+
 my %SCRIPT;
 
 # KEYS: stream, origins. ARGV: origin, epoch, first sequence number, position, entries to keep; then for each run of
@@ -161,7 +163,7 @@ sub _plainly {
 sub _plain {
     my ($error) = @_;
     my ($line) = split /\n/, $error;
-    return $line =~ s/\A\[\w+\] //r =~ s/,?\s+at \S+ line \d+\.?.*//sr;
+    return without_place($line =~ s/\A\[\w+\] //r);
 }
 
 sub hopeless {
