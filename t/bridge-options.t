@@ -34,12 +34,12 @@ sub refused {
 }
 
 subtest 'commands' => sub {
-    refused([], 'which command?');
+    refused([], 'missing command');
     refused(['sideways'], "unknown command 'sideways'");
-    refused(['up', 'x', '--ring', $out, '--stream', 's'], "what is 'x'?");
-    refused(['both', 'x', '--out', $out], "what is 'x'?");
-    refused(['check'], 'one FILE, please');
-    refused(['run', 'a', 'b'], 'one FILE, please');
+    refused(['up', 'x', '--ring', $out, '--stream', 's'], "unexpected argument 'x'");
+    refused(['both', 'x', '--out', $out], "unexpected argument 'x'");
+    refused(['check'], 'expected exactly one FILE');
+    refused(['run', 'a', 'b'], 'expected exactly one FILE');
     says([$_], 0, qr/pubsub-bridge .*--stream/s, $_) for qw(--help help -h);
     says([$_, '--help'], 0, qr/pubsub-bridge .*--stream/s, "$_ --help") for qw(up down both);
     says([$_], 0, qr/\Apubsub-bridge [\d.]+ \(perl [\d.]+\)\n\z/, $_) for qw(--version -V);
@@ -52,8 +52,8 @@ subtest 'options' => sub {
         my %all = (%with, %more);
         return [$half, map { defined $all{$_} ? ("--$_", $all{$_}) : () } sort keys %all];
     };
-    refused(['up', '--stream', 's'], 'ring is needed');
-    refused(['down', '--ring', $in], 'stream is needed');
+    refused(['up', '--stream', 's'], 'ring is required');
+    refused(['down', '--ring', $in], 'stream is required');
     for my $bad (
         [stream => 'a b',             'a name without spaces'],
         [stream => '',                'a name without spaces'],
@@ -100,8 +100,8 @@ subtest 'options' => sub {
 subtest 'rings' => sub {
     my @common = (@nowhere, '--stream', 's');
     says(['up', @common, '--ring', "$folder/none", '--state', "$folder/r1"], 1,
-        qr/^pubsub-bridge: \Q$folder\E\/none: is not there; to create it, --variant and --capacity are needed$/m, 'none');
-    says(['up', @common, '--ring', "$folder/none", '--variant', 'int', '--state', "$folder/r1"], 1, qr/is not there/, 'no capacity');
+        qr/^pubsub-bridge: \Q$folder\E\/none: no such ring; to create it, give --variant and --capacity$/m, 'none');
+    says(['up', @common, '--ring', "$folder/none", '--variant', 'int', '--state', "$folder/r1"], 1, qr/no such ring/, 'no capacity');
     says(['up', @common, '--ring', $out, '--variant', 'Str', '--state', "$folder/r1"], 1,
         qr/^pubsub-bridge: \Q$out\E: is of variant Int, not Str$/m, 'another one');
     says(['up', @common, '--ring', spew("$folder/text", "no ring\n"), '--state', "$folder/r1"], 1,
@@ -119,7 +119,7 @@ subtest 'rings' => sub {
 subtest 'one ring for both ways' => sub {
     my @common = (@nowhere, '--stream', 's', '--state', "$folder/same");
     my $why = 'whatever came in would go out again, for ever';
-    refused(['both', @common, '--out', $out], 'out and in are needed, the ring to send from and the one to receive into');
+    refused(['both', @common, '--out', $out], '--out and --in are required, the ring to send from and the one to receive into');
     refused(['both', @common, '--out', $out, '--in', $out],
         "out and in are the same ring, $out: $why; applications publish to one and read the other", 'the same path');
     link $out, "$folder/hard" or die "link: $!";
@@ -189,7 +189,7 @@ subtest 'a file' => sub {
     ok(!-e "$folder/o2" && !-e "$folder/states", 'nothing is made');
     $check->("[one]\nout = $out\n", 0, qr/\Aone \s+up .*\n\z/, 'one way');
     $check->('', 1, qr/^pubsub-bridge: \Q$file\E: has no \[section\], and so no bridge$/m, 'an empty file');
-    $check->("[one]\n", 1, qr/^pubsub-bridge: \Q$file\E: \[one\]: out or in is needed/m, 'no ring');
+    $check->("[one]\n", 1, qr/^pubsub-bridge: \Q$file\E: \[one\]: out or in is required/m, 'no ring');
     $check->("[one]\nout=$out\nin=$in\ncolour=red\n", 1, qr/^pubsub-bridge: \Q$file\E: \[one\]: unknown option 'colour'$/m, 'unknown');
     $check->("colour=red\n[one]\nout=$out\nin=$in\n", 1, qr/\[one\]: unknown option 'colour'$/m, 'unknown, for all');
     $check->("[one]\nout=$out\nin=$in\n[two]\nout=$folder/o\nin=$folder/i\npack=0\n", 1,

@@ -794,11 +794,11 @@ has the key. The hosts' clocks need not agree.
 
 Constructors die with:
 
-    ring is needed
+    ring is required
     unknown option 'foo'
     keep is not for the down half
     batch must be a number from 1 to 8000, not '0'
-    /x/y: is not there; to create it, --variant and --capacity are needed
+    /x/y: no such ring; to create it, give --variant and --capacity
     /x/y: is of variant Int, not Str
     /x/y: not a ring file (no magic number)
     /x/y: is filled from a stream and would be read into one, so that every

@@ -30,7 +30,7 @@ sub halves {
         exists $known{$given} or die "unknown option '$given'\n";
     }
     my %ring = (up => delete $option{out}, down => delete $option{in});
-    defined $ring{up} || defined $ring{down} or die "out or in is needed, the ring to send from or the one to receive into\n";
+    defined $ring{up} || defined $ring{down} or die "out or in is required, the ring to send from or the one to receive into\n";
     die "out and in are the same ring, $ring{up}: whatever came in would go out again, for ever; applications publish to one"
         . " and read the other\n" if 2 == grep({defined} values %ring) && ($ring{up} eq $ring{down} || same_file(values %ring));
     my @halves;

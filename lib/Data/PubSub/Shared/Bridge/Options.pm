@@ -68,7 +68,7 @@ sub complete {
         $value = number($value)                      if $known->[1] == $COUNT;
         $all{$dashed} = $value;
     }
-    for my $needed (qw(ring stream)) { die "$needed is needed\n" if !defined $all{$needed} }
+    for my $needed (qw(ring stream)) { die "$needed is required\n" if !defined $all{$needed} }
     $all{state} //= default_state($half, $all{stream});
     my %result = map { (tr/-/_/r => $all{$_}) } keys %all;
     require_engine($result{engine});
@@ -130,7 +130,7 @@ sub open_ring {
         die "$path: is of variant $found->{variant}, not $wanted\n" if defined $wanted && lc $wanted ne lc $found->{variant};
         return $found->attach('writing');
     }
-    defined $option{$_} or die "$path: is not there; to create it, --variant and --capacity are needed\n" for qw(variant capacity);
+    defined $option{$_} or die "$path: no such ring; to create it, give --variant and --capacity\n" for qw(variant capacity);
     my $class = Data::PubSub::Shared::CLI::File::class_of($option{variant});
     my @size = $class =~ /::Str\z/ ? ($option{msg_size}) : ();
     return $class->new($path, $option{capacity}, @size, defined $option{mode} ? oct $option{mode} : ());
