@@ -40,7 +40,11 @@ else                  { read_log($opt{ring}, $opt{grep} // '', sub { print $_[0]
 
 sub open_log {
     my ($file) = @_;
-    return \*STDIN if !defined $file or $file eq '-';
+    if (!defined $file or $file eq '-') {
+        # Where the caller has closed it, perl has opened this very program in its place.
+        die "standard input is closed\n" if fileno DATA == fileno STDIN;
+        return \*STDIN;
+    }
     my $in;
     if ($opt{follow}) { open $in, '-|', qw(tail -n +1 -F --), $file or die "tail: $!\n" }
     else              { open $in, '<', $file or die "$file: $!\n" }

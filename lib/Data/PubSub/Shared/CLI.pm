@@ -14,6 +14,7 @@ use JSON::PP     ();
 
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Standard;
 use Data::PubSub::Shared::CLI::Text qw(cause number);
 
 our @EXPORT_OK = qw(options usage complain attempt each_path emit flush printable text json);
@@ -39,6 +40,7 @@ sub load {
 # Returns the exit status of the whole command.
 sub run {
     my ($class, @arguments) = @_;
+    Data::PubSub::Shared::CLI::Standard::occupy();
     for my $signal (qw(INT TERM HUP)) {
         # Who started us in the background wants it ignored.
         $SIG{$signal} = \&interrupt if ($SIG{$signal} // '') ne 'IGNORE';

@@ -7,12 +7,14 @@ use strict;
 use warnings;
 
 use Getopt::Long ();
+use IO::Handle;
 
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::Bridge;
 use Data::PubSub::Shared::Bridge::Config;
 use Data::PubSub::Shared::Bridge::Options;
 use Data::PubSub::Shared::Bridge::Supervisor;
+use Data::PubSub::Shared::CLI::Standard;
 use Data::PubSub::Shared::CLI::Text qw(cause);
 
 # Exit statuses.
@@ -24,33 +26,50 @@ my %COMMAND = (
     both  => \&both,
     run   => \&from_file,
     check => \&check,
-    help  => sub { page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']) },
+    help  => \&help,
 );
 
 # The exit status.
 sub run {
     my ($class, @arguments) = @_;
-    my $name = shift @arguments // '';
-    return page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']) if $name =~ /\A(?:-h|--help)\z/;
-    return page(-verbose => 2)                                         if $name eq '--man';
-    return version()                                                   if $name =~ /\A(?:-V|--version)\z/;
+    Data::PubSub::Shared::CLI::Standard::occupy();
     my $status = eval {
-        usage($name eq '' ? 'which command?' : "unknown command '$name'") if !$COMMAND{$name};
-        $COMMAND{$name}->(@arguments);
+        my $done = eval { dispatch(@arguments) } // (ref $@ && $@->{done} ? FINE : die $@);
+        STDOUT->flush && !STDOUT->error or die "write: $!\n";
+        $done;
     };
     return $status if defined $status;
     my $error = $@;
-    return FINE if ref $error && $error->{done};
     print STDERR 'pubsub-bridge: ', (ref $error ? "$error->{usage}\nTry: pubsub-bridge --help\n" : cause($error) . "\n");
     return ref $error ? USAGE : TROUBLE;
 }
 
+sub dispatch {
+    my $name = shift // '';
+    return help()               if $name =~ /\A(?:-h|--help)\z/;
+    return page(-verbose => 2)  if $name eq '--man';
+    return version()            if $name =~ /\A(?:-V|--version)\z/;
+    usage('missing command')          if $name eq '';
+    usage("unknown command '$name'") if !$COMMAND{$name};
+    return help()                    if grep { $_ eq '--help' } @_;
+    return $COMMAND{$name}->(@_);
+}
+
 sub usage { die { usage => $_[0] } }
+
+sub no_more { usage("unexpected argument '$_[0]'") if @_; return }
 
 sub page {
     require Pod::Usage;
-    Pod::Usage::pod2usage(-input => $0, -exitval => 'NOEXIT', -output => \*STDOUT, -noperldoc => 1, @_);
+    open my $page, '>', \my $text or die "$!\n";
+    Pod::Usage::pod2usage(-input => $0, -exitval => 'NOEXIT', -output => $page, -noperldoc => 1, @_);
+    print $text;
     return FINE;
+}
+
+sub help {
+    no_more(@_);
+    return page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']);
 }
 
 sub version {
@@ -67,7 +86,7 @@ sub options {
     $parser->getoptionsfromarray($arguments, \%found, 'help|h', map { $_ . ($names{$_} ? '!' : '=s') } sort keys %names)
         or usage(lcfirst $problem);
     if ($found{help}) {
-        page(-verbose => 99, -sections => ['SYNOPSIS', 'OPTIONS']);
+        help();
         die { done => 1 };
     }
     return %found;
@@ -86,7 +105,7 @@ sub asked {
 sub half {
     my ($half, @arguments) = @_;
     my %option = options(\@arguments, Data::PubSub::Shared::Bridge::Options::names_of($half));
-    usage("what is '$arguments[0]'?") if @arguments;
+    no_more(@arguments);
     asked(sub { Data::PubSub::Shared::Bridge::Options::complete($half, %option) });
     my $object = Data::PubSub::Shared::Bridge->$half(%option);
     $object->run;
@@ -97,8 +116,8 @@ sub both {
     my (@arguments) = @_;
     my %names = (Data::PubSub::Shared::Bridge::Config::names(), status => 0, quiet => 1);
     my %option = options(\@arguments, %names);
-    usage("what is '$arguments[0]'?") if @arguments;
-    usage('out and in are needed, the ring to send from and the one to receive into') if 2 != grep {defined} @option{qw(out in)};
+    no_more(@arguments);
+    usage('--out and --in are required, the ring to send from and the one to receive into') if 2 != grep {defined} @option{qw(out in)};
     my @halves = asked(sub { Data::PubSub::Shared::Bridge::Config::halves($option{stream} // '', %option) });
     return supervise(\@halves, @option{qw(status quiet)});
 }
@@ -106,7 +125,7 @@ sub both {
 sub from_file {
     my (@arguments) = @_;
     my %option = options(\@arguments, status => 0, quiet => 1);
-    usage('one FILE, please') if @arguments != 1;
+    usage('expected exactly one FILE') if @arguments != 1;
     my ($general, @halves) = Data::PubSub::Shared::Bridge::Config::read_file($arguments[0]);
     return supervise(\@halves, $option{status} // $general->{status}, $option{quiet} // $general->{quiet});
 }
@@ -114,7 +133,7 @@ sub from_file {
 sub check {
     my (@arguments) = @_;
     options(\@arguments);
-    usage('one FILE, please') if @arguments != 1;
+    usage('expected exactly one FILE') if @arguments != 1;
     my ($general, @halves) = Data::PubSub::Shared::Bridge::Config::read_file($arguments[0]);
     for my $half (@halves) {
         my ($name, $class, $option) = @$half;
