@@ -24,8 +24,8 @@ _pubsub_shared() {
         stat)   options='--interval --table --json' ;;
         top)    options='--delay --once --batch' ;;
         tail)   options='--lines --follow --raw --json --null' ;;
-        pub)    options='--null' ;;
-        create) options='--variant --capacity --msg-size --mode' ;;
+        pub)    options='--null --truncate --skip --strict' ;;
+        create) options='--variant --capacity --msg-size --mode --force' ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;
         bench)  options='--quick --json' ;;

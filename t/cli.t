@@ -34,13 +34,15 @@ subtest 'create' => sub {
     for my $v (variants()) {
         my $path = $ring{ $v->name };
         my @size = $v->is_str ? qw(--msg-size 20) : ();
-        is_deeply([cli('create', $path, '--variant', $v->name, '--capacity', 10, @size)], [0, '', ''], $v->name);
+        my ($status, $out, $err) = cli('create', $path, '--variant', $v->name, '--capacity', 10, @size);
+        is_deeply([$status, $err], [0, ''], $v->name);
+        like($out, qr/\A\Q$path\E: \Q@{[ $v->name ]}\E, 16 messages(?: of up to 20 bytes)?, 4\.\d+ KiB\n\z/, 'says its size');
         my $ring = $v->class->new($path);
         is($ring->capacity, 16, 'rounded up');
         is($ring->msg_size, 20, 'message size') if $v->is_str;
         is((stat $path)[2] & 07777, 0600, 'mode');
     }
-    is_deeply([cli(qw(create -t str -c 2k -s 1k -m 644), "$dir/other")], [0, '', ''], 'short options');
+    is((cli(qw(create -t str -c 2k -s 1K -m 644), "$dir/other"))[0], 0, 'short options');
     is((stat "$dir/other")[2] & 07777, 0644, 'mode');
     is((stat _)[7] > 2 * 1024 * 1024, 1, 'k is 1024');
 

@@ -14,6 +14,7 @@ use JSON::PP     ();
 
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Space;
 use Data::PubSub::Shared::CLI::Standard;
 use Data::PubSub::Shared::CLI::Text qw(cause number);
 
@@ -256,13 +257,36 @@ sub create {
     my $is_str = $class =~ /::Str\z/;
     usage('--msg-size is for Str') if defined $opt{'msg-size'} && !$is_str;
     usage("--mode must be octal, not '$opt{mode}'") if defined $opt{mode} && $opt{mode} !~ /\A[0-7]{1,5}\z/;
-    my @size = $is_str ? (defined $opt{'msg-size'} ? count('--msg-size', $opt{'msg-size'}) : undef) : ();
-    my @mode = defined $opt{mode} ? oct $opt{mode} : ();
+    my $capacity = count('--capacity', $opt{capacity}, 1, Data::PubSub::Shared::CLI::File::MAX_CAPACITY);
+    my $msg_size = $opt{'msg-size'} // Data::PubSub::Shared::CLI::File::MSG_SIZE;
+    my @size     = $is_str ? count('--msg-size', $msg_size, 1, Data::PubSub::Shared::CLI::File::MAX_MSG_SIZE) : ();
+    my @mode     = defined $opt{mode} ? oct $opt{mode} : ();
+    my %plan     = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, @size);
+    usage(sprintf '%s messages of up to %s bytes need %s for their text, more than a ring can have (%s)', $plan{capacity},
+        @size, map { in_bytes($_) } $plan{arena_len}, Data::PubSub::Shared::CLI::File::MAX_ARENA)
+        if $plan{arena_len} > Data::PubSub::Shared::CLI::File::MAX_ARENA;
 
     # The constructor would attach to what is there.
     die "$path: File exists\n" if lstat $path;
-    $class->new($path, count('--capacity', $opt{capacity}), @size, @mode);
+    my ($free, $where) = Data::PubSub::Shared::CLI::Space::free_for($path);
+    die sprintf "%s: a ring of %s would take more than half of the %s that are free %s; --force creates it all the same\n",
+        $path, in_bytes($plan{total}), in_bytes($free), $where
+        if defined $free && $plan{total} > $free / 2 && !$opt{force};
+    my $ring = $class->new($path, $capacity, @size, @mode);
+    emit(sprintf "%s: %s, %d messages%s, %s\n", printable($path), $class =~ s/.*:://r, $ring->capacity,
+        $is_str ? " of up to $size[0] bytes" : '', in_bytes($plan{total}));
     return FINE;
+}
+
+# 4.25 KiB
+sub in_bytes {
+    my ($n) = @_;
+    my @units = qw(bytes KiB MiB GiB TiB);
+    while ($n >= 1024 && @units > 1) {
+        $n /= 1024;
+        shift @units;
+    }
+    return sprintf "%.4g %s", $n, $units[0];
 }
 
 sub remove {

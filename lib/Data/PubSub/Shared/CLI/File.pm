@@ -24,6 +24,7 @@ use constant {
     MAX_CAPACITY => 2**31,
     MAX_MSG_SIZE => 2**31 - 1,
     MAX_ARENA    => 2**35 - 8,
+    MSG_SIZE     => 256,    # where nothing is said
 
     # The lock word: a thread id and two marks.
     OWNER      => 0x3fff_ffff,
@@ -172,9 +173,7 @@ sub problems {
     my ($least, $most) = $self->is_str ? (1, MAX_MSG_SIZE) : (0, 0);
     return "message size $self->{msg_size}" if $self->{msg_size} < $least || $self->{msg_size} > $most;
 
-    my %right = (slots_at => HEADER_LEN, arena_at => HEADER_LEN + $capacity * $self->{slot_len}, arena_len => 0);
-    $right{arena_len} = ($capacity + 1) * round_up_8($self->{msg_size}) if $self->is_str;
-    $right{total} = $right{arena_at} + $right{arena_len};
+    my %right = geometry($self->{slot_len}, $capacity, $self->{msg_size});
     return "an arena of $right{arena_len} bytes" if $right{arena_len} > MAX_ARENA;
     for my $field (sort keys %right) {
         return "$field is $self->{$field} in the header, and should be $right{$field}"
@@ -182,6 +181,23 @@ sub problems {
     }
     return "the file has $self->{size} bytes, and should have $right{total}" if $self->{size} != $right{total};
     return;
+}
+
+# Where the parts of a ring begin, and how long they are. $msg_size is 0 for integers.
+sub geometry {
+    my ($slot_len, $capacity, $msg_size) = @_;
+    my $arena_at  = HEADER_LEN + $capacity * $slot_len;
+    my $arena_len = $msg_size ? ($capacity + 1) * round_up_8($msg_size) : 0;
+    return (slots_at => HEADER_LEN, arena_at => $arena_at, arena_len => $arena_len, total => $arena_at + $arena_len);
+}
+
+# What a new ring will have: its capacity, and the geometry. The variant is named as people do.
+sub plan {
+    my ($variant, $wanted, $msg_size) = @_;
+    my ($found) = grep { lc $_->[0] eq lc $variant } values %VARIANT;
+    my $capacity = 2;
+    $capacity *= 2 while $capacity < $wanted;
+    return (capacity => $capacity, geometry($found->[1], $capacity, $msg_size));
 }
 
 sub round_up_8 { return ($_[0] + 7) & ~7 }

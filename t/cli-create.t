@@ -1,0 +1,57 @@
+# `pubsub-shared create` and the room that a ring needs.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+
+use PubSubTest;
+use PubSubTest::Cli;
+
+use Data::PubSub::Shared::CLI::Space;
+
+my $parse = \&Data::PubSub::Shared::CLI::Space::parse;
+my $title = "Filesystem     Type  1024-blocks      Used Available Capacity Mounted on\n";
+is_deeply([$parse->("${title}tmpfs          tmpfs      65536     0     65536       0% /dev/shm\n")], [2**26, 'tmpfs'], 'df');
+is_deeply([$parse->("${title}//host/a b 7   cifs         100   101        -1     101% /mnt/x y\n")], [0, 'cifs'],
+    'names with blanks, and less than nothing');
+is_deeply([$parse->("${title}none           ramfs          0     0         0       -  /x\n")], [], 'one without a limit');
+is_deeply([$parse->('')], [], 'no df');
+
+subtest 'this machine' => sub {
+    my ($free, $where) = Data::PubSub::Shared::CLI::Space::free_for(fresh_path());
+    defined $free or plan skip_all => 'df says nothing here';
+    cmp_ok($free, '>', 0, 'something is free');
+    like($where, qr/\A(?:in memory|on its file system)\z/, 'somewhere');
+    is_deeply([Data::PubSub::Shared::CLI::Space::free_for('/no/such/folder/ring')], [], 'no folder');
+};
+
+subtest 'a small disk' => sub {
+    my $dir = fresh_dir();
+    my $kid = spawn(sub {
+        my ($peer) = @_;
+        my $why = small_disk($dir, 'size=1m');
+        return $peer->tell("skip $why") if $why;
+        my $ask = sub { my ($status, $out, $err) = cli('create', "$dir/ring", @_); $peer->tell("$status|$out|$err" =~ s/\n//gr) };
+        $ask->(qw(-t int -c 32k));
+        $peer->tell(-e "$dir/ring" ? 'there' : 'gone');
+        $ask->(qw(-t int -c 32k --force));
+        unlink "$dir/ring" or die "unlink: $!";
+        $ask->(qw(-t int -c 16k));
+        unlink "$dir/ring" or die "unlink: $!";
+        $ask->(qw(-t int -c 64k -f));
+    });
+    my $heard = $kid->hear;
+    plan skip_all => $1 if $heard =~ /\Askip (.*)/;
+    is($heard, "1||pubsub-shared: $dir/ring: a ring of 516 KiB would take more than half of the 1 MiB that are free "
+        . 'on its file system; --force creates it all the same', 'more than half of it');
+    is($kid->hear, 'gone', 'is not made');
+    is($kid->hear, "0|$dir/ring: Int, 32768 messages, 516 KiB|", 'but with --force');
+    is($kid->hear, "0|$dir/ring: Int, 16384 messages, 260 KiB|", 'less than half');
+    like($kid->hear, qr/\A1\|\|.*No space left/, 'more than there is, with --force');
+    is($kid->end, 0, 'all was tried');
+};
+
+done_testing;
