@@ -20,12 +20,12 @@ sub run {
     my (@paths) = @_;
     my %opt;
     options(\@paths, \%opt, 'all|a', 'quiet|q', 'json|j');
-    usage('which RING?') if !@paths;
+    usage('missing RING') if !@paths;
 
     my $status = 0;
     my @reports;
-    for my $path (Data::PubSub::Shared::CLI::File::expand(@paths)) {
-        my $report = examine($path, $opt{all});
+    for my $path (map { rings_of($_) } @paths) {
+        my $report = ref $path ? $path : examine($path, $opt{all});
         $status = 1 if @{ $report->{problems} };
         if    ($opt{json})   { push @reports, as_data($report) }
         elsif (!$opt{quiet}) { emit(as_text($report)) }
@@ -34,15 +34,24 @@ sub run {
     return $status;
 }
 
+# Paths; or a report, where a directory cannot be read.
+sub rings_of {
+    my ($path) = @_;
+    my $is_one = \&Data::PubSub::Shared::CLI::File::may_be_one;
+    my $found  = attempt(sub { [Data::PubSub::Shared::CLI::File::expand($path, $is_one)] });
+    return $found ? @$found : failed($path);
+}
+
+# The report of what just died.
+sub failed {
+    my ($path) = @_;
+    return { path => $path, problems => [$@ =~ s/\A\Q$path\E: |\n\z//gr], notes => [] };
+}
+
 sub examine {
     my ($path, $all) = @_;
-    my %report = (path => $path, problems => [], notes => []);
-    my $file = attempt(sub { Data::PubSub::Shared::CLI::File->new($path) });
-    if (!$file) {
-        push @{ $report{problems} }, $@ =~ s/\A\Q$path\E: |\n\z//gr;
-        return \%report;
-    }
-    $report{file} = $file;
+    my $file = attempt(sub { Data::PubSub::Shared::CLI::File->new($path) }) or return failed($path);
+    my %report = (path => $path, problems => [], notes => [], file => $file);
     my @geometry = $file->problems;
     if (@geometry) { push @{ $report{problems} }, @geometry }
     else {
@@ -75,8 +84,8 @@ sub words {
         if $file->{base} > $file->{raw_pos} && $file->{base} > $file->reparse->{raw_pos};
     $problem->('%s positions were abandoned, and %s at the last clear', @$file{qw(abandoned abandoned_at_clear)})
         if $file->{abandoned_at_clear} > $file->{abandoned};
-    $problem->('%s subscribers sleep, more than a machine can have', $file->{sub_waiters})
-        if $file->{sub_waiters} > MOST_THREADS;
+    $problem->('%s subscribers sleep, more than a machine can have', $file->{waiters})
+        if $file->{waiters} > MOST_THREADS;
 
     $problem->('byte 516 of the header is used by nobody, and is not 0') if $file->{lock_reserved};
     $problem->('byte 528 of the header is used by nobody, and is not 0') if $file->{lock_reserved_too};

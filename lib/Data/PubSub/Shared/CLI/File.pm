@@ -76,21 +76,25 @@ sub looks_like_one {
     return $self && $self->{magic} eq MAGIC;
 }
 
+# Whether the file may be a ring, for those who look for damage: it cannot be read, or all is as in a ring but the magic
+# number.
+sub may_be_one {
+    my ($path) = @_;
+    return 0 if -l $path;
+    my $self = Data::PubSub::Shared::CLI::attempt(sub { __PACKAGE__->new($path) }) or return lstat $path;
+    return $self->{magic} eq MAGIC || $self->{size} >= HEADER_LEN && !$self->_wrong_geometry;
+}
+
 # Which file it is, by what stat says, for as long as it is there; undef where it is not.
 sub id_of { my (@stat) = @_; return @stat ? "$stat[0]:$stat[1]" : undef }
 
-# Replaces directories by the rings in them.
+# The path; for a directory, those of the files in it that $is_one, which is looks_like_one where nothing is said.
 sub expand {
-    my @paths;
-    for my $path (@_) {
-        if (!-d $path) {
-            push @paths, $path;
-            next;
-        }
-        opendir my $dir, $path or die "$path: $!\n";
-        push @paths, grep { -f && looks_like_one($_) } map { $path =~ s{/*\z}{/}r . $_ } sort readdir $dir;
-    }
-    return @paths;
+    my ($path, $is_one) = @_;
+    return $path if !-d $path;
+    $is_one //= \&looks_like_one;
+    opendir my $dir, $path or die "$path: $!\n";
+    return grep { -f && $is_one->($_) } map { $path =~ s{/*\z}{/}r . $_ } sort readdir $dir;
 }
 
 # Symbolic links are refused, as the rings' own constructors do. Descriptors and mappings of a process are
@@ -166,8 +170,12 @@ sub problems {
     return 'too small for a ring file'                       if $self->{size} < HEADER_LEN;
     return 'not a ring file (no magic number)'               if $self->{magic} ne MAGIC;
     return "layout version $self->{version}, not " . VERSION if $self->{version} != VERSION;
-    return "unknown variant $self->{number}"                 if !$self->{slot_len};
+    return $self->_wrong_geometry;
+}
 
+sub _wrong_geometry {
+    my ($self) = @_;
+    return "unknown variant $self->{number}" if !$self->{slot_len};
     my $capacity = $self->{capacity};
     return "capacity $capacity" if $capacity < 2 || $capacity > MAX_CAPACITY || $capacity & ($capacity - 1);
     my ($least, $most) = $self->is_str ? (1, MAX_MSG_SIZE) : (0, 0);

@@ -1,0 +1,62 @@
+# `pubsub-shared check DIRECTORY`: all rings in it, also those that are damaged so that they hardly look like one, and
+# those that one may not read.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use JSON::PP qw(decode_json);
+use Test::More;
+
+use PubSubTest;
+use PubSubTest::Cli;
+
+# What check says: path without its folder => the first problem, or 'fine'.
+sub report {
+    my ($out) = @_;
+    return { map { ($_->{path} =~ s{.*/}{}r => $_->{problems}[0] // 'fine') } @{ decode_json($out) } };
+}
+
+each_variant(sub {
+    my ($v) = @_;
+    my $dir = fresh_dir();
+    $v->class->new("$dir/sound", 8);
+    spew("$dir/other", 'x' x 10_000);
+    spew("$dir/zeros", "\0" x 10_000);
+    spew("$dir/empty", '');
+    mkdir "$dir/folder" or die "mkdir: $!";
+    symlink "$dir/sound",  "$dir/link" or die "symlink: $!";
+    symlink "$dir/nobody", "$dir/dangling" or die "symlink: $!";
+    my ($status, $out, $err) = cli('check', '--json', $dir);
+    is_deeply([$status, $err, report($out)], [0, '', { sound => 'fine' }], 'what is no ring is left alone');
+
+    my $sound = slurp("$dir/sound");
+    spew("$dir/magic", 'X' . substr $sound, 1);
+    spew("$dir/zero magic", "\0" x 8 . substr $sound, 8);
+    spew("$dir/version", substr($sound, 0, 8) . pack('L', 7) . substr $sound, 12);
+    my %expected = (sound => 'fine', map({ ($_ => 'not a ring file (no magic number)') } 'magic', 'zero magic'),
+        version => 'layout version 7, not 1');
+    ($status, $out, $err) = cli('check', '--json', $dir);
+    is_deeply([$status, $err, report($out)], [1, '', \%expected], 'a ring without its magic number is named');
+    is((cli('check', '--quiet', $dir))[0], 1, 'and makes the status 1');
+    is_deeply([sort map { $_->{path} =~ s{.*/}{}r } @{ decode_json((cli(qw(stat -i 0 --json), $dir))[1]) }], ['sound', 'version'],
+        'stat shows what looks like a ring');
+});
+
+subtest 'what may not be read' => sub {
+    my @nobody = nobody() or plan skip_all => 'needs root';
+    my $dir = fresh_dir();
+    chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r or die "chmod: $!";
+    variant('Int')->class->new("$dir/open",   8, 0644);
+    variant('Int')->class->new("$dir/closed", 8, 0600);
+    mkdir "$dir/folder", 0700 or die "mkdir: $!";
+    my ($status, $out, $err) = cli_as(\@nobody, 'check', '--json', $dir);
+    is_deeply([$status, $err, report($out)], [1, '', { open => 'fine', closed => 'Permission denied' }], 'a ring is named');
+    ($status, $out, $err) = cli_as(\@nobody, 'check', '--json', "$dir/folder", "$dir/none", "$dir/open");
+    is_deeply([$status, $err, report($out)],
+        [1, '', { open => 'fine', folder => 'Permission denied', none => 'No such file or directory' }],
+        'a folder too, and what comes behind it is looked at');
+};
+
+done_testing;
