@@ -60,7 +60,7 @@ subtest 'readers that go' => sub {
     like((cli_end($run))[0], qr/\A(?:0|-$PIPE)\z/, 'and without one');
 
     $run = cli_start(qw(top -d 0.05), $path);
-    like(read_until($run, qr/\n\n/), qr/\ATYPE .*\nStr .*\n\n/, 'top writes tables into pipes');
+    like(read_until($run, qr/\n\n/), qr/\ARING .*\n\S+ +Str .*\n\n/, 'top writes tables into pipes');
     close delete $run->{out};
     is((cli_end($run))[0], -$PIPE, 'and ends');
 
@@ -140,8 +140,8 @@ subtest 'top on a terminal' => sub {
     my @lines = split /\r\r?\n/, $first // '';
     is(@lines, 10, 'fills the screen');
     like($lines[0], qr/^[\d:]{8}  30 rings, /, 'a summary');
-    like($lines[1], qr/^\e\[7mTYPE .* RING +\e\[m\e\[K$/, 'titles');
-    like($lines[2], qr/^Int +8 .*\/1\e\[K$/, 'a ring');
+    like($lines[1], qr/^\e\[7mRING +TYPE .* WAITERS.* \e\[m\e\[K$/, 'titles');
+    like($lines[2], qr/^\S+\/1 +Int +- +- +0 +8 +0\b.*\e\[K$/, 'a ring');
     like($lines[9], qr/^\.\.\. and 23 more/, 'those for which there is no room');
     is(scalar(grep { length(s/\e\[[\d?]*[A-Za-z]//gr) > 90 } @lines), 0, 'no line is too long');
     print { $run->{in} } 'q';

@@ -142,16 +142,19 @@ subtest 'stat' => sub {
         is_deeply([$status, $err], [0, ''], $v->name);
         my ($seen) = @{ decode_json($out) };
         my $stats = $ring->stats;
+        $stats->{waiters} = delete $stats->{sub_waiters};
         is_deeply({ map { ($_ => $seen->{$_}) } keys %$stats }, $stats, 'the same as the ring says');
-        is_deeply([@$seen{qw(path variant held mode boot rate)}], [$path, $v->name, 5, '0600', 'this', 0],
+        is_deeply([@$seen{qw(path variant used mode boot rate lap)}], [$path, $v->name, 5, '0600', 'this', 0, undef],
             'and more');
         ok($seen->{interval} >= 0.01, 'the interval');
         ok(slurp($path) eq $before, 'the file is as it was');
 
         my $name = $v->name;
         like((cli(qw(stat -i 0), $path))[1],
-            qr/\A\Q$path\E\n  variant +$name \(.*^  position +5\n.*^  rate +not measured\n/ms, 'for people');
-        like((cli(qw(stat -ti0), $path))[1], qr/\ATYPE .* RING\n$name +16 +31% +5 +- .* \Q$path\E\n\z/, '--table');
+            qr/\A\Q$path\E\n  variant +$name \(.*^  position +5\n  used +5 messages\n  rate +not measured\n.*^  waiters +0\n/ms,
+            'for people');
+        like((cli(qw(stat -ti0), $path))[1], qr/\ARING +TYPE .*\n\Q$path\E +$name +- +- +5 +16 +0 +5 +0 +0 +(?:free|-)\n\z/,
+            '--table');
     }
     my ($status, $out, $err) = cli(qw(stat -i 0), $dir, "$dir/none", $ring{Int});
     is($status, 1, 'one of them is not there');
@@ -177,7 +180,8 @@ subtest 'the rate' => sub {
     $kid->kill('KILL');
     $kid->end;
     cmp_ok($seen->{rate}, '>', 0, 'of a ring that is used');
-    like($table, qr/^Int +1024 +100% +\d+ +[1-9][\d.]*[kMG]? /m, 'in top');
+    cmp_ok($seen->{lap}, '>', 0, 'and the time of a lap');
+    like($table, qr/^\Q$path\E +Int +[1-9][\d.]*[kMG]? +[\d.]+[a-z]+ +1024 +1024 /m, 'in top');
 };
 
 subtest 'top' => sub {
@@ -185,10 +189,10 @@ subtest 'top' => sub {
     is($status, 1, 'one is not there');
     my @tables = split /\n\n/, $out;
     is(@tables, 3, 'three tables');
-    my $whole = qr/\ATYPE .* RING\n(?:Int.*\n){3}Str.*\nStr.*other\nNo such file or directory +\S*none\n?\z/;
+    my $whole = qr/\ARING +TYPE .*\n(?:\S+ +Int.*\n){3}\S+ +Str.*\n\S+other +Str.*\n\S+none +No such file or directory\n?\z/;
     like($_, $whole, 'whole') for @tables;
     is((cli(qw(top -1 -d .05), $dir))[0], 0, '--once');
-    fails(2, '--batch', 'no table', 'top', '-b', 0, $dir);
+    fails(2, '--batch must be a number from 1', "-b $_", 'top', '-b', $_, $dir) for 0, 'x', '1.5';
     fails(2, '--delay', 'delay', 'top', '-d', 0, $dir);
 };
 

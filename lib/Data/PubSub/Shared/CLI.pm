@@ -18,7 +18,7 @@ use Data::PubSub::Shared::CLI::Space;
 use Data::PubSub::Shared::CLI::Standard;
 use Data::PubSub::Shared::CLI::Text qw(cause number);
 
-our @EXPORT_OK = qw(options usage complain attempt each_path emit flush printable text json);
+our @EXPORT_OK = qw(options usage count complain attempt each_path emit emit_text flush printable text json);
 
 # Exit statuses.
 use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
@@ -140,6 +140,13 @@ sub emit {
     $pending .= $_[0];
     flush() if length $pending >= 65536;
     return;
+}
+
+# The same of characters.
+sub emit_text {
+    my ($text) = @_;
+    utf8::encode($text);
+    return emit($text);
 }
 
 sub flush {

@@ -145,11 +145,11 @@ sub reparse {
     $bytes //= $self->bytes(0, 640);
     $self->{raw_pos} = unpack 'x128 Q', $bytes;
     @$self{qw(base abandoned_at_clear)} = unpack 'x256 Q2', $bytes;
-    @$self{qw(wake sub_waiters)}        = unpack 'x384 L2', $bytes;
+    @$self{qw(wake waiters)}            = unpack 'x384 L2', $bytes;
     @$self{qw(lock lock_reserved namespace lock_reserved_too recoveries abandoned)} = unpack 'x512 L2 Q4', $bytes;
     # A base above the write position is no clear, and the rings do not believe it either.
     $self->{write_pos}  = $self->{raw_pos} - ($self->{base} > $self->{raw_pos} ? 0 : $self->{base});
-    $self->{held}       = min($self->{write_pos}, $self->{capacity});
+    $self->{used}       = min($self->{write_pos}, $self->{capacity});
     my $gone            = max($self->{abandoned} - $self->{abandoned_at_clear}, 0);
     $self->{publish_ok} = max($self->{write_pos} - $gone, 0);
     return $self;

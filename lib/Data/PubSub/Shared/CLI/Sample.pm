@@ -7,9 +7,10 @@ use 5.022;
 use strict;
 use warnings;
 
+use List::Util qw(max min sum0);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
-use Data::PubSub::Shared::CLI qw(attempt);
+use Data::PubSub::Shared::CLI qw(attempt printable text);
 use Data::PubSub::Shared::CLI::File;
 
 # Each file is opened anew, so that rings which come, go and are replaced are seen.
@@ -51,38 +52,54 @@ sub compare {
     return $self;
 }
 
+# Seconds that one lap round the ring takes at this rate: for how long a reader may pause before it loses messages.
+sub lap {
+    my ($row) = @_;
+    return $row->{rate} ? $row->{file}{capacity} / $row->{rate} : undef;
+}
+
 # --- As a table
 
+# The most important first: on a narrow terminal the last ones are left out.
 my @COLUMNS = (
     ['TYPE',     -5, sub { $_[1]{variant} }],
-    ['SLOTS',    5,  sub { slots($_[1]{capacity}) }],
-    ['FULL',     4,  sub { int(100 * $_[1]{held} / $_[1]{capacity}) . '%' }],
-    ['POSITION', 12, sub { $_[1]{write_pos} }],
     ['RATE/S',   6,  sub { short($_[0]{rate}) }],
-    ['SLEEP',    5,  sub { $_[1]{sub_waiters} }],
+    ['LAP',      5,  sub { duration(lap($_[0])) }],
+    ['USED',     6,  sub { $_[1]{used} == $_[1]{capacity} ? slots($_[1]{used}) : short($_[1]{used}) }],
+    ['SLOTS',    5,  sub { slots($_[1]{capacity}) }],
+    ['WAITERS',  7,  sub { $_[1]{waiters} }],
+    ['POSITION', 12, sub { $_[1]{write_pos} }],
     ['RECOV',    5,  sub { $_[1]{recoveries} }],
     ['ABAND',    5,  sub { $_[1]{abandoned} }],
     ['LOCK',     7,  sub { $_[1]->is_str ? $_[1]->lock_owner || 'free' : '-' }],
 );
 
-my $FORMAT = join '', map {"%$_->[1]s  "} @COLUMNS;
+# A path has all the room that these leave, and this many characters at least.
+use constant { ALWAYS => 6, LEAST_PATH => 12 };
 
-# What a line has before its path.
-sub width { return length sprintf $FORMAT, ('') x @COLUMNS }
+sub width_of { return sum0(map { 2 + abs $_->[1] } @_) }
 
-# Lines without newlines, the titles first. $show makes a path fit for the terminal.
+# Lines of characters without newlines, the titles first; no longer than $columns, where that is given, but for errors.
 sub table {
-    my ($self, $show) = @_;
-    my @lines  = sprintf("$FORMAT%s", (map { $_->[0] } @COLUMNS), 'RING');
-    my $indent = width();
-    for my $row ($self->rows) {
-        my $path = $show->($row->{path});
-        my ($file, $error) = @$row{qw(file error)};
-        push @lines, $file
-            ? sprintf("$FORMAT%s", (map { $_->[2]->($row, $file) } @COLUMNS), $path)
-            : sprintf("%-${indent}s%s", length $error < $indent ? $error : substr($error, 0, $indent - 5) . '...',
-                $path);
+    my ($self, $columns) = @_;
+    my @paths  = map { text(printable($_->{path})) } $self->rows;
+    my $longest = max(4, map { length } @paths);
+    my @shown   = @COLUMNS;
+    if (defined $columns) {
+        $longest = min($longest, max(LEAST_PATH, $columns - width_of(@COLUMNS[0 .. ALWAYS - 1])));
+        pop @shown while @shown && $longest + width_of(@shown) > $columns;
     }
+    my $format = join '  ', "%-${longest}s", map {"%$_->[1]s"} @shown;
+    my @lines  = sprintf $format, 'RING', map { $_->[0] } @shown;
+    for my $row ($self->rows) {
+        my $path = shift @paths;
+        # The end of a path says most.
+        $path = '...' . substr $path, 3 - $longest if length $path > $longest;
+        my ($file, $error) = @$row{qw(file error)};
+        push @lines, $file ? sprintf $format, $path, map { $_->[2]->($row, $file) } @shown
+            : sprintf "%-${longest}s  %s", $path, text($error);
+    }
+    s/ +\z// for @lines;
     return @lines;
 }
 
@@ -97,6 +114,18 @@ sub short {
     }
     my $digits = $n == int $n && $units[0] eq '' || $n >= 99.95 ? 0 : $n >= 9.995 ? 1 : 2;
     return sprintf("%.${digits}f", $n) . $units[0];
+}
+
+# Seconds in 5 columns.
+sub duration {
+    my ($seconds) = @_;
+    return '-' if !defined $seconds;
+    for my $unit ([1, 'ms', 0.001], [60, 's', 1], [3600, 'm', 60], [86400, 'h', 3600]) {
+        my ($below, $name, $one) = @$unit;
+        return sprintf('%.*f', $seconds / $one >= 9.95 ? 0 : 1, $seconds / $one) . $name if $seconds < $below;
+    }
+    my $days = int($seconds / 86400);
+    return $days > 9999 ? '>27y' : "${days}d";
 }
 
 # A power of two.

@@ -8,7 +8,7 @@ use warnings;
 
 use Time::HiRes qw(sleep);
 
-use Data::PubSub::Shared::CLI qw(options usage complain emit flush printable text json);
+use Data::PubSub::Shared::CLI qw(options usage complain emit emit_text flush printable text json);
 use Data::PubSub::Shared::CLI::Sample;
 
 my %STATE = (this => 'this', earlier => 'an earlier one', unknown => 'unknown');
@@ -17,17 +17,17 @@ sub run {
     my (@paths) = @_;
     my %opt = (interval => 0.5);
     options(\@paths, \%opt, 'interval|i=s', 'json|j', 'table|t');
-    usage('which RING?') if !@paths;
+    usage('missing RING') if !@paths;
     usage("--interval is a number of seconds, not '$opt{interval}'")
         if $opt{interval} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{interval} > 86400;
-    usage('--json or --table') if $opt{json} && $opt{table};
+    usage('expected --json or --table, not both') if $opt{json} && $opt{table};
 
     my $before = Data::PubSub::Shared::CLI::Sample->take(@paths);
     sleep $opt{interval} if $opt{interval} && grep { $_->{file} } $before->rows;
     my $sample = $opt{interval} ? Data::PubSub::Shared::CLI::Sample->take(@paths)->compare($before) : $before;
 
     if    ($opt{json})  { emit(json([map { as_data($_) } $sample->rows], 1)) }
-    elsif ($opt{table}) { emit("$_\n") for $sample->table(\&printable) }
+    elsif ($opt{table}) { emit_text("$_\n") for $sample->table }
     else {
         emit(join "\n", map { as_text($_) } grep { $_->{file} } $sample->rows);
         flush();
@@ -36,7 +36,7 @@ sub run {
     return $sample->errors ? 1 : 0;
 }
 
-# Named as in the `stats` of a ring object, where that has the same.
+# Named as in the `stats` of a ring object, where that has the same; but `waiters` is the word of the commands.
 sub as_data {
     my ($row) = @_;
     my $path = text($row->{path});
@@ -49,9 +49,10 @@ sub as_data {
         owner     => owner($file),
         rate      => $row->{rate},
         interval  => $row->{interval},
+        lap       => Data::PubSub::Shared::CLI::Sample::lap($row),
         boot      => $file->boot,
         map({ ($_ => $file->{$_}) }
-            qw(variant capacity write_pos publish_ok held sub_waiters recoveries abandoned)),
+            qw(variant capacity write_pos publish_ok used waiters recoveries abandoned)),
         $file->is_str
         ? (msg_size => $file->{msg_size}, arena_cap => $file->{arena_len}, lock_owner => $file->lock_owner || undef)
         : (),
@@ -64,14 +65,16 @@ sub as_text {
     my $speed = Data::PubSub::Shared::CLI::Sample::short($row->{rate});
     my $rate  = defined $row->{rate} ? sprintf '%s messages/s over %.2g s', $speed, $row->{interval}
         :                              'not measured';
+    my $lap   = Data::PubSub::Shared::CLI::Sample::lap($row);
     my @lines = (
         [variant   => "$file->{variant} ($file->{carries})"],
         [capacity  => "$file->{capacity} messages" . ($file->is_str ? " of up to $file->{msg_size} bytes" : '')],
         [file      => sprintf '%d bytes, mode %04o, owner %s', $file->{total}, $file->{mode}, owner($file)],
         [position  => $file->{write_pos}],
-        [held      => sprintf '%d (%d%%)', $file->{held}, 100 * $file->{held} / $file->{capacity}],
+        [used      => $file->{used} == 1 ? '1 message' : "$file->{used} messages"],
         [rate      => $rate],
-        [sleepers  => $file->{sub_waiters}],
+        [lap       => defined $lap ? Data::PubSub::Shared::CLI::Sample::duration($lap) . ' at this rate' : '-'],
+        [waiters   => $file->{waiters}],
         [recoveries => $file->{recoveries}],
         [abandoned => $file->{abandoned}],
         ($file->is_str ? [lock => lock_state($file)] : ()),

@@ -9,7 +9,7 @@ use warnings;
 use POSIX qw(ECHO ICANON TCSANOW VMIN VTIME);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
-use Data::PubSub::Shared::CLI qw(emit flush);
+use Data::PubSub::Shared::CLI qw(emit emit_text flush);
 
 use constant TIOCGWINSZ => 0x5413;
 
@@ -72,7 +72,7 @@ sub size {
     return ($columns || $ENV{COLUMNS} || 80, $lines || $ENV{LINES} || 24);
 }
 
-# Replaces what is shown. A line that begins with a tab stands out.
+# Replaces what is shown, by lines of characters. A line that begins with a tab stands out.
 sub draw {
     my ($self, @lines) = @_;
     my ($columns, $room) = size();
@@ -84,7 +84,7 @@ sub draw {
         $text = sprintf "\e[7m%-${columns}s\e[m", $text if $marked;
         $screen .= $text . "\e[K" . ($i < $#lines ? "\r\n" : '');
     }
-    emit($screen . "\e[J");
+    emit_text($screen . "\e[J");
     flush();
     return;
 }

@@ -10,18 +10,18 @@ use List::Util qw(sum0);
 use POSIX qw(strftime);
 use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
-use Data::PubSub::Shared::CLI qw(options usage emit flush printable);
+use Data::PubSub::Shared::CLI qw(options usage count emit_text flush);
 use Data::PubSub::Shared::CLI::Sample;
 use Data::PubSub::Shared::CLI::Terminal;
 
 sub run {
     my (@paths) = @_;
     my %opt = (delay => 1);
-    options(\@paths, \%opt, 'delay|d=s', 'once|1', 'batch|b=i');
-    usage('which RING?') if !@paths;
+    options(\@paths, \%opt, 'delay|d=s', 'once|1', 'batch|b=s');
+    usage('missing RING') if !@paths;
     usage("--delay is a number of seconds from 0.05 on, not '$opt{delay}'")
         if $opt{delay} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{delay} < 0.05 || $opt{delay} > 86400;
-    usage('--batch is a number of tables, 1 or more') if defined $opt{batch} && $opt{batch} < 1;
+    $opt{batch} = count('--batch', $opt{batch}, 1, 2**53) if defined $opt{batch};
 
     return batch(\@paths, $opt{delay}, 1)           if $opt{once};
     return batch(\@paths, $opt{delay}, $opt{batch}) if $opt{batch} || !-t STDOUT || ($ENV{TERM} // 'dumb') eq 'dumb';
@@ -39,7 +39,7 @@ sub batch {
         my $left = $due - clock_gettime(CLOCK_MONOTONIC);
         sleep $left if $left > 0;
         my $sample = Data::PubSub::Shared::CLI::Sample->take(@$paths)->compare($before);
-        emit(join '', $i ? "\n" : '', map {"$_\n"} $sample->table(\&printable));
+        emit_text(join '', $i ? "\n" : '', map {"$_\n"} $sample->table);
         flush();
         $status = $sample->errors ? 1 : 0;
         $before = $sample;
@@ -82,7 +82,7 @@ sub screen {
     my @rows  = $sample->rows;
     my $count = @rows == 1 ? '1 ring' : @rows . ' rings';
     my $total = Data::PubSub::Shared::CLI::Sample::short(sum0 map { $_->{rate} // 0 } @rows);
-    my ($titles, @table) = $sample->table(sub { fit($_[0], $columns) });
+    my ($titles, @table) = $sample->table($columns);
     my $head = sprintf '%s  %s, %s messages/s, every %s s  (q: quit, space: now)',
         strftime('%H:%M:%S', localtime), $count, $total, $delay;
     my $room = $lines - 2;
@@ -92,15 +92,6 @@ sub screen {
     }
     # A tab asks for a marked line.
     return ($head, "\t$titles", @table);
-}
-
-# A path in the room that the other columns leave; its end says most.
-sub fit {
-    my ($path, $columns) = @_;
-    my $text = printable($path);
-    my $room = $columns - Data::PubSub::Shared::CLI::Sample::width();
-    $room = 12 if $room < 12;
-    return length $text > $room ? '...' . substr $text, 3 - $room : $text;
 }
 
 1;
