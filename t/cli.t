@@ -49,9 +49,15 @@ subtest 'create' => sub {
     fails(1, "\Q$ring{Int}\E: File exists\n", 'there already', 'create', $ring{Int}, qw(-t Int -c 8));
     fails(1, '.*No such file or directory$', 'no folder', 'create', "$dir/no/ring", qw(-t Int -c 8));
     fails(2, '--variant is one of', 'strange variant', 'create', "$dir/x", qw(-t Float -c 8));
-    fails(2, '--variant is needed', 'no variant', 'create', "$dir/x", qw(-c 8));
+    fails(2, '--variant is required', 'no variant', 'create', "$dir/x", qw(-c 8));
     fails(2, '--capacity must be a number', 'strange capacity', 'create', "$dir/x", qw(-t Int -c many));
-    fails(1, 'capacity must be an integer', 'capacity too large', 'create', "$dir/x", qw(-t Int -c 4G));
+    fails(2, "--capacity must be a number from 1 to 2147483648, not '$_'", "capacity $_", 'create', "$dir/x", '-t', 'Int', '-c', $_)
+        for qw(0 3G 4g 99999999999999999999 -1 1.5k);
+    fails(2, '--msg-size must be a number from 1 to 2147483647', "message size $_", 'create', "$dir/x", qw(-t Str -c 8 -s), $_)
+        for qw(0 2G x);
+    fails(2, '1073741824 messages of up to 1024 bytes need 1 TiB for their text', 'too much text', 'create', "$dir/x",
+        qw(-t Str -c 1G -s 1k));
+    fails(2, 'expected exactly one RING', 'two rings', 'create', "$dir/x", "$dir/y", qw(-t Int -c 8));
     fails(2, '--msg-size is for Str', 'message size of integers', 'create', "$dir/x", qw(-t Int -c 8 -s 8));
     fails(2, '--mode must be octal', 'strange mode', 'create', "$dir/x", qw(-t Int -c 8 -m 999));
     ok(!-e "$dir/x", 'nothing was made');
@@ -67,16 +73,16 @@ subtest 'pub' => sub {
         is_deeply(content($name), [7, $least, $most, 0, 8, 3, -4, 5], 'are in the ring');
         fails(2, "not an? .*integer: '\Q$_\E'", "$name: '$_'", 'pub', $ring{$name}, 1, $_)
             for $most =~ s/7\z/8/r, $least =~ s/8\z/9/r, '1e3', '';
-        fails(1, "line 2: not an integer: 'x'", "$name: a line", \"9\nx\n10\n", 'pub', $ring{$name});
+        fails(1, "line 2: not an integer: 'x'", "$name: a line", \"9\nx\n10\n", 'pub', '--strict', $ring{$name});
         is(content($name)->[-1], 9, 'lines before a wrong one are published');
         is(@{ content($name) }, 9, 'and nothing else');
     }
-    is_deeply([cli('pub', $ring{Str}, 'a b', '', "n\nl", '--help')], [0, '', ''], 'Str: arguments');
+    is_deeply([cli('pub', $ring{Str}, '--', 'a b', '', "n\nl", '--help')], [0, '', ''], 'Str: arguments');
     is_deeply([cli(\"x\n\nlast", 'pub', $ring{Str})], [0, '', ''], 'Str: lines');
     is_deeply([cli(\"1\n2\0\0", 'pub', '-0', $ring{Str})], [0, '', ''], 'Str: -0');
     is_deeply(content('Str'), ['a b', '', "n\nl", '--help', 'x', '', 'last', "1\n2", ''], 'are in the ring');
     fails(2, 'message too long \(21 > 20\)', 'Str: too long', 'pub', $ring{Str}, 'x' x 21);
-    fails(1, 'line 1: message too long \(21 > 20\)', 'Str: line too long', \('y' x 21), 'pub', $ring{Str});
+    fails(1, 'line 1: message too long \(21 > 20\)', 'Str: line too long', \('y' x 21), 'pub', '--strict', $ring{Str});
     is_deeply([cli(\'', 'pub', $ring{Str})], [0, '', ''], 'Str: nothing');
     is(@{ content('Str') }, 9, 'and nothing else');
 
@@ -84,7 +90,7 @@ subtest 'pub' => sub {
     is((cli(\$many, 'pub', "$dir/other"))[0], 0, 'many lines');
     is_deeply([(cli('tail', "$dir/other"))[1] =~ /\d+/g], [19_991 .. 20_000], 'the last of them');
     fails(1, 'No such file|.*No such file', 'no ring', 'pub', "$dir/none", 1);
-    fails(2, 'which RING', 'no argument', 'pub');
+    fails(2, 'missing RING', 'no argument', 'pub');
 };
 
 subtest 'tail' => sub {
@@ -124,9 +130,9 @@ subtest 'tail' => sub {
         @json = map { decode_json($_)->{value} } split /\n/, (cli(qw(tail -n 2 -j), $ring{ $v->name }))[1];
         is_deeply(\@json, [5, 9], $v->name . ' --json');
     }
-    fails(2, '--raw or --json', 'both', 'tail', '--raw', '--json', $path);
-    fails(2, '-n is a number', 'no number', 'tail', '-n', 'x', $path);
-    fails(2, 'one RING', 'two rings', 'tail', $path, $path);
+    fails(2, 'expected --raw or --json, not both', 'both', 'tail', '--raw', '--json', $path);
+    fails(2, '--lines must be a number', "-n $_", 'tail', '-n', $_, $path) for qw(x 1x ++1 +), '';
+    fails(2, 'expected exactly one RING', 'two rings', 'tail', $path, $path);
     fails(2, 'unknown option: x', 'unknown option', 'tail', '-x', $path);
 };
 
@@ -249,7 +255,7 @@ subtest 'bench' => sub {
     Data::PubSub::Shared::CLI::Bench::tests(0.01, sub { push @results, {@_} });
     is(@results, 13, 'tests');
     is($_->{problem}, undef, $_->{test}) for @results;
-    fails(2, 'bench takes no argument', 'argument', 'bench', 'x');
+    fails(2, "unexpected argument 'x'", 'argument', 'bench', 'x');
 };
 
 done_testing;

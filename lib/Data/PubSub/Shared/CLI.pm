@@ -27,7 +27,7 @@ use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
 my %COMMAND = (
     create => \&create,
     unlink => \&remove,
-    help   => \&help,
+    help   => \&help_on,
     map({ my $name = $_; ($name => sub { load(ucfirst $name)->(@_) }) } qw(stat top tail pub check bench)),
 );
 
@@ -53,11 +53,11 @@ sub run {
 
 sub dispatch {
     my $name = shift // '';
-    return help()    if $name =~ /\A(?:--help|-h|-\?)\z/;
+    return help_on(@_) if $name =~ /\A(?:--help|-h|-\?)\z/;
     return man()     if $name eq '--man';
     return version() if $name =~ /\A(?:--version|-V)\z/;
     our $current = '';
-    usage('which command?')           if $name eq '';
+    usage('missing command')          if $name eq '';
     usage("unknown option '$name'")   if $name =~ /\A-/;
     usage("unknown command '$name'")  if !$COMMAND{$name};
     $current = $name;
@@ -199,15 +199,19 @@ sub json {
 # --- Options
 
 # options(\@arguments, \%opt, 'spec', ...): Getopt::Long's specifications. --help is understood
-# everywhere.
+# everywhere before a --, whatever else is wrong.
 sub options {
     my ($arguments, $opt, @spec) = @_;
     my $order = ref $spec[0] ? shift(@spec)->[0] : 'permute';
     my $parser = Getopt::Long::Parser->new(config => [qw(bundling no_ignore_case no_auto_abbrev), $order]);
+    for my $argument (@$arguments) {
+        last              if $argument eq '--';
+        $opt->{help} = 1, last if $argument eq '--help';
+    }
     my $problem;
     local $SIG{__WARN__} = sub { $problem //= $_[0] =~ s/\n\z//r };
     local @ARGV = @$arguments;
-    $parser->getoptions($opt, @spec, 'help|h') or usage(lcfirst($problem // 'bad options'));
+    $opt->{help} or $parser->getoptions($opt, @spec, 'help|h') or usage(lcfirst($problem // 'bad options'));
     @$arguments = @ARGV;
     our $current;
     if ($opt->{help}) {
@@ -217,11 +221,13 @@ sub options {
     return;
 }
 
-# A number with one of the suffixes k, M, G.
+# A number, perhaps with one of the suffixes k, M, G.
 sub count {
-    my ($name, $text) = @_;
-    $text =~ /\A[0-9]{1,12}[kMG]?\z/ or usage("$name must be a number, not '$text'");
-    return number($text);
+    my ($name, $text, $least, $most) = @_;
+    my $number = number($text);
+    return $number if defined $number && $number >= $least && $number <= $most;
+    usage("$name must be a number from $least to $most, not '$text'");
+    return;
 }
 
 # --- Help
@@ -245,6 +251,14 @@ sub help {
     return show(-verbose => 99, -sections => ["COMMANDS/\Q$name\E"]);
 }
 
+# With a command's name, or without one.
+sub help_on {
+    my (@arguments) = @_;
+    options(\@arguments, {});
+    usage("unexpected argument '$arguments[1]'") if @arguments > 1;
+    return help(@arguments);
+}
+
 sub version {
     emit(sprintf "pubsub-shared %s (perl %vd)\n", Data::PubSub::Shared->VERSION, $^V);
     return FINE;
@@ -255,10 +269,10 @@ sub version {
 sub create {
     my (@arguments) = @_;
     my %opt;
-    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'mode|m=s');
-    usage('one RING, please') if @arguments != 1;
+    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'mode|m=s', 'force|f');
+    usage('expected exactly one RING') if @arguments != 1;
     my ($path) = @arguments;
-    defined $opt{$_} or usage("--$_ is needed") for qw(variant capacity);
+    defined $opt{$_} or usage("--$_ is required") for qw(variant capacity);
     my $class = Data::PubSub::Shared::CLI::File::class_of($opt{variant})
         or usage("--variant is one of Int, Int32, Int16, Str, not '$opt{variant}'");
     my $is_str = $class =~ /::Str\z/;
@@ -300,7 +314,7 @@ sub remove {
     my (@arguments) = @_;
     my %opt;
     options(\@arguments, \%opt, 'force|f');
-    usage('which RING?') if !@arguments;
+    usage('missing RING') if !@arguments;
     return each_path(sub {
         my ($path) = @_;
         lstat $path or $opt{force} or die "$path: $!\n";

@@ -13,7 +13,7 @@ use Data::PubSub::Shared::CLI::File;
 use Data::PubSub::Shared::CLI::Text qw(number);
 
 # By name: who understands it (up, down), what it must look like, and how to say so.
-my $COUNT = [qr/\A[1-9][0-9]{0,9}[kMG]?\z/, 'a number of 1 or more'];
+my $COUNT = [qr/\A[1-9][0-9]{0,9}[kmg]?\z/i, 'a number of 1 or more'];
 my $ANY = [qr/./s, 'something'];
 my $SWITCH = [qr/\A(?:yes|no|1|0|)\z/, 'yes or no'];
 my $BATCH = [qr/\A(?:[1-9][0-9]{0,2}|[1-7][0-9]{3}|8000)\z/, 'a number from 1 to 8000'];

@@ -29,7 +29,7 @@ sub run {
     my (@arguments) = @_;
     my %opt;
     options(\@arguments, \%opt, 'quick|q', 'json|j');
-    usage("bench takes no argument '$arguments[0]'") if @arguments;
+    usage("unexpected argument '$arguments[0]'") if @arguments;
 
     my $seconds = $opt{quick} ? QUICK : LONG;
     my %machine = machine();
@@ -54,7 +54,7 @@ sub run {
     die $error if !$lived;
     delete $_->{says} for @results;
     emit(json({ machine => \%machine, tests => \@results }, 1)) if $opt{json};
-    emit($bad ? "\n$bad tests failed\n" : "\nAll is well\n")    if !$opt{json};
+    emit($bad ? "\n$bad tests failed\n" : "\nall tests passed\n")    if !$opt{json};
     return $bad ? 1 : 0;
 }
 

@@ -15,7 +15,8 @@ my %TIMES = ('' => 1, k => 2**10, m => 2**20, g => 2**30);
 # A whole number, perhaps with a suffix, in upper or lower case; undef for anything else.
 sub number {
     my ($text) = @_;
-    my ($number, $unit) = $text =~ /\A([0-9]{1,12})([kmg]?)\z/i or return undef;
+    my ($number, $unit) = $text =~ /\A([0-9]{1,18})([kmg]?)\z/i or return undef;
+    return undef if length $unit && length $number > 10;
     return $number * $TIMES{ lc $unit };
 }
 
