@@ -9,50 +9,69 @@ use warnings;
 use IO::Poll qw(POLLERR POLLHUP);
 use MIME::Base64 qw(encode_base64);
 
-use Data::PubSub::Shared::CLI qw(options usage complain emit flush printable json);
+use Data::PubSub::Shared::CLI qw(options usage complain emit flush printable);
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Text qw(number);
 
 sub run {
     my (@arguments) = @_;
     my %opt = (lines => 10);
     options(\@arguments, \%opt, 'lines|n=s', 'follow|f', 'raw|r', 'json|j', 'null|0');
-    usage('one RING, please') if @arguments != 1;
-    usage("-n is a number of messages, or + and a position, not '$opt{lines}'")
-        if $opt{lines} !~ /\A\+?\d{1,18}\z/;
-    usage('--raw or --json') if $opt{raw} && $opt{json};
+    usage('expected exactly one RING') if @arguments != 1;
+    my ($plus, $count) = $opt{lines} =~ /\A(\+?)(.*)\z/s;
+    $count = number($count) // usage("--lines must be a number of messages, or + and a position, not '$opt{lines}'");
+    usage('expected --raw or --json, not both') if $opt{raw} && $opt{json};
 
     my $file = Data::PubSub::Shared::CLI::File->ring($arguments[0]);
     my $ring = $file->attach;
     my $sub  = $ring->subscribe_all;
     my $end  = $ring->write_pos;
-    seek_start($sub, $end, $opt{lines});
+    # The subscriber is at the oldest message.
+    if    ($plus)                        { $sub->cursor($count) }
+    elsif ($end - $sub->cursor > $count) { $sub->cursor($end - $count) }
 
-    my $write = writer($sub, \%opt, $file->is_str);
-    my $lost  = 0;
+    my $reader = {
+        sub  => $sub,
+        end  => $opt{follow} ? undef : $end,
+        next => $sub->cursor,
+        lost => 0,
+        form => form(\%opt, $file->is_str),
+    };
+    my $take = sub { message($reader, $_[0]) };
     while ($opt{follow} || $sub->cursor < $end) {
-        my $message = $sub->poll;
+        # One call takes all that is there.
+        next if $sub->poll_cb($take);
+        flush();
+        my $message = $opt{follow} ? wait_for_next($sub) : wait_for_claimed($sub, $end);
         if (!defined $message) {
-            flush();
-            $message = $opt{follow} ? wait_for_next($sub) : wait_for_claimed($sub, $end);
+            complain_of_losses($reader);
+            last;
         }
-        if ((my $now = $sub->overflow_count) > $lost) {
-            flush();
-            my $missed = $now - $lost == 1 ? '1 message' : $now - $lost . ' messages';
-            complain("missed $missed: overwritten before they were read, or never finished by their publisher");
-            $lost = $now;
-        }
-        last if !defined $message;
-        $write->($message);
+        $take->($message);
     }
     return 0;
 }
 
-# The subscriber stands at the oldest message.
-sub seek_start {
-    my ($sub, $end, $lines) = @_;
-    my ($plus, $number) = $lines =~ /\A(\+?)(\d+)\z/;
-    if    ($plus)                         { $sub->cursor($number) }
-    elsif ($end - $sub->cursor > $number) { $sub->cursor($end - $number) }
+# Writes a message that was just read.
+sub message {
+    my ($self, $message) = @_;
+    my $position = $self->{sub}->cursor - 1;
+    complain_of_losses($self) if $position != $self->{next};
+    $self->{next} = $position + 1;
+    # What came while we wrote.
+    return if defined $self->{end} && $position >= $self->{end};
+    emit($self->{form}->($message, $position));
+    return;
+}
+
+sub complain_of_losses {
+    my ($self) = @_;
+    my $now    = $self->{sub}->overflow_count;
+    my $missed = $now - $self->{lost} or return;
+    $self->{lost} = $now;
+    flush();
+    complain('missed ' . ($missed == 1 ? '1 message' : "$missed messages")
+        . ': overwritten before they were read, or never finished by their publisher');
     return;
 }
 
@@ -82,27 +101,33 @@ sub wait_for_next {
     }
 }
 
-# The code that writes one message, which was just read from $sub.
-sub writer {
-    my ($sub, $opt, $is_str) = @_;
+# Code that makes of a message and its position what is written.
+sub form {
+    my ($opt, $is_str) = @_;
     my $end = $opt->{null} ? "\0" : "\n";
     if ($opt->{json}) {
-        return sub {
-            my ($message) = @_;
-            my %data = (position => $sub->cursor - 1);
-            if    (!$is_str)                                          { $data{value} = $message + 0 }
-            elsif (utf8::is_utf8($message) || utf8::decode($message)) { $data{value} = $message }
-            else { $data{base64} = encode_base64($message, '') }
-            emit(json(\%data));
-        };
+        return $is_str ? sub { qq({"position":$_[1],) . json_string($_[0]) . "}\n" }
+            :            sub { qq({"position":$_[1],"value":$_[0]}\n) };
     }
-    return sub { emit($_[0] . $end) } if !$is_str;
-    return sub { emit(printable($_[0]) . $end) } if !$opt->{raw};
+    return sub { $_[0] . $end } if !$is_str;
+    return sub { printable($_[0]) . $end } if !$opt->{raw};
     return sub {
         my ($message) = @_;
         utf8::encode($message) if utf8::is_utf8($message);
-        emit($message . $end);
+        return $message . $end;
     };
+}
+
+# The member for a string. JSON::PP takes so long for each object that a reader of a busy ring cannot keep up.
+sub json_string {
+    my ($message) = @_;
+    if ($message =~ /[^\x20\x21\x23-\x5b\x5d-\x7e]/) {
+        if    (utf8::is_utf8($message))                   { utf8::encode($message) }
+        elsif (!utf8::decode(my $characters = $message)) { return '"base64":"' . encode_base64($message, '') . '"' }
+        state $short = { "\n" => '\n', "\r" => '\r', "\t" => '\t', "\f" => '\f', "\b" => '\b', '"' => '\"', '\\' => '\\\\' };
+        $message =~ s{([\x00-\x1f\x7f"\\])}{$short->{$1} // sprintf '\u%04x', ord $1}ge;
+    }
+    return qq("value":"$message");
 }
 
 1;

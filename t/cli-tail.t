@@ -1,0 +1,113 @@
+# `pubsub-shared tail`: its JSON, its positions where messages were lost, and that it takes messages in batches.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use JSON::PP ();
+use POSIX ();
+use Test::More;
+
+use PubSubTest;
+use PubSubTest::Cli;
+
+sub objects { return map { JSON::PP::decode_json($_) } split /\n/, $_[0] }
+
+subtest 'JSON of any text' => sub {
+    my $ring = variant('Str')->class->new(my $path = fresh_path(), 1024, 2000);
+    my @texts = (
+        (map { chr } 0 .. 127), 'a"b\\c/d', join('', map { chr } 0 .. 127), "\\u0041", '', ' ',
+        "caf\xe9 \x{263a}\x{1f600}\x{2028}", "\x{80}\x{9f}", 'x' x 2000,
+    );
+    utf8::upgrade($_) for @texts;
+    my @bytes = map { utf8::encode(my $copy = $_); $copy } @texts;
+    my @odd   = ("\xff", "a\xe9", "\xed\xa0", "\xc3", join '', map { chr } 128 .. 255);
+    utf8::downgrade($_) for @odd;
+    $ring->publish_multi(@texts, @bytes, @odd);
+    my ($status, $out, $err) = cli(qw(tail --json -n 1k), $path);
+    is_deeply([$status, $err], [0, ''], 'tail --json');
+    unlike($out, qr/[\x00-\x09\x0b-\x1f\x7f]/, 'no control characters but newlines');
+    my @got = objects($out);
+    is(@got, @texts + @bytes + @odd, 'an object for each');
+    is_deeply([map { $_->{position} } @got], [0 .. $#got], 'positions');
+    is_deeply([map { $_->{value} } splice @got, 0, @texts], \@texts, 'characters');
+    my @latin = splice @got, 0, @bytes;
+    is_deeply([map { $_->{value} } @latin], \@texts, 'UTF-8');
+    require MIME::Base64;
+    is_deeply([map { MIME::Base64::decode_base64($_->{base64}) } @got], \@odd, 'bytes that are no text');
+};
+
+subtest 'JSON of integers' => sub {
+    for my $v (grep { !$_->is_str } variants()) {
+        my $ring = $v->class->new(my $path = fresh_path(), 16);
+        $ring->publish_multi($v->values(1, 5));
+        is_deeply([map { [@$_{qw(position value)}] } objects((cli(qw(tail --json), $path))[1])],
+            [map { [$_ - 1, $v->value($_)] } 1 .. 5], $v->name);
+    }
+};
+
+# What is said of losses stands between the messages, as far as two streams allow.
+subtest 'positions behind a gap' => sub {
+    for my $v (variants()) {
+        my $ring = $v->class->new(my $path = fresh_path(), 8);
+        $ring->publish_multi($v->values(1, 20));
+        my ($status, $out, $err) = cli(qw(tail --json -n +3), $path);
+        is_deeply([map { $_->{position} } objects($out)], [12 .. 19], $v->name);
+        like($err, qr/\Apubsub-shared: missed 9 messages: /, 'those before are counted');
+    }
+};
+
+# The reader is stopped while it is lapped: all that it writes, and says to have missed, is all there was.
+subtest 'a reader that is lapped' => sub {
+    my $ring = variant('Str')->class->new(my $path = fresh_path(), 64, 20);
+    $ring->publish('first');
+    my $run = cli_start(qw(tail -n 1 -f --json), $path);
+    is(readline $run->{out}, qq({"position":0,"value":"first"}\n), 'the first');
+    kill STOP => $run->{pid};
+    select undef, undef, undef, 0.001 until slurp("/proc/$run->{pid}/stat") =~ /\) T/;
+    $ring->publish($_) for 1 .. 100;
+    $ring->publish('last');
+    kill CONT => $run->{pid};
+    my (@positions, $missed);
+    while (defined(my $line = readline $run->{out})) {
+        if ($line =~ /missed (\d+) messages/) { $missed += $1; next }
+        my $data = JSON::PP::decode_json($line);
+        push @positions, $data->{position};
+        last if $data->{value} eq 'last';
+    }
+    kill TERM => $run->{pid};
+    cli_end($run);
+    is_deeply(\@positions, [@positions[0 .. 0], $positions[0] + 1 .. 101], 'one after the other, to the end');
+    is($missed + @positions, 101, 'with those that were missed, all of them');
+};
+
+subtest 'speed' => sub {
+    # Not by the clock: neither a call for each message, nor an encoder that takes longer than a message may.
+    my $ring = variant('Str')->class->new(my $path = fresh_path(), 8192, 20);
+    $ring->publish_multi(map {"message $_"} 1 .. 5000);
+    my %calls;
+    my $class = 'Data::PubSub::Shared::Str::Sub';
+    no warnings 'redefine';
+    no strict 'refs';
+    for my $name ("${class}::poll", "${class}::poll_cb", "${class}::poll_wait", 'JSON::PP::encode') {
+        my $original = \&$name;
+        *$name = sub { $calls{$name}++; goto &$original };
+    }
+    for my $json ([], ['--json']) {
+        my $pid = open(my $out, '-|') // die "fork: $!";
+        if (!$pid) {
+            %calls = ();
+            Data::PubSub::Shared::CLI->run('tail', @$json, '-n', 5000, $path);
+            syswrite STDOUT, "calls $_ $calls{$_}\n" for sort keys %calls;
+            POSIX::_exit(0);
+        }
+        my @lines = readline $out;
+        is(scalar(grep {/message/} @lines), 5000, "tail @$json");
+        my %seen = map { /^calls (\S+) (\d+)/ ? ($1 => $2) : () } @lines;
+        cmp_ok($_, '<', 100, 'few calls') for values %seen;
+        ok(scalar keys %seen, 'they were counted');
+    }
+};
+
+done_testing;
