@@ -9,29 +9,56 @@ use warnings;
 
 use Errno qw(EINTR);
 
-use Data::PubSub::Shared::CLI qw(options usage attempt);
+use Data::PubSub::Shared::CLI qw(options usage complain attempt);
 use Data::PubSub::Shared::CLI::File;
 
 # The most that publish_multi takes.
 use constant MOST => 8192;
 
+# An integer may have so many bytes, blanks and zeros included.
+use constant MOST_DIGITS => 4096;
+
+# What becomes of a message that does not fit: one of these.
+my @POLICIES = qw(truncate skip strict);
+
 sub run {
     my (@arguments) = @_;
     my %opt;
     # What follows the ring is a value, also where it begins with a dash.
-    options(\@arguments, \%opt, ['require_order'], 'null|0');
+    options(\@arguments, \%opt, ['require_order'], 'null|0', @POLICIES);
     my ($path, @values) = @arguments;
-    usage('which RING?') if !defined $path;
+    usage('missing RING') if !defined $path;
+    shift @values if @values && $values[0] eq '--';
+    my @asked = grep { $opt{$_} } @POLICIES;
+    usage("expected --$asked[0] or --$asked[1], not both") if @asked > 1;
 
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
-    my $make = $file->is_str ? string($file) : integer($file);
-    if (@values) {
-        my @checked;
-        attempt(sub { push @checked, map { $make->($_) } @values }) or usage($@ =~ s/\n\z//r);
-        publish($file->attach('writing'), \@checked);
-    }
-    else { publish_input($file->attach('writing'), $make, $opt{null} ? "\0" : "\n") }
-    return 0;
+    usage('--truncate is for Str') if $opt{truncate} && !$file->is_str;
+    # A program that logs into us must not die of one odd line; who calls us with values can see that they are refused.
+    my $policy = $asked[0] // (@values ? 'strict' : $file->is_str ? 'truncate' : 'skip');
+    my $self = {
+        policy => $policy,
+        kind   => @values ? 'value' : 'line',
+        make   => $file->is_str ? string($file) : integer($file),
+        most   => $file->is_str ? $file->{msg_size} : MOST_DIGITS,
+        count  => 0,
+        odd    => 0,
+    };
+    # Nobody may read what we say about it.
+    local $SIG{PIPE} = 'IGNORE';
+    my $lived = eval {
+        if (@values) {
+            my @checked;
+            attempt(sub { push @checked, map { message($self, $_) } @values; 1 }) or usage($@ =~ s/\n\z//r);
+            publish($file->attach('writing'), \@checked);
+        }
+        else { publish_input($self, $file->attach('writing'), $opt{null} ? "\0" : "\n") }
+        1;
+    };
+    my $error = $@;
+    complain_of_count($self);
+    die $error if !$lived;
+    return $self->{odd} && $policy eq 'skip' && !$opt{skip} ? 1 : 0;
 }
 
 sub publish {
@@ -42,8 +69,8 @@ sub publish {
 
 # Line by line as they come; what has come together goes out together.
 sub publish_input {
-    my ($ring, $make, $separator) = @_;
-    my ($rest, $number) = ('', 0);
+    my ($self, $ring, $separator) = @_;
+    my $rest = '';
     while (1) {
         my $got = sysread STDIN, $rest, 65536, length $rest;
         next                       if !defined $got && $! == EINTR;
@@ -52,29 +79,61 @@ sub publish_input {
         # Behind the last separator: the beginning of a line, or at the end of the input a line without
         # its end.
         $rest = pop @lines // '';
-        push @lines, $rest if !$got && length $rest;
+        my $too_long = length $rest > $self->{most};
+        push @lines, $rest if $got ? $too_long && $self->{policy} eq 'strict' : length $rest;
+        # Of a line that is too long, as much stays as shows that.
+        substr $rest, $self->{most} + 1, length $rest, '' if $too_long;
 
         my @values;
-        for my $line (@lines) {
-            $number++;
-            next if attempt(sub { push @values, $make->($line) });
-            my $problem = $@;
-            publish($ring, \@values);
-            die "line $number: $problem";
-        }
+        my $lived   = attempt(sub { push @values, message($self, $_) for @lines; 1 });
+        my $problem = $@;
         publish($ring, \@values);
-        return if !$got;
+        die $problem if !$lived;
+        return       if !$got;
     }
 }
 
-# Code that makes a message of a text, and dies where that cannot be.
+# The message that a text becomes; nothing where it is left out. Dies where that is an error.
+sub message {
+    my ($self, $text) = @_;
+    $self->{count}++;
+    my ($message, $problem) = $self->{make}->($text);
+    return $message if !defined $problem;
+    my ($policy, $kind) = @$self{qw(policy kind)};
+    my $where = "$kind $self->{count}";
+    die $kind eq 'line' ? "$where: $problem\n" : "$problem\n" if $policy eq 'strict';
+    # Said once; the others are counted.
+    if (!$self->{odd}++) {
+        my $what = $policy eq 'truncate' ? "longer than $self->{most} bytes; truncated" : "$problem; left out";
+        complain("$where: $what, as all such ${kind}s");
+    }
+    return $policy eq 'truncate' ? truncated($text, $self->{most}) : ();
+}
+
+sub complain_of_count {
+    my ($self) = @_;
+    return if !$self->{odd};
+    my $what = $self->{odd} == 1 ? "1 $self->{kind}" : "$self->{odd} $self->{kind}s";
+    complain("$what of $self->{count} " . ($self->{policy} eq 'truncate' ? 'truncated' : 'left out'));
+    return;
+}
+
+# The first bytes of a text, without the beginning of a UTF-8 character that is cut in two.
+sub truncated {
+    my ($text, $most) = @_;
+    my $start = substr $text, 0, $most;
+    $start =~ s/(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\z//
+        if substr($text, $most, 1) =~ /[\x80-\xbf]/;
+    return $start;
+}
+
+# Code that makes a message of a text: (message), or (undef, why that cannot be).
 sub string {
     my ($file) = @_;
     my $most = $file->{msg_size};
     return sub {
         my $length = length $_[0];
-        die "message too long ($length > $most)\n" if $length > $most;
-        return $_[0];
+        return $length > $most ? (undef, "message too long ($length > $most)") : $_[0];
     };
 }
 
@@ -84,12 +143,13 @@ sub integer {
     my $bits = $file->{bits};
     my ($least, $most) = $file->range;
     return sub {
-        my ($sign, $digits) = $_[0] =~ /\A\s*([-+]?)0*([0-9]+)\s*\z/ or die "not an integer: '$_[0]'\n";
+        my ($sign, $digits) = length $_[0] <= MOST_DIGITS ? $_[0] =~ /\A\s*([-+]?)0*([0-9]+)\s*\z/ : ();
+        my $shown = length $_[0] > 100 ? substr($_[0], 0, 100) . '...' : $_[0];
+        return (undef, "not an integer: '$shown'") if !defined $digits;
         my $value = $sign eq '-' ? 0 - $digits : 0 + $digits;
         # As text, because a number that does not fit has become a rounded one.
         my $same = sprintf('%d', $value) =~ tr/-//dr eq $digits;
-        die "not a $bits-bit integer: '$_[0]'\n" if !$same || $value < $least || $value > $most;
-        return $value;
+        return $same && $value >= $least && $value <= $most ? $value : (undef, "not a $bits-bit integer: '$shown'");
     };
 }
 
