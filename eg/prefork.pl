@@ -81,12 +81,13 @@ sub serve {
     return;
 }
 
-# Forgets what others changed since the last request. Keys that were lost to overflow could be any: forget all.
+# Forgets what others changed since the last request. Keys that were lost to overflow could be any: forget all, as
+# with a key that was too long for a message.
 sub forget_stale {
     my ($worker) = @_;
     my @keys = $worker->{stale}->drain;
     my $lost = $worker->{stale}->overflow_count;
-    if ($lost > $worker->{lost}) {
+    if ($lost > $worker->{lost} or grep { $_ eq '' } @keys) {
         $worker->{lost}  = $lost;
         $worker->{cache} = {};
         $worker->{flushes}++;
@@ -115,7 +116,8 @@ sub get {
 sub put {
     my ($key, $value) = @_;
     store($key, $value);
-    $stale->publish($key);    # everybody's next request sees it, ours too
+    # Everybody's next request sees it, ours too. A key that does not fit into a message: the empty one stands for all.
+    eval { $stale->publish($key); 1 } or $stale->publish('');
     return 'ok';
 }
 

@@ -80,6 +80,11 @@ sub news_reach_browsers {
         $t->message_ok->message_is("number $_") for 1 .. 150;
         my $other = Mojo::UserAgent->new;
         $other->server->app($t->app);
+        # What a program publishes that reads bytes, one that has characters, and what is no text.
+        my $characters = "caf\x{e9} \x{263a}";
+        utf8::encode(my $bytes = $characters);
+        $ring->publish_multi($characters, $bytes, "\xff");
+        $t->message_ok->message_is($_) for $characters, $characters, "\x{ff}";
         is($other->post('/news' => form => { text => 'posted' })->res->body, "published\n", 'a request');
         $t->message_ok->message_is('posted');
         $t->finish_ok;
