@@ -17,7 +17,6 @@ use strict;
 use warnings;
 
 use Getopt::Long;
-use List::Util qw(uniq);
 use Pod::Usage;
 
 use Data::PubSub::Shared;
@@ -94,7 +93,8 @@ sub board {
             $lost  = $traded->overflow_count;
             @names = @symbols;
         }
-        $look->(uniq @names);
+        my %traded = map { $_ => 1 } @names;
+        $look->(keys %traded);
         if ($bell) {
             say quote(%seen);
             return;
