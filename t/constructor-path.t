@@ -113,10 +113,7 @@ sub bind_socket {
 sub spawn_as {
     my ($who, $name, $code) = @_;
     my $kid = spawn(sub {
-        if (my ($uid, $gid) = @$who) {
-            POSIX::setgid($gid);
-            POSIX::setuid($uid) or die "setuid: $!";
-        }
+        become(@$who) if @$who;
         $code->();
     });
     return is($kid->end, 0, $name);

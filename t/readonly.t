@@ -16,15 +16,6 @@ sub mappings {
     return [sort map { (split)[1] } grep {/ \Q$path\E$/} split /\n/, slurp('/proc/self/maps')];
 }
 
-# Gives up the rights of root, for good.
-sub become {
-    my ($uid, $gid) = @_;
-    $( = $gid;
-    $) = "$gid $gid";
-    POSIX::setuid($uid) or die "setuid: $!";
-    return;
-}
-
 each_variant(sub {
     my ($v)   = @_;
     my $class = $v->class;

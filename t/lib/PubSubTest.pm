@@ -23,13 +23,14 @@ our @EXPORT = qw(
     croaks_like lives survives
     spawn reap until_asleep watchdog watchdog_process
     readable until_readable thread_count open_fds fd_target fd_is_cloexec shared_maps rss_kb
-    run_perl sysnum nobody small_disk
+    run_perl sysnum nobody become small_disk
 );
 
 # Long enough for a loaded machine; nothing is ever expected to take this long.
 my $PATIENCE = $ENV{PUBSUB_TEST_WATCHDOG} || 120;
 
 watchdog();
+take_signals();
 
 # Ends a hanging test with SIGALRM, whose default action needs no help from a stuck perl. Children
 # have less time than their parent, so that it can tell where one was.
@@ -37,6 +38,15 @@ sub watchdog {
     my ($seconds) = @_;
     $SIG{ALRM} = 'DEFAULT';
     alarm($seconds || $PATIENCE);
+    return;
+}
+
+# Signals that tests send arrive, whatever whoever started us ignores or blocks: a shell has its jobs in the background
+# ignore SIGINT, and children inherit that.
+sub take_signals {
+    my @names = qw(INT QUIT TERM PIPE CHLD USR1 USR2);
+    $SIG{$_} = 'DEFAULT' for @names;
+    POSIX::sigprocmask(POSIX::SIG_UNBLOCK(), POSIX::SigSet->new(map { POSIX->can("SIG$_")->() } @names));
     return;
 }
 
@@ -235,6 +245,17 @@ sub nobody {
     return if $>;
     my (undef, undef, $uid, $gid) = getpwnam 'nobody';
     return $uid ? ($uid, $gid) : ();
+}
+
+# Gives up the rights of root, for good. What is loaded from now on comes from where this user may read: perl gives up at
+# the first directory of @INC that it may not enter, which may be one in root's own home.
+sub become {
+    my ($uid, $gid) = @_;
+    $( = $gid;
+    $) = "$gid $gid";    # drops the other groups
+    POSIX::setuid($uid) or die "setuid: $!";
+    @INC = grep { ref || opendir my $dir, $_ } @INC;
+    return;
 }
 
 my %SYSNUM = (

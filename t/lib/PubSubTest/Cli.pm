@@ -36,10 +36,7 @@ sub cli_as {
         open STDIN,  '<', "$folder/in" or die "in: $!";
         open STDOUT, '>', $file{out}   or die "out: $!";
         open STDERR, '>', $file{err}   or die "err: $!";
-        if ($user) {
-            $) = "$user->[1] $user->[1]";    # drops the other groups
-            POSIX::setgid($user->[1]) && POSIX::setuid($user->[0]) or die "setuid: $!";
-        }
+        become(@$user) if $user;
         local $0 = $SCRIPT;
         POSIX::_exit(Data::PubSub::Shared::CLI->run(@arguments));
     }

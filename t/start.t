@@ -1,0 +1,41 @@
+# The tests themselves: what they do not owe to how they were started, and where from.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use POSIX ();
+use Test::More;
+
+use PubSubTest;
+
+subtest 'signals that are ignored or blocked' => sub {
+    my $kid = spawn(sub {
+        my ($peer) = @_;
+        $SIG{$_} = 'IGNORE' for qw(INT QUIT TERM PIPE USR1);
+        POSIX::sigprocmask(POSIX::SIG_BLOCK(), POSIX::SigSet->new(POSIX::SIGINT(), POSIX::SIGTERM()));
+        my ($out) = run_perl('use PubSubTest; print "$_ $SIG{$_} " for qw(INT QUIT TERM PIPE USR1); '
+            . 'my $pid = fork; if (!$pid) { sleep 60 } kill INT => $pid; waitpid $pid, 0; print $?');
+        $peer->tell($out);
+    });
+    is($kid->hear, join(' ', map({"$_ DEFAULT"} qw(INT QUIT TERM PIPE USR1)), POSIX::SIGINT()), 'arrive');
+    is($kid->end, 0, 'and are told');
+};
+
+subtest 'a private home' => sub {
+    my @nobody = nobody() or plan skip_all => 'needs root';
+    my $home = fresh_dir();
+    chmod 0700, $home or die "chmod: $!";
+    my $module = (grep { !$INC{"$_.pm"} } qw(Text::Abbrev Tie::RefHash Search::Dict)) [0];
+    my $kid = spawn(sub {
+        my ($peer) = @_;
+        unshift @INC, $home;
+        become(@nobody);
+        $peer->tell(eval "require $module; 1" ? 'loaded' : $@);
+    });
+    is($kid->hear, 'loaded', 'keeps nobody from loading what comes with perl');
+    is($kid->end, 0, 'and ends well');
+};
+
+done_testing;
