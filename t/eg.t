@@ -150,7 +150,9 @@ subtest 'broadcast --no-pacing' => sub {
     for my $worker (sort keys %table) {
         my (undef, @row) = @{ $table{$worker} };
         is($row[0] + $row[1], 50_000, "lines: $row[0] got + $row[1] lost");
-        is($row[2] + $row[3], 50_000, "numbers: $row[2] got + $row[3] lost");
+        my ($again) = $out =~ /claimed anew.*: (\d+)$/m;    # where the machine stopped the publisher for a moment
+        my $more = $row[2] + $row[3] - 50_000;
+        ok($more >= 0 && $more <= ($again // 0), "numbers: $row[2] got + $row[3] lost");
         is($row[4], 'ok', 'and what it got is right');
     }
 };

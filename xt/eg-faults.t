@@ -1,0 +1,61 @@
+# eg/broadcast.pl where its publisher is held up, again and again, between claiming a position and filling it: the workers
+# abandon the position, it claims another one, and the accounts of all workers are right all the same.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Build 'fault';
+use PubSubTest;
+use PubSubTest::Program;
+use POSIX ();
+use Test::More;
+
+my $program = "$FindBin::Bin/../eg/broadcast.pl";
+
+# Longer than subscribers wait for a claimed position.
+$ENV{PUBSUB_FAULT} = 'between-slots=delay:4000';
+
+# Runs it; $code gets the handle of its standard error and the pids of the workers. (wait status, output)
+sub broadcast {
+    my ($code, @arguments) = @_;
+    my $file = spew(fresh_dir() . '/lines', join '', map {"$_\n"} 1 .. 300);
+    pipe my $err, my $its_err or die "pipe: $!";
+    my (undef, $out) = read_perl(sub { open STDERR, '>&', $its_err or die "err: $!" },
+        $program, '--progress', @arguments, $file);
+    close $its_err;
+    my @workers = (readline($err) // '') =~ /(\d+)/g;
+    $code->($err, @workers);
+    1 while readline $err;
+    local $/;
+    my $printed = readline $out;
+    close $out;
+    return ($?, $printed);
+}
+
+subtest 'paced' => sub {
+    for my $size (4, 64) {
+        my ($status, $out) = broadcast(sub { }, '--workers', 2, '--ring-size', $size);
+        is($status, 0, "a ring of $size: exit status") or diag $out;
+        like($out, qr/claimed anew.*: [1-9]/, 'positions were abandoned');
+        like($out, qr/^Every worker /m, 'all is accounted for');
+    }
+};
+
+subtest 'a worker that is lapped' => sub {
+    my ($status, $out) = broadcast(sub {
+        my ($err, $slow) = @_;
+        kill STOP => $slow;
+        my $seen = '';
+        while ($seen !~ /100 %.*\n/) { sysread $err, $seen, 4096, length $seen or last }
+        kill CONT => $slow;
+    }, '--workers', 2, '--ring-size', 16, '--no-pacing');
+    is($status, 0, 'exit status') or diag $out;
+    my @row = map { tr/,//dr } split ' ', ($out =~ /^ +(1 +\d+ .*)/m)[0];
+    cmp_ok($row[4] + $row[5], '>', 300, 'has lost more positions than there were numbers');
+    is($row[2] + $row[3], 300, 'and of the lines just those');
+    like($out, qr/^Every worker accounted for every line/m, 'all is accounted for');
+};
+
+done_testing;
