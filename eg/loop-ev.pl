@@ -28,6 +28,8 @@ my %opt = (messages => 5000);
 GetOptions(\%opt, 'messages=i', 'ring=s', 'publish', 'help') or pod2usage(2);
 pod2usage(-exitval => 0, -verbose => 1) if $opt{help};
 pod2usage('--publish wants a --ring') if $opt{publish} && !$opt{ring};
+# Where the caller has closed it, perl has opened this very program in its place.
+pod2usage('standard input is closed') if $opt{publish} && fileno DATA == fileno STDIN;
 
 my $path = $opt{ring} // tempdir(CLEANUP => 1) . '/lines.ring';
 my $ring = Data::PubSub::Shared::Str->new($path, 16_384, 256);

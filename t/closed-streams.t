@@ -93,13 +93,20 @@ subtest 'pubsub-bridge' => sub {
     ok(slurp($path) eq $before, 'the ring is as it was');
 };
 
-subtest 'eg/logtail.pl' => sub {
-    my $program = "$FindBin::Bin/../eg/logtail.pl";
-    -e $program or plan skip_all => 'the examples are not here';
-    my $path = fresh_path();
-    my ($status, undef, $err) = shell('<&-', @COMMAND[0 .. $#COMMAND - 1], $program, '--ring', $path, '--publish');
-    is_deeply([!!$status, $err], [!!1, "standard input is closed\n"], 'says so');
-    ok(!-e $path, 'and publishes nothing');
+subtest 'examples' => sub {
+    my %needs = ('logtail' => 'strict', 'loop-select' => 'strict', 'loop-ev' => 'EV', 'loop-anyevent' => 'AnyEvent',
+        'loop-ioasync' => 'IO::Async::Loop');
+    for my $name (sort keys %needs) {
+        my $program = "$FindBin::Bin/../eg/$name.pl";
+        SKIP: {
+            skip "$name: not here", 2 if !-e $program;
+            skip "$name: $needs{$name} is not here", 2 if !eval "require $needs{$name}; 1";
+            my $path = fresh_path();
+            my ($status, undef, $err) = shell('<&-', @COMMAND[0 .. $#COMMAND - 1], $program, '--ring', $path, '--publish');
+            is_deeply([!!$status, $err =~ /\A(.*)/], [!!1, 'standard input is closed'], "$name says so");
+            ok(!-e $path, 'and publishes nothing');
+        }
+    }
 };
 
 done_testing;
