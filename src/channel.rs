@@ -270,7 +270,8 @@ impl Ring {
         self.mapping.region.path()
     }
 
-    /// The descriptor to pass on, of a ring made by [`memfd`](Self::memfd) or [`from_fd`](Self::from_fd).
+    /// The descriptor to pass on, of a ring made by [`memfd`](Self::memfd) or [`from_fd`](Self::from_fd), unless the program
+    /// has closed it.
     pub fn as_memfd(&self) -> Option<RawFd> {
         self.mapping.region.memfd()
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{last_os_code, Error, Result};
 use crate::fault::fault_point;
+use crate::fd::above_standard;
 use crate::file::{boot_id, c_path, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
 
@@ -40,8 +41,10 @@ pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation) -> Result<Op
             .custom_flags(flags | libc::O_CLOEXEC)
             .open(at)
     };
+    let failed = |e: std::io::Error| os_error(&format!("open({})", path.display()), &e);
     match opened(libc::O_TMPFILE, folder) {
         Ok(file) => {
+            let file = above_standard(file).map_err(failed)?;
             build(&file, creation)?;
             let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("no NUL in a number");
             fault_point!("before-link");
@@ -61,10 +64,13 @@ pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation) -> Result<Op
         },
     }
     let temporary = temporary_name(folder);
-    let file = opened(libc::O_EXCL, &temporary).map_err(|e| os_error(&format!("open({})", path.display()), &e))?;
-    let placed = build(&file, creation).and_then(|()| place(&temporary, path));
+    let file = opened(libc::O_EXCL, &temporary).map_err(failed)?;
+    let placed = above_standard(file).map_err(failed).and_then(|file| {
+        build(&file, creation)?;
+        Ok(if place(&temporary, path)? { Some(file) } else { None })
+    });
     let _ = std::fs::remove_file(&temporary);
-    Ok(if placed? { Some(file) } else { None })
+    placed
 }
 
 /// A name that nobody else uses.

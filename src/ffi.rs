@@ -355,6 +355,11 @@ pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, first: *mut bool, failur
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ps_is_watched_by(sub: &Subscriber, fd: c_int) -> bool {
+    sub.is_watched_by(fd)
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_now() -> u64 {
     crate::wait::monotonic_ns()
 }

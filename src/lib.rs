@@ -25,7 +25,7 @@
 //!   core         what both roles stand on
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
-//!   file         what region and create both need
+//!   file         what region and create both need          fd       descriptors that others may close
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
@@ -52,6 +52,11 @@ mod create;
 mod cursor;
 mod error;
 mod fault;
+#[cfg(not(loom))]
+mod fd;
+#[cfg(loom)]
+#[path = "models/fd.rs"]
+mod fd;
 mod ffi;
 #[cfg(not(loom))]
 mod file;

@@ -2,39 +2,27 @@
 //!
 //! Nothing here ever blocks, whatever descriptor the caller lends us.
 
-use std::fs::File;
-use std::os::unix::io::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
 use crate::error::{last_os_code, Error, Result};
+use crate::fd::{Fd, OurFd};
 
 /// A descriptor to notify through: our own eventfd, closed when its last user goes, or one that the caller lends.
 #[derive(Clone, Debug)]
 pub(crate) enum EventFd {
-    Own(Arc<File>),
+    Own(Arc<OurFd>),
     /// `look_first`: it may block or break when written to; as it was when it was lent.
     Borrowed {
-        fd: RawFd,
+        fd: Fd,
         look_first: bool,
     },
-}
-
-/// Whether an eventfd is surely what `fd` is.
-pub(crate) fn is_eventfd(fd: RawFd) -> bool {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd));
-    link.map_or(false, |target| target.as_os_str() == "anon_inode:[eventfd]")
 }
 
 impl EventFd {
     /// A new eventfd: counter 0, non-blocking, close-on-exec.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: no preconditions.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(Error::last_os("eventfd"));
-        }
-        // SAFETY: a new descriptor that nobody else owns.
-        Ok(EventFd::Own(Arc::new(unsafe { File::from_raw_fd(fd) })))
+        Ok(EventFd::Own(Arc::new(OurFd::eventfd()?)))
     }
 
     /// Uses the caller's `fd`, which stays the caller's to close.
@@ -44,59 +32,67 @@ impl EventFd {
         if flags < 0 {
             return Err(Error::last_os(format!("fcntl({}, F_GETFL)", fd)));
         }
-        Ok(EventFd::Borrowed { fd, look_first: !is_eventfd(fd) || flags & libc::O_NONBLOCK == 0 })
+        let (fd, is_eventfd) = Fd::note(fd)?;
+        Ok(EventFd::Borrowed { fd, look_first: !is_eventfd || flags & libc::O_NONBLOCK == 0 })
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> &Fd {
         match self {
-            EventFd::Own(file) => file.as_raw_fd(),
-            EventFd::Borrowed { fd, .. } => *fd,
+            EventFd::Own(fd) => fd,
+            EventFd::Borrowed { fd, .. } => fd,
         }
     }
 
     /// Adds one to the counter. A full counter is as readable as it can be: fine.
     pub(crate) fn notify(&self) -> Result<()> {
-        if !self.is_ready(libc::POLLOUT)? {
-            return Ok(());
-        }
+        let fd = match self.ready(libc::POLLOUT)? {
+            Some(fd) => fd,
+            None => return Ok(()),
+        };
         let one = 1u64.to_ne_bytes();
         // SAFETY: 8 bytes to read from.
-        let result = unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
+        let result = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
         match if result < 0 { last_os_code() } else { 0 } {
             0 | libc::EAGAIN | libc::EINTR => Ok(()),
-            code => Err(Error::from_os(format!("write(eventfd {})", self.fd()), code)),
+            code => Err(Error::from_os(format!("write(eventfd {})", fd), code)),
         }
     }
 
     /// Takes the counter and sets it to 0; None where it was 0.
     pub(crate) fn consume(&self) -> Result<Option<u64>> {
-        if !self.is_ready(libc::POLLIN)? {
-            return Ok(None);
-        }
+        let fd = match self.ready(libc::POLLIN)? {
+            Some(fd) => fd,
+            None => return Ok(None),
+        };
         let mut count = [0u8; 8];
         // SAFETY: room for 8 bytes.
-        let result = unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+        let result = unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
         match if result < 0 { last_os_code() } else { 0 } {
             0 if result == 8 => Ok(Some(u64::from_ne_bytes(count))),
             0 | libc::EAGAIN | libc::EINTR => Ok(None),
-            code => Err(Error::from_os(format!("read(eventfd {})", self.fd()), code)),
+            code => Err(Error::from_os(format!("read(eventfd {})", fd), code)),
         }
     }
 
-    /// Whether reading or writing, as `events` says, would neither block now nor raise SIGPIPE.
-    fn is_ready(&self, events: i16) -> Result<bool> {
-        let fd = match *self {
-            EventFd::Borrowed { fd, look_first: true } => fd,
-            _ => return Ok(true),
-        };
+    /// The number, where reading or writing, as `events` says, would neither block now nor raise SIGPIPE.
+    fn ready(&self, events: i16) -> Result<Option<RawFd>> {
+        let fd = self
+            .fd()
+            .get()
+            .ok_or_else(|| Error::from_os(format!("eventfd {} has been closed", self.fd().number()), libc::EBADF))?;
+        if !matches!(self, EventFd::Borrowed { look_first: true, .. }) {
+            return Ok(Some(fd));
+        }
         let mut poll = libc::pollfd { fd, events, revents: 0 };
         // SAFETY: one pollfd, and no waiting.
         let ready = unsafe { libc::poll(&mut poll, 1, 0) } > 0;
-        if poll.revents & (libc::POLLERR | libc::POLLNVAL) != 0 {
-            let code = if poll.revents & libc::POLLERR != 0 { libc::EPIPE } else { libc::EBADF };
+        // A socket whose peer has gone only hangs up, and can be written to; reading from what hangs up does no harm.
+        let broken = if events == libc::POLLOUT { libc::POLLERR | libc::POLLHUP } else { libc::POLLERR };
+        if poll.revents & (broken | libc::POLLNVAL) != 0 {
+            let code = if poll.revents & broken != 0 { libc::EPIPE } else { libc::EBADF };
             return Err(Error::from_os(format!("poll(eventfd {})", fd), code));
         }
-        Ok(ready)
+        Ok(if ready { Some(fd) } else { None })
     }
 }
 
@@ -105,14 +101,15 @@ impl EventFd {
 pub struct Notifier(Option<EventFd>);
 
 impl Notifier {
-    /// The descriptor's number, made by the first call where there is none: non-blocking, close-on-exec.
+    /// The descriptor's number, made by the first call where there is none, or where the program has closed it:
+    /// non-blocking, close-on-exec.
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors left.
     pub fn make(&mut self) -> Result<RawFd> {
-        match &self.0 {
-            Some(eventfd) => Ok(eventfd.fd()),
-            None => Ok(self.0.insert(EventFd::new()?).fd()),
+        match self.fd() {
+            Some(fd) => Ok(fd),
+            None => Ok(self.0.insert(EventFd::new()?).fd().number()),
         }
     }
 
@@ -121,17 +118,19 @@ impl Notifier {
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where `fd` is not open.
     pub fn lend(&mut self, fd: RawFd) -> Result<()> {
+        let own = matches!(self.0, Some(EventFd::Own(_))) && self.fd() == Some(fd);
         if fd < 0 {
             self.0 = None;
-        } else if self.fd() != Some(fd) {
+        } else if !own {
+            // The same number may be another file since it was lent last.
             self.0 = Some(EventFd::borrowed(fd)?);
         }
         Ok(())
     }
 
-    /// The descriptor's number, if there is one.
+    /// The descriptor's number, if there is one and nobody has closed it.
     pub fn fd(&self) -> Option<RawFd> {
-        self.0.as_ref().map(EventFd::fd)
+        self.0.as_ref().and_then(|eventfd| eventfd.fd().get())
     }
 
     /// Adds one to the counter, without blocking. False: there is no descriptor.

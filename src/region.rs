@@ -13,6 +13,7 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use crate::create::{check_file_size_limit, create, fill_in_place, write_header, Creation};
 use crate::error::{last_os_code, Error, ErrorKind, Result};
+use crate::fd::{above_standard, duplicate, made, OurFd};
 use crate::file::{boot_id, c_path, os_error, unusable};
 use crate::layout::{BootId, Geometry, Identity, IdentityBytes, Variant, BOOT_ID_AT, HEADER_LEN, LOCK_AT};
 
@@ -21,7 +22,7 @@ use crate::layout::{BootId, Geometry, Identity, IdentityBytes, Variant, BOOT_ID_
 pub(crate) struct Region {
     map: MmapRaw,
     /// The memfd, where there is one.
-    memfd: Option<File>,
+    memfd: Option<OurFd>,
     path: Option<PathBuf>,
 }
 
@@ -84,37 +85,27 @@ impl Region {
         }
         // SAFETY: `name` is a C string.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
-        if fd < 0 {
-            return Err(Error::last_os("memfd_create"));
-        }
-        // SAFETY: a new descriptor that nobody else owns.
-        let file = unsafe { File::from_raw_fd(fd) };
+        let file = made("memfd_create", fd)?;
         check_file_size_limit("ftruncate", geometry)?;
         file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
         write_header(&file, geometry)?;
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
         // SAFETY: fcntl on our own descriptor.
-        if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } < 0 {
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
             return Err(Error::last_os("fcntl(F_ADD_SEALS)"));
         }
         let region = Region::map(&file, geometry)?;
-        Ok(if keep { Region { memfd: Some(file), ..region } } else { region })
+        Ok(if keep { Region { memfd: Some(OurFd::of_file(file)?), ..region } } else { region })
     }
 
     /// Attaches to the ring behind `fd`, which stays the caller's.
     pub(crate) fn from_fd(fd: RawFd, variant: Variant) -> Result<(Region, Geometry)> {
-        // SAFETY: fcntl only looks at the number.
-        let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
-        if own < 0 {
-            return Err(Error::last_os(format!("fcntl({}, F_DUPFD_CLOEXEC)", fd)));
-        }
-        // SAFETY: a new descriptor that nobody else owns.
-        let file = unsafe { File::from_raw_fd(own) };
+        let file = duplicate(fd).map_err(|code| Error::from_os(format!("fcntl({}, F_DUPFD_CLOEXEC)", fd), code))?;
         let name = format!("descriptor {}", fd);
         let geometry =
             check_file(&file, Path::new(&name), variant, None)?.expect("only files that we fill lose their name");
         let region = Region::map(&file, &geometry)?;
-        Ok((Region { memfd: Some(file), ..region }, geometry))
+        Ok((Region { memfd: Some(OurFd::of_file(file)?), ..region }, geometry))
     }
 
     fn map(file: &File, geometry: &Geometry) -> Result<Region> {
@@ -132,9 +123,9 @@ impl Region {
         self.path.as_deref()
     }
 
-    /// The descriptor of a memfd; None for others.
+    /// The descriptor of a memfd; None for others, and where the program has closed it.
     pub(crate) fn memfd(&self) -> Option<RawFd> {
-        self.memfd.as_ref().map(|file| file.as_raw_fd())
+        self.memfd.as_ref().and_then(|fd| fd.get())
     }
 
     /// Writes the mapping to its file and waits for the disk.
@@ -161,7 +152,8 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
         let fd = unsafe { libc::open(name.as_ptr(), flags) };
         if fd >= 0 {
             // SAFETY: a new descriptor that nobody else owns.
-            return Ok(Some(unsafe { File::from_raw_fd(fd) }));
+            let file = above_standard(unsafe { File::from_raw_fd(fd) });
+            return file.map(Some).map_err(|e| os_error(&format!("open({})", path.display()), &e));
         }
         match last_os_code() {
             libc::ENOENT => return Ok(None),

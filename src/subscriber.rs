@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
 use crate::cursor::{Cursor, Next};
 use crate::error::Result;
+use crate::fd::Identity;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
 use crate::wait::Spin;
@@ -19,6 +20,8 @@ pub struct Subscriber {
     spin: Spin,
     notifier: Notifier,
     watch: Option<Box<Watch>>,
+    /// The file of the last watch, also when that has gone.
+    watched: Option<Identity>,
     /// Naps since a message was last found; of read-only rings.
     naps: u32,
     mapping: Arc<Mapping>,
@@ -46,7 +49,7 @@ fn narrow(value: u64) -> i64 {
 
 impl Subscriber {
     pub(crate) fn new(core: Core, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, naps: 0, mapping }
+        Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, mapping }
     }
 
     /// The next integer, if there is one; None on a string ring.
@@ -159,8 +162,8 @@ impl Subscriber {
     }
 
     /// A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The
-    /// first call starts the thread that keeps it so; in a forked child it is another one, whatever its number, and the
-    /// inherited one is closed. It stays the subscriber's.
+    /// first call starts the thread that keeps it so; in a forked child, or where the program has closed it, it is another
+    /// one, whatever its number, and an inherited one is closed. It stays the subscriber's.
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
@@ -168,7 +171,7 @@ impl Subscriber {
         self.watch_anew().map(|(fd, _)| fd)
     }
 
-    /// The same, and whether this call is the first in this process.
+    /// The same, and whether this call has made it.
     pub(crate) fn watch_anew(&mut self) -> Result<(RawFd, bool)> {
         if let Some(fd) = self.watch.as_ref().and_then(|watch| watch.fd()) {
             return Ok((fd, false));
@@ -176,7 +179,13 @@ impl Subscriber {
         self.watch = None;
         let watch = self.watch.insert(Box::new(Watch::start(self.core, &self.cursor, &self.mapping)?));
         watch.settle(&mut self.cursor);
+        self.watched = Some(watch.file());
         Ok((watch.fd().unwrap_or(-1), true))
+    }
+
+    /// Whether `fd` is the descriptor of the last watch, or a duplicate of it; and not what got its number afterwards.
+    pub(crate) fn is_watched_by(&self, fd: RawFd) -> bool {
+        self.watched.map_or(false, |file| file.is(fd))
     }
 
     /// After each read and each move: a watched subscriber's descriptor says what is true.

@@ -21,7 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Once};
 use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, Result};
-use crate::notify::{is_eventfd, EventFd};
+use crate::fd::Identity;
+use crate::notify::EventFd;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};
@@ -102,12 +103,17 @@ impl Watch {
         Ok(Watch { shared, core, _mapping: Arc::clone(mapping), thread: Some(thread), process })
     }
 
-    /// The descriptor, in the process that started the watch; None in others.
+    /// The descriptor, in the process that started the watch; None in others, and where the program has closed it.
     pub(crate) fn fd(&self) -> Option<RawFd> {
         if self.is_ours() {
-            return Some(self.shared.eventfd.fd());
+            return self.shared.eventfd.fd().get();
         }
         None
+    }
+
+    /// The file behind the descriptor, and behind its duplicates.
+    pub(crate) fn file(&self) -> Identity {
+        self.shared.eventfd.fd().file()
     }
 
     fn is_ours(&self) -> bool {
@@ -159,10 +165,6 @@ impl Drop for Watch {
         if !self.is_ours() {
             // The parent's thread: there is none here to join.
             std::mem::forget(thread);
-            // Ours to close, unless the program did, as a daemon closes all, and has something else by that number.
-            if !is_eventfd(self.shared.eventfd.fd()) {
-                std::mem::forget(self.shared.eventfd.clone());
-            }
             return;
         }
         let read_only = {

@@ -1,5 +1,7 @@
 #include "object.h"
 
+#include <perliol.h>
+
 static int free_magic(pTHX_ SV *sv, MAGIC *mg);
 
 #ifdef USE_ITHREADS
@@ -63,6 +65,23 @@ static SV *shown(pTHX_ SV *sv) {
 
 /* ---- objects ---- */
 
+int ps_fileno(pTHX_ SV *fh) {
+    IO *io = fh ? GvIO((GV *)fh) : NULL;
+    return io && IoIFP(io) ? PerlIO_fileno(IoIFP(io)) : -1;
+}
+
+void ps_disown_closed(pTHX_ SV *fh, const ps_sub *sub) {
+    const int fd = ps_fileno(aTHX_ fh);
+    PerlIO *stream;
+    if (fd < 0 || ps_is_watched_by(sub, fd)) return;
+    stream = IoIFP(GvIO((GV *)fh));
+    IoIFP(GvIO((GV *)fh)) = NULL;
+    /* Perl closes a number with the last of its streams: so another one, for as long as this takes. */
+    PerlIOUnix_refcnt_inc(fd);
+    PerlIO_close(stream);
+    PerlIOUnix_refcnt_dec(fd);
+}
+
 static int free_magic(pTHX_ SV *sv, MAGIC *mg) {
     const ps_class *class = (const ps_class *)((const char *)mg->mg_virtual - offsetof(ps_class, vtbl));
     void *handle = mg->mg_ptr;
@@ -70,6 +89,7 @@ static int free_magic(pTHX_ SV *sv, MAGIC *mg) {
     mg->mg_ptr = NULL;
     if (!handle) return 0;
     if (class->role == PS_SUB) {
+        if (!PL_dirty) ps_disown_closed(aTHX_ mg->mg_obj, (const ps_sub *)handle);
         ps_sub_free((ps_sub *)handle);
     } else {
         ps_ring_free((ps_ring *)handle);

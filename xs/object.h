@@ -90,6 +90,12 @@ typedef struct {
 /* Until the caller's FREETMPS. The invocant must have passed ps_handle. */
 ps_pin ps_pinned(pTHX_ SV *self);
 
+/* The number of a subscriber's file handle; -1 where there is none, or it was closed. */
+int ps_fileno(pTHX_ SV *fh);
+
+/* Closes a subscriber's file handle, but not its number, if that is not the subscriber's any more. */
+void ps_disown_closed(pTHX_ SV *fh, const ps_sub *sub);
+
 /* The handle again, after Perl code ran: croaks where the object was destroyed, or is not the caller's any more. */
 void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
 

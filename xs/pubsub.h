@@ -7,6 +7,9 @@
  * Handles are used by one thread at a time. A forked child may use those that it inherited; its subscribers go their
  * own way from the fork on. Positions count messages since the last ps_clear, except the inner ones of ps_end.
  *
+ * A program may close descriptors of a handle's, as a daemon closes all. They are then not used or closed any more,
+ * whatever got their numbers. The ring itself needs none.
+ *
  * Link with libdata_pubsub_shared.a and -lpthread -ldl -lm. Linux, 64 bits.
  */
 #ifndef PUBSUB_H
@@ -106,7 +109,8 @@ uint64_t ps_write_pos(const ps_ring *ring);
 /* The path as it was given, *len bytes without a NUL at the end; NULL for rings in memory. Lives as long as the handle. */
 const char *ps_path(const ps_ring *ring, size_t *len);
 
-/* The descriptor of a ring made by ps_ring_memfd or ps_ring_from_fd; -1 for others. It stays the handle's. */
+/* The descriptor of a ring made by ps_ring_memfd or ps_ring_from_fd; -1 for others, and where the program has closed it. It
+ * stays the handle's. */
 int ps_memfd(const ps_ring *ring);
 
 /* ---- publishing ---- */
@@ -198,23 +202,27 @@ uint64_t ps_sub_capacity(const ps_sub *sub);
 /* ---- descriptors for event loops ---- */
 
 /* A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The first
- * call starts a thread that keeps it so, and says so in *first (which may be NULL); the first in a forked child, too, where
- * it is another descriptor, perhaps of the same number. It stays the subscriber's: to be waited for, not to be read or
- * closed. -1: PS_SYSTEM. */
+ * call starts a thread that keeps it so, and says so in *first (which may be NULL); the first in a forked child, too, or
+ * after the program closed it, where it is another descriptor, perhaps of the same number. It stays the subscriber's: to be
+ * waited for, not to be read or closed. -1: PS_SYSTEM. */
 int ps_watch(ps_sub *sub, bool *first, ps_error *error);
+
+/* Whether fd is what ps_watch last returned, or a duplicate of it; and not a file that got its number later. */
+bool ps_is_watched_by(const ps_sub *sub, int fd);
 
 /* Handle and subscriber have a notifier each; it lives as long as they do. A subscriber takes over the handle's
  * descriptor as it stands when it subscribes. */
 ps_notifier *ps_ring_notifier(ps_ring *ring);
 ps_notifier *ps_sub_notifier(ps_sub *sub);
 
-/* Its descriptor, made by the first call (an eventfd, non-blocking, close-on-exec); -1: PS_SYSTEM. */
+/* Its descriptor, made by the first call, or anew where the program has closed it (an eventfd, non-blocking,
+ * close-on-exec); -1: PS_SYSTEM. */
 int ps_notifier_make(ps_notifier *notifier, ps_error *error);
 
 /* Uses the caller's descriptor, which stays the caller's to close; negative: none any more. False: it is not open. */
 bool ps_notifier_lend(ps_notifier *notifier, int fd, ps_error *error);
 
-/* Its descriptor, or -1. */
+/* Its descriptor, or -1, also where the program has closed it. */
 int ps_notifier_fd(const ps_notifier *notifier);
 
 /* Adds one, takes the count; neither ever blocks. 1: done. 0: there is no descriptor, or nothing to take. -1: PS_SYSTEM. */

@@ -253,12 +253,6 @@ DEED(reset_oldest, ps_reset(SUB, TRUE))
 
 /* ---- a handle for event loops ---- */
 
-/* The descriptor that the handle stands for; -1 where it was closed. */
-static int fd_of(pTHX_ SV *fh) {
-    IO *io = fh ? GvIO((GV *)fh) : NULL;
-    return io && IoIFP(io) ? PerlIO_fileno(IoIFP(io)) : -1;
-}
-
 /* A file handle of its own on the subscriber's descriptor, the same one each time until it is closed, or a fork. The magic
  * keeps it. */
 METHOD(fh) {
@@ -266,10 +260,12 @@ METHOD(fh) {
     bool first = FALSE;
     ps_sub *sub = SUB;
     MAGIC *mg = ps_magic_for(call, ST(0));
-    int fd = ps_watch(sub, &first, &error);
+    int fd;
     PERL_UNUSED_VAR(items);
+    ps_disown_closed(aTHX_ mg->mg_obj, sub);
+    fd = ps_watch(sub, &first, &error);
     if (fd < 0) ps_fail(aTHX_ call, &error);
-    if (first || fd_of(aTHX_ mg->mg_obj) < 0) {
+    if (first || ps_fileno(aTHX_ mg->mg_obj) < 0) {
         const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         PerlIO *io;
         GV *gv;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::{Core, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fd::Identity;
 
 pub(crate) struct Watch;
 
@@ -16,6 +17,10 @@ impl Watch {
 
     pub(crate) fn fd(&self) -> Option<RawFd> {
         None
+    }
+
+    pub(crate) fn file(&self) -> Identity {
+        unreachable!("none was started")
     }
 
     pub(crate) fn settle(&self, _: &mut Cursor) -> bool {

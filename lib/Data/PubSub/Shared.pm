@@ -427,8 +427,8 @@ The path that the ring was opened with, as bytes, or undef where there is none.
 
     my $fd = $ring->memfd;
 
-The file descriptor number of a ring made with L</new_memfd> or L</new_from_fd>, -1 for others. It
-belongs to the object: do not close it.
+The file descriptor number of a ring made with L</new_memfd> or L</new_from_fd>, -1 for others, and
+where the program has closed it (L</DAEMONS>). It belongs to the object: do not close it.
 
 =head2 msg_size
 
@@ -581,8 +581,8 @@ In one case it may be readable with nothing to read: when a C<clear>, or a publi
 the subscriber and died, took away the message that it announced. The next C<poll>, which returns
 undef, puts that right. So take messages without waiting in a loop's callback.
 
-Each call returns the same handle, until you close it; then the next call makes a new one. It
-belongs to this subscriber alone. When the subscriber goes, the handle says nothing any more: take it
+Each call returns the same handle, until you close it; then the next call makes a new one, as it
+does where the program has closed its descriptor (L</DAEMONS>). It belongs to this subscriber alone. When the subscriber goes, the handle says nothing any more: take it
 out of the event loop first.
 
 The first call starts a small native thread, which sleeps until there is a message, as a
@@ -680,7 +680,7 @@ or cleared.
 Rings only. Makes an eventfd (see eventfd(2)) for this ring object on the first call, and returns
 its descriptor number on every call. The descriptor is non-blocking and close-on-exec. It is
 closed when the last object that uses it goes: the ring object, or a subscriber made from it.
-Croaks with the system's error text where no descriptor is to be had.
+Where the program has closed it (L</DAEMONS>), the next call makes a new one. Croaks with the system's error text where no descriptor is to be had.
 
 A subscriber takes over the eventfd that its ring object has when C<subscribe> is called. So call
 C<eventfd> first, or hand it over with L</eventfd_set>.
@@ -691,7 +691,8 @@ C<eventfd> first, or hand it over with L</eventfd_set>.
     $sub->eventfd_set($fd);
 
 Uses an eventfd of the caller's. It is borrowed: never closed by this module, so keep it open for
-as long as it is in use. -1 takes it away again. Anything else that is no descriptor number croaks
+as long as it is in use: after that it counts as closed (L</DAEMONS>), whatever got its number. -1
+takes it away again. Anything else that is no descriptor number croaks
 with C<file descriptor must be a non-negative integer, not ...>, a number that is not open with
 the system's error text. Returns nothing.
 
@@ -702,7 +703,7 @@ the system's error text. Returns nothing.
     my $fd = $ring->fileno;
     my $fd = $sub->fileno;
 
-The number of the object's eventfd, or -1 where it has none. (The descriptor of L</fh> is another
+The number of the object's eventfd, or -1 where it has none, or it has been closed. (The descriptor of L</fh> is another
 one: C<fileno($sub-E<gt>fh)>.)
 
 =head2 notify
@@ -1018,6 +1019,41 @@ those of processes.
         my $mine = Data::PubSub::Shared::Int->new_from_fd($fd);
         $mine->publish(1);
     });
+
+=head1 DAEMONS
+
+A program that becomes a daemon often closes every descriptor that it finds. A ring works on, since
+its memory needs none; so do its subscribers, and C<poll_wait>. What was a descriptor is gone:
+
+=over 4
+
+=item *
+
+L</fh> and L</eventfd> must be called again, and give new ones. The old ones must be taken out of event
+loops. A subscriber made before needs the new eventfd by L</eventfd_set>.
+
+=item *
+
+L</memfd> and L</fileno> return -1. A ring of L</new_memfd> cannot be passed on to others any more, but
+for children by fork.
+
+=item *
+
+L</notify>, L</eventfd_consume> and L</drain_notify> croak with C<eventfd N has been closed>;
+L</publish_notify> publishes, and tells nobody.
+
+=back
+
+The next file that is opened gets the number of one that was closed, a log file perhaps. This module looks,
+whenever it uses or closes a descriptor, whether it is still the one that it was given. It
+never writes to another file, reads from it or closes it. (To tell eventfds apart, it gives each a mark, by
+C<F_SETSIG> of fcntl(2).) It makes no descriptor numbered 0 to 2, even where those are closed, so
+that no warning gets into a ring.
+
+    my $ring = Data::PubSub::Shared::Str->new('/run/app/events', 4096);
+    Proc::Daemon::Init();                # forks twice, closes all
+    my $sub = $ring->subscribe;
+    $loop->add($sub->fh);                # after that
 
 =head1 SIGNALS
 
