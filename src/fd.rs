@@ -67,10 +67,10 @@ impl Identity {
     }
 
     /// Whether `fd` stands for this file, too.
-    pub(crate) fn is(&self, fd: RawFd) -> bool {
-        match *self {
+    pub(crate) fn is(self, fd: RawFd) -> bool {
+        match self {
             Identity::Mark(own) => mark(fd) == own,
-            Identity::Inode { .. } => Identity::of(fd).map_or(false, |found| found == *self),
+            Identity::Inode { .. } => Identity::of(fd).map_or(false, |found| found == self),
         }
     }
 }

@@ -9,11 +9,11 @@ fn no_descriptors<T>() -> Result<T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Identity {}
+pub(crate) struct Identity;
 
 impl Identity {
-    pub(crate) fn is(&self, _: RawFd) -> bool {
-        match *self {}
+    pub(crate) fn is(self, _: RawFd) -> bool {
+        false
     }
 }
 

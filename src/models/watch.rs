@@ -20,7 +20,7 @@ impl Watch {
     }
 
     pub(crate) fn file(&self) -> Identity {
-        unreachable!("none was started")
+        Identity
     }
 
     pub(crate) fn settle(&self, _: &mut Cursor) -> bool {
