@@ -1,12 +1,12 @@
 //! Descriptors that are kept for longer than a call: numbers that the program may close, and reuse, behind our back.
 //!
-//! A daemon closes every descriptor that it finds, and opens its log, which then has a number that was ours. So each number
-//! is kept together with the file that it stands for, and is looked at before it is used, given away or closed.
+//! A daemon closes every descriptor that it finds, and opens its log, which then has a number that was ours. So each
+//! number is kept together with the file that it stands for, and is looked at before it is used, given away or closed.
 //!
-//! `fstat` tells files apart by their inode, but all eventfds share one. Their ids in `/proc/self/fdinfo` are given to others
-//! once they are free, as numbers are; kcmp(2) needs a second descriptor, which a daemon closes, too. So each eventfd gets
-//! a mark of its own: the signal that fcntl(2) keeps with an open file for `O_ASYNC`, which eventfds do not have. Those of
-//! others have none. To look at it is the cheapest system call that there is: half of an `fstat`.
+//! `fstat` tells files apart by their inode, but all eventfds share one. Their ids in `/proc/self/fdinfo` are given to
+//! others once they are free, as numbers are; kcmp(2) needs a second descriptor, which a daemon closes, too. So each
+//! eventfd gets a mark of its own: the signal that fcntl(2) keeps with an open file for `O_ASYNC`, which eventfds do not
+//! have. Those of others have none. To look at it is the cheapest system call that there is: half of an `fstat`.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,9 @@ use crate::sync::Ordering::Relaxed;
 const F_SETSIG: c_int = 10;
 const F_GETSIG: c_int = 11;
 
-/// Marks go from the first to 64, the last signal. How many there are is a prime number, so that a program with eventfds
+/// The mark of eventfds that others made and lend us: one for all, because several processes may mark one at once.
+const LENT: c_int = 3;
+/// The marks of our own go from the first to 64, the last signal. How many there are is a prime number, so that a program with eventfds
 /// by the dozen does not give the same number the same mark again.
 const FIRST_MARK: u32 = 4;
 const MARKS: u32 = 61;
@@ -48,21 +50,15 @@ impl Identity {
         Ok(Identity::Inode { device: stat.st_dev, number: stat.st_ino })
     }
 
-    /// That of an eventfd, which is marked where it has no mark yet.
-    fn of_eventfd(fd: RawFd) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let mut mark = mark(fd);
-        if mark == 0 {
-            // Relaxed: nothing but a number of its own for each.
-            mark = (FIRST_MARK + NEXT.fetch_add(1, Relaxed) % MARKS) as c_int;
+    /// That of an eventfd, which gets the mark `new` where it has none yet.
+    fn of_eventfd(fd: RawFd, new: c_int) -> Result<Self> {
+        if mark(fd) == 0 {
             // SAFETY: fcntl changes an integer that nobody else uses.
-            if unsafe { libc::fcntl(fd, F_SETSIG, mark) } < 0 {
-                return Identity::of(fd);
-            }
+            unsafe { libc::fcntl(fd, F_SETSIG, new) };
         }
-        match mark {
+        match mark(fd) {
             0 | -1 => Identity::of(fd),
-            _ => Ok(Identity::Mark(mark)),
+            mark => Ok(Identity::Mark(mark)),
         }
     }
 
@@ -93,7 +89,7 @@ impl Fd {
     pub(crate) fn note(number: RawFd) -> Result<(Self, bool)> {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", number));
         let is_eventfd = link.map_or(false, |target| target.as_os_str() == "anon_inode:[eventfd]");
-        let file = if is_eventfd { Identity::of_eventfd(number) } else { Identity::of(number) };
+        let file = if is_eventfd { Identity::of_eventfd(number, LENT) } else { Identity::of(number) };
         Ok((Fd { number, file: file? }, is_eventfd))
     }
 
@@ -122,9 +118,12 @@ pub(crate) struct OurFd(Fd);
 impl OurFd {
     /// A new eventfd: counter 0, non-blocking, close-on-exec.
     pub(crate) fn eventfd() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         // SAFETY: no preconditions.
         let file = made("eventfd", unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
-        let identity = Identity::of_eventfd(file.as_raw_fd())?;
+        // Relaxed: nothing but a number of its own for each.
+        let mark = FIRST_MARK + NEXT.fetch_add(1, Relaxed) % MARKS;
+        let identity = Identity::of_eventfd(file.as_raw_fd(), mark as c_int)?;
         Ok(OurFd(Fd { number: file.into_raw_fd(), file: identity }))
     }
 
@@ -160,8 +159,8 @@ pub(crate) fn made(call: &str, fd: RawFd) -> Result<File> {
     above_standard(unsafe { File::from_raw_fd(fd) }).map_err(|e| os_error(call, &e))
 }
 
-/// The same file by a number of 3 or more: where a program has closed its standard error, the next warning would be written
-/// to whatever has number 2.
+/// The same file by a number of 3 or more: where a program has closed its standard error, the next warning would be
+/// written to whatever has number 2.
 pub(crate) fn above_standard(file: File) -> io::Result<File> {
     if file.as_raw_fd() > libc::STDERR_FILENO {
         return Ok(file);
@@ -225,10 +224,13 @@ mod tests {
             assert!(own.iter().enumerate().all(|(j, b)| a.file().is(b.number()) == (i == j)));
         }
         // SAFETY: no preconditions.
-        let strange = made("eventfd", unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).unwrap();
+        let made = || made("eventfd", unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).unwrap();
+        let strange = made();
         assert!(own.iter().all(|own| !own.file().is(strange.as_raw_fd())));
         let (noted, is_eventfd) = Fd::note(strange.as_raw_fd()).unwrap();
         assert!(is_eventfd && noted.get() == Some(strange.as_raw_fd()));
+        let (again, _) = Fd::note(made().as_raw_fd()).unwrap();
+        assert_eq!(again.file(), noted.file(), "whoever marks it first, or at the same time");
         assert_eq!(Fd::note(own[0].number()).unwrap().0.file(), own[0].file(), "a mark stays");
     }
 

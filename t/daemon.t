@@ -1,5 +1,5 @@
-# A program that becomes a daemon, in each of the usual ways, with rings, eventfds and handles made before: it does no harm to the
-# files that it opens afterwards, and its rings work on.
+# A program that becomes a daemon, in each of the usual ways, with rings, eventfds and handles made before: it does no
+# harm to the files that it opens afterwards, and its rings work on.
 
 use strict;
 use warnings;

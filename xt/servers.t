@@ -1,6 +1,6 @@
-# Starman and Hypnotoad with three workers each, and rings that the server opened before it forked them. Clients talk to them over
-# loopback while workers are killed and the server is restarted by its signal: every number whose client got an answer is in
-# the rings, once; and no worker that lives has missed a message, or has one that is not there.
+# Starman and Hypnotoad with three workers each, and rings that the server opened before it forked them. Clients talk to
+# them over loopback while workers are killed and the server is restarted by its signal: every number whose client got an
+# answer is in the rings, once; and no worker that lives has missed a message, or has one that is not there.
 
 use strict;
 use warnings;

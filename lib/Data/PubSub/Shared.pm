@@ -582,8 +582,9 @@ the subscriber and died, took away the message that it announced. The next C<pol
 undef, puts that right. So take messages without waiting in a loop's callback.
 
 Each call returns the same handle, until you close it; then the next call makes a new one, as it
-does where the program has closed its descriptor (L</DAEMONS>). It belongs to this subscriber alone. When the subscriber goes, the handle says nothing any more: take it
-out of the event loop first.
+does where the program has closed its descriptor (L</DAEMONS>). It belongs to this subscriber
+alone. When the subscriber goes, the handle says nothing any more: take it out of the event loop
+first.
 
 The first call starts a small native thread, which sleeps until there is a message, as a
 subscriber in C<poll_wait> does. It runs no perl code and gets no signals, and ends when the
@@ -680,7 +681,8 @@ or cleared.
 Rings only. Makes an eventfd (see eventfd(2)) for this ring object on the first call, and returns
 its descriptor number on every call. The descriptor is non-blocking and close-on-exec. It is
 closed when the last object that uses it goes: the ring object, or a subscriber made from it.
-Where the program has closed it (L</DAEMONS>), the next call makes a new one. Croaks with the system's error text where no descriptor is to be had.
+Where the program has closed it (L</DAEMONS>), the next call makes a new one. Croaks with the
+system's error text where no descriptor is to be had.
 
 A subscriber takes over the eventfd that its ring object has when C<subscribe> is called. So call
 C<eventfd> first, or hand it over with L</eventfd_set>.
@@ -1029,13 +1031,13 @@ its memory needs none; so do its subscribers, and C<poll_wait>. What was a descr
 
 =item *
 
-L</fh> and L</eventfd> must be called again, and give new ones. The old ones must be taken out of event
-loops. A subscriber made before needs the new eventfd by L</eventfd_set>.
+L</fh> and L</eventfd> must be called again, and give new ones. The old ones must be taken out of
+event loops. A subscriber made before needs the new eventfd by L</eventfd_set>.
 
 =item *
 
-L</memfd> and L</fileno> return -1. A ring of L</new_memfd> cannot be passed on to others any more, but
-for children by fork.
+L</memfd> and L</fileno> return -1. A ring of L</new_memfd> gets to no others any more but to
+children, by fork.
 
 =item *
 
@@ -1044,11 +1046,11 @@ L</publish_notify> publishes, and tells nobody.
 
 =back
 
-The next file that is opened gets the number of one that was closed, a log file perhaps. This module looks,
-whenever it uses or closes a descriptor, whether it is still the one that it was given. It
-never writes to another file, reads from it or closes it. (To tell eventfds apart, it gives each a mark, by
-C<F_SETSIG> of fcntl(2).) It makes no descriptor numbered 0 to 2, even where those are closed, so
-that no warning gets into a ring.
+The next file that is opened gets the number of one that was closed: a log file, perhaps. Whenever
+this module uses or closes a descriptor, it looks whether that is still the one that it was given. It
+never writes to another file, reads from it or closes it. (To tell eventfds apart, it gives each a
+mark, by C<F_SETSIG> of fcntl(2).) It makes no descriptor numbered 0 to 2, even where those are
+closed, so that no warning gets into a ring.
 
     my $ring = Data::PubSub::Shared::Str->new('/run/app/events', 4096);
     Proc::Daemon::Init();                # forks twice, closes all

@@ -1,7 +1,7 @@
 package XT::Served;
 
-# What a worker of xt/servers.t does with rings that its server opened before the workers were forked: it publishes what a client
-# says, and gives account of all that it has received.
+# What a worker of xt/servers.t does with rings that its server opened before the workers were forked: it publishes what
+# a client says, and gives account of all that it has received.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ sub new {
     return bless { ring => \%ring, early => { map { $_ => follow($ring{$_}) } keys %ring } }, $class;
 }
 
-# As large as that nobody is lapped who reads at all.
+# So large that nobody is lapped who reads at all.
 sub rings {
     my ($dir) = @_;
     return (
