@@ -57,6 +57,18 @@ storm('redis is stopped', sub {
     $hosts->until_progress;
 }, hosts => { options => ['--timeout', 1], variant => 'Str', up => ['--pack', 20] });
 
+# Another client makes it full, or short of replicas, for an instant: some batches of a pipeline are refused, the next ones not.
+storm('redis refuses for an instant', sub {
+    my ($hosts, $redis, $number) = @_;
+    my $connection = $redis->connection;
+    my $setting = $number % 2 ? 'maxmemory' : 'min-replicas-to-write';
+    $connection->config_set($setting, 1);
+    pause(0.003);
+    $connection->config_set($setting, 0);
+    pause(0.05);
+    $hosts->until_progress if !random(4);
+}, hosts => { up => ['--batch', 3] });
+
 storm('connections are cut', sub {
     my ($hosts, $redis) = @_;
     pause(0.1);

@@ -108,7 +108,9 @@ Each OUT ring has a name in the stream, its I<origin>. Up numbers the origin's m
 on. One script, which the server runs as a whole or not at all, appends a batch to the stream I<and>
 stores beside it the last number and the position in the ring behind that batch. So the two are always
 true of each other. A batch that is sent again because its answer was lost is recognised by its
-numbers, and appended once.
+numbers, and appended once. A batch that comes after one that the server refused, for want of memory
+for instance, is refused as well, so that nothing is appended in another order than that of the
+numbers; all of them are sent again.
 
 A new process asks for that number and position, and goes on exactly there. By asking it begins a new
 I<epoch>; from then on the server refuses what an earlier process left on its way. So one that was
@@ -543,8 +545,11 @@ C<begin> (origin, least epoch, number, position). If the hash has the origin, nu
 taken from there. The epoch is one more than the greater of the least epoch and the one in the hash.
 The three are written to the hash and returned, and whether the origin was known.
 
-C<append> (origin, epoch, first number, position, keep, entries). If the hash has a later epoch,
-nothing happens, and the error begins with C<FENCED>. Otherwise each entry is appended whose number is
+C<append> (origin, epoch, first number, position, keep, last acknowledged number, entries). If the
+hash has a later epoch, nothing happens, and the error begins with C<FENCED>. If the first number is
+greater than that of the last message in the hash and also than the last acknowledged one, by more
+than 1, nothing happens, and the error begins with C<HOLE>: a batch before this one was refused, and
+comes first. Otherwise each entry is appended whose number is
 greater than the last in the hash; the others stand in the stream already. The last C<XADD> has
 C<MAXLEN ~ keep>. If anything was appended, the epoch, the last number and the position are written to
 the hash.
@@ -655,14 +660,22 @@ C<($epoch, $sequence, $position, $known)>.
 
 From then on, every C<append> with a smaller epoch must fail.
 
-=item append(origin => ..., epoch => ..., sequence => ..., position => ..., keep => ...,
-content => [...], done => CODE)
+=item append(origin => ..., epoch => ..., sequence => ..., acknowledged => ..., position => ...,
+keep => ..., content => [...], done => CODE)
 
 Sends a batch, and does not wait. C<content> is a list of runs, each C<[$kind, $takes, [$payload,
 $payload ...]]>: entries of one kind, as many as there are payloads (bytes), each of which takes
-C<$takes> numbers. C<sequence> is the number of the first entry. B<Atomic>: appends the entries whose
-first number is greater than the last one known of the origin, and stores the last number and the
-position; or does nothing. Readers must find the entries in this order. C<keep> is how many entries
+C<$takes> numbers. C<sequence> is the number of the first entry, C<acknowledged> the last number for
+which Up has got a good answer. B<Atomic>: appends the entries whose first number is greater than the
+last one known of the origin, and stores the last number and the position; or does nothing.
+
+B<No append beyond a hole>: it must fail if C<sequence> is greater than max(I<the last number known>,
+C<acknowledged>) + 1. Up sends the next batches before it knows that one was refused. If one of them
+were appended, the refused batch would be below the last number when it comes again, and would be lost
+and taken for delivered. The last number alone is no measure: an engine that has lost its data, or
+goes on from an older copy, knows a smaller one than was acknowledged, and must go on nevertheless.
+
+Readers must find the entries in this order. C<keep> is how many entries
 the stream should keep at least.
 
 C<done> is called once for each batch, in the order of the batches, by C<append> or C<settle>: with

@@ -3,8 +3,8 @@ package Data::PubSub::Shared::Bridge::Up;
 # Private to Data::PubSub::Shared::Bridge: from a ring into the stream.
 #
 # The ring is the buffer. A batch is taken out of it only when few enough are on their way, and stays here until the engine
-# has answered; what is unanswered when a connection is lost goes out again with the same numbers, and the engine drops
-# what it has. With each batch the engine stores up to where the ring was read, so the next process, whatever became of
+# has acknowledged it; what is not acknowledged when a connection is lost, or the engine refuses a batch, goes out again with
+# the same numbers. The engine drops what it has, and takes nothing beyond a hole that a refused batch has left. With each batch the engine stores up to where the ring was read, so the next process, whatever became of
 # this one, goes on exactly there, in a new epoch in which nothing of this one is accepted any more.
 
 use 5.022;
@@ -70,7 +70,7 @@ sub begin {
         ($sequence, $position) = @$known{qw(sequence position)};
     }
     elsif (!$remembered && $known->{sequence}) { $self->say('the engine does not remember us', 'always') }
-    @$self{qw(epoch sequence has_begun)} = ($epoch, $sequence, 1);
+    @$self{qw(epoch sequence confirmed has_begun)} = ($epoch, $sequence, $sequence, 1);
     $self->seek($position) if $position ne '';
     $self->{state}->put({ %$known, epoch => $epoch, sequence => $sequence, position => $self->position });
     @$self{qw(overflow reason cursor)} = ($self->{sub}->overflow_count, 'restart', $self->{sub}->cursor);
@@ -143,7 +143,7 @@ sub dispatch {
     my ($self, $batch) = @_;
     $self->{engine}->append(
         origin => $self->{origin}, epoch => $self->{epoch}, keep => $self->option('keep'),
-        (map { $_ => $batch->{$_} } qw(sequence content position)),
+        acknowledged => $self->{confirmed}, (map { $_ => $batch->{$_} } qw(sequence content position)),
         done => sub { $self->answered($batch, $_[0]) },
     );
     return;
@@ -156,6 +156,7 @@ sub answered {
     return if defined $self->{failure};
     shift @{ $self->{on_its_way} };
     $self->{passed} += $batch->{count};
+    $self->{confirmed}    = $batch->{last};
     $self->{acknowledged} = $batch;
     return;
 }

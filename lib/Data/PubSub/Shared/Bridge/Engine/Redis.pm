@@ -17,8 +17,12 @@ use Data::PubSub::Shared::CLI::Text qw(without_place);
 
 my %SCRIPT;
 
-# KEYS: stream, origins. ARGV: origin, epoch, first sequence number, position, entries to keep; then for each run of
-# entries that are alike their kind, how many numbers each takes, how many they are, and their payloads.
+# KEYS: stream, origins. ARGV: origin, epoch, first sequence number, position, entries to keep, the last number that the
+# sender knows to be acknowledged; then for each run of entries that are alike their kind, how many numbers each takes, how
+# many they are, and their payloads.
+# A server may refuse one batch and take the next one of the same connection. Had it taken a batch beyond that hole, the
+# refused one would be below the last number when it comes again, and be taken for appended. So the first number must
+# follow the last one; or the last that was acknowledged, which is greater where the server has lost what it had.
 # This is most of what a message costs the server: the format %d is several times as quick as %.0f where a C long can
 # hold the number, and what is used for each entry is local.
 $SCRIPT{append} = <<'LUA';
@@ -32,10 +36,13 @@ local mine, sequence = tonumber(ARGV[2]), tonumber(ARGV[3])
 if mine < epoch then
   return redis.error_reply('FENCED by epoch ' .. epoch)
 end
+if sequence > math.max(last, tonumber(ARGV[6])) + 1 then
+  return redis.error_reply('HOLE before message ' .. ARGV[3] .. ': an earlier batch was refused')
+end
 local producer = ARGV[1] .. '#' .. ARGV[2]
 local call, format, stream, argument = redis.call, string.format, KEYS[1], ARGV
 local whole = format('%d', 2 ^ 53) == '9007199254740992' and '%d' or '%.0f'
-local run, ending = 6, #ARGV
+local run, ending = 7, #ARGV
 while run < ending do
   local kind, takes, past = argument[run], tonumber(argument[run + 1]), run + 3 + tonumber(argument[run + 2])
   for entry = run + 3, past - 1 do
@@ -187,7 +194,7 @@ sub append {
     $self->{unanswered}++;
     $self->_plainly(sub {
         $self->{redis}->evalsha(
-            $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep)},
+            $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep acknowledged)},
             (map { my ($kind, $takes, $payloads) = @$_; ($kind, $takes, scalar @$payloads, @$payloads) } @{ $batch{content} }),
             sub {
                 my (undef, $error) = @_;
