@@ -110,15 +110,15 @@ subtest 'a lock' => sub {
 
 subtest 'what is no state file' => sub {
     my $folder = fresh_dir();
-    fails_like(sub { open_state(spew("$folder/text", "some text\n")) }, qr/\A\Q$folder\E\/text: is no state file of a bridge\n\z/, 'a text');
+    fails_like(sub { open_state(spew("$folder/text", "some text\n")) }, qr/\A\Q$folder\E\/text: not a pubsub-bridge state file\n\z/, 'a text');
     is(slurp("$folder/text"), "some text\n", 'is left alone');
-    fails_like(sub { open_state(spew("$folder/short", 'x')) }, qr/is no state file of a bridge/, 'a letter');
+    fails_like(sub { open_state(spew("$folder/short", 'x')) }, qr/not a pubsub-bridge state file/, 'a letter');
     symlink "$folder/elsewhere", "$folder/link" or die "symlink: $!";
     fails_like(sub { open_state("$folder/link") }, qr{\A\Q$folder\E/link: Too many levels}, 'a symbolic link');
     ok(!-e "$folder/elsewhere", 'is not followed');
     mkdir "$folder/sub" or die "mkdir: $!";
     fails_like(sub { open_state("$folder/sub") }, qr{\A\Q$folder\E/sub: Is a directory}, 'a folder');
-    fails_like(sub { open_state("$folder/text/sub/state") }, qr{\A\Q$folder\E/text/sub/state: cannot make its folder: }, 'no way there');
+    fails_like(sub { open_state("$folder/text/sub/state") }, qr{\A\Q$folder\E/text/sub/state: cannot create directory: }, 'no way there');
     fails_like(sub { open_state("/proc/$$/state") }, qr{\A/proc/$$/state}, 'nowhere to write');
 };
 

@@ -17,7 +17,7 @@ use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use IO::Handle;
 use Storable qw(nfreeze thaw);
-use Time::HiRes qw(time);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 use constant {
     MAGIC     => 'PSB1',
@@ -28,8 +28,8 @@ use constant {
 
 sub new {
     my ($class, $path) = @_;
-    my $self = bless { path => $path, synced => time }, $class;
-    eval { make_path(dirname($path), { mode => 0700 }); 1 } or die "$path: cannot make its folder: $!\n";
+    my $self = bless { path => $path, synced => clock_gettime(CLOCK_MONOTONIC) }, $class;
+    eval { make_path(dirname($path), { mode => 0700 }); 1 } or die "$path: cannot create directory: $!\n";
     sysopen $self->{lock}, "$path.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600 or die "$path.lock: $!\n";
     flock $self->{lock}, LOCK_EX | LOCK_NB
         or die "$path: another process uses this state file; give each half of each bridge one of its own (--state)\n";
@@ -56,7 +56,7 @@ sub _read {
         last if md5($found) ne $checksum;
         ($at, $body) = ($next, $found);
     }
-    die "$self->{path}: is no state file of a bridge\n" if !$at && length $log && index(MAGIC, substr $log, 0, 4) != 0;
+    die "$self->{path}: not a pubsub-bridge state file\n" if !$at && length $log && index(MAGIC, substr $log, 0, 4) != 0;
     $self->{last} = thaw($body) if defined $body;
     $self->_cut($at);
     return;
@@ -101,7 +101,7 @@ sub _replace {
         die "No space left on device\n" if $written != length $record;
         $fh->sync or die "$!\n";
         rename $new, $self->{path} or die "$!\n";
-        @$self{qw(fh length last dirty synced)} = ($fh, $written, $state, 0, time);
+        @$self{qw(fh length last dirty synced)} = ($fh, $written, $state, 0, clock_gettime(CLOCK_MONOTONIC));
         1;
     };
     if (!$lived) {
@@ -116,7 +116,7 @@ sub _replace {
 # To be called now and then.
 sub sync_in_time {
     my ($self) = @_;
-    $self->sync if $self->{dirty} && time - $self->{synced} > SYNC_EACH;
+    $self->sync if $self->{dirty} && clock_gettime(CLOCK_MONOTONIC) - $self->{synced} > SYNC_EACH;
     return;
 }
 
@@ -124,7 +124,7 @@ sub sync_in_time {
 sub sync {
     my ($self) = @_;
     $self->{fh}->sync if $self->{dirty};
-    @$self{qw(dirty synced)} = (0, time);
+    @$self{qw(dirty synced)} = (0, clock_gettime(CLOCK_MONOTONIC));
     return;
 }
 

@@ -12,6 +12,11 @@ use strict;
 use warnings;
 
 use Digest::SHA qw(sha1_hex);
+use Errno qw(ENOENT ECONNREFUSED EACCES);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+
+# Seconds, between two looks at the clock while an answer is awaited.
+use constant SLICE => 0.05;
 
 use Data::PubSub::Shared::CLI::Text qw(without_place);
 
@@ -27,7 +32,10 @@ my %SCRIPT;
 # hold the number, and what is used for each entry is local.
 $SCRIPT{append} = <<'LUA';
 local epoch, last = 0, 0
-local known = redis.call('HGET', KEYS[2], ARGV[1])
+local known = redis.pcall('HGET', KEYS[2], ARGV[1])
+if known and known['err'] then
+  return redis.error_reply('ORIGINS ' .. known['err'])
+end
 if known then
   local e, s = string.match(known, '^(%d+) (%d+)')
   epoch, last = tonumber(e), tonumber(s)
@@ -67,7 +75,10 @@ LUA
 # KEYS: origins. ARGV: origin, the least epoch, and what is true if the engine has forgotten: sequence number, position.
 $SCRIPT{begin} = <<'LUA';
 local epoch, last, position = 0, ARGV[3], ARGV[4]
-local known = redis.call('HGET', KEYS[1], ARGV[1])
+local known = redis.pcall('HGET', KEYS[1], ARGV[1])
+if known and known['err'] then
+  return redis.error_reply('ORIGINS ' .. known['err'])
+end
 if known then
   local e, s, p = string.match(known, '^(%d+) (%d+) (.*)$')
   epoch, last, position = tonumber(e), s, p
@@ -81,18 +92,23 @@ LUA
 $SCRIPT{ends} = <<'LUA';
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-return { first[1] and first[1][1] or '', last[1] and last[1][1] or '', redis.call('HGETALL', KEYS[2]) }
+local origins = redis.pcall('HGETALL', KEYS[2])
+if origins['err'] then
+  return redis.error_reply('ORIGINS ' .. origins['err'])
+end
+return { first[1] and first[1][1] or '', last[1] and last[1][1] or '', origins }
 LUA
 
 my %SHA = map { $_ => sha1_hex($SCRIPT{$_}) } keys %SCRIPT;
 
-# server: HOST:PORT, or the path of a socket; stream: its name; timeout: in seconds, for each answer. From credentials:
-# username, password, tls, ca_file, cert_file, key_file.
+# server: HOST:PORT, [IPV6]:PORT, or the path of a socket; stream: its name; timeout: in seconds, for each answer; waiting:
+# code to be called again and again, with the seconds since an answer is awaited. From credentials: username, password, tls,
+# ca_file, cert_file, key_file.
 sub new {
     my ($class, %given) = @_;
     # One slot of a cluster for both keys.
     my $origins = $given{stream} =~ /\{.+\}/ ? "$given{stream}:origins" : "{$given{stream}}:origins";
-    my $self = bless { timeout => 10, %given, keys => [$given{stream}, $origins] }, $class;
+    my $self = bless { timeout => 10, waiting => sub { }, %given, keys => [$given{stream}, $origins] }, $class;
     my $library = $self->_library;
     eval { require $library =~ s{::}{/}gr . '.pm'; 1 }
         or die "the Perl module $library is needed and cannot be loaded (Debian: "
@@ -110,15 +126,55 @@ sub connect {
         reconnect => 0, encoding => undef,
         map { $_ => $self->{timeout} } qw(cnx_timeout read_timeout write_timeout),
     );
-    $with{ $self->{server} =~ m{\A/} ? 'sock' : 'server' } = $self->{server};
+    $with{ $self->_is_socket ? 'sock' : 'server' } = $self->{server};
     $self->_prepare_tls(\%with) if $self->{tls};
-    $self->{unanswered} = 0;
+    @$self{qw(unanswered answers)} = (0, 0);
+    $self->{connection}++;
     $self->_plainly(sub {
-        my $redis = $self->{redis} = eval { $self->_library->new(%with) } // die _plain($@) . $self->_tls_error . "\n";
-        $redis->auth(grep { defined } @$self{qw(username password)}) if defined $self->{password};
-        $redis->script_load($SCRIPT{$_}) for sort keys %SCRIPT;
+        $self->{redis} = eval { $self->_library->new(%with) } // die $self->_why_not(_plain($@)), "\n";
+        my @who = grep { defined } @$self{qw(username password)};
+        eval {
+            $self->_ask(auth => @who) if defined $self->{password};
+            $self->_ask(script_load => $SCRIPT{$_}) for sort keys %SCRIPT;
+            1;
+        } or die $self->_why_no_answer(_plain($@)), "\n";
     });
+    $self->{ready} = 1;
     return;
+}
+
+sub _is_socket { return $_[0]{server} =~ m{\A/} }
+
+# Why there is no connection. The libraries say the same for all causes, so this looks again.
+sub _why_not {
+    my ($self, $error) = @_;
+    my $server = $self->{server};
+    if ($self->_is_socket) {
+        require IO::Socket::UNIX;
+        return $error if IO::Socket::UNIX->new(Peer => $server);
+        return "no server at socket $server: $!";
+    }
+    my ($host, $port) = $server =~ /\A\[?(.*?)\]?:([0-9]+)\z/ or return $error;
+    require IO::Socket::IP;
+    my ($failed) = Socket::getaddrinfo($host, $port, { socktype => Socket::SOCK_STREAM() });
+    return "cannot find the address of '$host': $failed; see --server" if $failed;
+    my $socket = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port, Timeout => $self->{timeout});
+    return "cannot connect to $server: " . ($! || $@) . ($! == ECONNREFUSED ? '; no server listens there' : '') if !$socket;
+    return $error if !$self->{tls};
+    my $cause = $self->_tls_error || " $error";
+    return "cannot begin TLS with $server:$cause" . ($cause =~ /verify failed/ ? '; see ca-file in the credentials'
+        : '; does it expect TLS at this port?');
+}
+
+# Why the first order, which is also the first look at who we are, came to nothing.
+sub _why_no_answer {
+    my ($self, $error) = @_;
+    return "$error; give username and password in the credentials"  if $error =~ /\ANOAUTH/;
+    return "$error; see username and password in the credentials" if $error =~ /\AWRONGPASS|invalid password|without any password/;
+    return "$error; see the server's rules for this user (ACL)"      if $error =~ /\ANOPERM/;
+    return "$self->{server} gave no Redis answer ($error); if it expects TLS, say tls = yes in the credentials"
+        if !$self->{tls} && !$self->_is_socket && $error !~ /\A[A-Z]+ / && $error !~ /\Ano answer/;
+    return $error;
 }
 
 # Redis.pm does not say what was wrong.
@@ -141,19 +197,86 @@ sub _prepare_tls {
 sub close {
     my ($self) = @_;
     # Without a farewell: what is unanswered stays so.
-    delete @$self{qw(redis ahead)};
+    delete @$self{qw(redis ready ahead)};
     return;
 }
 
-# Orders with a callback go out when there is time; this is now.
-sub _send_off {
+sub is_connected { return defined $_[0]{ready} }
+
+# --- Orders and answers. All orders have a callback; answers come in the order of the orders.
+
+sub _send {
+    my ($self, $command, @arguments) = @_;
+    my $done = pop @arguments;
+    my $redis = $self->{redis} // die "not connected\n";
+    my $connection = $self->{connection};
+    $redis->$command(@arguments, sub {
+        # A connection that was closed calls nobody any more.
+        return if !$self->{redis} || $self->{connection} != $connection;
+        $self->{answers}++;
+        $done->(@_);
+    });
+    return;
+}
+
+# Sends off what there is, and takes the answers that are there.
+sub _receive {
     my ($self) = @_;
-    # Redis.pm has sent them. Redis::Fast does in each of its waits, of which this one waits for nothing.
-    $self->{redis}->wait_for_messages(0) if !$self->{tls};
+    my $redis = $self->{redis} // die "not connected\n";
+    return $redis->wait_for_messages(0) if !$self->{tls};
+    # This one has sent everything, and would wait for an answer.
+    $redis->wait_one_response while @{ $redis->{queue} } && (length $redis->{__buf} || $redis->{sock}->pending || $self->_ready(0));
     return;
 }
 
-sub is_connected { return defined $_[0]{redis} }
+# Whether there is something to be read, or room for what could not be sent, within so many seconds.
+sub _ready {
+    my ($self, $seconds) = @_;
+    my $bits = '';
+    vec($bits, $self->{tls} ? fileno $self->{redis}{sock} : $self->{redis}->__sock, 1) = 1;
+    # What is not sent yet waits for room, of which there is none just after _receive.
+    my $writing = !$self->{tls} && !select(undef, my $probe = $bits, undef, 0) ? $bits : undef;
+    return select($bits, $writing, undef, $seconds) > 0;
+}
+
+# Until $done->(). The caller looks at its clock meanwhile. Dies where no answer has come for longer than the timeout.
+sub _wait_until {
+    my ($self, $done) = @_;
+    my ($seen, $since, $waited) = (-1, 0, 0);
+    while (1) {
+        $self->_receive;
+        last if $done->();
+        my $now = clock_gettime(CLOCK_MONOTONIC);
+        ($seen, $since) = ($self->{answers}, $now) if $self->{answers} != $seen;
+        $waited = $now - $since;
+        die "no answer from $self->{server} within $self->{timeout} s (--timeout)\n" if $waited >= $self->{timeout};
+        $self->{waiting}->($waited);
+        $self->_ready(SLICE);
+    }
+    $self->{waiting}->(0) if $waited;
+    return;
+}
+
+# The answer to one order; dies with the error.
+sub _ask {
+    my ($self, $command, @arguments) = @_;
+    my ($done, $answer, $error);
+    $self->_send($command => @arguments, sub { ($answer, $error, $done) = (@_[0, 1], 1) });
+    $self->_wait_until(sub { $done });
+    die _plain($error) . "\n" if defined $error;
+    return $answer;
+}
+
+sub check {
+    my ($self) = @_;
+    # The server may refuse this; that is an answer, too.
+    my $done;
+    $self->_plainly(sub {
+        $self->_send(hget => $self->{keys}[1], '', sub { $done = 1 });
+        $self->_wait_until(sub { $done });
+    });
+    return;
+}
 
 # Runs code; an error loses its stack trace, and with it the connection, since answers may be missing.
 sub _plainly {
@@ -170,20 +293,23 @@ sub _plainly {
 sub _plain {
     my ($error) = @_;
     my ($line) = split /\n/, $error;
+    return 'the server closed the connection' if $line =~ /\ANot connected to any server/;
     return without_place($line =~ s/\A\[\w+\] //r);
 }
 
 sub hopeless {
     my ($self, $error) = @_;
-    return "another process sends to '$self->{stream}' in our name and began later than we" if $error =~ /\AFENCED/;
-    return "the key '$self->{stream}' is there, and no stream ($error)"                      if $error =~ /\AWRONGTYPE/;
-    return;
+    return "fenced: a newer instance of this bridge has taken over stream '$self->{stream}'" if $error =~ /\AFENCED/;
+    # Servers before version 7 put what a script met behind words of their own.
+    return if $error !~ /\bWRONGTYPE\b/;
+    return "key '$self->{keys}[1]' exists but is not a hash" if $error =~ /\AORIGINS/;
+    return "key '$self->{stream}' exists but is not a stream";
 }
 
 sub begin {
     my ($self, $origin, $epoch, $sequence, $position) = @_;
     my ($answer) = $self->_plainly(sub {
-        scalar $self->{redis}->evalsha($SHA{begin}, 1, $self->{keys}[1], $origin, $epoch, $sequence, $position);
+        $self->_ask(evalsha => $SHA{begin}, 1, $self->{keys}[1], $origin, $epoch, $sequence, $position);
     });
     return (@$answer[0 .. 2], $answer->[3] eq '1');
 }
@@ -193,8 +319,8 @@ sub append {
     my $done = $batch{done};
     $self->{unanswered}++;
     $self->_plainly(sub {
-        $self->{redis}->evalsha(
-            $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep acknowledged)},
+        $self->_send(
+            evalsha => $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep acknowledged)},
             (map { my ($kind, $takes, $payloads) = @$_; ($kind, $takes, scalar @$payloads, @$payloads) } @{ $batch{content} }),
             sub {
                 my (undef, $error) = @_;
@@ -202,7 +328,7 @@ sub append {
                 $done->(defined $error ? _plain($error) : undef);
             },
         );
-        $self->_send_off;
+        $self->_receive;
     });
     return;
 }
@@ -212,10 +338,7 @@ sub unanswered { return $_[0]{unanswered} }
 sub settle {
     my ($self, $most) = @_;
     return if $self->{unanswered} <= $most;
-    $self->_plainly(sub {
-        return $self->{redis}->wait_all_responses if !$most;
-        $self->{redis}->wait_one_response while $self->{unanswered} > $most;
-    });
+    $self->_plainly(sub { $self->_wait_until(sub { $self->{unanswered} <= $most }) });
     return;
 }
 
@@ -225,12 +348,12 @@ sub read_after {
     my $ahead = delete $self->{ahead};
     my ($entries) = $self->_plainly(sub {
         my $request = $ahead && $ahead->{id} eq $id ? $ahead : $self->_request($id, $count, $seconds);
-        $self->{redis}->wait_all_responses if !$request->{done};
-        die "$request->{error}\n" if defined $request->{error};
+        $self->_wait_until(sub { $request->{done} });
+        die _plain($request->{error}) . "\n" if defined $request->{error};
         my $found = $request->{entries};
         if (@$found == $count) {
             $self->{ahead} = $self->_request($found->[-1][0], $count, $seconds);
-            $self->_send_off;
+            $self->_receive;
         }
         return $found;
     });
@@ -241,7 +364,7 @@ sub _request {
     my ($self, $id, $count, $seconds) = @_;
     my @block = $seconds > 0 ? (BLOCK => int 1 + 1000 * $seconds) : ();
     my $request = { id => $id };
-    $self->{redis}->xread(COUNT => $count, @block, STREAMS => $self->{stream}, $id, sub {
+    $self->_send(xread => COUNT => $count, @block, STREAMS => $self->{stream}, $id, sub {
         my ($answer, $error) = @_;
         @$request{qw(done error entries)} = (1, $error, $answer && @$answer ? $answer->[0][1] : []);
     });
@@ -250,7 +373,7 @@ sub _request {
 
 sub ends {
     my ($self) = @_;
-    my ($answer) = $self->_plainly(sub { scalar $self->{redis}->evalsha($SHA{ends}, 2, @{ $self->{keys} }) });
+    my ($answer) = $self->_plainly(sub { $self->_ask(evalsha => $SHA{ends}, 2, @{ $self->{keys} }) });
     my ($first, $last, $origins) = @$answer;
     my %origins = @$origins;
     return {
