@@ -47,6 +47,7 @@ subtest 'commands' => sub {
 
 subtest 'options' => sub {
     my %with = (ring => $out, stream => 's');
+    my $SERVER = 'HOST:PORT, [IPV6]:PORT (ports are 1 to 65535), or the path of a socket';
     my $try = sub {
         my ($half, %more) = @_;
         my %all = (%with, %more);
@@ -58,8 +59,8 @@ subtest 'options' => sub {
         [stream => 'a b',             'a name without spaces'],
         [stream => '',                'a name without spaces'],
         [ring => '',                  'something'],
-        [server => 'redis',           'HOST:PORT, or the path of a socket'],
-        [server => 'redis:',          'HOST:PORT, or the path of a socket'],
+        [server => 'redis',           $SERVER],
+        (map { [server => $_, $SERVER] } 'redis:', 'redis:0', 'redis:65536', 'redis:99999', 'redis:06379', '[::1]', '[redis]:6379', '[::1]:0'),
         [engine => 'a b',             'the name of a module'],
         [host => 'a/b',               'a name without space, # and /'],
         [host => 'a#b',               'a name without space, # and /'],
@@ -84,9 +85,11 @@ subtest 'options' => sub {
     refused(['up', '--colour', 'red'], 'unknown option: colour');
     refused($try->('up',   gaps => $in), 'unknown option: gaps');
     refused($try->('down', pack => 5),   'unknown option: pack');
-    says($try->('down', from => 'noon', state => "$folder/s1"), 1,
-        qr/^pubsub-bridge: from must be start, now or an identifier, not 'noon'$/m, 'down --from');
-    says($try->('up', from => '1-1', state => "$folder/s2"), 1, qr/^pubsub-bridge: from must be start or now, not '1-1'$/m, 'up --from');
+    refused($try->('down', from => 'noon'), "from must be start, now or an identifier, not 'noon'");
+    refused($try->('up', from => '1-1'), "from must be start or now, not '1-1'");
+    refused($try->('up', server => $_), "server '$_' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379") for '::1:6379', '::1', 'fe80::1:6379';
+    is({ Data::PubSub::Shared::Bridge::Options::complete('up', %with, server => $_) }->{server}, $_, "server $_")
+        for '[::1]:6379', '[fe80::1%eth0]:1', 'redis.internal:65535', '127.0.0.1:10000', '/a:b:c';
     is_deeply({ Data::PubSub::Shared::Bridge::Options::complete('up', %with, keep => '2k', capacity => '1M') }->{keep}, 2048, 'k');
 
     my %all = Data::PubSub::Shared::Bridge::Options::complete('down', %with, skip_own => 'yes', 'msg-size' => 5);
@@ -109,7 +112,7 @@ subtest 'rings' => sub {
     symlink $out, "$folder/link" or die "symlink: $!";
     says(['up', @common, '--ring', "$folder/link", '--state', "$folder/r1"], 1, qr/symbolic links are refused/, 'a symbolic link');
     my $up = bridge('up', @common, '--ring', "$folder/made", '--variant', 'str', '--capacity', '1k', '--msg-size', 100, '--mode', '0640',
-        '--state', "$folder/r1")->until_said(qr/begins/);
+        '--state', "$folder/r1")->until_said(qr/starting/);
     my $made = variant('Str')->class->new("$folder/made");
     is_deeply([$made->capacity, $made->msg_size, (stat "$folder/made")[2] & 07777], [1024, 100, 0640], 'is made as one likes it');
     says(['down', @common, '--ring', $in, '--state', "$folder/r1"], 1, qr/another process uses this state file/, 'one state for two');
@@ -133,18 +136,18 @@ subtest 'one ring for both ways' => sub {
     unlink "$folder/new";
 
     # Halves that do not know of each other.
-    my $up = bridge('up', @nowhere, '--stream', 's', '--ring', $out, '--state', "$folder/same.1")->until_said(qr/begins/);
+    my $up = bridge('up', @nowhere, '--stream', 's', '--ring', $out, '--state', "$folder/same.1")->until_said(qr/starting/);
     my $words = qr/is filled from a stream and would be read into one, so that every message came back for ever/;
     for my $path ($out, "$folder/hard") {
         says(['down', @nowhere, '--stream', 'other', '--ring', $path, '--state', "$folder/same.2"], 1, $words, "down, while up has $path");
     }
-    my $second = bridge('up', @nowhere, '--stream', 't', '--ring', $out, '--state', "$folder/same.3")->until_said(qr/begins/);
-    my $down   = bridge('down', @nowhere, '--stream', 's', '--ring', $in, '--state', "$folder/same.4")->until_said(qr/begins/);
+    my $second = bridge('up', @nowhere, '--stream', 't', '--ring', $out, '--state', "$folder/same.3")->until_said(qr/starting/);
+    my $down   = bridge('down', @nowhere, '--stream', 's', '--ring', $in, '--state', "$folder/same.4")->until_said(qr/starting/);
     says(['up', @nowhere, '--stream', 's', '--ring', $in, '--state', "$folder/same.2"], 1, $words, 'up, while down has it');
     says(['down', @nowhere, '--stream', 't', '--ring', $in, '--state', "$folder/same.2"], 1,
         qr/another process fills this ring from a stream/, 'two that fill it');
     $_->murder for $up, $second, $down;
-    $down = bridge('down', @nowhere, '--stream', 's', '--ring', $out, '--state', "$folder/same.4")->until_said(qr/begins/);
+    $down = bridge('down', @nowhere, '--stream', 's', '--ring', $out, '--state', "$folder/same.4")->until_said(qr/starting/);
     ok($down, 'the other way, when they are gone');
     $down->murder;
 };
@@ -200,8 +203,8 @@ subtest 'a file' => sub {
         qr/^pubsub-bridge: \Q$file\E: \[\w+\] and \[\w+\] have the same ring, \Q$in\E$/m, 'from one into the other');
     $check->("[one]\nout=$out\nin=$in\nstream=s\n[two]\nstream=s\nout=$folder/o\nin=$folder/i\n", 1,
         qr/^pubsub-bridge: \Q$file\E: \[two\] and \[one\] have the same state file, /m, 'one state');
-    $check->("[one]\nout=$folder/text\nin=$in\n", 1, qr/^pubsub-bridge: \Q$folder\E\/text: too small for a ring file$/m, 'no ring file');
-    $check->("[one]\nout=$out\nin=$in\ncredentials=$folder/nothing\n", 1, qr/^pubsub-bridge: credentials .*No such file/m, 'no credentials');
+    $check->("[one]\nout=$folder/text\nin=$in\n", 1, qr/^pubsub-bridge up one: \Q$folder\E\/text: too small for a ring file$/m, 'no ring file');
+    $check->("[one]\nout=$out\nin=$in\ncredentials=$folder/nothing\n", 1, qr/^pubsub-bridge up one: credentials .*No such file/m, 'no credentials');
     $check->("nonsense\n", 1, qr/^pubsub-bridge: \Q$file\E: Syntax error/m, 'nonsense');
     says(['check', "$folder/nothing"], 1, qr/^pubsub-bridge: \Q$folder\E\/nothing: .*No such file/m, 'no file');
 };

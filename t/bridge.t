@@ -146,7 +146,7 @@ subtest '--from' => sub {
     $_->term for @more;
 
     my ($status, $said) = bridge_ends($scene->{half}->('down', 'all2', '--from', 'yesterday', '--variant', 'int', '--capacity', 16));
-    is($status, 1, 'from elsewhere');
+    is($status, 2, 'from elsewhere');
     like($said, qr/^pubsub-bridge: from must be start, now or an identifier, not 'yesterday'$/m, 'is refused');
 
     # What the ring held before Up began.

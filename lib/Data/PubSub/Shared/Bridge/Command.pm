@@ -135,20 +135,29 @@ sub check {
     options(\@arguments);
     usage('expected exactly one FILE') if @arguments != 1;
     my ($general, @halves) = Data::PubSub::Shared::Bridge::Config::read_file($arguments[0]);
+    my $status = FINE;
     for my $half (@halves) {
         my ($name, $class, $option) = @$half;
         my %all = Data::PubSub::Shared::Bridge::Options::complete($class->half, %$option);
-        Data::PubSub::Shared::Bridge::Options::credentials($all{credentials});
+        if (my @problems = Data::PubSub::Shared::Bridge::Options::problems(%all)) {
+            print STDERR map { sprintf "pubsub-bridge %s %s: %s\n", $class->half, $name, $_ } @problems;
+            $status = TROUBLE;
+            next;
+        }
         my $ring = Data::PubSub::Shared::Bridge::Options::existing_ring($all{ring});
         printf "%-12s %-4s  ring %s (%s)  stream %s at %s  state %s\n", $name, $class->half, $all{ring},
             $ring ? "$ring->{variant}, $ring->{capacity} slots" : 'will be created', @all{qw(stream server state)};
     }
-    return FINE;
+    return $status;
 }
 
 sub supervise {
     my ($halves, $status, $quiet) = @_;
-    Data::PubSub::Shared::Bridge::Config::make_rings(@$halves);
+    # One bad ring is no reason for the other bridges of a file not to run; its half tries again, and says so.
+    my @problems = Data::PubSub::Shared::Bridge::Config::make_rings(@$halves);
+    my %names = map { $_->[0] => 1 } @$halves;
+    die "$problems[0][1]\n" if @problems && (keys %names == 1 || @problems == @$halves);
+    print STDERR map { sprintf "pubsub-bridge %s %s: %s\n", $_->[0][1]->half, $_->[0][0], $_->[1] } @problems;
     $_->[2]{quiet} = $quiet for defined $quiet ? @$halves : ();
     return Data::PubSub::Shared::Bridge::Supervisor->new(halves => $halves, status => $status)->run ? FINE : TROUBLE;
 }

@@ -11,6 +11,7 @@ use Data::PubSub::Shared::Bridge::Down;
 use Data::PubSub::Shared::Bridge::Options;
 use Data::PubSub::Shared::Bridge::Up;
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Text qw(cause);
 
 my %CLASS = map { $_ => 'Data::PubSub::Shared::Bridge::' . ucfirst } qw(up down);
 
@@ -79,19 +80,24 @@ sub read_file {
     return (\%general, @halves);
 }
 
-# Those that are not there, before anybody needs them; two names may have turned out to be one file.
+# Makes those that are not there, before anybody needs them; two names may have turned out to be one file. What went wrong, a
+# line for each half in trouble: [half, line].
 sub make_rings {
     my (@halves) = @_;
-    my %half_of;
+    my (%half_of, @problems);
     for my $half (@halves) {
-        my %all = Data::PubSub::Shared::Bridge::Options::complete($half->[1]->half, %{ $half->[2] });
-        Data::PubSub::Shared::Bridge::Options::open_ring(%all);
-        my $id = Data::PubSub::Shared::Bridge::Options::identity_of($all{ring});
-        die "$all{ring} is sent from and received into: whatever came in would go out again, for ever\n"
-            if ($half_of{$id} // $half->[1]) ne $half->[1];
-        $half_of{$id} = $half->[1];
+        next if eval {
+            my %all = Data::PubSub::Shared::Bridge::Options::complete($half->[1]->half, %{ $half->[2] });
+            Data::PubSub::Shared::Bridge::Options::open_ring(%all);
+            my $id = Data::PubSub::Shared::Bridge::Options::identity_of($all{ring});
+            die "$all{ring} is sent from and received into: whatever came in would go out again, for ever\n"
+                if ($half_of{$id} // $half->[1]) ne $half->[1];
+            $half_of{$id} = $half->[1];
+            1;
+        };
+        push @problems, [$half, cause($@)];
     }
-    return;
+    return @problems;
 }
 
 1;

@@ -7,6 +7,7 @@ use 5.022;
 use strict;
 use warnings;
 
+use File::Basename qw(dirname);
 use Sys::Hostname qw(hostname);
 
 use Data::PubSub::Shared::CLI::File;
@@ -16,11 +17,14 @@ use Data::PubSub::Shared::CLI::Text qw(number);
 my $COUNT = [qr/\A[1-9][0-9]{0,9}[kmg]?\z/i, 'a number of 1 or more'];
 my $ANY = [qr/./s, 'something'];
 my $SWITCH = [qr/\A(?:yes|no|1|0|)\z/, 'yes or no'];
+my $PORT = qr/[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]/;
+my $SERVER = [qr{\A(?:/.+|(?:[^\s/:\[\]]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]):$PORT)\z},
+    'HOST:PORT, [IPV6]:PORT (ports are 1 to 65535), or the path of a socket'];
 my $BATCH = [qr/\A(?:[1-9][0-9]{0,2}|[1-7][0-9]{3}|8000)\z/, 'a number from 1 to 8000'];
 my %KNOWN = (
     stream      => ['up down', [qr/\A[^\s\0]{1,200}\z/, 'a name without spaces']],
     ring        => ['up down', $ANY],
-    server      => ['up down', [qr{\A(?:/.+|[^\s/]+:[0-9]{1,5})\z}, 'HOST:PORT, or the path of a socket']],
+    server      => ['up down', $SERVER],
     credentials => ['up down', $ANY],
     engine      => ['up down', [qr/\A\w+(?:::\w+)*\z/, 'the name of a module']],
     host        => ['up down', [qr/\A[^\s#\/]{1,100}\z/, 'a name without space, # and /']],
@@ -63,6 +67,9 @@ sub complete {
         die "$dashed is not for the $half half\n" if $known->[0] !~ /\b$half\b/;
         my ($pattern, $words) = @{ $known->[1] };
         my $value = $given{$name} // '';
+        utf8::encode($value) if utf8::is_utf8($value);    # bytes, as from the command line
+        die "server '$value' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379\n"
+            if $dashed eq 'server' && $value =~ /\A[^\/\[\]]*:[^\/\[\]]*:/;
         die "$dashed must be $words, not '$value'\n" if $value !~ $pattern;
         $value = $value =~ /\A(?:yes|1)\z/ ? 1 : 0 if $known->[1] == $SWITCH;
         $value = number($value)                      if $known->[1] == $COUNT;
@@ -71,7 +78,10 @@ sub complete {
     for my $needed (qw(ring stream)) { die "$needed is required\n" if !defined $all{$needed} }
     $all{state} //= default_state($half, $all{stream});
     my %result = map { (tr/-/_/r => $all{$_}) } keys %all;
-    require_engine($result{engine});
+    my $engine = require_engine($result{engine});
+    my $from = $all{from};
+    die "from must be " . ($half eq 'up' ? 'start or now' : 'start, now or an identifier') . ", not '$from'\n"
+        if $from !~ /\A(?:start|now)\z/ && ($half eq 'up' || !$engine->is_id($from));
     return %result;
 }
 
@@ -120,20 +130,55 @@ sub existing_ring {
     return lstat $path ? Data::PubSub::Shared::CLI::File->ring($path) : undef;
 }
 
-# Opens the ring, or creates it if the options say how.
+# The file of the ring; nothing where there is none, but the options say how to create it. Dies where neither is so.
+sub ring_of {
+    my (%option) = @_;
+    my ($path, $wanted) = @option{qw(ring variant)};
+    if (my $found = existing_ring($path)) {
+        die "$path: is of variant $found->{variant}, not $wanted\n" if defined $wanted && lc $wanted ne lc $found->{variant};
+        return $found;
+    }
+    defined $option{$_} or die "$path: no such ring; to create it, give --variant and --capacity\n" for qw(variant capacity);
+    return;
+}
+
+# Opens the ring, or creates it.
 sub open_ring {
     my (%option) = @_;
     my $path = $option{ring};
-    my $found = existing_ring($path);
-    if ($found) {
-        my $wanted = $option{variant};
-        die "$path: is of variant $found->{variant}, not $wanted\n" if defined $wanted && lc $wanted ne lc $found->{variant};
-        return $found->attach('writing');
-    }
-    defined $option{$_} or die "$path: no such ring; to create it, give --variant and --capacity\n" for qw(variant capacity);
+    if (my $found = ring_of(%option)) { return $found->attach('writing') }
     my $class = Data::PubSub::Shared::CLI::File::class_of($option{variant});
     my @size = $class =~ /::Str\z/ ? ($option{msg_size}) : ();
     return $class->new($path, $option{capacity}, @size, defined $option{mode} ? oct $option{mode} : ());
+}
+
+# Opens or creates the ring into which gaps are published.
+sub open_gaps {
+    my (%option) = @_;
+    return Data::PubSub::Shared::Str->new($option{gaps}, 1024, 512, defined $option{mode} ? oct $option{mode} : ());
+}
+
+# What would keep a half with these options, names with underscores, from starting; without making anything.
+sub problems {
+    my (%option) = @_;
+    my @problems;
+    my $try = sub { my ($code) = @_; my $found; push @problems, $@ =~ s/\n\z//r if !eval { $found = $code->(); 1 }; return $found };
+    my $folder_of = sub { my ($path) = @_; my $folder = dirname($path); -d $folder or die "$path: no directory $folder\n" };
+    $try->(sub { ring_of(%option) // $folder_of->($option{ring}) });
+    $try->(sub {
+        my $found = existing_ring($option{gaps}) // return $folder_of->($option{gaps});
+        $found->is_str or die "$option{gaps}: is of variant $found->{variant}, not Str, as gaps need\n";
+    }) if defined $option{gaps};
+    # The folder of the state is made, wherever it can be.
+    $try->(sub {
+        my $folder = dirname($option{state});
+        $folder = dirname($folder) until -e $folder;
+        -d _ or die "$option{state}: $folder is not a directory\n";
+    });
+    $try->(sub {
+        require_engine($option{engine})->new(%option{qw(server stream timeout)}, credentials($option{credentials}));
+    });
+    return @problems;
 }
 
 # What makes a ring out of a file the same or another one.
