@@ -57,9 +57,9 @@ subtest 'what it says' => sub {
     is_deeply([$up->term, $down->term], [0, 0], 'they end');
     unlike($_->said, qr/next attempt|lost/, 'and were not disturbed') for $up, $down;
     my @lines = split /\n/, $up->said;
-    is($lines[0], "pubsub-bridge up says: begins: ring $folder/out, stream says at " . $redis->where, 'the first line');
-    is($lines[1], 'pubsub-bridge up says: is connected', 'the second');
-    like($lines[-1], qr{\Apubsub-bridge up says: ends: connected, 205 messages, \d+/s\z}, 'the last');
+    is($lines[0], "pubsub-bridge up says: starting: ring $folder/out, stream says at " . $redis->where, 'the first line');
+    is($lines[1], 'pubsub-bridge up says: connected', 'the second');
+    like($lines[-1], qr{\Apubsub-bridge up says: stopped: connected, 205 messages, \d+/s\z}, 'the last');
 
     $up = bridge(half('up', 'says', 'out', '--quiet'));
     $out->publish(206);
@@ -78,15 +78,18 @@ subtest 'what it says' => sub {
 
 subtest 'TERM' => sub {
     my $out = variant('Int')->class->new("$folder/term", 1 << 16);
-    my $up  = bridge(half('up', 'term', 'term', '--batch', 10))->connected;
+    my $up  = do {
+        local $Data::PubSub::Shared::Bridge::Up::FAREWELL = 1e9;
+        bridge(half('up', 'term', 'term', '--batch', 10))->connected;
+    };
     $out->publish_multi($_ * 5000 + 1 .. $_ * 5000 + 5000) for 0 .. 9;
     is($up->term, 0, 'up ends');
-    is($redis->call(xlen => 'term'), 50_000, 'what the ring held is in the stream');
+    is($redis->call(xlen => 'term'), 50_000, 'what the ring held is in the stream, where it has the time');
     $out->publish_multi(1 .. 100);
     $redis->stop;
     $up = bridge(half('up', 'term', 'term', '--timeout', 1))->until_said(qr/next attempt/);
     is($up->term, 0, 'without a server it ends, too');
-    like($up->said, qr/^pubsub-bridge up term: could not finish: the engine was never reached, and what it lacks stays in the ring$/m, 'and says so');
+    like($up->said, qr/^pubsub-bridge up term: could not finish: the backend was never reached; unsent messages stay in the ring$/m, 'and says so');
     $redis->cont;
     $up = bridge(half('up', 'term', 'term', '--timeout', 1))->connected;
     until_true(sub { $redis->call(xlen => 'term') == 50_100 });
@@ -140,7 +143,7 @@ subtest 'both, and files' => sub {
     $both = bridge(@arguments);
     $a->publish(3);
     is_deeply([messages_in($sub, 1)], [3], 'another takes over');
-    $both->until_said(qr/^pubsub-bridge $_ both: is connected/m) for qw(up down);
+    $both->until_said(qr/^pubsub-bridge $_ both: connected$/m) for qw(up down);
     is($both->term, 0, 'the end');
     is($sub->lag, 0, 'nothing more');
 
@@ -151,7 +154,7 @@ subtest 'both, and files' => sub {
     my $run = bridge('run', $file);
     $ring{"o$_"}->publish_multi($_ * 10 + 1 .. $_ * 10 + 9) for 1, 2;
     is_deeply([messages_in($ring{"i$_"}->subscribe_all, 9)], [$_ * 10 + 1 .. $_ * 10 + 9], "bridge $_ of a file") for 1, 2;
-    $run->until_said(qr/up file1: is connected/);
+    $run->until_said(qr/up file1: connected$/m);
     is($run->term, 0, 'the end');
     is_deeply([sort keys %{ status('file')->{bridges} }], [qw(file1 file2)], 'one status for both');
 };
@@ -167,8 +170,8 @@ subtest 'no server yet' => sub {
     $up->until_said(qr/(?:.*next attempt.*\n){4}/);
     my @pauses = $up->said =~ /next attempt in (\d+\.\d) s/g;
     cmp_ok($pauses[3], '>=', 0.2, 'pauses grow');
-    is(status('late')->{connected}, JSON::PP::false(), 'status: not connected');
-    like(status('late')->{error}, qr/\S/, 'and why');
+    until_true(sub { defined status('late')->{error} });
+    is(status('late')->{connected}, JSON::PP::false(), 'status: not connected, and why');
     $late->run;
     is_deeply([messages_in($sub, 3)], [1 .. 3], 'all is there when the server comes');
     is_deeply([$up->term, $down->term], [0, 0], 'the end');
@@ -203,11 +206,11 @@ subtest 'errors that do not go away' => sub {
     $redis->call(set => 'wrong', 'a string');
     my $down = bridge(half('down', 'wrong', 'wrong.in'));
     is($down->end, 1, 'down ends');
-    like($down->said, qr/^pubsub-bridge: the key 'wrong' is there, and no stream \(WRONGTYPE/m, 'where the key is no stream');
+    like($down->said, qr/^pubsub-bridge: key 'wrong' exists but is not a stream$/m, 'where the key is no stream');
     my $up = bridge(half('up', 'wrong', 'wrong'));
     ring('wrong')->publish(1);
     is($up->end, 1, 'and up');
-    like($up->said, qr/^pubsub-bridge: the key 'wrong' is there, and no stream \(.*WRONGTYPE/m, 'says the same');
+    like($up->said, qr/^pubsub-bridge: key 'wrong' exists but is not a stream$/m, 'says the same');
 
     # Two with one state: the later one has the name.
     my $out   = ring('fence');
@@ -215,11 +218,12 @@ subtest 'errors that do not go away' => sub {
     $out->publish(1);
     until_true(sub { stream_of($redis, 'fence') == 1 });
     spew("$folder/copy.state", slurp("$folder/fence.up.state"));
-    my $second = bridge('up', '--server', $redis->where, '--stream', 'fence', '--ring', "$folder/fence",
+    # By another name of the server: two that send one ring into one stream are refused otherwise.
+    my $second = bridge('up', '--server', '/.' . $redis->where, '--stream', 'fence', '--ring', "$folder/fence",
         '--state', "$folder/copy.state")->connected;
     $out->publish(2);
     is($first->end, 1, 'the first of two in one name ends');
-    like($first->said, qr/^pubsub-bridge: another process sends to 'fence' in our name and began later than we$/m, 'and says why');
+    like($first->said, qr/^pubsub-bridge: fenced: a newer instance of this bridge has taken over stream 'fence'$/m, 'and says why');
     until_true(sub { stream_of($redis, 'fence') == 2 });
     is_deeply([map { $_->[1]{i} } stream_of($redis, 'fence')], [1, 2], 'each message once');
     is($second->term, 0, 'the second goes on');
@@ -277,7 +281,7 @@ subtest 'rings that are cleared or replaced' => sub {
     $both->until_said(qr/^pubsub-bridge $_ place: ended with status 1; is started again/m) for qw(up down);
     $both_out->publish(2);
     is_deeply([messages_in($both_in->subscribe_all, 1)], [2], 'both');
-    $both->until_said(qr/(?:up place: is connected(?s:.*)){2}/)->until_said(qr/(?:down place: is connected(?s:.*)){2}/);
+    $both->until_said(qr/(?:up place: connected\n(?s:.*)){2}/)->until_said(qr/(?:down place: connected\n(?s:.*)){2}/);
     is($both->term, 0, 'the end');
 };
 

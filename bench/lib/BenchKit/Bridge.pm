@@ -58,7 +58,7 @@ sub _half {
     close $write;
     my $seen = '';
     while (my $line = readline $read) {
-        return { pid => $pid, says => $read } if $line =~ /is connected/;
+        return { pid => $pid, says => $read } if $line =~ /: connected$/;
         $seen .= $line;
     }
     waitpid $pid, 0;

@@ -62,7 +62,7 @@ sub until_said {
     return $self;
 }
 
-sub connected { my ($self) = @_; return $self->until_said(qr/is connected/) }
+sub connected { my ($self) = @_; return $self->until_said(qr/: (?:re)?connected$/m) }
 
 sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid}; return $self }
 

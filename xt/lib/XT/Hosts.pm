@@ -171,7 +171,7 @@ sub account {
     $self->patiently('all to be connected', sub {
         for my $name ($self->names) {
             my $said = $self->{process}{$name}->said;
-            $said =~ /^pubsub-bridge $_ storm: is connected/m or return 0 for halves_of($name);
+            $said =~ /^pubsub-bridge $_ storm: connected$/m or return 0 for halves_of($name);
         }
         return 1;
     });

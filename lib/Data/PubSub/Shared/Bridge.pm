@@ -162,8 +162,10 @@ published that had been read (down).
 A server that cannot be reached, or says no, is no reason to end. Such errors are reported on standard
 error, and the half tries again, after 0.05 s first, then ever later, up to 5 s (each time between
 half and one and a half of that, so that not all hosts come at once). Dies where trying again makes no
-sense: when another process has begun a newer epoch, when the stream's key is no stream, and when the
-path of the ring has become another ring (start anew, to use that one).
+sense: when another process has begun a newer epoch, when the stream's key is no stream or that of the
+origins no hash, and when the path of the ring has become another ring, or has been removed for a
+second or more (start anew, to use or to create the ring that belongs there). What the old ring holds
+at that moment is sent first.
 
 =head2 stop
 
@@ -193,9 +195,10 @@ The ring's file. Needed. The half must have the right to read and to write it, u
 
 The name of the stream; in Redis it is the key. Needed. 1 to 200 bytes, no spaces.
 
-=item server => HOST:PORT, or /PATH
+=item server => HOST:PORT, [IPV6]:PORT, or /PATH
 
-The server, or its Unix socket. C<127.0.0.1:6379> where nothing is said.
+The server, or its Unix socket. C<127.0.0.1:6379> where nothing is said. An IPv6 address stands in
+brackets: C<[::1]:6379>.
 
 =item credentials => FILE
 
@@ -236,7 +239,8 @@ It must not die, and should be quick: it is called between two batches.
 =item quiet => SWITCH
 
 No lines on standard error about beginning, connecting and ending. Losses, and entries that cannot be
-understood, are still reported.
+understood, are still reported. What keeps the half from working, a wrong password or a server that is
+away, is reported once, until it works again.
 
 =item timeout => SECONDS
 
@@ -252,7 +256,8 @@ said.
 =item mode => OCTAL
 
 How to create the ring where there is none; as in L<Data::PubSub::Shared/new>. C<variant> and
-C<capacity> are needed for that, C<msg_size> is 256 and C<mode> 600 where nothing is said. If there is
+C<capacity> are needed for that, C<msg_size> is 256 and C<mode> 600 where nothing is said. The ring for
+C<gaps> gets this C<mode>, too. If there is
 a ring, it is taken as it is; but a ring of another C<variant> is refused.
 
 =item from => start | now | ID
@@ -441,13 +446,17 @@ Who clears OUT throws away what was not sent yet, and it is not counted, as with
 
 =item Two Ups for one ring and one stream
 
-They are two origins, and everything comes twice.
+They would be two origins, and everything would come twice. So the second is refused, by a lock on the
+ring. The lock goes by what C<stream> and C<server> say; one server under two names is not recognised.
 
 =item Copied state files
 
 A state file belongs to one ring on one host. If it is copied to another host, a clone of a virtual
-machine for instance, the two go for one origin, and shut each other out in turn. Remove the state
-files in the clone before it starts.
+machine for instance, the two go for one origin. Once both have sent, the one that is shut out and
+starts again sees that a ring that was never its own sends in its name. It says so on standard error,
+and goes on as a new origin from where it was; nothing is sent twice. Where the rings are on disks and
+were copied with the state, they cannot be told apart. It is better to remove the state files, and such
+rings, in the clone before it starts.
 
 =item Removed state files
 
@@ -570,7 +579,8 @@ counts; a torn one behind it is cut off. When the log has grown beyond 4 MB it i
 the last record only. The file is read by C<thaw>, which must not read what others may have written:
 keep the folder to the bridge's user.
 
-    Up      origin, epoch, sequence (the last number acknowledged), position, lost
+    Up      origin, epoch, sequence (the last number acknowledged), position, lost, rings (the
+            identities of the last rings that had this state file)
     Down    id (of the last entry read), origins (epoch, next number and last entry of each), chunk
             (messages about to be published), at (position in the ring where they will stand), ring (its identity), rest
             (messages that come behind chunk), lost, doubles, blind (whether it began at an identifier,
@@ -591,9 +601,9 @@ its state file, and give it C<from>. Do not remove Up's, unless the ring is new 
     pid          of the process
     time         when this was written, in seconds since 1970
     begun        when the half was made
-    connected    true or false
+    connected    true, or false: also where an answer is outstanding for more than a second
     failures     attempts since the server last did what it was asked; 0 where all is well
-    error        the last thing that went wrong, or null
+    error        the last thing that went wrong, or why the process ended, or null
     passed       messages: sent and acknowledged (up), published (down), by this process
     rate         the same per second, during the last second
     lost         an object: reason => messages, since the state file was begun
@@ -618,7 +628,8 @@ far Down is behind is the distance from C<id> to the stream's last identifier, w
 time in milliseconds.
 
 In the status file of C<pubsub-bridge both> and C<run> these stand under C<bridges>, by name and half,
-with C<running> (whether the process is there) and C<restarts> (how often it was started again);
+with C<running> (whether the process is there; without it, C<connected> is false and C<error> says why
+it ended) and C<restarts> (how often it was started again);
 beside that, C<pid> and C<time> of the parent:
 
     { "bridges": { "news": { "up": { ... }, "down": { ... } } }, "pid": 4711, "time": 1767225600.123 }
@@ -632,9 +643,11 @@ calls C<close>, pauses, and calls C<connect>.
 
 =over 4
 
-=item new(server => ..., stream => ..., timeout => ..., %credentials)
+=item new(server => ..., stream => ..., timeout => ..., waiting => CODE, %credentials)
 
-Returns an object. Dies where a module is missing. Does not connect. Credentials are those that were
+Whenever an engine waits for an answer, it must call C<waiting> ten times a second or more often, with
+the seconds for which the answer has been awaited, and with 0 when it has come after all. So the status
+says the truth while a server does not answer. Returns an object. Dies where a module is missing. Does not connect. Credentials are those that were
 given of C<username>, C<password>, C<tls> (always there; true or false), C<ca_file>, C<cert_file>,
 C<key_file>.
 
@@ -650,6 +663,10 @@ called afterwards.
 =item is_connected
 
 Whether C<connect> succeeded, and nothing is known to have gone wrong since.
+
+=item check
+
+Asks the server for something, and dies unless an answer comes. An idle Up calls it each second.
 
 =item begin($origin, $epoch, $sequence, $position)
 
@@ -811,6 +828,7 @@ Constructors die with:
     unknown option 'foo'
     keep is not for the down half
     batch must be a number from 1 to 8000, not '0'
+    server '::1:6379' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379
     /x/y: no such ring; to create it, give --variant and --capacity
     /x/y: is of variant Int, not Str
     /x/y: not a ring file (no magic number)
@@ -818,19 +836,32 @@ Constructors die with:
         message came back for ever; publish to one ring (up) and read another (down)
     /x/y: another process fills this ring from a stream
     /x/y: another process uses this state file; give each half of each bridge one of its own (--state)
-    /x/y: is no state file of a bridge
+    /x/y: another process sends this ring into stream news at redis.internal:6379
+    /x/y: not a pubsub-bridge state file
+    /x/y: cannot create directory: Permission denied
     credentials /x/y: others may read it; please chmod 600
     the Perl module Redis::Fast is needed and cannot be loaded (Debian: libredis-fast-perl)
 
 and with the system's error text behind a path. C<run> dies with:
 
-    another process sends to 'news' in our name and began later than we
-    the key 'news' is there, and no stream (WRONGTYPE ...)
+    fenced: a newer instance of this bridge has taken over stream 'news'
+    key 'news' exists but is not a stream
+    key '{news}:origins' exists but is not a hash
     /x/y: was replaced by another ring
+    /x/y: was removed
 
 Everything else that happens in C<run> is tried again, and reported on standard error: connections
 that break, a password that is wrong, a server that is full or still loading, a state file that cannot
-be written.
+be written. Among these are
+
+    cannot find the address of 'redis.internal': Name or service not known; see --server
+    cannot connect to redis.internal:6379: Connection refused; no server listens there
+    no server at socket /x/y: No such file or directory
+    no answer from redis.internal:6379 within 10 s (--timeout)
+    cannot begin TLS with redis.internal:6379: ...; does it expect TLS at this port?
+    redis.internal:6379 gave no Redis answer (...); if it expects TLS, say tls = yes in the credentials
+    NOAUTH Authentication required.; give username and password in the credentials
+    OOM command not allowed when used memory > 'maxmemory'.
 
 =head1 SEE ALSO
 

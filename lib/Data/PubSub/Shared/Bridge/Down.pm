@@ -12,9 +12,8 @@ use warnings;
 
 use parent 'Data::PubSub::Shared::Bridge::Half';
 
-use JSON::PP ();
 use List::Util qw(max min);
-use Time::HiRes qw(time);
+use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::Bridge::Entry;
@@ -30,15 +29,10 @@ sub half {'down'}
 
 sub prepare {
     my ($self) = @_;
-    my $engine = $self->{engine};
-    my $from = $self->option('from');
-    die "from must be start, now or an identifier, not '$from'\n" if $from !~ /\A(?:start|now)\z/ && !$engine->is_id($from);
     $self->{chunk} = min(MOST, $self->{ring}->capacity);
     $self->{count} = $self->at_once(min($self->option('batch'), $self->{chunk}));
     $self->{fits}  = $self->what_fits;
-    if (defined(my $path = $self->option('gaps'))) {
-        $self->{gaps} = Data::PubSub::Shared::Str->new($path, 1024, 512);
-    }
+    $self->{gaps} = Data::PubSub::Shared::Bridge::Options::open_gaps(%{ $self->{option} }) if defined $self->option('gaps');
     # By origin: [epoch, next sequence number, its last entry]. Blind: what came before is not known.
     my $state = $self->{state}->latest // { origins => {}, doubles => 0, blind => 0 };
     @$self{qw(id origins doubles blind)} = @$state{qw(id origins doubles blind)};
@@ -91,14 +85,14 @@ sub begin {
 sub expect {
     my ($self, $ends) = @_;
     $self->{expected} = $ends;
-    $self->{audited} = time;
+    $self->{audited} = clock_gettime(CLOCK_MONOTONIC);
     return;
 }
 
 # Now and then; not before the last such end is reached, but where nothing is left to be read.
 sub audit {
     my ($self, $is_idle) = @_;
-    return if abs(time - $self->{audited}) < AUDIT || $self->{expected} && !$is_idle;
+    return if clock_gettime(CLOCK_MONOTONIC) - $self->{audited} < AUDIT || $self->{expected} && !$is_idle;
     return $self->expect($self->{engine}->ends);
 }
 
@@ -296,9 +290,8 @@ sub gap {
 
 sub publish_notes {
     my ($self) = @_;
-    state $json = JSON::PP->new->utf8->canonical;
     for my $note (splice @{ $self->{notes} }) {
-        my $text = $json->encode($note);
+        my $text = Data::PubSub::Shared::Bridge::Half::json($note);
         $self->{gaps}->publish($text) if length $text <= $self->{gaps}->msg_size;
     }
     return;

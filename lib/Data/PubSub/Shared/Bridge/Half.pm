@@ -9,11 +9,13 @@ use 5.022;
 use strict;
 use warnings;
 
+use Digest::MD5 qw(md5);
 use Fcntl qw(F_WRLCK F_RDLCK F_UNLCK);
 use JSON::PP ();
 use List::Util qw(max min);
 use POSIX      ();
-use Time::HiRes qw(time);
+use Scalar::Util qw(weaken);
+use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared;
 use Data::PubSub::Shared::Bridge::Options;
@@ -33,15 +35,17 @@ sub new {
     my ($class, %given) = @_;
     my $on_status = delete $given{on_status};
     my %option = Data::PubSub::Shared::Bridge::Options::complete($class->half, %given);
-    my $self = bless { option => \%option, failures => 0, begun => time, ticked => 0, stopping => 0 }, $class;
+    my $self = bless { option => \%option, failures => 0, begun => time, waited => 0, stopping => 0 }, $class;
     $self->{on_status} = $on_status;
     $self->{state}  = Data::PubSub::Shared::Bridge::State->new($option{state});
     $self->{ring}   = Data::PubSub::Shared::Bridge::Options::open_ring(%option);
     $self->{file}   = Data::PubSub::Shared::CLI::File->ring($option{ring});
     $self->claim_ring;
     $self->{lost}   = { %{ ($self->{state}->latest // {})->{lost} // {} } };
+    weaken(my $weak = $self);
     $self->{engine} = Data::PubSub::Shared::Bridge::Options::require_engine($option{engine})->new(
         server => $option{server}, stream => $option{stream}, timeout => $option{timeout},
+        waiting => sub { $weak->{waited} = $_[0]; $weak->tick },
         Data::PubSub::Shared::Bridge::Options::credentials($option{credentials}),
     );
     $self->prepare;
@@ -66,6 +70,16 @@ sub absolute {
         my $base = $self->{file}->reparse->{base};
         my $relative = $position->();
         return $base + $relative if $self->{file}->reparse->{base} == $base;
+    }
+}
+
+# Has a subscriber go on at such a position, or behind what was cleared since.
+sub seek_to {
+    my ($self, $sub, $absolute) = @_;
+    while (1) {
+        my $base = $self->{file}->reparse->{base};
+        $sub->cursor(max($absolute - $base, 0));
+        return if $self->{file}->reparse->{base} == $base;
     }
 }
 
@@ -100,6 +114,13 @@ sub claim_ring {
     my $lock = sub { pack FLOCK, $_[1], 0, $byte{ $_[0] }, 1, 0 };
     fcntl $self->{claim}, F_OFD_SETLK, $lock->($self->half, $self->half eq 'up' ? F_RDLCK : F_WRLCK)
         or die $self->option('ring') . ": another process fills this ring from a stream\n";
+    # Two that send one ring into one stream are two origins: everything would come twice. Each stream has a byte of its own.
+    if ($self->half eq 'up') {
+        my $where = $self->option('stream') . ' at ' . $self->option('server');
+        $byte{stream} = FAR + 2 + (unpack('Q', md5($where)) >> 3);
+        fcntl $self->{claim}, F_OFD_SETLK, $lock->('stream', F_WRLCK)
+            or die $self->option('ring') . ": another process sends this ring into stream $where\n";
+    }
     my $found = $lock->($other, F_WRLCK);
     fcntl $self->{claim}, F_OFD_GETLK, $found or die $self->option('ring') . ": fcntl: $!\n";
     die $self->option('ring') . ": is filled from a stream and would be read into one, so that every message came back for ever;"
@@ -107,29 +128,45 @@ sub claim_ring {
     return;
 }
 
-# Whoever opens the path later has another ring than we: then this process ends, and the next one opens that.
+# Whoever opens the path later has another ring than we, or none: then this process ends, and the next one opens or makes
+# that. A ring that is not there may be about to be made anew; it is gone when it is missed a second time.
 sub look_at_ring {
     my ($self) = @_;
-    my $now = Data::PubSub::Shared::CLI::File::id_of(lstat $self->option('ring')) // return;
-    @$self{qw(replaced stopping)} = (1, 1) if $now ne $self->{file}{id};
+    my $now = Data::PubSub::Shared::CLI::File::id_of(lstat $self->option('ring'));
+    my $gone = defined $now ? $now ne $self->{file}{id} && 'was replaced by another ring' : $self->{missed}++ && 'was removed';
+    $self->{missed} = 0 if defined $now;
+    @$self{qw(gone stopping)} = ($gone, 1) if $gone;
     return;
 }
 
 # --- Life
 
-# Until somebody asks to stop; true if all that had been read was delivered. Dies where going on makes no sense.
+# Until somebody asks to stop; true if all that had been read was delivered. Dies where going on makes no sense, and then
+# the status says why.
 sub run {
+    my ($self) = @_;
+    my $all;
+    return $all if eval { $all = $self->live; 1 };
+    my $error = $@;
+    $self->{last_error} = ref $error ? 'ended' : $error =~ s/\s+\z//r;
+    $self->{engine}->close;
+    $self->tick('now');
+    die $error;
+}
+
+sub live {
     my ($self) = @_;
     local $SIG{TERM} = local $SIG{INT} = sub { $self->stop };
     local $SIG{USR1} = sub { $self->say($self->summary, 'always') };
     local $SIG{PIPE} = 'IGNORE';
-    $self->say("begins: ring @{[ $self->option('ring') ]}, stream @{[ $self->option('stream') ]} at @{[ $self->option('server') ]}");
+    $self->say("starting: ring @{[ $self->option('ring') ]}, stream @{[ $self->option('stream') ]} at @{[ $self->option('server') ]}");
+    $self->tick('now');
     my $done = 0;
     until ($done || $self->{stopping}) {
         $done = eval {
             $self->{engine}->connect;
             $self->greet;
-            $self->say($self->{failures} ? 'is connected again' : 'is connected');
+            $self->say($self->{was_connected}++ ? 'reconnected' : 'connected');
             $self->work;
             1;
         } or $self->trouble($@);
@@ -137,9 +174,9 @@ sub run {
     my $all = eval { $self->finish; 1 } || ($self->say("could not finish: $@", 'always'), 0)[1];
     $self->{state}->sync;
     $self->tick('now');
-    $self->say('ends: ' . $self->summary);
+    $self->say('stopped: ' . $self->summary);
     $self->{engine}->close;
-    die $self->option('ring') . ": was replaced by another ring\n" if $self->{replaced};
+    die $self->option('ring') . ": $self->{gone}\n" if $self->{gone};
     return $all;
 }
 
@@ -164,14 +201,17 @@ sub interruptibly {
 sub trouble {
     my ($self, $error) = @_;
     $self->{engine}->close;
+    $self->{waited} = 0;
     die $error if ref $error;
     if (defined(my $why = $self->{engine}->hopeless($error))) { die "$why\n" }
     $self->{last_error} = $error =~ s/\s+\z//r;
     my $pause = min(LAST_PAUSE, FIRST_PAUSE * 2**min($self->{failures}, 20)) * (0.5 + rand);
     $self->{failures}++;
-    $self->say(sprintf '%s; next attempt in %.1f s', $self->{last_error}, $pause);
-    my $end = time + $pause;
-    while ((my $left = $end - time) > 0) {
+    # The quiet one says it once, until things work again.
+    $self->say(sprintf('%s; next attempt in %.1f s', $self->{last_error}, $pause), !$self->{told}{ $self->{last_error} }++);
+    $self->tick;
+    my $end = clock_gettime(CLOCK_MONOTONIC) + $pause;
+    while ((my $left = $end - clock_gettime(CLOCK_MONOTONIC)) > 0) {
         $self->interruptibly(sub { select undef, undef, undef, min($left, TICK) }) or last;
         $self->tick;
     }
@@ -179,7 +219,7 @@ sub trouble {
 }
 
 # The engine did what it was asked.
-sub progress { my ($self) = @_; $self->{failures} = 0; return }
+sub progress { my ($self) = @_; @$self{qw(failures told)} = (0, {}); return }
 
 # --- What it says
 
@@ -202,20 +242,21 @@ sub count_lost {
 
 sub until_tick {
     my ($self) = @_;
-    return max(0.001, min(TICK, $self->{ticked} + TICK - time));
+    return max(0.001, min(TICK, $self->{ticked} + TICK - clock_gettime(CLOCK_MONOTONIC)));
 }
 
 sub tick {
     my ($self, $now) = @_;
-    return if !$now && time - $self->{ticked} < TICK && time >= $self->{ticked};
+    my $time = clock_gettime(CLOCK_MONOTONIC);
+    my $seconds = $time - ($self->{ticked} // $time - TICK);
+    return if !$now && $seconds < TICK;
     $self->look_at_ring;
     $self->{state}->sync_in_time;
     my $news = delete $self->{news} // {};
     $self->say("lost $news->{$_} messages: " . $self->reason($_), 'always') for sort keys %$news;
     my ($passed, $before) = ($self->{passed} // 0, $self->{passed_before} // 0);
-    my $seconds = time - $self->{ticked};
-    $self->{rate} = $self->{ticked} ? ($passed - $before) / ($seconds || 1) : 0;
-    @$self{qw(ticked passed_before)} = (time, $passed);
+    $self->{rate} = ($passed - $before) / ($seconds || 1);
+    @$self{qw(ticked passed_before)} = ($time, $passed);
     $self->{on_status}->($self->status, $self) if $self->{on_status};
     write_status($self->option('status'), $self->status) if defined $self->option('status');
     return;
@@ -232,9 +273,10 @@ my %REASON = (
 );
 sub reason { return $REASON{ $_[1] } // $_[1] }
 
-# What is known of it, for programs.
+# What is known of it, for programs. A server that owes an answer for a second may be gone.
 sub status {
     my ($self) = @_;
+    my $is_late = $self->{waited} > TICK;
     return {
         half      => $self->half,
         ring      => $self->option('ring'),
@@ -243,9 +285,9 @@ sub status {
         pid       => $$ + 0,
         time      => 0 + sprintf('%.3f', time),
         begun     => 0 + sprintf('%.3f', $self->{begun}),
-        connected => $self->{engine}->is_connected ? JSON::PP::true : JSON::PP::false,
+        connected => $self->{engine}->is_connected && !$is_late ? JSON::PP::true : JSON::PP::false,
         failures  => $self->{failures} + 0,
-        error     => $self->{last_error},
+        error     => $is_late ? sprintf('no answer from the server for %d s', $self->{waited}) : $self->{last_error},
         passed    => ($self->{passed} // 0) + 0,
         rate      => 0 + sprintf('%.0f', $self->{rate} // 0),
         lost      => { map { $_ => $self->{lost}{$_} + 0 } keys %{ $self->{lost} } },
@@ -262,13 +304,29 @@ sub summary {
         ($status->{doubles} ? "$status->{doubles} doubles dropped" : ());
 }
 
+# As JSON. What are bytes here are names, which are UTF-8 outside.
+sub json {
+    my ($data, %how) = @_;
+    my $json = JSON::PP->new->utf8->canonical;
+    $json->pretty if $how{pretty};
+    return $json->encode(text_in($data));
+}
+
+sub text_in {
+    my ($data) = @_;
+    return { map { text_in($_) } %$data } if ref $data eq 'HASH';
+    # A copy, lest a number becomes a text.
+    if (!ref $data && defined $data) { my $text = $data; return $text if $text =~ /[^\0-\x7f]/ && !utf8::is_utf8($text) && utf8::decode($text) }
+    return $data;
+}
+
 # Replaces the file, so that nobody reads half of it. What goes wrong there is no reason to stop.
 sub write_status {
     my ($path, $status) = @_;
     my $new = "$path.$$.new";
     my $lived = eval {
         open my $out, '>', $new or die "$!\n";
-        print {$out} JSON::PP->new->utf8->canonical->pretty->encode($status);
+        print {$out} json($status, pretty => 1);
         close $out or die "$!\n";
         rename $new, $path or die "$!\n";
         1;

@@ -12,7 +12,7 @@ use IO::Handle;
 use IO::Select;
 use JSON::PP ();
 use POSIX ();
-use Time::HiRes qw(time);
+use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::Bridge::Half;
 use Data::PubSub::Shared::CLI::Children;
@@ -27,7 +27,7 @@ use constant {
 sub new {
     my ($class, %given) = @_;
     my @halves = map { { name => $_->[0], class => $_->[1], options => $_->[2], pause => FIRST_PAUSE, due => 0 } } @{ $given{halves} };
-    return bless { halves => \@halves, status => $given{status}, written => 0 }, $class;
+    return bless { halves => \@halves, status => $given{status}, written => clock_gettime(CLOCK_MONOTONIC) - 1 }, $class;
 }
 
 # Until TERM or INT; true if all halves ended well.
@@ -38,7 +38,7 @@ sub run {
     local $SIG{USR1} = sub { $self->signal('USR1') };
     local $SIG{PIPE} = 'IGNORE';
     until ($stopping) {
-        for my $half (grep { !$_->{pid} && $_->{due} <= time } @{ $self->{halves} }) { $self->start($half) }
+        for my $half (grep { !$_->{pid} && $_->{due} <= clock_gettime(CLOCK_MONOTONIC) } @{ $self->{halves} }) { $self->start($half) }
         $self->listen(0.25);
         $self->write_status;
     }
@@ -64,7 +64,7 @@ sub start {
         close $_->{read} for grep { $_->{read} } @{ $self->{halves} };
         POSIX::_exit($self->live($half, $write));
     }
-    @$half{qw(pid read text begun)} = ($pid, $read, '', time);
+    @$half{qw(pid read text begun)} = ($pid, $read, '', clock_gettime(CLOCK_MONOTONIC));
     return;
 }
 
@@ -72,18 +72,19 @@ sub start {
 sub live {
     my ($self, $half, $write) = @_;
     my $lived = eval {
-        my $json = JSON::PP->new->utf8->canonical;
         # Without a parent there is nobody to be told to stop by. One that does not listen just now is not waited for.
         $write->blocking(0);
         my $tell = sub {
             my ($status, $object) = @_;
-            defined syswrite $write, $json->encode($status) . "\n" or $! == EAGAIN or $object->stop;
+            defined syswrite $write, Data::PubSub::Shared::Bridge::Half::json($status) . "\n" or $! == EAGAIN or $object->stop;
         };
         $half->{class}->new(%{ $half->{options} }, on_status => $tell)->run;
         1;
     };
     return 0 if $lived;
-    print STDERR "pubsub-bridge $half->{name}: $@";
+    my $error = $@;
+    print STDERR "pubsub-bridge $half->{name}: $error";
+    syswrite $write, Data::PubSub::Shared::Bridge::Half::json({ error => $error =~ s/\s+\z//r }) . "\n";
     return 1;
 }
 
@@ -102,7 +103,8 @@ sub listen {
         if ($got) {
             my @lines = split /\n/, $half->{text}, -1;
             $half->{text} = pop @lines;
-            $half->{says} = JSON::PP::decode_json($lines[-1]) if @lines;
+            # The last one may only say why it ends.
+            $half->{says} = { %{ $half->{says} // {} }, %{ JSON::PP::decode_json($_) } } for @lines;
         }
         else { $self->has_ended($half, $stopping) }
     }
@@ -116,10 +118,12 @@ sub has_ended {
     close delete $half->{read};
     $half->{pid} = 0;
     $half->{ended} = $status != 0;
+    $half->{says}{connected} = JSON::PP::false;
     return if $stopping;
-    $half->{pause} = FIRST_PAUSE if time - $half->{begun} > PROVEN;
-    $half->{due}   = time + $half->{pause};
+    $half->{pause} = FIRST_PAUSE if clock_gettime(CLOCK_MONOTONIC) - $half->{begun} > PROVEN;
+    $half->{due}   = clock_gettime(CLOCK_MONOTONIC) + $half->{pause};
     my $how = $status & 127 ? 'was killed by signal ' . ($status & 127) : 'ended with status ' . ($status >> 8);
+    $half->{says}{error} = $how if $status & 127;
     print STDERR sprintf "pubsub-bridge %s %s: %s; is started again in %.1f s\n",
         $half->{class}->half, $half->{name}, $how, $half->{pause};
     $half->{restarts}++;
@@ -129,8 +133,8 @@ sub has_ended {
 
 sub write_status {
     my ($self, $now) = @_;
-    return if !defined $self->{status} || !$now && time - $self->{written} < 1;
-    $self->{written} = time;
+    return if !defined $self->{status} || !$now && clock_gettime(CLOCK_MONOTONIC) - $self->{written} < 1;
+    $self->{written} = clock_gettime(CLOCK_MONOTONIC);
     my %bridges;
     for my $half (@{ $self->{halves} }) {
         $bridges{ $half->{name} }{ $half->{class}->half } = {

@@ -4,8 +4,9 @@ package Data::PubSub::Shared::Bridge::Up;
 #
 # The ring is the buffer. A batch is taken out of it only when few enough are on their way, and stays here until the engine
 # has acknowledged it; what is not acknowledged when a connection is lost, or the engine refuses a batch, goes out again with
-# the same numbers. The engine drops what it has, and takes nothing beyond a hole that a refused batch has left. With each batch the engine stores up to where the ring was read, so the next process, whatever became of
-# this one, goes on exactly there, in a new epoch in which nothing of this one is accepted any more.
+# the same numbers. The engine drops what it has, and takes nothing beyond a hole that a refused batch has left. With each
+# batch it stores up to where the ring was read, so the next process, whatever became of this one, goes on exactly there, in
+# a new epoch in which nothing of this one is accepted any more.
 
 use 5.022;
 use strict;
@@ -15,15 +16,18 @@ use parent 'Data::PubSub::Shared::Bridge::Half';
 
 use File::Basename qw(basename);
 use List::Util qw(min sum0);
-use Time::HiRes qw(time);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::Bridge::Entry;
 
 use constant {
     WINDOW   => 8,       # batches on their way
     MOST     => 8000,    # messages in a batch
-    FAREWELL => 5,       # seconds, for the last answers
+    RINGS    => 8,       # that are remembered as ours
 };
+
+# Seconds, for the last messages; the tests give more.
+our $FAREWELL = 5;
 
 sub half {'up'}
 
@@ -31,18 +35,18 @@ sub prepare {
     my ($self) = @_;
     my $state = $self->{state}->latest;
     if (!$state) {
-        open my $random, '<:raw', '/dev/urandom' or die "/dev/urandom: $!\n";
-        read $random, my $bytes, 4;
-        my $name = basename($self->option('ring')) =~ s{[\s#/]}{}gr;
-        $state = { origin => $self->option('host') . "/$name-" . unpack('H*', $bytes), epoch => 0, sequence => 0, position => '' };
+        $state = { origin => $self->new_origin, epoch => 0, sequence => 0, position => '' };
         $self->{state}->put($state);
     }
     $self->{$_} = $state->{$_} for qw(origin epoch sequence);
+    # The identities of the rings that had this state file, this one last.
+    my @rings = @{ $state->{rings} // [$state->{position} =~ /\A(\S+)/] };
+    push @rings, $self->ring_id if !@rings || $rings[-1] ne $self->ring_id;
+    $self->{rings} = [@rings > RINGS ? @rings[-RINGS .. -1] : @rings];
     $self->{is_str} = $self->{file}->is_str;
     $self->{on_its_way} = [];
     $self->{batch} = $self->at_once(min(MOST, $self->option('batch') * $self->option('pack')));
     # Here already, so that `now` is when the process began.
-    die "from must be start or now, not '@{[ $self->option('from') ]}'\n" if $self->option('from') !~ /\A(?:start|now)\z/;
     $self->{sub} = $self->option('from') eq 'now' ? $self->{ring}->subscribe : $self->{ring}->subscribe_all;
     return;
 }
@@ -58,40 +62,69 @@ sub greet {
     return;
 }
 
+sub new_origin {
+    my ($self) = @_;
+    open my $random, '<:raw', '/dev/urandom' or die "/dev/urandom: $!\n";
+    read $random, my $bytes, 4;
+    my $name = basename($self->option('ring')) =~ s{[\s#/]}{}gr;
+    return $self->option('host') . "/$name-" . unpack('H*', $bytes);
+}
+
 # Once in the life of the process: who we are, and where the last one was.
 sub begin {
     my ($self) = @_;
     my $known = $self->{state}->latest;
     my ($epoch, $sequence, $position, $remembered) =
         $self->{engine}->begin(@$self{qw(origin epoch sequence)}, $known->{position});
+    # A ring that never had this state file sends in our name: the file was copied, with a host's image for instance. The
+    # two would shut each other out, and each would send all of its ring each time. So we go on where we were, in a new name.
+    my ($ring) = $position =~ /\A(\S+)/;
+    if ($remembered && defined $ring && !grep { $_ eq $ring } @{ $self->{rings} }) {
+        my $new = $self->new_origin;
+        $self->say("another ring ($ring) sends as '$self->{origin}': the state file "
+            . $self->{state}->path . " was copied; this one is '$new' from now on", 'always');
+        @$self{qw(origin epoch sequence)} = ($new, 0, 0);
+        $self->{state}->put($known = { %$known, origin => $new, epoch => 0, sequence => 0, rings => $self->{rings} });
+        ($epoch, $sequence, $position, $remembered) = $self->{engine}->begin($new, 0, 0, $known->{position});
+    }
     # Numbers are not used twice, and what was answered was answered.
     if ($sequence < $known->{sequence}) {
         $self->say(sprintf('the engine has lost the last %d messages that it had acknowledged', $known->{sequence} - $sequence), 'always');
         ($sequence, $position) = @$known{qw(sequence position)};
     }
     elsif (!$remembered && $known->{sequence}) { $self->say('the engine does not remember us', 'always') }
-    @$self{qw(epoch sequence confirmed has_begun)} = ($epoch, $sequence, $sequence, 1);
+    @$self{qw(epoch sequence confirmed)} = ($epoch, $sequence, $sequence);
     $self->seek($position) if $position ne '';
-    $self->{state}->put({ %$known, epoch => $epoch, sequence => $sequence, position => $self->position });
-    @$self{qw(overflow reason cursor)} = ($self->{sub}->overflow_count, 'restart', $self->{sub}->cursor);
-    return;
+    @$self{qw(overflow reason has_begun)} = ($self->{sub}->overflow_count, 'restart', 1);
+    # The last thing, since it may fail for want of room: then a later record says it.
+    return $self->remember($sequence, $self->position, $self->{lost});
 }
 
-sub position { my ($self) = @_; return $self->ring_id . ' ' . $self->absolute(sub { $self->{sub}->cursor }) }
+# Notes how far the ring was read, and returns that: the ring, and a position that never falls.
+sub position {
+    my ($self) = @_;
+    $self->{read} = $self->absolute(sub { $self->{sub}->cursor });
+    return $self->ring_id . " $self->{read}";
+}
+
+sub remember {
+    my ($self, $sequence, $position, $lost) = @_;
+    $self->{state}->put({
+        (map { $_ => $self->{$_} } qw(origin epoch rings)), sequence => $sequence, position => $position, lost => { %$lost },
+    });
+    return;
+}
 
 # To where the ring was read by the last process.
 sub seek {
     my ($self, $position) = @_;
     my ($ring, $absolute) = split / /, $position;
-    my $base = $self->{file}->reparse->{base};
     my $sub = $self->{sub};
-    if ($ring ne $self->ring_id || $absolute > $base + $sub->write_pos) {
-        $sub->reset_oldest;
-        $self->{owed} = ['replaced', 0];
-        $self->count_lost('replaced', 0);
-    }
-    elsif ($absolute < $base) { $sub->reset_oldest }    # somebody cleared it: that is no loss
-    else                      { $sub->cursor($absolute - $base) }
+    return $self->seek_to($sub, $absolute)
+        if $ring eq $self->ring_id && $absolute <= $self->absolute(sub { $sub->write_pos });
+    $sub->reset_oldest;
+    $self->{owed} = ['replaced', 0];
+    $self->count_lost('replaced', 0);
     return;
 }
 
@@ -106,6 +139,10 @@ sub work {
             $self->{reason} = 'overrun' if $sub->overflow_count == $self->{overflow};
             $self->settle(0);
             next if !$self->interruptibly(sub { @messages = $sub->poll_wait_multi($batch, $self->until_tick) });
+            if (!@messages) {
+                $self->{engine}->check;
+                $self->progress;
+            }
         }
         $self->send(\@messages);
         $self->settle(WINDOW - 1);
@@ -127,10 +164,10 @@ sub send {
     $self->{reason} = 'overrun' if @$messages;
     my $gaps = sum0(map { $_->[1] } @content);
     push @content, Data::PubSub::Shared::Bridge::Entry::content_of($self->{is_str}, $self->option('pack'), $messages);
-    $self->{cursor} = $sub->cursor;
+    my $position = $self->position;
     return if !@content;
     my $batch = {
-        sequence => $self->{sequence} + 1, content => \@content, position => $self->position, count => scalar @$messages,
+        sequence => $self->{sequence} + 1, content => \@content, position => $position, count => scalar @$messages,
         lost => { %{ $self->{lost} } },
     };
     $self->{sequence} += $gaps + @$messages;
@@ -167,10 +204,7 @@ sub settle {
     $self->{engine}->settle($most);
     if (my $batch = delete $self->{acknowledged}) {
         $self->progress;
-        $self->{state}->put({
-            origin => $self->{origin}, epoch => $self->{epoch}, sequence => $batch->{last}, position => $batch->{position},
-            lost => $batch->{lost},
-        });
+        $self->remember(@$batch{qw(last position lost)});
     }
     die "$self->{failure}\n" if defined $self->{failure};
     return;
@@ -180,15 +214,15 @@ sub settle {
 sub finish {
     my ($self) = @_;
     my ($engine, $sub) = @$self{qw(engine sub)};
-    die "the engine was never reached, and what it lacks stays in the ring\n" if !$self->{has_begun};
+    die "the backend was never reached; unsent messages stay in the ring\n" if !$self->{has_begun};
     die sprintf "%d messages stay in the ring\n", $sub->lag + sum0(map { $_->{count} } @{ $self->{on_its_way} })
         if !$engine->is_connected;
     # A wait may have been left just as it had taken messages out, or found that some were lost: both comes again.
-    $sub->cursor($self->{cursor});
+    $self->seek_to($sub, $self->{read});
     $self->{overflow} = $sub->overflow_count;
     my $end = $sub->write_pos;
-    my $deadline = time + FAREWELL;
-    while ($sub->cursor < $end && time < $deadline) {
+    my $deadline = clock_gettime(CLOCK_MONOTONIC) + $FAREWELL;
+    while ($sub->cursor < $end && clock_gettime(CLOCK_MONOTONIC) < $deadline) {
         my @messages = $sub->poll_multi($self->{batch}) or last;
         $self->send(\@messages);
         $self->settle(WINDOW - 1);
