@@ -49,15 +49,20 @@ subtest 'no connection' => sub {
     fails('a server that says nothing', "127.0.0.1:$port", qr/no answer from 127\.0\.0\.1:$port within 1 s \(--timeout\)/, '--timeout', 1);
     SKIP: {
         skip 'Redis or IO::Socket::SSL is not installed', 2 if !eval { require Redis; require IO::Socket::SSL; 1 };
-        fails('nor with TLS', "127.0.0.1:$port", qr/cannot begin TLS with 127\.0\.0\.1:$port: .*; does it expect TLS at this port\?/,
+        fails('nor with TLS', "127.0.0.1:$port", qr/(?:cannot begin TLS with|no connection to) 127\.0\.0\.1:$port\b.*; does it expect TLS at this port\?/,
             '--timeout', 1, credentials("tls = yes\n"));
     }
     close $probe;
+    # It accepts nobody any more.
+    my $full = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die "listen: $@";
+    my $there = '127.0.0.1:' . $full->sockport;
+    my @queue = map { IO::Socket::INET->new(PeerAddr => $there, Blocking => 0) } 1 .. 5;
+    fails('a server that accepts nobody', $there, qr/no connection to $there within 1 s \(--timeout\)/, '--timeout', 1);
     fails('no server', "127.0.0.1:$port", qr/cannot connect to 127\.0\.0\.1:$port: Connection refused; no server listens there/);
     SKIP: {
         skip 'Redis or IO::Socket::SSL is not installed', 2 if !eval { require Redis; require IO::Socket::SSL; 1 };
         my $plain = PubSubTest::Redis->start(listen => ['--port', $port, '--bind', '127.0.0.1'], where => "127.0.0.1:$port");
-        fails('TLS where there is none', "127.0.0.1:$port", qr/cannot begin TLS with 127\.0\.0\.1:$port: .*; does it expect TLS at this port\?/,
+        fails('TLS where there is none', "127.0.0.1:$port", qr/(?:cannot begin TLS with|no connection to) 127\.0\.0\.1:$port\b.*; does it expect TLS at this port\?/,
             '--timeout', 1, credentials("tls = yes\n"));
     }
     fails('IPv6', '[::1]:1', qr/cannot connect to \[::1\]:1: (?:Connection refused; no server listens there|Cannot assign requested address|.*)/);

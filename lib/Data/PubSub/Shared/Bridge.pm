@@ -226,8 +226,8 @@ said.
 
 =item on_status => CODE
 
-Only here, not for the command. Called each second, and when C<run> ends, with the L</STATUS> and the
-half:
+Only here, not for the command. Called when C<run> begins, each second, and when it ends, with the
+L</STATUS> and the half:
 
     on_status => sub {
         my ($status, $half) = @_;
@@ -857,6 +857,7 @@ be written. Among these are
     cannot find the address of 'redis.internal': Name or service not known; see --server
     cannot connect to redis.internal:6379: Connection refused; no server listens there
     no server at socket /x/y: No such file or directory
+    no connection to redis.internal:6379 within 10 s (--timeout)
     no answer from redis.internal:6379 within 10 s (--timeout)
     cannot begin TLS with redis.internal:6379: ...; does it expect TLS at this port?
     redis.internal:6379 gave no Redis answer (...); if it expects TLS, say tls = yes in the credentials

@@ -131,7 +131,9 @@ sub connect {
     @$self{qw(unanswered answers)} = (0, 0);
     $self->{connection}++;
     $self->_plainly(sub {
-        $self->{redis} = eval { $self->_library->new(%with) } // die $self->_why_not(_plain($@)), "\n";
+        my $begun = clock_gettime(CLOCK_MONOTONIC);
+        $self->{redis} = eval { $self->_library->new(%with) }
+            // die $self->_why_not(_plain($@), clock_gettime(CLOCK_MONOTONIC) - $begun), "\n";
         my @who = grep { defined } @$self{qw(username password)};
         eval {
             $self->_ask(auth => @who) if defined $self->{password};
@@ -147,8 +149,10 @@ sub _is_socket { return $_[0]{server} =~ m{\A/} }
 
 # Why there is no connection. The libraries say the same for all causes, so this looks again.
 sub _why_not {
-    my ($self, $error) = @_;
+    my ($self, $error, $seconds) = @_;
     my $server = $self->{server};
+    return "no connection to $server within $self->{timeout} s (--timeout)" . ($self->{tls} ? '; does it expect TLS at this port?' : '')
+        if $seconds > 0.9 * $self->{timeout};
     if ($self->_is_socket) {
         require IO::Socket::UNIX;
         return $error if IO::Socket::UNIX->new(Peer => $server);
