@@ -4,9 +4,9 @@ _pubsub_bridge() {
     local commands='both up down run check help'
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local command=${COMP_WORDS[1]} options=
-    local both='--stream --server --credentials --host --state --status --quiet --no-quiet --timeout --engine
+    local both='--stream --server --credentials --host --state --status --quiet --no-quiet --timeout --backend
         --variant --capacity --msg-size --mode --from --batch'
-    local sends='--pack --keep' receives='--skip-own --no-skip-own --gaps'
+    local sends='--pack --maxlen' receives='--skip-own --no-skip-own --gaps'
 
     if ((COMP_CWORD == 1)); then
         COMPREPLY=($(compgen -W "$commands --help --man --version" -- "$current"))
@@ -25,9 +25,9 @@ _pubsub_bridge() {
     case $previous in
         --variant) COMPREPLY=($(compgen -W 'Int Int32 Int16 Str' -- "$current")); return ;;
         --from)    COMPREPLY=($(compgen -W 'start now' -- "$current")); return ;;
-        --engine)  COMPREPLY=($(compgen -W 'Redis' -- "$current")); return ;;
+        --backend)  COMPREPLY=($(compgen -W 'Redis' -- "$current")); return ;;
         --server)  [[ $current == /* ]] || return ;;
-        --stream | --host | --timeout | --capacity | --msg-size | --mode | --batch | --pack | --keep) return ;;
+        --stream | --host | --timeout | --capacity | --msg-size | --mode | --batch | --pack | --maxlen) return ;;
         --out | --in | --ring | --credentials | --state | --status | --gaps) ;;
         *)
             if [[ $current == -* ]]; then

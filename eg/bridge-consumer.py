@@ -111,14 +111,14 @@ class Reader:
 
     def __init__(self, last, origins, blind):
         self.last, self.origins, self.blind = last, origins, blind
-        self.doubles = self.strange = 0
+        self.duplicates = self.malformed = 0
 
     def take(self, identifier, fields):
         """What is new in the next entry: (origin, number, message) and (origin, None, (lost, reason))."""
         try:
             origin, epoch, first, takes, messages, gap = parse(fields)
         except Strange as error:
-            self.strange += 1
+            self.malformed += 1
             print(f'entry {identifier.decode()} is left out: {error}', file=sys.stderr)
             return
         double = 0
@@ -130,7 +130,7 @@ class Reader:
                 double = takes
             elif epoch == known_epoch:
                 double = min(takes, max(0, following - first))
-            self.doubles += double
+            self.duplicates += double
             if double == takes:
                 return
             if first > following:

@@ -11,7 +11,7 @@ use PubSubTest::Redis;
 BEGIN { PubSubTest::Redis::needed() }
 use PubSubTest::Bridge;
 
-use Data::PubSub::Shared::Bridge::Engine::Redis;
+use Data::PubSub::Shared::Bridge::Backend::Redis;
 
 my $redis  = PubSubTest::Redis->start;
 my $folder = fresh_dir();
@@ -102,12 +102,12 @@ subtest 'keys of a wrong type' => sub {
     }
 
     # What servers before version 7 say.
-    my $engine = Data::PubSub::Shared::Bridge::Engine::Redis->new(server => $redis->where, stream => 'news');
+    my $backend = Data::PubSub::Shared::Bridge::Backend::Redis->new(server => $redis->where, stream => 'news');
     my $old = 'ERR Error running script (call to f_0123): @user_script:21: WRONGTYPE Operation against a key holding the wrong kind of value';
-    is($engine->hopeless($old), "key 'news' exists but is not a stream", 'an old server');
-    is($engine->hopeless("ORIGINS $old"), "key '{news}:origins' exists but is not a hash", 'an old server, the other key');
-    is($engine->hopeless('FENCED by epoch 3'), "fenced: a newer instance of this bridge has taken over stream 'news'", 'fenced');
-    is($engine->hopeless("OOM command not allowed when used memory > 'maxmemory'."), undef, 'a full server is not hopeless');
+    is($backend->hopeless($old), "key 'news' exists but is not a stream", 'an old server');
+    is($backend->hopeless("ORIGINS $old"), "key '{news}:origins' exists but is not a hash", 'an old server, the other key');
+    is($backend->hopeless('FENCED by epoch 3'), "fenced: a newer instance of this bridge has taken over stream 'news'", 'fenced');
+    is($backend->hopeless("OOM command not allowed when used memory > 'maxmemory'."), undef, 'a full server is not hopeless');
 };
 
 subtest 'names that are not ASCII' => sub {
@@ -124,7 +124,7 @@ subtest 'names that are not ASCII' => sub {
     is_deeply([messages_in($sub, 1)], [1], 'it works');
     is($redis->call(xlen => $name), 1, 'the key has that name');
     my $found;
-    until_true(sub { $found = (read_status("$folder/$name.status") // {})->{bridges} // {}; $found->{$characters}{up}{passed} });
+    until_true(sub { $found = (read_status("$folder/$name.status") // {})->{bridges} // {}; $found->{$characters}{up}{forwarded} });
     my $up = $found->{$characters}{up};
     is($up->{stream}, $characters, 'the status: the stream');
     is($up->{ring}, "$folder/$characters.o", 'the status: the ring');

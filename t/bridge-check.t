@@ -46,12 +46,12 @@ subtest 'check' => sub {
     $finds->("[a]\nin = $folder/o\ngaps = $folder/no/gaps\n", qr{down a: \Q$folder\E/no/gaps: no directory .*}, 'gaps: no folder');
     $finds->("[a]\nin = $folder/o\nstate = $folder/text/state\n", qr{down a: \Q$folder\E/text/state\.down: \Q$folder\E/text is not a directory},
         'state');
-    $finds->("engine = PubSubTest::NoLibrary\n[a]\nin = $folder/o\n", qr/down a: the Perl module Nothing is needed.*/, 'a missing library');
+    $finds->("backend = PubSubTest::NoLibrary\n[a]\nin = $folder/o\n", qr/down a: the Perl module Nothing is needed.*/, 'a missing library');
     $finds->("[a]\nout = $folder/none\n[b]\nout = $folder/o\n[c]\nout = $folder/text\n", qr{up c: .*too small.*}, 'all that is wrong');
     ok(!-e "$folder/new" && !-e "$folder/states", 'nothing is made');
 };
 
-# An engine whose library is missing.
+# A backend whose library is missing.
 package PubSubTest::NoLibrary {
     sub append { return }
     sub new    { die "the Perl module Nothing is needed and cannot be loaded\n" }

@@ -11,7 +11,7 @@ use Test::More;
 use Data::PubSub::Shared::Bridge;
 use PubSubTest;
 
-# An engine that nobody reaches.
+# A backend that nobody reaches.
 package PubSubTest::Nowhere {
     sub new    { return bless {}, shift }
     sub append { return }
@@ -21,7 +21,7 @@ package PubSubTest::Nowhere {
 sub identity {
     my ($path) = @_;
     return Data::PubSub::Shared::Bridge->up(
-        ring => $path, stream => 'test', engine => 'PubSubTest::Nowhere', state => fresh_dir() . '/state',
+        ring => $path, stream => 'test', backend => 'PubSubTest::Nowhere', state => fresh_dir() . '/state',
     )->ring_id;
 }
 

@@ -98,15 +98,15 @@ subtest 'numbers that come again, or do not come' => sub {
     is_deeply([messages_in($sub, 1)], ['twenty-six'], 'then it goes on');
     is($down->term, 0, 'the end');
     my $status = status('doubles');
-    is($status->{doubles}, 20, 'doubles');
-    is($status->{strange}, 16, 'strange ones');
-    is_deeply($status->{lost}, { engine => 4, overrun => 7, trimmed => 3 }, 'losses');
+    is($status->{duplicates}, 20, 'duplicates');
+    is($status->{malformed}, 16, 'malformed ones');
+    is_deeply($status->{lost}, { backend => 4, overrun => 7, trimmed => 3 }, 'losses');
     is_deeply(notes($gaps), [
-        { number => 1, stream => 'doubles', origin => 'x/a', reason => 'engine',  count => 3 },
+        { number => 1, stream => 'doubles', origin => 'x/a', reason => 'backend',  count => 3 },
         { number => 2, stream => 'doubles', origin => 'x/a', reason => 'overrun', count => 5 },
         { number => 3, stream => 'doubles', origin => 'x/a', reason => 'overrun', count => 2 },
         { number => 4, stream => 'doubles', origin => 'x/c', reason => 'trimmed', count => 3 },
-        { number => 5, stream => 'doubles', origin => 'x/a', reason => 'engine',  count => 1 },
+        { number => 5, stream => 'doubles', origin => 'x/a', reason => 'backend',  count => 1 },
     ], 'notes');
     unlike($down->said, qr/uninitialized|isn't numeric/, 'without warnings');
 
@@ -117,7 +117,7 @@ subtest 'numbers that come again, or do not come' => sub {
     is_deeply([messages_in($sub, 1)], ['twenty-seven'], 'knows what it had');
     $down->term;
     is_deeply(notes($gaps), [], 'no note comes twice');
-    is(status('doubles')->{doubles}, 21, 'it goes on counting');
+    is(status('doubles')->{duplicates}, 21, 'it goes on counting');
 };
 
 subtest 'a ring that was overrun' => sub {
@@ -163,7 +163,7 @@ subtest 'a stream that was trimmed' => sub {
     my $in    = ring('Int', 'trim.in', 4096);
     my $other = ring('Int', 'trim.other', 4096)->subscribe;
     my $sub   = $in->subscribe;
-    my $up    = bridge(arguments('up', 'trim', 'trim', '--keep', 100, '--batch', 50));
+    my $up    = bridge(arguments('up', 'trim', 'trim', '--maxlen', 100, '--batch', 50));
     my $up2   = bridge(arguments('up', 'trim', 'trim.quiet'));
     my $all   = bridge(arguments('down', 'trim', 'trim.other', '--from', 'start'));
     my $down  = bridge(arguments('down', 'trim', 'trim.in',    '--from', 'start'));
@@ -240,16 +240,16 @@ subtest 'messages that do not fit' => sub {
         my ($ring, $right) = @{ $in{$name} };
         is_deeply([messages_in($ring->subscribe_all, @$right + 1)], [@$right, 7], "$name: what fits");
         $down{$name}->term;
-        is_deeply(status($file_of->($name))->{lost}, { refused => @expected - @$right }, "$name: the others");
+        is_deeply(status($file_of->($name))->{lost}, { rejected => @expected - @$right }, "$name: the others");
     }
     my @short = grep { my $bytes = $_; utf8::encode($bytes) if utf8::is_utf8($bytes); length $bytes <= 3 } @expected, 7;
     is_deeply([messages_in($short, scalar @short)], \@short, 'strings: what fits');
     $down{short}->term;
-    is_deeply(status('fits.short')->{lost}, { refused => @expected + 1 - @short }, 'strings: the others');
+    is_deeply(status('fits.short')->{lost}, { rejected => @expected + 1 - @short }, 'strings: the others');
     like($down{short}->said, qr/they do not fit into the ring/, 'it says so');
 };
 
-subtest 'what the engine has lost' => sub {
+subtest 'what the backend has lost' => sub {
     my $own  = PubSubTest::Redis->start;
     my $args = sub { my @arguments = arguments(@_); $arguments[2] = $own->where; return @arguments };
     my $out  = ring('Int', 'lost', 256);
@@ -266,7 +266,7 @@ subtest 'what the engine has lost' => sub {
     $out->publish_multi(11 .. 20);
     messages_in($here, 20);
     # It forgets the last ten, which it had acknowledged.
-    until_true(sub { (read_status("$folder/lost.status") // {})->{passed} == 20 });
+    until_true(sub { (read_status("$folder/lost.status") // {})->{forwarded} == 20 });
     $own->kill_it;
     truncate $file, $length or die "truncate: $!";
     $own->run;
@@ -279,13 +279,13 @@ subtest 'what the engine has lost' => sub {
     $out->publish(26);
     is_deeply([messages_in($in, 1)], [26], 'also with another process');
     is_deeply([map { $_->term } $down, $live, $up], [0, 0, 0], 'the end');
-    is_deeply(status('lost.in')->{lost}, { engine => 10 }, 'and count them');
+    is_deeply(status('lost.in')->{lost}, { backend => 10 }, 'and count them');
     is_deeply(status('lost.here')->{lost}, {}, 'or not');
 
     # Everything.
     $own->call('flushall');
     $up = bridge($args->('up', 'lost', 'lost'));
-    $up->until_said(qr/the engine/);
+    $up->until_said(qr/the backend/);
     $live = bridge($args->('down', 'lost', 'lost.here'));
     $out->publish_multi(31 .. 33);
     is_deeply([messages_in($here, 4)], [26, 31 .. 33], 'it goes on after all was lost');

@@ -61,7 +61,7 @@ subtest 'options' => sub {
         [ring => '',                  'something'],
         [server => 'redis',           $SERVER],
         (map { [server => $_, $SERVER] } 'redis:', 'redis:0', 'redis:65536', 'redis:99999', 'redis:06379', '[::1]', '[redis]:6379', '[::1]:0'),
-        [engine => 'a b',             'the name of a module'],
+        [backend => 'a b',             'the name of a module'],
         [host => 'a/b',               'a name without space, # and /'],
         [host => 'a#b',               'a name without space, # and /'],
         [timeout => 0,                'a number of seconds from 1 to 9999'],
@@ -75,13 +75,13 @@ subtest 'options' => sub {
         [batch => 8001,               'a number from 1 to 8000'],
         [pack => 0,                   'a number from 1 to 8000'],
         [pack => 8001,                'a number from 1 to 8000'],
-        [keep => 0,                   'a number of 1 or more'],
+        [maxlen => 0,                   'a number of 1 or more'],
         )
     {
         my ($name, $value, $words) = @$bad;
         refused($try->('up', $name => $value), "$name must be $words, not '$value'");
     }
-    refused($try->('up', engine => 'Nothing'), "engine 'Nothing': Can't locate Data/PubSub/Shared/Bridge/Engine/Nothing.pm in \@INC");
+    refused($try->('up', backend => 'Nothing'), "backend 'Nothing': Can't locate Data/PubSub/Shared/Bridge/Backend/Nothing.pm in \@INC");
     refused(['up', '--colour', 'red'], 'unknown option: colour');
     refused($try->('up',   gaps => $in), 'unknown option: gaps');
     refused($try->('down', pack => 5),   'unknown option: pack');
@@ -90,7 +90,7 @@ subtest 'options' => sub {
     refused($try->('up', server => $_), "server '$_' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379") for '::1:6379', '::1', 'fe80::1:6379';
     is({ Data::PubSub::Shared::Bridge::Options::complete('up', %with, server => $_) }->{server}, $_, "server $_")
         for '[::1]:6379', '[fe80::1%eth0]:1', 'redis.internal:65535', '127.0.0.1:10000', '/a:b:c';
-    is_deeply({ Data::PubSub::Shared::Bridge::Options::complete('up', %with, keep => '2k', capacity => '1M') }->{keep}, 2048, 'k');
+    is_deeply({ Data::PubSub::Shared::Bridge::Options::complete('up', %with, maxlen => '2k', capacity => '1M') }->{maxlen}, 2048, 'k');
 
     my %all = Data::PubSub::Shared::Bridge::Options::complete('down', %with, skip_own => 'yes', 'msg-size' => 5);
     is_deeply([@all{qw(skip_own msg_size quiet from server timeout)}], [1, 5, 0, 'now', '127.0.0.1:6379', 10], 'defaults');

@@ -74,7 +74,7 @@ subtest 'the page of the command' => sub {
     is((command())[0], 2, 'no command');
 };
 
-# An engine that nobody reaches.
+# A backend that nobody reaches.
 package PubSubTest::Nowhere {
     sub new          { return bless {}, shift }
     sub append       { return }
@@ -100,7 +100,7 @@ subtest 'the page of the module' => sub {
     my $status = section($page, 'STATUS');
     for my $half (qw(up down)) {
         my $object = Data::PubSub::Shared::Bridge->$half(
-            ring => "$folder/$half", variant => 'Int', capacity => '1k', stream => 'test', engine => 'PubSubTest::Nowhere',
+            ring => "$folder/$half", variant => 'Int', capacity => '1k', stream => 'test', backend => 'PubSubTest::Nowhere',
             from => 'now', state => "$folder/$half.state",
         );
         like($status, qr/^    $_ {2,}\S/m, "status of $half: $_") for sort keys %{ $object->status };
@@ -118,7 +118,7 @@ subtest 'on_status' => sub {
     my $folder = fresh_dir();
     my @got;
     my $half = Data::PubSub::Shared::Bridge->up(
-        ring => "$folder/ring", variant => 'Int', capacity => 16, stream => 'test', engine => 'PubSubTest::Broken',
+        ring => "$folder/ring", variant => 'Int', capacity => 16, stream => 'test', backend => 'PubSubTest::Broken',
         state => "$folder/state", quiet => 1,
         on_status => sub { my ($status, $half) = @_; push @got, $status; $half->stop if $status->{error} },
     );
@@ -127,7 +127,7 @@ subtest 'on_status' => sub {
     my $all = $half->run;
     open STDERR, '>&', $saved or die "dup: $!";
     ok(!$all, 'run says that it could not finish');
-    is($got[0]{half}, 'up', 'the status comes');
+    is($got[0]{direction}, 'up', 'the status comes');
     is($got[-1]{error}, 'nobody there', 'with what is wrong');
     ok(!$got[-1]{connected}, 'and that nothing is connected');
 };

@@ -32,16 +32,16 @@ subtest 'what it says' => sub {
     my $down = bridge(half('down', 'says', 'in', '--from', 'start'))->connected;
     $out->publish_multi(1 .. 5);
     messages_in($sub, 5);
-    until_true(sub { (status('out') // {})->{passed} && (status('in') // {})->{passed} });
+    until_true(sub { (status('out') // {})->{forwarded} && (status('in') // {})->{forwarded} });
     my %up = %{ status('out') };
-    like(delete $up{$_}, qr/\A\d+(?:\.\d+)?\z/, "status: $_") for qw(time begun rate);
+    like(delete $up{$_}, qr/\A\d+(?:\.\d+)?\z/, "status: $_") for qw(time started_at rate);
     like(delete $up{origin}, qr{\Ah/out-[0-9a-f]{8}\z}, 'status: origin');
     is_deeply(\%up, {
-        half => 'up', ring => "$folder/out", stream => 'says', server => $redis->where, pid => $up->pid, connected => JSON::PP::true(),
-        failures => 0, error => undef, passed => 5, lost => {}, epoch => 1, sequence => 5, on_its_way => 0, lag => 0,
+        direction => 'up', ring => "$folder/out", stream => 'says', server => $redis->where, pid => $up->pid, connected => JSON::PP::true(),
+        failures => 0, error => undef, forwarded => 5, lost => {}, epoch => 1, sequence => 5, in_flight => 0, lag => 0,
     }, 'status of up');
     my %down = %{ status('in') };
-    is_deeply([@down{qw(half passed origins doubles strange)}], ['down', 5, 1, 0, 0], 'status of down');
+    is_deeply([@down{qw(direction forwarded origins duplicates malformed)}], ['down', 5, 1, 0, 0], 'status of down');
     is($down{id}, (stream_of($redis, 'says'))[-1][0], 'where it is');
     is_deeply([grep {/new/} entries($folder)], [], 'no half-written status');
 
@@ -63,7 +63,7 @@ subtest 'what it says' => sub {
 
     $up = bridge(half('up', 'says', 'out', '--quiet'));
     $out->publish(206);
-    until_true(sub { status('out')->{passed} == 1 });
+    until_true(sub { status('out')->{forwarded} == 1 });
     is($up->said, '', '--quiet');
     $up->signal('USR1')->until_said(qr/^pubsub-bridge up says: connected, 1 messages/);
     is($up->term, 0, 'ends');
@@ -124,11 +124,11 @@ subtest 'both, and files' => sub {
     my $both = bridge(@arguments);
     $a->publish(1);
     is_deeply([messages_in($sub, 1)], [1], 'it works');
-    until_true(sub { my $found = status('both') // {}; $found->{bridges}{both}{up}{passed} && $found->{bridges}{both}{down}{passed} });
+    until_true(sub { my $found = status('both') // {}; $found->{bridges}{both}{up}{forwarded} && $found->{bridges}{both}{down}{forwarded} });
     my $status = status('both');
     is($status->{pid}, $both->pid, 'status: its process');
     my %halves = %{ $status->{bridges}{both} };
-    is_deeply([map { @{ $halves{$_} }{qw(half running restarts)} } qw(up down)],
+    is_deeply([map { @{ $halves{$_} }{qw(direction running restarts)} } qw(up down)],
         ['up', JSON::PP::true(), 0, 'down', JSON::PP::true(), 0], 'the halves');
     $both->signal('USR1')->until_said(qr/up both: connected, 1 messages/)->until_said(qr/down both: connected, 1 messages/);
 
@@ -187,7 +187,7 @@ subtest 'memory does not grow while the server is away' => sub {
     $redis->stop;
     $out->publish_multi(map { 'x' x 900 } 1 .. 8000);
     my $before;
-    until_true(sub { my $status = status('memory'); $status->{on_its_way} == 8 || $up->signal('USR1') && 0; $before = $rss->() });
+    until_true(sub { my $status = status('memory'); $status->{in_flight} == 8 || $up->signal('USR1') && 0; $before = $rss->() });
     for my $round (1 .. 60) { $out->publish_multi(map { 'x' x 900 } 1 .. 1000) }    # 54 MB
     cmp_ok($rss->() - $before, '<', 25_000, 'the ring is the buffer');
     $redis->cont;
@@ -195,7 +195,7 @@ subtest 'memory does not grow while the server is away' => sub {
     cmp_ok($rss->() - $before, '<', 25_000, 'also afterwards');
     is($up->term, 0, 'the end');
     my $status = status('memory');
-    my $sum = $status->{passed} + ($status->{lost}{overrun} // 0);
+    my $sum = $status->{forwarded} + ($status->{lost}{overrun} // 0);
     is($sum, 86_000, 'and all accounted for');
     $redis->call(del => 'memory');
 };

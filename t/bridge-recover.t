@@ -27,7 +27,7 @@ sub next_process {
     {
         my $down  = Data::PubSub::Shared::Bridge->down(@option);
         my $state = {
-            id => '5-0', origins => {}, doubles => 0, blind => 0, lost => {}, notes => [], noted => 0, chunk => $chunk, rest => $rest,
+            id => '5-0', origins => {}, duplicates => 0, blind => 0, lost => {}, notes => [], noted => 0, chunk => $chunk, rest => $rest,
             ring => $down->ring_id, at => $down->write_pos,
         };
         $down->{state}->put($state);
@@ -88,7 +88,7 @@ each_variant(sub {
     my $much = sub { my ($ring) = @_; $ring->publish($v->value(200 + $_)) for 1 .. 100; return };
     ($got, $lost) = next_process($v, \@chunk, \@rest, $much, capacity => 16);
     is_deeply([@$got[-5 .. -1]], \@rest, 'where others have overrun it, what is unclear does not come');
-    is_deeply($lost, { unclear => 10 }, 'and is counted');
+    is_deeply($lost, { indeterminate => 10 }, 'and is counted');
 });
 
 done_testing;

@@ -10,7 +10,7 @@ use PubSubTest::Redis;
 BEGIN { PubSubTest::Redis::needed() }
 use PubSubTest::Bridge;
 
-use Data::PubSub::Shared::Bridge::Engine::Redis;
+use Data::PubSub::Shared::Bridge::Backend::Redis;
 
 my $redis  = PubSubTest::Redis->start;
 my $folder = fresh_dir();
@@ -20,7 +20,7 @@ sub integers { return [map { $_->[1]{i} } stream_of($redis, $_[0])] }
 # Refuses the fifth batch for an instant: its script fails before it writes. The fifth goes out together with the sixth, so
 # that the sixth is under way when the answer comes.
 package PubSubTest::RefusesOne {
-    use parent -norequire, 'Data::PubSub::Shared::Bridge::Engine::Redis';
+    use parent -norequire, 'Data::PubSub::Shared::Bridge::Backend::Redis';
 
     my ($calls, $held) = (0);
 
@@ -39,15 +39,15 @@ package PubSubTest::RefusesOne {
     }
 }
 
-subtest 'the contract of the engine' => sub {
-    my $engine = Data::PubSub::Shared::Bridge::Engine::Redis->new(server => $redis->where, stream => 'contract', timeout => 60);
-    $engine->connect;
-    $engine->begin('h/o-1', 0, 0, 'at 0');
+subtest 'the contract of the backend' => sub {
+    my $backend = Data::PubSub::Shared::Bridge::Backend::Redis->new(server => $redis->where, stream => 'contract', timeout => 60);
+    $backend->connect;
+    $backend->begin('h/o-1', 0, 0, 'at 0');
     my @answers;
     my $append = sub {
         my ($sequence, $acknowledged, @numbers) = @_;
-        $engine->append(
-            origin => 'h/o-1', epoch => 1, sequence => $sequence, acknowledged => $acknowledged, keep => 1000,
+        $backend->append(
+            origin => 'h/o-1', epoch => 1, sequence => $sequence, acknowledged => $acknowledged, maxlen => 1000,
             position => "at $numbers[-1]", content => [['i', 1, \@numbers]], done => sub { push @answers, $_[0] },
         );
     };
@@ -56,7 +56,7 @@ subtest 'the contract of the engine' => sub {
     $append->('no', 0, 3, 4);
     $append->(5, 0, 5, 6);
     $append->(7, 0, 7, 8);
-    $engine->settle(0);
+    $backend->settle(0);
     is($answers[0], undef, 'a good one');
     like($answers[1], qr/\S/, 'one that is refused');
     like($answers[$_], qr/\AHOLE /, "number $_ behind it is refused, too") for 2, 3;
@@ -67,7 +67,7 @@ subtest 'the contract of the engine' => sub {
     $append->(5, 2, 5, 6);
     $append->(3, 2, 3, 4);
     $append->(7, 2, 7, 8);
-    $engine->settle(0);
+    $backend->settle(0);
     is_deeply(\@answers, [(undef) x 4], 'all come again');
     is_deeply(integers('contract'), [1 .. 8], 'each once, in order');
 
@@ -80,7 +80,7 @@ subtest 'the contract of the engine' => sub {
         $append->($next, $next - 1, $next);
         $append->($next + 1, $next - 1, $next + 1);
         $append->($next + 3, $next - 1, $next + 3);
-        $engine->settle(0);
+        $backend->settle(0);
         is_deeply([@answers[0, 1]], [undef, undef], "$lost is lost: it goes on");
         like($answers[2], qr/\AHOLE /, "$lost is lost: but not beyond a hole");
         is($position->(), '1 ' . ($next + 1) . ' at ' . ($next + 1), "$lost is lost: the position");
@@ -91,9 +91,9 @@ subtest 'one batch of a pipeline' => sub {
     my $ring = variant('Int')->class->new("$folder/one", 1024);
     $ring->publish_multi(1 .. 100);
     my $up = bridge('up', '--server', $redis->where, '--stream', 'one', '--ring', "$folder/one", '--state', "$folder/one.state",
-        '--batch', 10, '--engine', 'PubSubTest::RefusesOne', '--status', "$folder/one.status");
+        '--batch', 10, '--backend', 'PubSubTest::RefusesOne', '--status', "$folder/one.status");
     $up->until_said(qr/next attempt/);
-    until_true(sub { (read_status("$folder/one.status") // {})->{passed} == 100 });
+    until_true(sub { (read_status("$folder/one.status") // {})->{forwarded} == 100 });
     is($up->term, 0, 'the end');
     is_deeply(integers('one'), [1 .. 100], 'each once, in order');
     is_deeply(read_status("$folder/one.status")->{lost}, {}, 'nothing is counted as lost');

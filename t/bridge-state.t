@@ -92,7 +92,7 @@ subtest 'grown' => sub {
 subtest 'a lock' => sub {
     my $path  = fresh_path();
     my $state = open_state($path);
-    my $words = qr/\A\Q$path\E: another process uses this state file; give each half of each bridge one of its own \(--state\)\n\z/;
+    my $words = qr/\A\Q$path\E: another process uses this state file; give each direction of each bridge one of its own \(--state\)\n\z/;
     fails_like(sub { open_state($path) }, $words, 'a second one');
     my $kid = spawn(sub { my ($peer) = @_; eval { open_state($path) }; $peer->tell($@ =~ /another process/ ? 'locked' : 'free') });
     is($kid->hear, 'locked', 'in another process');

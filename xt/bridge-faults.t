@@ -96,7 +96,7 @@ storm('the stream is trimmed while a reader is away', sub {
     until_true(sub { $hosts->{in_ring}{$others}->write_pos > $at + 400 });
     $kill ? $hosts->start($down) : $hosts->{process}{$down}->signal('CONT');
     $hosts->until_progress;
-}, hosts => { apart => 1, up => ['--keep', 100] }, allowed => ['trimmed'], trims => 1);
+}, hosts => { apart => 1, up => ['--maxlen', 100] }, allowed => ['trimmed'], trims => 1);
 
 storm('bridges are killed', sub {
     my ($hosts) = @_;
@@ -138,13 +138,13 @@ storm('everything at once', sub {
     elsif ($what < 7) { $redis->cut_clients }
     else              { $hosts->again((qw(a b c))[random(3)], 'KILL') }
     $hosts->until_progress if !random(3);
-}, hosts => { out => 512, options => ['--timeout', 1], up => ['--keep', 500] }, share => 2, trims => 1,
+}, hosts => { out => 512, options => ['--timeout', 1], up => ['--maxlen', 500] }, share => 2, trims => 1,
     allowed => [qw(overrun restart trimmed)]);
 
 diag(sprintf '%-46s %6s %6s %8s %9s %7s %s', qw(storm faults time/s sent received worst/s lost));
 for my $row (@table) {
     my ($name, $faults, $time, $result) = @$row;
-    my $lost = join ', ', map {"$result->{$_} $_"} grep { exists $result->{$_} } qw(overrun restart trimmed engine unclear);
+    my $lost = join ', ', map {"$result->{$_} $_"} grep { exists $result->{$_} } qw(overrun restart trimmed backend indeterminate);
     diag(sprintf '%-46s %6d %6.1f %8d %9d %7.2f %s', $name, $faults, $time, @$result{qw(sent messages worst)}, $lost || 'none');
 }
 done_testing;

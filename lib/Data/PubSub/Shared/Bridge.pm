@@ -43,12 +43,12 @@ Or, in a process of your own instead of the command:
 
     use Data::PubSub::Shared::Bridge;
 
-    my $half = Data::PubSub::Shared::Bridge->up(     # or down
+    my $bridge = Data::PubSub::Shared::Bridge->up(   # or down
         ring   => '/dev/shm/news.out',
         stream => 'news',
         server => 'redis.internal:6379',
     );
-    $half->run;                                      # until TERM or INT
+    $bridge->run;                                    # until TERM or INT
 
 =head1 DESCRIPTION
 
@@ -57,9 +57,9 @@ published to the one ring on any host comes out of the other ring on every host,
 once, in one and the same order everywhere. In between stands a stream in a Redis server. Programs use
 rings as before, and notice nothing of it: they make no connection, and wait for nobody.
 
-A bridge has two halves, each of which is a process. B<Up> reads a ring and appends to the stream.
+A bridge has two directions, each of which is a process. B<Up> reads a ring and appends to the stream.
 B<Down> reads the stream and publishes to a ring. A host that only speaks needs only the first, one
-that only listens only the second. The command L<pubsub-bridge> runs halves, starts those again that
+that only listens only the second. The command L<pubsub-bridge> runs directions, starts those again that
 end, and is what most people want; this page describes what it does, and the interface for those who
 embed it.
 
@@ -81,8 +81,8 @@ host's messages only). Down publishes to IN, and nobody else does.
 Why two rings, and not one? The order. The stream puts the messages of all hosts into one sequence;
 every Down follows it. So all hosts see one order, the publishing host included, whose own messages
 take the way through the stream like all others. With a single ring each host would see its own
-messages first. And nothing can echo: no half both reads and writes a ring. A ring that is used for
-both by mistake is refused, also where the two halves are started apart and know it by different
+messages first. And nothing can echo: no direction both reads and writes a ring. A ring that is used for
+both by mistake is refused, also where the two directions are started apart and know it by different
 names.
 
 A host that does not want its own messages back gives its Down C<skip_own>. Then its programs read
@@ -130,25 +130,25 @@ missing, and passes over what comes twice.
 
 =head2 up
 
-    my $half = Data::PubSub::Shared::Bridge->up(%options);
+    my $bridge = Data::PubSub::Shared::Bridge->up(%options);
 
-A half that reads the ring and appends to the stream.
+The direction that reads the ring and appends to the stream.
 
 =head2 down
 
-    my $half = Data::PubSub::Shared::Bridge->down(%options);
+    my $bridge = Data::PubSub::Shared::Bridge->down(%options);
 
-A half that reads the stream and publishes to the ring.
+The direction that reads the stream and publishes to the ring.
 
 Both open the ring, or create it (see C<capacity> in L</OPTIONS>), and lock the state file. They do
 not reach for the server yet. They die with one line that says what is wrong, without a place in the
-program: see L</ERRORS>. To run both halves, make two processes.
+program: see L</ERRORS>. To run both directions, make two processes.
 
 =head1 METHODS
 
 =head2 run
 
-    my $all = $half->run;
+    my $all = $bridge->run;
 
 Works until L</stop> is called, or a TERM or INT signal comes. Meanwhile it has handlers of its own
 for TERM, INT and USR1 (which writes a line on standard error that says how things are), and ignores
@@ -160,7 +160,7 @@ process goes on there. Returns true if all was acknowledged that had been taken 
 published that had been read (down).
 
 A server that cannot be reached, or says no, is no reason to end. Such errors are reported on standard
-error, and the half tries again, after 0.05 s first, then ever later, up to 5 s (each time between
+error, and the direction tries again, after 0.05 s first, then ever later, up to 5 s (each time between
 half and one and a half of that, so that not all hosts come at once). Dies where trying again makes no
 sense: when another process has begun a newer epoch, when the stream's key is no stream or that of the
 origins no hash, and when the path of the ring has become another ring, or has been removed for a
@@ -169,13 +169,13 @@ at that moment is sent first.
 
 =head2 stop
 
-    $half->stop;
+    $bridge->stop;
 
 Asks C<run> to end. To be called in a signal handler, or by C<on_status>.
 
 =head2 status
 
-    my $status = $half->status;
+    my $status = $bridge->status;
 
 A reference to a new hash; L</STATUS> describes it.
 
@@ -189,7 +189,7 @@ or C<no>. Numbers of slots, bytes and entries may end in C<k>, C<M> or C<G>, whi
 
 =item ring => PATH
 
-The ring's file. Needed. The half must have the right to read and to write it, up too.
+The ring's file. Needed. The direction must have the right to read and to write it, up too.
 
 =item stream => NAME
 
@@ -213,7 +213,7 @@ has no effect on an origin that exists: it stands in Up's state file.
 
 =item state => FILE
 
-The L<state file|/STATE FILE>. A file of its own for each half. Where nothing is said it is
+The L<state file|/STATE FILE>. A file of its own for each direction. Where nothing is said it is
 F<STREAM.up> or F<STREAM.down> in the first of these folders that has a name: C<$STATE_DIRECTORY>, as
 systemd sets it; for root F</var/lib/pubsub-bridge>; F<$XDG_STATE_HOME/pubsub-bridge>;
 F<~/.local/state/pubsub-bridge>. The folder is made if it is not there. Several rings that go into one
@@ -227,11 +227,11 @@ said.
 =item on_status => CODE
 
 Only here, not for the command. Called when C<run> begins, each second, and when it ends, with the
-L</STATUS> and the half:
+L</STATUS> and the direction:
 
     on_status => sub {
-        my ($status, $half) = @_;
-        $half->stop if $status->{lost}{refused};
+        my ($status, $bridge) = @_;
+        $bridge->stop if $status->{lost}{rejected};
     },
 
 It must not die, and should be quick: it is called between two batches.
@@ -239,7 +239,7 @@ It must not die, and should be quick: it is called between two batches.
 =item quiet => SWITCH
 
 No lines on standard error about beginning, connecting and ending. Losses, and entries that cannot be
-understood, are still reported. What keeps the half from working, a wrong password or a server that is
+understood, are still reported. What keeps the direction from working, a wrong password or a server that is
 away, is reported once, until it works again.
 
 =item timeout => SECONDS
@@ -263,7 +263,7 @@ a ring, it is taken as it is; but a ring of another C<variant> is refused.
 =item from => start | now | ID
 
 Where to begin, for the first time; later, the state file says it. Up: C<start> is the oldest message
-that the ring holds (the default), C<now> is what is published after the half was made. Down: C<start>
+that the ring holds (the default), C<now> is what is published after the direction was made. Down: C<start>
 is the oldest entry of the stream, C<now> the next one that comes (the default), and an identifier,
 for Redis C<1767225600000> or C<1767225600000-5>, the first entry behind that one.
 
@@ -280,11 +280,11 @@ Up only: how many messages stand in one entry at most. 1 to 8000; 1 where nothin
 waits for no further messages either, so a pack costs no time; it saves the server a good deal of work
 and memory per message, and makes the stream harder to read by eye.
 
-=item keep => NUMBER
+=item maxlen => NUMBER
 
 Up only: how many entries the stream keeps, roughly; older ones are dropped as new ones come.
 1,000,000 where nothing is said. Redis drops whole nodes, so it may keep some hundred more. If several
-halves append, give them the same number: the smallest decides.
+directions append, give them the same number: the smallest decides.
 
 =item skip_own => SWITCH
 
@@ -294,10 +294,10 @@ Down only: leave out what this C<host> has sent. Off where nothing is said.
 
 Down only: a ring of strings into which each gap is published as well; see L</COUNTED LOSS>.
 
-=item engine => NAME
+=item backend => NAME
 
 What stands behind the bridge. C<Redis> where nothing is said; the name of a class if it has C<::> in
-it. See L</ENGINES>.
+it. See L</BACKENDS>.
 
 =back
 
@@ -320,8 +320,8 @@ What does not arrive is counted, by origin and cause: see L</COUNTED LOSS>.
 
 =item *
 
-This holds whatever is killed (SIGKILL included), at whatever instant and however often: halves, the
-command that has started them, publishers, subscribers. It holds when halves or hosts are stopped for
+This holds whatever is killed (SIGKILL included), at whatever instant and however often: directions, the
+command that has started them, publishers, subscribers. It holds when directions or hosts are stopped for
 any time, when connections break in the middle of an order or an answer, when the server goes away and
 comes back with its data, when the disk of the state file is full for a while, and when machines are
 shut down in an orderly manner.
@@ -342,7 +342,7 @@ C<overflow_count>.
 
 =head2 COUNTED LOSS
 
-Each half counts, since its state file was begun, how many messages were lost for which reason. It
+Each direction counts, since its state file was begun, how many messages were lost for which reason. It
 says so on standard error, at most once a second, and in its L</STATUS>. What Up finds lost it also
 tells the stream, in its place between the messages, and so every Down counts it, too.
 
@@ -367,20 +367,20 @@ is read to its end first, and then nothing is lost, if nobody goes on publishing
 
 =item trimmed
 
-Down: the stream dropped them before they were read: this host was away for longer than C<keep> lasts.
+Down: the stream dropped them before they were read: this host was away for longer than C<maxlen> lasts.
 Also when the stream was removed, or has come back empty.
 
-=item engine
+=item backend
 
 Down: their numbers are missing although the stream reaches back to what their origin sent before. The
 server had acknowledged them, and lost them: see L</What is not guaranteed>.
 
-=item refused
+=item rejected
 
 Down: they cannot stand in IN. The ring's C<msg_size> is too small, or the numbers are too large for
 its variant, or no numbers.
 
-=item unclear
+=item indeterminate
 
 Down: the last process was killed before or after it had published them, and others have published so
 much to IN since then that it cannot be seen any more. They are not published again. It cannot happen
@@ -394,7 +394,7 @@ made), so that programs may act on it. Each is an object in JSON:
     {"count":120,"number":3,"origin":"alpha/news.out-1f2e3d4c","reason":"overrun",
      "stream":"news","time":1767225600.123}
 
-C<origin> is empty for C<refused> and C<unclear>. C<number> counts the notes since the state file was
+C<origin> is empty for C<rejected> and C<indeterminate>. C<number> counts the notes since the state file was
 begun. A note is published when the loss has been remembered, and before the messages of the batch in
 which it lies; a process that is killed just then may publish it again, with the same number.
 
@@ -419,13 +419,13 @@ that host.
 What it keeps is a matter of its settings. With C<appendonly yes> and C<appendfsync always>, all that
 it has acknowledged. With C<everysec> the last second may be missing, and without C<appendonly> what
 came since the last snapshot, or everything. Those who had read the missing messages have them; those
-who had not count them as C<engine> (or C<trimmed>), and go on. Up does not send them again.
+who had not count them as C<backend> (or C<trimmed>), and go on. Up does not send them again.
 
 =item Failover
 
 Redis replicates behind its answers. A replica that takes over may lack the last ones that were
 acknowledged. That is as above. If moreover the new server's clock is behind the old one's, its first
-entries may get identifiers that readers have passed already; they count these as C<engine>. If Up is
+entries may get identifiers that readers have passed already; they count these as C<backend>. If Up is
 killed in the same moment, before it has noted the last answers in its state file, messages that had
 been read before may come again, under a new epoch.
 
@@ -502,7 +502,7 @@ nothing but the length. An empty string is a message.
 
 A reader should take the fields in any order, and ignore fields whose names are longer than one
 letter. Down leaves entries that it cannot understand out, reports them on standard error, and counts
-them as C<strange>.
+them as C<malformed>.
 
 =head2 Numbers
 
@@ -513,17 +513,17 @@ length, which says 0, takes one number.
 Keep for each origin the epoch and the number that comes next; for one that you have not met, 0 and 1.
 For an entry with epoch E, first number S and N numbers:
 
-    E < epoch    a double: leave it out, and change nothing
-    E = epoch    the first next - S of its messages, if that is positive, are doubles: leave them
+    E < epoch    a duplicate: leave it out, and change nothing
+    E = epoch    the first next - S of its messages, if that is positive, are duplicates: leave them
                  out; if that is all of them, change nothing; a gap becomes shorter by as many
-    E > epoch    nothing of it is a double
+    E > epoch    nothing of it is a duplicate
     then         if S > next, S - next messages have been lost in the stream
                  epoch = E, next = S + N
 
 Why a new epoch may take back numbers: it begins where the server knew the one before to end. If the
 server had lost the end of it, those numbers are given again, to other messages.
 
-The server lets doubles come into the stream only where it has lost its hash of origins. A reader has
+The server lets duplicates come into the stream only where it has lost its hash of origins. A reader has
 to mind them all the same, and because it may have to read again what it had read: remember the
 identifier of the last entry together with the numbers, in one transaction with what you do with the
 messages.
@@ -554,13 +554,13 @@ C<begin> (origin, least epoch, number, position). If the hash has the origin, nu
 taken from there. The epoch is one more than the greater of the least epoch and the one in the hash.
 The three are written to the hash and returned, and whether the origin was known.
 
-C<append> (origin, epoch, first number, position, keep, last acknowledged number, entries). If the
+C<append> (origin, epoch, first number, position, maxlen, last acknowledged number, entries). If the
 hash has a later epoch, nothing happens, and the error begins with C<FENCED>. If the first number is
 greater than that of the last message in the hash and also than the last acknowledged one, by more
 than 1, nothing happens, and the error begins with C<HOLE>: a batch before this one was refused, and
 comes first. Otherwise each entry is appended whose number is
 greater than the last in the hash; the others stand in the stream already. The last C<XADD> has
-C<MAXLEN ~ keep>. If anything was appended, the epoch, the last number and the position are written to
+C<MAXLEN ~ maxlen>. If anything was appended, the epoch, the last number and the position are written to
 the hash.
 
 A writer in another language does the same with an origin of its own. One that only has C<XADD>, with
@@ -569,7 +569,7 @@ scripts, and readers notice that its last messages were trimmed only when it sen
 
 =head1 STATE FILE
 
-What a half must know after its death. Its name is that of C<state>, mode 0600. Beside it stand
+What a direction must know after its death. Its name is that of C<state>, mode 0600. Beside it stand
 F<NAME.lock>, which the process that uses it has locked (with flock(2), so that it is free when that
 process is gone), and for moments F<NAME.new>.
 
@@ -583,28 +583,28 @@ keep the folder to the bridge's user.
             identities of the last rings that had this state file)
     Down    id (of the last entry read), origins (epoch, next number and last entry of each), chunk
             (messages about to be published), at (position in the ring where they will stand), ring (its identity), rest
-            (messages that come behind chunk), lost, doubles, blind (whether it began at an identifier,
+            (messages that come behind chunk), lost, duplicates, blind (whether it began at an identifier,
             so that what unknown origins sent before is not missed), notes, noted (about gaps)
 
 A record is there, whatever becomes of the process, as soon as it is written. It is brought to the
 disk (fsync(2)) every 5 seconds at most, and when C<run> ends.
 
-To find out where a half is, look at its L</STATUS>. To let Down begin anew somewhere, stop it, remove
+To find out where a direction is, look at its L</STATUS>. To let Down begin anew somewhere, stop it, remove
 its state file, and give it C<from>. Do not remove Up's, unless the ring is new as well.
 
 =head1 STATUS
 
-    half         up or down
+    direction    up or down
     ring         its path
     stream       its name
     server       as in the options
     pid          of the process
     time         when this was written, in seconds since 1970
-    begun        when the half was made
+    started_at   when the direction was made
     connected    true, or false: also where an answer is outstanding for more than a second
     failures     attempts since the server last did what it was asked; 0 where all is well
     error        the last thing that went wrong, or why the process ended, or null
-    passed       messages: sent and acknowledged (up), published (down), by this process
+    forwarded    messages: sent and acknowledged (up), published (down), by this process
     rate         the same per second, during the last second
     lost         an object: reason => messages, since the state file was begun
 
@@ -613,39 +613,39 @@ Up also has
     origin       its name in the stream
     epoch        the current one
     sequence     the number of the last message taken out of the ring
-    on_its_way   batches without an answer
+    in_flight    batches without an answer
     lag          messages in the ring that are not yet taken out
 
 and Down
 
     id           of the last entry read
     origins      how many it knows
-    doubles      messages left out because they came twice, since the state file was begun
-    strange      entries left out because they could not be understood, by this process
+    duplicates   messages left out because they came twice, since the state file was begun
+    malformed    entries left out because they could not be understood, by this process
 
 What to watch: C<connected>; C<lag> against the capacity of OUT; C<lost>; that C<time> is young. How
 far Down is behind is the distance from C<id> to the stream's last identifier, whose first part is a
 time in milliseconds.
 
-In the status file of C<pubsub-bridge both> and C<run> these stand under C<bridges>, by name and half,
+In the status file of C<pubsub-bridge both> and C<run> these stand under C<bridges>, by name and direction,
 with C<running> (whether the process is there; without it, C<connected> is false and C<error> says why
 it ended) and C<restarts> (how often it was started again);
 beside that, C<pid> and C<time> of the parent:
 
     { "bridges": { "news": { "up": { ... }, "down": { ... } } }, "pid": 4711, "time": 1767225600.123 }
 
-=head1 ENGINES
+=head1 BACKENDS
 
 What stands between the hosts is known to one file only,
-L<Data::PubSub::Shared::Bridge::Engine::Redis>. Another one needs a class with these methods, and its
-name as C<engine>. Errors are exceptions of one line each that ends in a newline; after each, the half
+L<Data::PubSub::Shared::Bridge::Backend::Redis>. Another one needs a class with these methods, and its
+name as C<backend>. Errors are exceptions of one line each that ends in a newline; after each, the direction
 calls C<close>, pauses, and calls C<connect>.
 
 =over 4
 
 =item new(server => ..., stream => ..., timeout => ..., waiting => CODE, %credentials)
 
-Whenever an engine waits for an answer, it must call C<waiting> ten times a second or more often, with
+Whenever a backend waits for an answer, it must call C<waiting> ten times a second or more often, with
 the seconds for which the answer has been awaited, and with 0 when it has come after all. So the status
 says the truth while a server does not answer. Returns an object. Dies where a module is missing. Does not connect. Credentials are those that were
 given of C<username>, C<password>, C<tls> (always there; true or false), C<ca_file>, C<cert_file>,
@@ -671,14 +671,14 @@ Asks the server for something, and dies unless an answer comes. An idle Up calls
 =item begin($origin, $epoch, $sequence, $position)
 
 Begins a new epoch. B<Atomic> against all C<begin> and C<append> of this origin, and lasting. If the
-engine knows the origin, it returns its last number and its position; otherwise it stores, and
+backend knows the origin, it returns its last number and its position; otherwise it stores, and
 returns, those that are given. The epoch is greater than any before, and than C<$epoch>. Returns
 C<($epoch, $sequence, $position, $known)>.
 
 From then on, every C<append> with a smaller epoch must fail.
 
 =item append(origin => ..., epoch => ..., sequence => ..., acknowledged => ..., position => ...,
-keep => ..., content => [...], done => CODE)
+maxlen => ..., content => [...], done => CODE)
 
 Sends a batch, and does not wait. C<content> is a list of runs, each C<[$kind, $takes, [$payload,
 $payload ...]]>: entries of one kind, as many as there are payloads (bytes), each of which takes
@@ -689,10 +689,10 @@ last one known of the origin, and stores the last number and the position; or do
 B<No append beyond a hole>: it must fail if C<sequence> is greater than max(I<the last number known>,
 C<acknowledged>) + 1. Up sends the next batches before it knows that one was refused. If one of them
 were appended, the refused batch would be below the last number when it comes again, and would be lost
-and taken for delivered. The last number alone is no measure: an engine that has lost its data, or
+and taken for delivered. The last number alone is no measure: a backend that has lost its data, or
 goes on from an older copy, knows a smaller one than was acknowledged, and must go on nevertheless.
 
-Readers must find the entries in this order. C<keep> is how many entries
+Readers must find the entries in this order. C<maxlen> is how many entries
 the stream should keep at least.
 
 C<done> is called once for each batch, in the order of the batches, by C<append> or C<settle>: with
@@ -791,7 +791,7 @@ subscriber. Its C<msg_size> must do for the longest message of any host. When a 
 an hour, Down publishes what it has missed as fast as it can; who must not lose then needs a large
 ring.
 
-=item keep
+=item maxlen
 
 Messages per second, all hosts together, divided by C<pack>, times the longest absence of a host. For
 memory count 50 bytes for each entry and the messages; packed, 15 bytes for each message and the
@@ -817,7 +817,7 @@ C<bench/bridge.pl> measures what your machines can do.
     maxmemory-policy noeviction   # the default: do not let it drop a stream, or the hash, to make room
 
 With C<noeviction> a full server refuses to append; then OUT is the buffer, as if the server were
-away. The halves use database 0, and follow no redirections: in a cluster, connect to the node that
+away. The directions use database 0, and follow no redirections: in a cluster, connect to the node that
 has the key. The hosts' clocks need not agree.
 
 =head1 ERRORS
@@ -826,7 +826,7 @@ Constructors die with:
 
     ring is required
     unknown option 'foo'
-    keep is not for the down half
+    maxlen is not for the down direction
     batch must be a number from 1 to 8000, not '0'
     server '::1:6379' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379
     /x/y: no such ring; to create it, give --variant and --capacity
@@ -835,7 +835,7 @@ Constructors die with:
     /x/y: is filled from a stream and would be read into one, so that every
         message came back for ever; publish to one ring (up) and read another (down)
     /x/y: another process fills this ring from a stream
-    /x/y: another process uses this state file; give each half of each bridge one of its own (--state)
+    /x/y: another process uses this state file; give each direction of each bridge one of its own (--state)
     /x/y: another process sends this ring into stream news at redis.internal:6379
     /x/y: not a pubsub-bridge state file
     /x/y: cannot create directory: Permission denied

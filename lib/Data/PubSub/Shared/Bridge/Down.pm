@@ -22,7 +22,7 @@ use constant {
     MOST  => 8192,    # messages for one publish_multi
     BLOCK => 0.2,     # seconds, in which no signal is handled
     HOLE  => 0.05,    # seconds, after which a position that a dead publisher left is void for sure
-    AUDIT => 2,       # seconds between two looks at what the engine says of all origins
+    AUDIT => 2,       # seconds between two looks at what the backend says of all origins
 };
 
 sub half {'down'}
@@ -34,8 +34,8 @@ sub prepare {
     $self->{fits}  = $self->what_fits;
     $self->{gaps} = Data::PubSub::Shared::Bridge::Options::open_gaps(%{ $self->{option} }) if defined $self->option('gaps');
     # By origin: [epoch, next sequence number, its last entry]. Blind: what came before is not known.
-    my $state = $self->{state}->latest // { origins => {}, doubles => 0, blind => 0 };
-    @$self{qw(id origins doubles blind)} = @$state{qw(id origins doubles blind)};
+    my $state = $self->{state}->latest // { origins => {}, duplicates => 0, blind => 0 };
+    @$self{qw(id origins duplicates blind)} = @$state{qw(id origins duplicates blind)};
     @$self{qw(current pending notes noted)} = ({}, [], $state->{notes} // [], $state->{noted} // 0);
     $self->recover($state) if @{ $state->{chunk} // [] } || @{ $self->{notes} };
     return;
@@ -54,11 +54,11 @@ sub what_fits {
     return sub { return grep { (0 + $_) eq $_ && $_ >= $least && $_ <= $largest } @{ $_[0] } };
 }
 
-# --- Whenever the engine was reached
+# --- Whenever the backend was reached
 
 sub greet {
     my ($self) = @_;
-    my $ends = $self->{engine}->ends;
+    my $ends = $self->{backend}->ends;
     $self->begin($ends) if !defined $self->{id};
     $self->deliver;    # what could not be remembered before
     $self->expect($ends);
@@ -69,7 +69,7 @@ sub greet {
 sub begin {
     my ($self, $ends) = @_;
     my $from = $self->option('from');
-    my $start = $self->{engine}->start;
+    my $start = $self->{backend}->start;
     my $end   = $ends->{last} ne '' ? $ends->{last} : $start;
     my %last = map { my ($epoch, $last) = @{ $ends->{origins}{$_} }; $_ => [$epoch, $last + 1, $end] } keys %{ $ends->{origins} };
     @$self{qw(id origins blind)}
@@ -80,7 +80,7 @@ sub begin {
     return;
 }
 
-# What the engine says of all origins is true at the stream's present end. Once we are there, every origin must have come to
+# What the backend says of all origins is true at the stream's present end. Once we are there, every origin must have come to
 # that, and what is missing was trimmed: between two reads, too, in which nothing else tells of it.
 sub expect {
     my ($self, $ends) = @_;
@@ -93,13 +93,13 @@ sub expect {
 sub audit {
     my ($self, $is_idle) = @_;
     return if clock_gettime(CLOCK_MONOTONIC) - $self->{audited} < AUDIT || $self->{expected} && !$is_idle;
-    return $self->expect($self->{engine}->ends);
+    return $self->expect($self->{backend}->ends);
 }
 
 sub settle {
     my ($self) = @_;
     my $ends = $self->{expected} or return;
-    return if $ends->{last} ne '' && $self->{engine}->is_behind($ends->{last}, $self->{id});
+    return if $ends->{last} ne '' && $self->{backend}->is_behind($ends->{last}, $self->{id});
     delete $self->{expected};
     my $found = 0;
     for my $origin (sort keys %{ $ends->{origins} }) {
@@ -107,7 +107,7 @@ sub settle {
         my $known = $self->known($origin) or next;
         next if $last < $known->[1];
         $self->gap($origin, 'trimmed', $last + 1 - $known->[1]);
-        $self->{origins}{$origin} = [$epoch, $last + 1, $ends->{last} ne '' ? $ends->{last} : $self->{engine}->start];
+        $self->{origins}{$origin} = [$epoch, $last + 1, $ends->{last} ne '' ? $ends->{last} : $self->{backend}->start];
         $found = 1;
     }
     return if !$found;
@@ -119,10 +119,10 @@ sub settle {
 
 sub work {
     my ($self) = @_;
-    my $engine = $self->{engine};
+    my $backend = $self->{backend};
     while (!$self->{stopping}) {
         $self->tick;
-        my $entries = $engine->read_after($self->{id}, $self->{count}, BLOCK);
+        my $entries = $backend->read_after($self->{id}, $self->{count}, BLOCK);
         $self->progress;
         $self->take($entries) if @$entries;
         $self->audit(!@$entries);
@@ -131,11 +131,11 @@ sub work {
     return;
 }
 
-# Entries into the ring: what is no double, in the stream's order.
+# Entries into the ring: what is no duplicate, in the stream's order.
 sub take {
     my ($self, $entries) = @_;
     my ($current, $producer, $known, @messages, @gaps) = ($self->{current}, '');
-    my %before = (current => {}, map { $_ => $self->{$_} } qw(doubles strange));
+    my %before = (current => {}, map { $_ => $self->{$_} } qw(duplicates malformed));
     $before{origins} = { map { $_ => [@{ $self->{origins}{$_} }] } keys %{ $self->{origins} } };
     for my $entry (@$entries) {
         my $field = $entry->[1];
@@ -150,17 +150,17 @@ sub take {
         ($producer, $known) = ('');    # what is known of it changes
         next if eval { push @messages, $self->messages_of($entry, \@gaps); 1 };
         $self->say("entry $entry->[0] is left out: $@", 'always');
-        $self->{strange}++;
+        $self->{malformed}++;
     }
     if (my @missing = grep { !defined $_->[1] } @gaps) {
-        # Only the engine knows why. Where it cannot be asked now, these entries have not been read.
-        my $first = eval { $self->{engine}->ends->{first} } // do { @$self{ keys %before } = values %before; die $@ };
-        $_->[1] = $first eq '' || $self->{engine}->is_behind($first, $_->[3]) ? 'trimmed' : 'engine' for @missing;
+        # Only the backend knows why. Where it cannot be asked now, these entries have not been read.
+        my $first = eval { $self->{backend}->ends->{first} } // do { @$self{ keys %before } = values %before; die $@ };
+        $_->[1] = $first eq '' || $self->{backend}->is_behind($first, $_->[3]) ? 'trimmed' : 'backend' for @missing;
     }
     $self->gap(@$_[0 .. 2]) for @gaps;
     my $good = $self->{fits}->(\@messages);
     if ($good != @messages) {
-        $self->gap('', 'refused', @messages - $good);
+        $self->gap('', 'rejected', @messages - $good);
         @messages = $self->{fits}->(\@messages);
     }
     $self->{id} = $entries->[-1][0];
@@ -183,13 +183,13 @@ sub messages_of {
     my $takes = $is_gap ? $messages[1] || 1 : @messages;
 
     if (my $known = $self->known($origin)) {
-        # An epoch begins where the engine knew the one before to end. Only within one do numbers come again.
+        # An epoch begins where the backend knew the one before to end. Only within one do numbers come again.
         my $is_old = $epoch < $known->[0];
-        my $double = $is_old ? $takes : $epoch == $known->[0] ? min($takes, max(0, $known->[1] - $sequence)) : 0;
-        $self->{doubles} += $double;
-        return if $double == $takes;
-        if ($is_gap) { $messages[1] -= $double }
-        else         { splice @messages, 0, $double }
+        my $duplicates = $is_old ? $takes : $epoch == $known->[0] ? min($takes, max(0, $known->[1] - $sequence)) : 0;
+        $self->{duplicates} += $duplicates;
+        return if $duplicates == $takes;
+        if ($is_gap) { $messages[1] -= $duplicates }
+        else         { splice @messages, 0, $duplicates }
         push @$gaps, [$origin, undef, $sequence - $known->[1], $known->[2]] if $sequence > $known->[1];
         delete $self->{current}{"$origin#$known->[0]"};
     }
@@ -206,7 +206,7 @@ sub messages_of {
 # What we know of an origin. One that we have not met begins at 1.
 sub known {
     my ($self, $origin) = @_;
-    return $self->{origins}{$origin} // ($self->{blind} ? undef : [0, 1, $self->{engine}->start]);
+    return $self->{origins}{$origin} // ($self->{blind} ? undef : [0, 1, $self->{backend}->start]);
 }
 
 sub in_any_order {
@@ -229,7 +229,7 @@ sub deliver {
         my @chunk = splice @$pending, 0, $self->{chunk};
         eval { $self->remember(\@chunk, $pending); 1 } or do { unshift @$pending, @chunk; die $@ };
         $self->{ring}->publish_multi(@chunk) if @chunk;
-        $self->{passed} += @chunk;
+        $self->{forwarded} += @chunk;
         last if !@$pending;
     }
     return;
@@ -238,7 +238,7 @@ sub deliver {
 sub remember {
     my ($self, $chunk, $rest) = @_;
     $self->{state}->put({
-        (map { $_ => $self->{$_} } qw(id origins doubles blind lost notes noted)),
+        (map { $_ => $self->{$_} } qw(id origins duplicates blind lost notes noted)),
         chunk => $chunk,
         rest  => $rest,
         ring  => $self->ring_id,
@@ -266,7 +266,7 @@ sub recover {
             shift @chunk if $message eq $chunk[0];
         }
         if (@chunk && $sub->overflow_count) {
-            $self->gap('', 'unclear', scalar @chunk);
+            $self->gap('', 'indeterminate', scalar @chunk);
             @chunk = ();
         }
     }
@@ -310,8 +310,8 @@ sub figures {
     return {
         id      => $self->{id},
         origins => scalar keys %{ $self->{origins} },
-        doubles => $self->{doubles} + 0,
-        strange => ($self->{strange} // 0) + 0,
+        duplicates => $self->{duplicates} + 0,
+        malformed => ($self->{malformed} // 0) + 0,
     };
 }
 

@@ -1,9 +1,9 @@
 package Data::PubSub::Shared::Bridge::Half;
 
 # Private to Data::PubSub::Shared::Bridge: what the halves of a bridge have in common. That is the life of the process:
-# begin, work until the engine is away, pause, begin again; signals; what it says about itself.
+# begin, work until the backend is away, pause, begin again; signals; what it says about itself.
 #
-# A half gives: prepare (once), greet (each time the engine was reached), work (until stop, or dies), finish, and figures.
+# A half gives: prepare (once), greet (each time the backend was reached), work (until stop, or dies), finish, and figures.
 
 use 5.022;
 use strict;
@@ -23,7 +23,7 @@ use Data::PubSub::Shared::Bridge::State;
 use Data::PubSub::Shared::CLI::File;
 
 use constant {
-    FIRST_PAUSE => 0.05,         # seconds, before the second attempt to reach the engine
+    FIRST_PAUSE => 0.05,         # seconds, before the second attempt to reach the backend
     LAST_PAUSE  => 5,
     TICK        => 1,            # seconds between two looks at the clock
     LOAD        => 4_000_000,    # bytes, for one order or answer, unless one message is longer
@@ -35,7 +35,7 @@ sub new {
     my ($class, %given) = @_;
     my $on_status = delete $given{on_status};
     my %option = Data::PubSub::Shared::Bridge::Options::complete($class->half, %given);
-    my $self = bless { option => \%option, failures => 0, begun => time, waited => 0, stopping => 0 }, $class;
+    my $self = bless { option => \%option, failures => 0, started_at => time, waited => 0, stopping => 0 }, $class;
     $self->{on_status} = $on_status;
     $self->{state}  = Data::PubSub::Shared::Bridge::State->new($option{state});
     $self->{ring}   = Data::PubSub::Shared::Bridge::Options::open_ring(%option);
@@ -43,7 +43,7 @@ sub new {
     $self->claim_ring;
     $self->{lost}   = { %{ ($self->{state}->latest // {})->{lost} // {} } };
     weaken(my $weak = $self);
-    $self->{engine} = Data::PubSub::Shared::Bridge::Options::require_engine($option{engine})->new(
+    $self->{backend} = Data::PubSub::Shared::Bridge::Options::require_backend($option{backend})->new(
         server => $option{server}, stream => $option{stream}, timeout => $option{timeout},
         waiting => sub { $weak->{waited} = $_[0]; $weak->tick },
         Data::PubSub::Shared::Bridge::Options::credentials($option{credentials}),
@@ -149,7 +149,7 @@ sub run {
     return $all if eval { $all = $self->live; 1 };
     my $error = $@;
     $self->{last_error} = ref $error ? 'ended' : $error =~ s/\s+\z//r;
-    $self->{engine}->close;
+    $self->{backend}->close;
     $self->tick('now');
     die $error;
 }
@@ -164,7 +164,7 @@ sub live {
     my $done = 0;
     until ($done || $self->{stopping}) {
         $done = eval {
-            $self->{engine}->connect;
+            $self->{backend}->connect;
             $self->greet;
             $self->say($self->{was_connected}++ ? 'reconnected' : 'connected');
             $self->work;
@@ -175,7 +175,7 @@ sub live {
     $self->{state}->sync;
     $self->tick('now');
     $self->say('stopped: ' . $self->summary);
-    $self->{engine}->close;
+    $self->{backend}->close;
     die $self->option('ring') . ": $self->{gone}\n" if $self->{gone};
     return $all;
 }
@@ -200,10 +200,10 @@ sub interruptibly {
 # A connection that was lost, or an answer that was no: says so, and pauses, the longer the oftener.
 sub trouble {
     my ($self, $error) = @_;
-    $self->{engine}->close;
+    $self->{backend}->close;
     $self->{waited} = 0;
     die $error if ref $error;
-    if (defined(my $why = $self->{engine}->hopeless($error))) { die "$why\n" }
+    if (defined(my $why = $self->{backend}->hopeless($error))) { die "$why\n" }
     $self->{last_error} = $error =~ s/\s+\z//r;
     my $pause = min(LAST_PAUSE, FIRST_PAUSE * 2**min($self->{failures}, 20)) * (0.5 + rand);
     $self->{failures}++;
@@ -218,7 +218,7 @@ sub trouble {
     return;
 }
 
-# The engine did what it was asked.
+# The backend did what it was asked.
 sub progress { my ($self) = @_; @$self{qw(failures told)} = (0, {}); return }
 
 # --- What it says
@@ -254,22 +254,22 @@ sub tick {
     $self->{state}->sync_in_time;
     my $news = delete $self->{news} // {};
     $self->say("lost $news->{$_} messages: " . $self->reason($_), 'always') for sort keys %$news;
-    my ($passed, $before) = ($self->{passed} // 0, $self->{passed_before} // 0);
-    $self->{rate} = ($passed - $before) / ($seconds || 1);
-    @$self{qw(ticked passed_before)} = ($time, $passed);
+    my ($forwarded, $before) = ($self->{forwarded} // 0, $self->{forwarded_before} // 0);
+    $self->{rate} = ($forwarded - $before) / ($seconds || 1);
+    @$self{qw(ticked forwarded_before)} = ($time, $forwarded);
     $self->{on_status}->($self->status, $self) if $self->{on_status};
     write_status($self->option('status'), $self->status) if defined $self->option('status');
     return;
 }
 
 my %REASON = (
-    overrun  => 'their ring was overrun before they could be sent',
-    restart  => 'their ring was overrun while the bridge was not running',
-    replaced => 'their ring was replaced; how many it still held is not known',
-    trimmed  => 'the stream was trimmed before they could be read',
-    engine   => 'the engine has lost them',
-    refused  => 'they do not fit into the ring',
-    unclear  => 'after a restart it was not clear whether they had been delivered',
+    overrun       => 'their ring was overrun before they could be sent',
+    restart       => 'their ring was overrun while the bridge was not running',
+    replaced      => 'their ring was replaced; how many it still held is not known',
+    trimmed       => 'the stream was trimmed before they could be read',
+    backend       => 'the backend has lost them',
+    rejected      => 'they do not fit into the ring',
+    indeterminate => 'after a restart it was not clear whether they had been delivered',
 );
 sub reason { return $REASON{ $_[1] } // $_[1] }
 
@@ -278,19 +278,19 @@ sub status {
     my ($self) = @_;
     my $is_late = $self->{waited} > TICK;
     return {
-        half      => $self->half,
-        ring      => $self->option('ring'),
-        stream    => $self->option('stream'),
-        server    => $self->option('server'),
-        pid       => $$ + 0,
-        time      => 0 + sprintf('%.3f', time),
-        begun     => 0 + sprintf('%.3f', $self->{begun}),
-        connected => $self->{engine}->is_connected && !$is_late ? JSON::PP::true : JSON::PP::false,
-        failures  => $self->{failures} + 0,
-        error     => $is_late ? sprintf('no answer from the server for %d s', $self->{waited}) : $self->{last_error},
-        passed    => ($self->{passed} // 0) + 0,
-        rate      => 0 + sprintf('%.0f', $self->{rate} // 0),
-        lost      => { map { $_ => $self->{lost}{$_} + 0 } keys %{ $self->{lost} } },
+        direction  => $self->half,
+        ring       => $self->option('ring'),
+        stream     => $self->option('stream'),
+        server     => $self->option('server'),
+        pid        => $$ + 0,
+        time       => 0 + sprintf('%.3f', time),
+        started_at => 0 + sprintf('%.3f', $self->{started_at}),
+        connected  => $self->{backend}->is_connected && !$is_late ? JSON::PP::true : JSON::PP::false,
+        failures   => $self->{failures} + 0,
+        error      => $is_late ? sprintf('no answer from the server for %d s', $self->{waited}) : $self->{last_error},
+        forwarded  => ($self->{forwarded} // 0) + 0,
+        rate       => 0 + sprintf('%.0f', $self->{rate} // 0),
+        lost       => { map { $_ => $self->{lost}{$_} + 0 } keys %{ $self->{lost} } },
         %{ $self->figures },
     };
 }
@@ -299,9 +299,9 @@ sub summary {
     my ($self) = @_;
     my $status = $self->status;
     my %lost   = %{ $status->{lost} };
-    return join ', ', ($status->{connected} ? 'connected' : 'not connected'), "$status->{passed} messages",
+    return join ', ', ($status->{connected} ? 'connected' : 'not connected'), "$status->{forwarded} messages",
         "$status->{rate}/s", (map {"$lost{$_} lost ($_)"} sort keys %lost),
-        ($status->{doubles} ? "$status->{doubles} doubles dropped" : ());
+        ($status->{duplicates} ? "$status->{duplicates} duplicates dropped" : ());
 }
 
 # As JSON. What are bytes here are names, which are UTF-8 outside.

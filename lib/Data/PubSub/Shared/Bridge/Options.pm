@@ -26,7 +26,7 @@ my %KNOWN = (
     ring        => ['up down', $ANY],
     server      => ['up down', $SERVER],
     credentials => ['up down', $ANY],
-    engine      => ['up down', [qr/\A\w+(?:::\w+)*\z/, 'the name of a module']],
+    backend      => ['up down', [qr/\A\w+(?:::\w+)*\z/, 'the name of a module']],
     host        => ['up down', [qr/\A[^\s#\/]{1,100}\z/, 'a name without space, # and /']],
     state       => ['up down', $ANY],
     status      => ['up down', $ANY],
@@ -39,13 +39,13 @@ my %KNOWN = (
     from        => ['up down', $ANY],
     batch       => ['up down', $BATCH],
     pack        => ['up',      $BATCH],
-    keep        => ['up',      $COUNT],
+    maxlen        => ['up',      $COUNT],
     'skip-own'  => ['down',    $SWITCH],
     gaps        => ['down',    $ANY],
 );
 
 my %DEFAULT = (
-    server => '127.0.0.1:6379', engine => 'Redis', timeout => 10, batch => 1000, pack => 1, keep => 1_000_000,
+    server => '127.0.0.1:6379', backend => 'Redis', timeout => 10, batch => 1000, pack => 1, maxlen => 1_000_000,
     quiet => 0, 'skip-own' => 0,
 );
 my %FROM = (up => 'start', down => 'now');
@@ -64,7 +64,7 @@ sub complete {
         my $dashed = $name =~ tr/_/-/r;
         my $known = $KNOWN{$dashed};
         die "unknown option '$dashed'\n" if !$known;
-        die "$dashed is not for the $half half\n" if $known->[0] !~ /\b$half\b/;
+        die "$dashed is not for the $half direction\n" if $known->[0] !~ /\b$half\b/;
         my ($pattern, $words) = @{ $known->[1] };
         my $value = $given{$name} // '';
         utf8::encode($value) if utf8::is_utf8($value);    # bytes, as from the command line
@@ -78,10 +78,10 @@ sub complete {
     for my $needed (qw(ring stream)) { die "$needed is required\n" if !defined $all{$needed} }
     $all{state} //= default_state($half, $all{stream});
     my %result = map { (tr/-/_/r => $all{$_}) } keys %all;
-    my $engine = require_engine($result{engine});
+    my $backend = require_backend($result{backend});
     my $from = $all{from};
     die "from must be " . ($half eq 'up' ? 'start or now' : 'start, now or an identifier') . ", not '$from'\n"
-        if $from !~ /\A(?:start|now)\z/ && ($half eq 'up' || !$engine->is_id($from));
+        if $from !~ /\A(?:start|now)\z/ && ($half eq 'up' || !$backend->is_id($from));
     return %result;
 }
 
@@ -92,11 +92,11 @@ sub default_state {
     return "$folder/" . ($stream =~ s/([^\w.-])/sprintf '%%%02x', ord $1/ger) . ".$half";
 }
 
-sub require_engine {
+sub require_backend {
     my ($name) = @_;
-    my $class = $name =~ /::/ ? $name : "Data::PubSub::Shared::Bridge::Engine::$name";
+    my $class = $name =~ /::/ ? $name : "Data::PubSub::Shared::Bridge::Backend::$name";
     return $class if $class->can('append');
-    eval { require $class =~ s{::}{/}gr . '.pm'; 1 } or die "engine '$name': " . $@ =~ s/ \(.*//sr . "\n";
+    eval { require $class =~ s{::}{/}gr . '.pm'; 1 } or die "backend '$name': " . $@ =~ s/ \(.*//sr . "\n";
     return $class;
 }
 
@@ -176,7 +176,7 @@ sub problems {
         -d _ or die "$option{state}: $folder is not a directory\n";
     });
     $try->(sub {
-        require_engine($option{engine})->new(%option{qw(server stream timeout)}, credentials($option{credentials}));
+        require_backend($option{backend})->new(%option{qw(server stream timeout)}, credentials($option{credentials}));
     });
     return @problems;
 }

@@ -32,7 +32,7 @@ sub new {
     eval { make_path(dirname($path), { mode => 0700 }); 1 } or die "$path: cannot create directory: $!\n";
     sysopen $self->{lock}, "$path.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600 or die "$path.lock: $!\n";
     flock $self->{lock}, LOCK_EX | LOCK_NB
-        or die "$path: another process uses this state file; give each half of each bridge one of its own (--state)\n";
+        or die "$path: another process uses this state file; give each direction of each bridge one of its own (--state)\n";
     sysopen $self->{fh}, $path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600 or die "$path: $!\n";
     $self->_read;
     return $self;

@@ -2,9 +2,9 @@ package Data::PubSub::Shared::Bridge::Up;
 
 # Private to Data::PubSub::Shared::Bridge: from a ring into the stream.
 #
-# The ring is the buffer. A batch is taken out of it only when few enough are on their way, and stays here until the engine
-# has acknowledged it; what is not acknowledged when a connection is lost, or the engine refuses a batch, goes out again with
-# the same numbers. The engine drops what it has, and takes nothing beyond a hole that a refused batch has left. With each
+# The ring is the buffer. A batch is taken out of it only when few enough are on their way, and stays here until the backend
+# has acknowledged it; what is not acknowledged when a connection is lost, or the backend refuses a batch, goes out again with
+# the same numbers. The backend drops what it has, and takes nothing beyond a hole that a refused batch has left. With each
 # batch it stores up to where the ring was read, so the next process, whatever became of this one, goes on exactly there, in
 # a new epoch in which nothing of this one is accepted any more.
 
@@ -44,20 +44,20 @@ sub prepare {
     push @rings, $self->ring_id if !@rings || $rings[-1] ne $self->ring_id;
     $self->{rings} = [@rings > RINGS ? @rings[-RINGS .. -1] : @rings];
     $self->{is_str} = $self->{file}->is_str;
-    $self->{on_its_way} = [];
+    $self->{in_flight} = [];
     $self->{batch} = $self->at_once(min(MOST, $self->option('batch') * $self->option('pack')));
     # Here already, so that `now` is when the process began.
     $self->{sub} = $self->option('from') eq 'now' ? $self->{ring}->subscribe : $self->{ring}->subscribe_all;
     return;
 }
 
-# Whenever the engine was reached.
+# Whenever the backend was reached.
 sub greet {
     my ($self) = @_;
     $self->{failure} = undef;
     $self->begin if !$self->{has_begun};
     # A copy, since answers come meanwhile and shorten the list.
-    my @again = @{ $self->{on_its_way} };
+    my @again = @{ $self->{in_flight} };
     $self->dispatch($_) for @again;
     return;
 }
@@ -75,7 +75,7 @@ sub begin {
     my ($self) = @_;
     my $known = $self->{state}->latest;
     my ($epoch, $sequence, $position, $remembered) =
-        $self->{engine}->begin(@$self{qw(origin epoch sequence)}, $known->{position});
+        $self->{backend}->begin(@$self{qw(origin epoch sequence)}, $known->{position});
     # A ring that never had this state file sends in our name: the file was copied, with a host's image for instance. The
     # two would shut each other out, and each would send all of its ring each time. So we go on where we were, in a new name.
     my ($ring) = $position =~ /\A(\S+)/;
@@ -85,14 +85,14 @@ sub begin {
             . $self->{state}->path . " was copied; this one is '$new' from now on", 'always');
         @$self{qw(origin epoch sequence)} = ($new, 0, 0);
         $self->{state}->put($known = { %$known, origin => $new, epoch => 0, sequence => 0, rings => $self->{rings} });
-        ($epoch, $sequence, $position, $remembered) = $self->{engine}->begin($new, 0, 0, $known->{position});
+        ($epoch, $sequence, $position, $remembered) = $self->{backend}->begin($new, 0, 0, $known->{position});
     }
     # Numbers are not used twice, and what was answered was answered.
     if ($sequence < $known->{sequence}) {
-        $self->say(sprintf('the engine has lost the last %d messages that it had acknowledged', $known->{sequence} - $sequence), 'always');
+        $self->say(sprintf('the backend has lost the last %d messages that it had acknowledged', $known->{sequence} - $sequence), 'always');
         ($sequence, $position) = @$known{qw(sequence position)};
     }
-    elsif (!$remembered && $known->{sequence}) { $self->say('the engine does not remember us', 'always') }
+    elsif (!$remembered && $known->{sequence}) { $self->say('the backend does not remember us', 'always') }
     @$self{qw(epoch sequence confirmed)} = ($epoch, $sequence, $sequence);
     $self->seek($position) if $position ne '';
     @$self{qw(overflow reason has_begun)} = ($self->{sub}->overflow_count, 'restart', 1);
@@ -140,7 +140,7 @@ sub work {
             $self->settle(0);
             next if !$self->interruptibly(sub { @messages = $sub->poll_wait_multi($batch, $self->until_tick) });
             if (!@messages) {
-                $self->{engine}->check;
+                $self->{backend}->check;
                 $self->progress;
             }
         }
@@ -172,14 +172,14 @@ sub send {
     };
     $self->{sequence} += $gaps + @$messages;
     $batch->{last} = $self->{sequence};
-    push @{ $self->{on_its_way} }, $batch;
+    push @{ $self->{in_flight} }, $batch;
     return $self->dispatch($batch);
 }
 
 sub dispatch {
     my ($self, $batch) = @_;
-    $self->{engine}->append(
-        origin => $self->{origin}, epoch => $self->{epoch}, keep => $self->option('keep'),
+    $self->{backend}->append(
+        origin => $self->{origin}, epoch => $self->{epoch}, maxlen => $self->option('maxlen'),
         acknowledged => $self->{confirmed}, (map { $_ => $batch->{$_} } qw(sequence content position)),
         done => sub { $self->answered($batch, $_[0]) },
     );
@@ -191,8 +191,8 @@ sub answered {
     my ($self, $batch, $error) = @_;
     $self->{failure} //= $error;
     return if defined $self->{failure};
-    shift @{ $self->{on_its_way} };
-    $self->{passed} += $batch->{count};
+    shift @{ $self->{in_flight} };
+    $self->{forwarded} += $batch->{count};
     $self->{confirmed}    = $batch->{last};
     $self->{acknowledged} = $batch;
     return;
@@ -201,7 +201,7 @@ sub answered {
 # Waits until at most so many batches are on their way.
 sub settle {
     my ($self, $most) = @_;
-    $self->{engine}->settle($most);
+    $self->{backend}->settle($most);
     if (my $batch = delete $self->{acknowledged}) {
         $self->progress;
         $self->remember(@$batch{qw(last position lost)});
@@ -213,10 +213,10 @@ sub settle {
 # What was on its way, and what the ring holds at this moment.
 sub finish {
     my ($self) = @_;
-    my ($engine, $sub) = @$self{qw(engine sub)};
+    my ($backend, $sub) = @$self{qw(backend sub)};
     die "the backend was never reached; unsent messages stay in the ring\n" if !$self->{has_begun};
-    die sprintf "%d messages stay in the ring\n", $sub->lag + sum0(map { $_->{count} } @{ $self->{on_its_way} })
-        if !$engine->is_connected;
+    die sprintf "%d messages stay in the ring\n", $sub->lag + sum0(map { $_->{count} } @{ $self->{in_flight} })
+        if !$backend->is_connected;
     # A wait may have been left just as it had taken messages out, or found that some were lost: both comes again.
     $self->seek_to($sub, $self->{read});
     $self->{overflow} = $sub->overflow_count;
@@ -237,7 +237,7 @@ sub figures {
         origin     => $self->{origin},
         epoch      => $self->{epoch} + 0,
         sequence   => $self->{sequence} + 0,
-        on_its_way => scalar @{ $self->{on_its_way} },
+        in_flight  => scalar @{ $self->{in_flight} },
         lag        => $self->{sub}->lag + 0,
     };
 }

@@ -1,6 +1,6 @@
-package Data::PubSub::Shared::Bridge::Engine::Redis;
+package Data::PubSub::Shared::Bridge::Backend::Redis;
 
-# The engine behind a bridge: Redis Streams. The POD of Data::PubSub::Shared::Bridge, "ENGINES", says what each method
+# The backend behind a bridge: Redis Streams. The POD of Data::PubSub::Shared::Bridge, "BACKENDS", says what each method
 # must do; nothing outside of this file knows Redis.
 #
 # Beside the stream NAME stands a hash {NAME}:origins. It has, for each origin, the epoch, the last sequence number in the
@@ -72,7 +72,7 @@ end
 return 1
 LUA
 
-# KEYS: origins. ARGV: origin, the least epoch, and what is true if the engine has forgotten: sequence number, position.
+# KEYS: origins. ARGV: origin, the least epoch, and what is true if the backend has forgotten: sequence number, position.
 $SCRIPT{begin} = <<'LUA';
 local epoch, last, position = 0, ARGV[3], ARGV[4]
 local known = redis.pcall('HGET', KEYS[1], ARGV[1])
@@ -324,7 +324,7 @@ sub append {
     $self->{unanswered}++;
     $self->_plainly(sub {
         $self->_send(
-            evalsha => $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position keep acknowledged)},
+            evalsha => $SHA{append}, 2, @{ $self->{keys} }, @batch{qw(origin epoch sequence position maxlen acknowledged)},
             (map { my ($kind, $takes, $payloads) = @$_; ($kind, $takes, scalar @$payloads, @$payloads) } @{ $batch{content} }),
             sub {
                 my (undef, $error) = @_;
@@ -405,6 +405,6 @@ __END__
 
 =head1 NAME
 
-Data::PubSub::Shared::Bridge::Engine::Redis - private to Data::PubSub::Shared::Bridge: the engine Redis Streams
+Data::PubSub::Shared::Bridge::Backend::Redis - private to Data::PubSub::Shared::Bridge: the backend Redis Streams
 
 =cut
