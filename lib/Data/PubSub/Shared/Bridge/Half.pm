@@ -315,9 +315,9 @@ sub json {
 sub text_in {
     my ($data) = @_;
     return { map { text_in($_) } %$data } if ref $data eq 'HASH';
-    # A copy, lest a number becomes a text.
-    if (!ref $data && defined $data) { my $text = $data; return $text if $text =~ /[^\0-\x7f]/ && !utf8::is_utf8($text) && utf8::decode($text) }
-    return $data;
+    return $data if ref $data || !defined $data;
+    my $text = $data;    # a copy, lest a number becomes a text
+    return $text =~ /[^\0-\x7f]/ && !utf8::is_utf8($text) && utf8::decode($text) ? $text : $data;
 }
 
 # Replaces the file, so that nobody reads half of it. What goes wrong there is no reason to stop.

@@ -83,8 +83,9 @@ sub begin {
         my $new = $self->new_origin;
         $self->say("another ring ($ring) sends as '$self->{origin}': the state file "
             . $self->{state}->path . " was copied; this one is '$new' from now on", 'always');
-        @$self{qw(origin epoch sequence)} = ($new, 0, 0);
+        # First, since it may fail: then all this comes again.
         $self->{state}->put($known = { %$known, origin => $new, epoch => 0, sequence => 0, rings => $self->{rings} });
+        @$self{qw(origin epoch sequence)} = ($new, 0, 0);
         ($epoch, $sequence, $position, $remembered) = $self->{backend}->begin($new, 0, 0, $known->{position});
     }
     # Numbers are not used twice, and what was answered was answered.
