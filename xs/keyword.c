@@ -1,5 +1,7 @@
 #include "keyword.h"
 
+#include <pthread.h>
+
 #include "XSParseKeyword.h"
 
 /* Each op is a function of its own, because perl finds an op's name by its function. The bodies are the same for all
@@ -43,65 +45,120 @@ KEYWORDS(str, PS_STR)
 
 /* ---- how they are parsed ---- */
 
+/* All that there is to know of a keyword: constants, which the interpreters of a process share. */
 typedef struct {
-    const char *name, *desc;
+    const char *name;
     OP *(*pp)(pTHX);
+    int arguments;
     XOP xop;
+    struct XSParseKeywordHooks hooks;
 } keyword;
 
-static int build_unary(pTHX_ OP **out, XSParseKeywordPiece *args[], size_t count, void *data) {
-    OP *op = newUNOP(OP_CUSTOM, 0, args[0]->op);
-    PERL_UNUSED_ARG(count);
-    op->op_ppaddr = ((const keyword *)data)->pp;
-    op->op_targ = pad_alloc(OP_CUSTOM, SVs_PADTMP);
+/* What perl calls an op that gives a list, of which a scalar would be the count or the last item; or NULL. */
+static const char *list_of(pTHX_ const OP *op) {
+    switch (op->op_type) {
+    case OP_NULL: /* a range of numbers would be a flip-flop */
+        return op->op_flags & OPf_KIDS && cUNOPx(op)->op_first->op_type == OP_FLOP ? "range" : NULL;
+    case OP_LSLICE: { /* of one item: (stat $file)[7] */
+        const OP *index = OpSIBLING(cUNOPx(cBINOPx(op)->op_first)->op_first);
+        return index && !OpHAS_SIBLING(index) && !list_of(aTHX_ index) ? NULL : OP_DESC(op);
+    }
+    case OP_RV2AV: case OP_PADAV: case OP_RV2HV: case OP_PADHV:
+    case OP_ASLICE: case OP_HSLICE: case OP_KVASLICE: case OP_KVHSLICE:
+    case OP_LIST: case OP_STUB:
+        return OP_DESC(op);
+    }
+    return NULL;
+}
+
+/* Argument `i` as it was parsed, in scalar context. */
+static OP *scalar_argument(pTHX_ const keyword *kw, int i, OP *op) {
+    const char *list;
+    if (!op) {
+        /* A syntax error was reported already. */
+        if (PL_parser->error_count) return newOP(OP_NULL, 0);
+        croak("Not enough arguments for %s", kw->name);
+    }
+    if (op->op_type == OP_LIST && !(op->op_flags & OPf_PARENS)) croak("Too many arguments for %s", kw->name);
+    if ((list = list_of(aTHX_ op))) {
+        croak("Type of arg %d to %s must be scalar (not %s)%s", i, kw->name, list, i == 2 ? "; publish_multi takes lists" : "");
+    }
+    return op_contextualize(op, G_SCALAR);
+}
+
+static I32 next_char(pTHX) {
+    lex_read_space(0);
+    return lex_peek_unichar(0);
+}
+
+/* Passes a comma, or several, as perl does. False: there is none. */
+static bool pass_comma(pTHX) {
+    bool passed = FALSE;
+    for (;;) {
+        const I32 c = next_char(aTHX);
+        const char *at = PL_parser->bufptr;
+        if (c != ',' && !(c == '=' && at[1] == '>')) return passed;
+        lex_read_to((char *)at + (c == ',' ? 1 : 2));
+        passed = TRUE;
+    }
+}
+
+/* As perl parses a call of a function with the prototype ($), a named unary operator, or ($$): a parenthesis behind the word
+ * holds all arguments. But the value of ($$) ends at a comma where there is no parenthesis. */
+static int parse(pTHX_ OP **out, void *data) {
+    const keyword *kw = (const keyword *)data;
+    const bool parens = next_char(aTHX) == '(';
+    OP *op;
+    if (parens) lex_read_unichar(0);
+    if (kw->arguments == 1) {
+        op = parens ? parse_fullexpr(PARSE_OPTIONAL) : parse_arithexpr(PARSE_OPTIONAL);
+        op = newUNOP(OP_CUSTOM, 0, scalar_argument(aTHX_ kw, 1, op));
+        op->op_targ = pad_alloc(OP_CUSTOM, SVs_PADTMP);
+    } else {
+        OP *first = scalar_argument(aTHX_ kw, 1, parse_termexpr(PARSE_OPTIONAL)), *value;
+        value = pass_comma(aTHX) ? parse_termexpr(PARSE_OPTIONAL) : NULL;
+        op = newBINOP(OP_CUSTOM, 0, first, scalar_argument(aTHX_ kw, 2, value));
+        if (parens && pass_comma(aTHX) && lex_peek_unichar(0) != ')') croak("Too many arguments for %s", kw->name);
+    }
+    op->op_ppaddr = kw->pp;
+    if (parens) {
+        if (next_char(aTHX) != ')' && !PL_parser->error_count) croak("syntax error: expected ) behind the arguments of %s", kw->name);
+        lex_read_unichar(0);
+    }
     *out = op;
     return KEYWORD_PLUGIN_EXPR;
 }
 
-static int build_binary(pTHX_ OP **out, XSParseKeywordPiece *args[], size_t count, void *data) {
-    OP *op = newBINOP(OP_CUSTOM, 0, args[0]->op, args[1]->op);
-    PERL_UNUSED_ARG(count);
-    op->op_ppaddr = ((const keyword *)data)->pp;
-    *out = op;
-    return KEYWORD_PLUGIN_EXPR;
-}
-
-static const struct XSParseKeywordPieceType unary[] = { XPK_ARGSCOPE(XPK_ARITHEXPR_SCALARCTX), {0} };
-static const struct XSParseKeywordPieceType binary[] = {
-    XPK_ARGSCOPE(XPK_TERMEXPR_SCALARCTX, XPK_COMMA, XPK_TERMEXPR_SCALARCTX), {0}
-};
-
-#define HOOKS(class, shape)                                                                                          \
-    { .flags = XPK_FLAG_EXPR, .permit_hintkey = class "/keywords", .pieces = shape, .build = build_##shape }
+#define UNARY(variant, verb, class, desc) OPERATOR(variant, verb, class, desc, 1, OA_UNOP)
+#define BINARY(variant, verb, class, desc) OPERATOR(variant, verb, class, desc, 2, OA_BINOP)
+#define OPERATOR(variant, verb, class, desc, arguments, shape)                                                       \
+    {                                                                                                                \
+        "ps_" #variant "_" #verb, pp_##variant##_##verb, arguments,                                                  \
+        { .xop_flags = XOPf_xop_name | XOPf_xop_desc | XOPf_xop_class,                                               \
+          .xop_name = "ps_" #variant "_" #verb, .xop_desc = desc, .xop_class = shape },                              \
+        { .flags = XPK_FLAG_EXPR, .permit_hintkey = "Data::PubSub::Shared::" class "/keywords", .parse = parse },    \
+    },
 
 #define VARIANT(variant, class)                                                                                      \
-    {                                                                                                                \
-        { HOOKS(class, binary), { "ps_" #variant "_publish", "publish to a shared ring", pp_##variant##_publish, {0} } }, \
-        { HOOKS(class, unary), { "ps_" #variant "_poll", "next message of a shared ring", pp_##variant##_poll, {0} } },   \
-        { HOOKS(class, unary), { "ps_" #variant "_lag", "messages not yet read", pp_##variant##_lag, {0} } },        \
-    }
+    BINARY(variant, publish, class, "publish to a shared ring")                                                      \
+    UNARY(variant, poll, class, "next message of a shared ring")                                                     \
+    UNARY(variant, lag, class, "messages not yet read")
 
-static struct {
-    struct XSParseKeywordHooks hooks;
-    keyword keyword;
-} table[][3] = {
-    VARIANT(int, "Data::PubSub::Shared::Int"),
-    VARIANT(int32, "Data::PubSub::Shared::Int32"),
-    VARIANT(int16, "Data::PubSub::Shared::Int16"),
-    VARIANT(str, "Data::PubSub::Shared::Str"),
-};
+static const keyword keywords[] = { VARIANT(int, "Int") VARIANT(int32, "Int32") VARIANT(int16, "Int16") VARIANT(str, "Str") };
+
+/* XS::Parse::Keyword has one list for all interpreters, which only grows, and no lock on it. */
+static void register_for_all(void) {
+    dTHX;
+    size_t i;
+    for (i = 0; i < C_ARRAY_LENGTH(keywords); i++) {
+        register_xs_parse_keyword(keywords[i].name, &keywords[i].hooks, (void *)&keywords[i]);
+    }
+}
 
 void ps_register_keywords(pTHX) {
-    size_t i, j;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    size_t i;
     boot_xs_parse_keyword(0.33);
-    for (i = 0; i < C_ARRAY_LENGTH(table); i++) {
-        for (j = 0; j < C_ARRAY_LENGTH(table[i]); j++) {
-            keyword *kw = &table[i][j].keyword;
-            register_xs_parse_keyword(kw->name, &table[i][j].hooks, kw);
-            XopENTRY_set(&kw->xop, xop_name, kw->name);
-            XopENTRY_set(&kw->xop, xop_desc, kw->desc);
-            XopENTRY_set(&kw->xop, xop_class, table[i][j].hooks.build == build_binary ? OA_BINOP : OA_UNOP);
-            Perl_custom_op_register(aTHX_ kw->pp, &kw->xop);
-        }
-    }
+    pthread_once(&once, register_for_all);
+    for (i = 0; i < C_ARRAY_LENGTH(keywords); i++) Perl_custom_op_register(aTHX_ keywords[i].pp, &keywords[i].xop);
 }

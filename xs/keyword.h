@@ -4,7 +4,7 @@
 
 #include "object.h"
 
-/* Registers the keywords with XS::Parse::Keyword, and their ops with perl; once. */
+/* Registers the keywords with XS::Parse::Keyword, once in a process, and their ops with this interpreter. */
 void ps_register_keywords(pTHX);
 
 #endif

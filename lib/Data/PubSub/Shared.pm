@@ -7,7 +7,10 @@ use warnings;
 our $VERSION = '0.01';
 
 require XSLoader;
-XSLoader::load(__PACKAGE__, $VERSION);
+{
+    no warnings 'redefine';    # a module reloader comes here again
+    XSLoader::load(__PACKAGE__, $VERSION);
+}
 
 # Every ring class inherits from here, every subscriber class from Data::PubSub::Shared::Sub.
 our @VARIANTS = map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str);
@@ -33,6 +36,7 @@ for my $method (qw(new new_readonly new_memfd new_from_fd unlink)) {
 # How B::Deparse writes the keywords' ops.
 for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish poll lag) } qw(int int32 int16 str)) {
     no strict 'refs';
+    no warnings 'redefine';
     *{"B::Deparse::pp_$keyword"} = sub {
         my ($deparse, $op) = @_;
         my @arguments;
@@ -799,14 +803,23 @@ neither a method look-up nor a subroutine call.
 C<use> of a variant turns its keywords on until the end of the enclosing block or file, C<no>
 turns them off. C<use Data::PubSub::Shared> turns on none. Nothing is exported.
 
-They take one pair of parentheses, or none. Without, the one argument of C<poll> and C<lag> ends
-where the argument of C<length> or C<defined> would, at a comparison, say; the value of C<publish>
-ends at a comma or at C<and>, C<or>:
+They are parsed as calls of functions with the prototypes C<($$)> and C<($)> are. Parentheses right
+behind the word hold all arguments. Without them, the one argument of C<poll> and C<lag> ends where
+the argument of C<length> or C<defined> would, at a comparison, say; the value of C<publish> ends at
+a comma or at C<and>, C<or>:
 
     if (ps_int_lag $sub == 0) { ... }            # (ps_int_lag $sub) == 0
     my $v = ps_int_poll $sub // -1;              # (ps_int_poll $sub) // -1
     ps_int_publish $ring, $x + 1 or die;         # (ps_int_publish $ring, $x + 1) or die
+    ps_int_publish $ring, ($x + 1) * 2;          # publishes the product
     is ps_int_lag($sub), 2, 'two left';
+
+Each argument is a scalar. An array, a hash, a slice or another list is an error when the code is
+compiled, because only its count or its last item would arrive:
+
+    ps_int_publish $ring, @values;               # Type of arg 2 to ps_int_publish must be scalar
+    $ring->publish_multi(@values);               # publishes them all
+    ps_int_publish $ring, scalar @values;        # publishes how many there are
 
 A keyword accepts only objects of its own variant. Subclasses are fine; methods that a subclass
 overrides are not called. L<B::Concise> shows the ops by name.
