@@ -6,90 +6,86 @@
 
 #define ANY I32_MAX
 
-/* Where a name is installed; READS: the ring's method is fine on a read-only handle, too. */
-enum { ON_RING = 1, ON_SUB = 2, ON_STR_RING = 4, READS = 8 };
-
+/* A method of one class. The table is a constant: interpreters of one process share it, however many boot, and whether or not
+ * several do so in the same instant. */
 typedef struct {
-    const char *name;
+    ps_method_call method;
     XSUBADDR_t body;
-    int on;
-    I32 least, most; /* arguments, the invocant included */
-    const char *usage;
-} ps_method;
+} ps_entry;
 
-static const ps_method methods[] = {
-    { "new_readonly", xs_new_readonly, ON_RING, 2, 2, "class, path" },
-    { "new_from_fd", xs_new_from_fd, ON_RING, 2, 2, "class, fd" },
-    { "memfd", xs_memfd, ON_RING | READS, 1, 1, "self" },
-    { "publish", xs_publish, ON_RING, 2, 2, "self, value" },
-    { "publish_multi", xs_publish_multi, ON_RING, 1, ANY, "self, ..." },
-    { "publish_notify", xs_publish_notify, ON_RING, 2, 2, "self, value" },
-    { "subscribe", xs_subscribe, ON_RING | READS, 1, 1, "self" },
-    { "subscribe_all", xs_subscribe, ON_RING | READS, 1, 1, "self" },
-    { "capacity", xs_ring_capacity, ON_RING | READS, 1, 1, "self" },
-    { "msg_size", xs_msg_size, ON_STR_RING | READS, 1, 1, "self" },
-    { "path", xs_path, ON_RING | READS, 1, 1, "self" },
-    { "stats", xs_stats, ON_RING | READS, 1, 1, "self" },
-    { "write_pos", xs_ring_write_pos, ON_RING | READS, 1, 1, "self" },
-    { "clear", xs_clear, ON_RING, 1, 1, "self" },
-    { "sync", xs_sync, ON_RING | READS, 1, 1, "self" },
-    { "unlink", xs_unlink, ON_RING, 1, 2, "self_or_class, path = self->path" },
-    { "eventfd", xs_eventfd, ON_RING | READS, 1, 1, "self" },
-    { "fileno", xs_fileno, ON_RING | ON_SUB | READS, 1, 1, "self" },
-    { "eventfd_set", xs_eventfd_set, ON_RING | ON_SUB | READS, 2, 2, "self, fd" },
-    { "notify", xs_notify, ON_RING | ON_SUB | READS, 1, 1, "self" },
-    { "eventfd_consume", xs_eventfd_consume, ON_RING | ON_SUB | READS, 1, 1, "self" },
-    { "DESTROY", xs_DESTROY, ON_RING | ON_SUB | READS, 1, 1, "self" },
-    { "poll", xs_poll, ON_SUB, 1, 1, "self" },
-    { "poll_multi", xs_drain, ON_SUB, 2, 2, "self, count" },
-    { "drain", xs_drain, ON_SUB, 1, 2, "self, max = all" },
-    { "drain_notify", xs_drain_notify, ON_SUB, 1, 2, "self, max = all" },
-    { "poll_wait", xs_poll_wait, ON_SUB, 1, 2, "self, timeout = for ever" },
-    { "poll_wait_multi", xs_poll_wait_multi, ON_SUB, 2, 3, "self, count, timeout = for ever" },
-    { "poll_cb", xs_poll_cb, ON_SUB, 2, 2, "self, handler" },
-    { "fh", xs_fh, ON_SUB, 1, 1, "self" },
-    { "lag", xs_lag, ON_SUB, 1, 1, "self" },
-    { "overflow_count", xs_overflow_count, ON_SUB, 1, 1, "self" },
-    { "has_overflow", xs_has_overflow, ON_SUB, 1, 1, "self" },
-    { "cursor", xs_cursor, ON_SUB, 1, 2, "self, position = as it is" },
-    { "write_pos", xs_sub_write_pos, ON_SUB, 1, 1, "self" },
-    { "capacity", xs_sub_capacity, ON_SUB, 1, 1, "self" },
-    { "reset", xs_reset, ON_SUB, 1, 1, "self" },
-    { "reset_oldest", xs_reset_oldest, ON_SUB, 1, 1, "self" },
+/* `reads`: the ring's method is fine on a read-only handle, too. Arguments are counted with the invocant. */
+#define ENTRY(role, variant, name, body, reads, least, most, usage)                                                  \
+    { { { &ps_classes[role][variant], name, FALSE, reads }, least, most, usage }, xs_##body },
+
+#define RING_METHODS(variant)                                                                                        \
+    ENTRY(PS_RING, variant, "new_readonly", new_readonly, FALSE, 2, 2, "class, path")                                \
+    ENTRY(PS_RING, variant, "new_from_fd", new_from_fd, FALSE, 2, 2, "class, fd")                                    \
+    ENTRY(PS_RING, variant, "memfd", memfd, TRUE, 1, 1, "self")                                                      \
+    ENTRY(PS_RING, variant, "publish", publish, FALSE, 2, 2, "self, value")                                          \
+    ENTRY(PS_RING, variant, "publish_multi", publish_multi, FALSE, 1, ANY, "self, ...")                              \
+    ENTRY(PS_RING, variant, "publish_notify", publish_notify, FALSE, 2, 2, "self, value")                            \
+    ENTRY(PS_RING, variant, "subscribe", subscribe, TRUE, 1, 1, "self")                                              \
+    ENTRY(PS_RING, variant, "subscribe_all", subscribe, TRUE, 1, 1, "self")                                          \
+    ENTRY(PS_RING, variant, "capacity", ring_capacity, TRUE, 1, 1, "self")                                           \
+    ENTRY(PS_RING, variant, "path", path, TRUE, 1, 1, "self")                                                        \
+    ENTRY(PS_RING, variant, "stats", stats, TRUE, 1, 1, "self")                                                      \
+    ENTRY(PS_RING, variant, "write_pos", ring_write_pos, TRUE, 1, 1, "self")                                         \
+    ENTRY(PS_RING, variant, "clear", clear, FALSE, 1, 1, "self")                                                     \
+    ENTRY(PS_RING, variant, "sync", sync, TRUE, 1, 1, "self")                                                        \
+    ENTRY(PS_RING, variant, "unlink", unlink, FALSE, 1, 2, "self_or_class, path = self->path")                       \
+    ENTRY(PS_RING, variant, "eventfd", eventfd, TRUE, 1, 1, "self")
+
+#define SUB_METHODS(variant)                                                                                         \
+    ENTRY(PS_SUB, variant, "poll", poll, FALSE, 1, 1, "self")                                                        \
+    ENTRY(PS_SUB, variant, "poll_multi", drain, FALSE, 2, 2, "self, count")                                          \
+    ENTRY(PS_SUB, variant, "drain", drain, FALSE, 1, 2, "self, max = all")                                           \
+    ENTRY(PS_SUB, variant, "drain_notify", drain_notify, FALSE, 1, 2, "self, max = all")                             \
+    ENTRY(PS_SUB, variant, "poll_wait", poll_wait, FALSE, 1, 2, "self, timeout = for ever")                          \
+    ENTRY(PS_SUB, variant, "poll_wait_multi", poll_wait_multi, FALSE, 2, 3, "self, count, timeout = for ever")       \
+    ENTRY(PS_SUB, variant, "poll_cb", poll_cb, FALSE, 2, 2, "self, handler")                                         \
+    ENTRY(PS_SUB, variant, "fh", fh, FALSE, 1, 1, "self")                                                            \
+    ENTRY(PS_SUB, variant, "lag", lag, FALSE, 1, 1, "self")                                                          \
+    ENTRY(PS_SUB, variant, "overflow_count", overflow_count, FALSE, 1, 1, "self")                                    \
+    ENTRY(PS_SUB, variant, "has_overflow", has_overflow, FALSE, 1, 1, "self")                                        \
+    ENTRY(PS_SUB, variant, "cursor", cursor, FALSE, 1, 2, "self, position = as it is")                               \
+    ENTRY(PS_SUB, variant, "write_pos", sub_write_pos, FALSE, 1, 1, "self")                                          \
+    ENTRY(PS_SUB, variant, "capacity", sub_capacity, FALSE, 1, 1, "self")                                            \
+    ENTRY(PS_SUB, variant, "reset", reset, FALSE, 1, 1, "self")                                                      \
+    ENTRY(PS_SUB, variant, "reset_oldest", reset_oldest, FALSE, 1, 1, "self")
+
+#define METHODS_OF_BOTH(role, variant)                                                                               \
+    ENTRY(role, variant, "fileno", fileno, role == PS_RING, 1, 1, "self")                                            \
+    ENTRY(role, variant, "eventfd_set", eventfd_set, role == PS_RING, 2, 2, "self, fd")                              \
+    ENTRY(role, variant, "notify", notify, role == PS_RING, 1, 1, "self")                                            \
+    ENTRY(role, variant, "eventfd_consume", eventfd_consume, role == PS_RING, 1, 1, "self")                          \
+    ENTRY(role, variant, "DESTROY", DESTROY, role == PS_RING, 1, 1, "self")
+
+#define METHODS(variant)                                                                                             \
+    RING_METHODS(variant) SUB_METHODS(variant) METHODS_OF_BOTH(PS_RING, variant) METHODS_OF_BOTH(PS_SUB, variant)
+
+#define INT_CONSTRUCTORS(variant)                                                                                    \
+    ENTRY(PS_RING, variant, "new", new, FALSE, 2, 4,                                                                 \
+          "class, path, capacity = that of the existing ring, mode = 0600")                                          \
+    ENTRY(PS_RING, variant, "new_memfd", new_memfd, FALSE, 3, 3, "class, name, capacity")
+
+static const ps_entry methods[] = {
+    METHODS(PS_INT) INT_CONSTRUCTORS(PS_INT)
+    METHODS(PS_INT32) INT_CONSTRUCTORS(PS_INT32)
+    METHODS(PS_INT16) INT_CONSTRUCTORS(PS_INT16)
+    METHODS(PS_STR)
+    ENTRY(PS_RING, PS_STR, "new", new, FALSE, 2, 5,
+          "class, path, capacity = that of the existing ring, msg_size = 256, mode = 0600")
+    ENTRY(PS_RING, PS_STR, "new_memfd", new_memfd, FALSE, 3, 4, "class, name, capacity, msg_size = 256")
+    ENTRY(PS_RING, PS_STR, "msg_size", msg_size, TRUE, 1, 1, "self")
 };
-
-/* The constructors take another argument for strings. */
-static const ps_method constructors[2][2] = {
-    {
-        { "new", xs_new, ON_RING, 2, 4, "class, path, capacity = that of the existing ring, mode = 0600" },
-        { "new_memfd", xs_new_memfd, ON_RING, 3, 3, "class, name, capacity" },
-    },
-    {
-        { "new", xs_new, ON_RING, 2, 5, "class, path, capacity = that of the existing ring, msg_size = 256, mode = 0600" },
-        { "new_memfd", xs_new_memfd, ON_RING, 3, 4, "class, name, capacity, msg_size = 256" },
-    },
-};
-
-static void install(pTHX_ const ps_method *method, const ps_class *class) {
-    static ps_method_call calls[2 * PS_STR * (C_ARRAY_LENGTH(methods) + 2)];
-    static size_t used = 0;
-    ps_method_call *own = &calls[used++];
-    const ps_method_call filled = { { class, method->name, FALSE, class->role == PS_RING && method->on & READS }, method->least, method->most, method->usage };
-    CV *cv = newXS(Perl_form(aTHX_ "%s::%s", class->package, method->name), method->body, __FILE__);
-    *own = filled;
-    CvXSUBANY(cv).any_ptr = own;
-}
 
 static void install_all(pTHX) {
-    U32 variant;
     size_t i;
-    for (variant = PS_INT; variant <= PS_STR; variant++) {
-        const ps_class *ring = &ps_classes[PS_RING][variant], *sub = &ps_classes[PS_SUB][variant];
-        for (i = 0; i < 2; i++) install(aTHX_ &constructors[PS_IS_STR(ring)][i], ring);
-        for (i = 0; i < C_ARRAY_LENGTH(methods); i++) {
-            if (methods[i].on & ON_RING || (methods[i].on & ON_STR_RING && PS_IS_STR(ring))) install(aTHX_ &methods[i], ring);
-            if (methods[i].on & ON_SUB) install(aTHX_ &methods[i], sub);
-        }
+    for (i = 0; i < C_ARRAY_LENGTH(methods); i++) {
+        const ps_method_call *method = &methods[i].method;
+        const char *package = method->call.class->package;
+        CV *cv = newXS(Perl_form(aTHX_ "%s::%s", package, method->call.name), methods[i].body, __FILE__);
+        CvXSUBANY(cv).any_ptr = (void *)method;
     }
 }
 

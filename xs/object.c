@@ -26,7 +26,7 @@ static int dup_magic(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
         CLASS("Data::PubSub::Shared::Str" suffix, PS_STR, role)                                                      \
     }
 
-ps_class ps_classes[3][PS_STR + 1] = { CLASSES(PS_RING, ""), CLASSES(PS_READER, ""), CLASSES(PS_SUB, "::Sub") };
+const ps_class ps_classes[3][PS_STR + 1] = { CLASSES(PS_RING, ""), CLASSES(PS_READER, ""), CLASSES(PS_SUB, "::Sub") };
 
 /* ---- errors ---- */
 

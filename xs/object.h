@@ -32,7 +32,7 @@ typedef struct {
     enum ps_role role;
 } ps_class;
 
-extern ps_class ps_classes[3][PS_STR + 1];
+extern const ps_class ps_classes[3][PS_STR + 1];
 
 #define PS_IS_STR(class) ((class)->variant == PS_STR)
 

@@ -1,0 +1,84 @@
+# Several interpreters in one process that load the module, one after the other and at the same instant; and one that loads it
+# again. Each case is a process of its own, as a crash is what it looks for.
+
+use strict;
+use warnings;
+use Config;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+# What a program prints, also by warnings, and how it ended.
+sub runs {
+    my ($source) = @_;
+    my @command = ($^X, (map {"-I$_"} @INC), '-e', $source);
+    open my $out, '-|', 'sh', '-c', 'exec "$@" 2>&1', 'sh', @command or die "fork: $!";
+    my $text = do { local $/; <$out> } // '';
+    close $out;
+    return $? ? "ended with $?, printed: $text" : $text;
+}
+
+# Uses every part once that loading sets up: methods, objects' classes and keywords.
+my $use = q{
+    sub try_all {
+        my $sum = 0;
+        for my $variant (qw(Int Int32 Int16 Str)) {
+            my $word = lc $variant;
+            my $try  = eval "use Data::PubSub::Shared::$variant; sub {
+                my \$ring = Data::PubSub::Shared::$variant->new(undef, 8);
+                my \$sub  = \$ring->subscribe;
+                \$ring->publish(2);
+                ps_${word}_publish \$ring, 3;
+                return 1000 * ps_${word}_lag(\$sub) + 10 * ps_${word}_poll(\$sub) + \$sub->poll;
+            }" or die;
+            $sum += $try->();
+        }
+        return $sum;
+    }
+};
+my $all = 4 * 2023;
+
+is(runs("$use print try_all()"), $all, 'one interpreter');
+
+subtest 'the module is loaded again' => sub {
+    my $again = q{
+        sub again {
+            delete @INC{ grep { m{^Data/PubSub/Shared} } keys %INC };
+            local $SIG{__WARN__} = sub { print @_ if $_[0] !~ /^Subroutine (import|unimport|CLONE_SKIP) redefined/ };
+            require Data::PubSub::Shared;
+        }
+    };
+    is(runs("$use $again print join ' ', map { again(); try_all() } 1 .. 5"), join(' ', ($all) x 5), 'five times');
+    is(runs("$again" . q{
+        use Data::PubSub::Shared::Int;
+        my $ring = Data::PubSub::Shared::Int->new(undef, 8);
+        my $sub  = $ring->subscribe;
+        sub put { ps_int_publish $ring, $_[0] }
+        put(1); again(); put(2); $ring->publish(3);
+        print join ' ', ps_int_lag $sub, $sub->drain;
+    }), '3 1 2 3', 'objects and compiled code from before go on');
+};
+
+SKIP: {
+    skip 'this perl has no threads', 2 if !$Config{useithreads};
+
+    is(runs("use threads; $use" . q{
+        print join ' ', map { threads->create(\&try_all)->join } 1 .. 5;
+    }), join(' ', ($all) x 5), 'five threads, one after the other');
+
+    # Each loads it for itself, since none of them had it when it began.
+    my $at_once = "use threads; use threads::shared; $use" . q{
+        my $ready :shared = 0;
+        my @threads = map { threads->create(sub {
+            { lock $ready; $ready++; cond_broadcast($ready); cond_wait($ready) while $ready < 4 }
+            return try_all();
+        }) } 1 .. 4;
+        print join ' ', map { $_->join } @threads;
+    };
+    my %seen;
+    $seen{ runs($at_once) }++ for 1 .. 40;
+    is_deeply(\%seen, { join(' ', ($all) x 4) => 40 }, 'four threads at the same instant, 40 times');
+}
+
+done_testing;
