@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     for i in 1..=count {
         words.publish_str(i.to_string().as_bytes())?;
         let answer = loop {
-            match answers.poll_int() {
+            match answers.poll_int()? {
                 Some(answer) => break answer,
                 None => while answers.wait(NEVER) != Wait::Ready {},
             }

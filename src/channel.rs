@@ -116,75 +116,74 @@ impl Ring {
     /// Publishes an integer, cut to the variant's width as a C cast does.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring.
+    /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
+    #[inline(always)]
     pub fn publish_int(&self, value: i64) -> Result<()> {
-        self.publish_ints(&[value]).map(|_| ())
+        self.check_writable()?;
+        match &self.core {
+            Core::Int(ring) => ring.publish(value as u64),
+            Core::Int32(ring) => ring.publish(value as u64),
+            Core::Int16(ring) => ring.publish(value as i16 as u64),
+            Core::Str(_) => return Err(self.core.mismatch()),
+        }
+        self.core.wake_sleepers();
+        Ok(())
     }
 
     /// Publishes integers next to each other, in order. Returns how many.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring.
+    /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
     pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
-        self.check_writable()?;
-        if matches!(self.core, Core::Str(_)) {
-            return Err(self.core.mismatch());
-        }
-        if !values.is_empty() {
-            let mut batch = self.claim(values.len());
-            self.put(&mut batch, values);
-            self.wake();
-        }
+        let mut batch = self.claim(values.len())?;
+        self.put(&mut batch, values);
+        self.wake();
         Ok(values.len())
     }
 
+    #[inline(always)]
     fn check_writable(&self) -> Result<()> {
         if self.read_only {
-            return Err(Error::new(ErrorKind::Argument, "this ring is read-only"));
+            return Err(refused("this ring is read-only".to_owned()));
         }
         Ok(())
     }
 
-    /// The fast path of one integer; the ring must be an integer one and not read-only.
-    #[inline(always)]
-    pub(crate) fn publish_one(&self, value: i64) {
-        match &self.core {
-            Core::Int(ring) => ring.publish(value as u64),
-            Core::Int32(ring) => ring.publish(value as u64),
-            Core::Int16(ring) => ring.publish(value as i16 as u64),
-            Core::Str(_) => debug_assert!(false, "a string ring takes no integers"),
-        }
-        self.wake();
-    }
-
-    /// Claims positions for `count` integers; 0 on a string ring. All must be put, and then sleepers woken.
+    /// Claims positions for `count` integers. All must be put, and then sleepers woken.
+    ///
+    /// # Errors
+    /// As [`publish_ints`](Self::publish_ints); [`ErrorKind::Argument`] for more than [`MOST_CLAIMED`], too.
     #[inline]
-    pub(crate) fn claim(&self, count: usize) -> Batch {
+    pub(crate) fn claim(&self, count: usize) -> Result<Batch> {
+        self.check_writable()?;
+        if count > MOST_CLAIMED {
+            return Err(refused(format!("count must be at most {}, not {}", MOST_CLAIMED, count)));
+        }
         match &self.core {
-            Core::Int(ring) => ring.claim(count as u64),
-            Core::Int32(ring) | Core::Int16(ring) => ring.claim(count as u64),
-            Core::Str(_) => {
-                debug_assert!(false, "a string ring takes no integers");
-                Batch::default()
-            }
+            Core::Int(ring) => Ok(ring.claim(count as u64)),
+            Core::Int32(ring) | Core::Int16(ring) => Ok(ring.claim(count as u64)),
+            Core::Str(_) => Err(self.core.mismatch()),
         }
     }
 
-    /// Commits the next values of a claim on this ring.
+    /// Commits the next values of a claim on this ring, and no more than it has positions left.
     #[inline]
     pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) {
+        let count = values.len().min(batch.remaining());
         match &self.core {
-            Core::Int(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
-            Core::Int32(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
-            Core::Int16(ring) => ring.put_all(batch, values.len(), |i| values[i] as i16 as u64),
-            Core::Str(_) => debug_assert!(false, "a string ring takes no integers"),
+            Core::Int(ring) => ring.put_all(batch, count, |i| values[i] as u64),
+            Core::Int32(ring) => ring.put_all(batch, count, |i| values[i] as u64),
+            Core::Int16(ring) => ring.put_all(batch, count, |i| values[i] as i16 as u64),
+            Core::Str(_) => {}
         }
     }
 
-    /// Wakes whoever sleeps until a message comes.
+    /// Wakes whoever sleeps until a message comes; nobody where this handle cannot have published one.
     #[inline(always)]
     pub(crate) fn wake(&self) {
-        self.core.wake_sleepers();
+        if !self.read_only {
+            self.core.wake_sleepers();
+        }
     }
 
     /// Publishes byte strings next to each other, in order: all, or on an error none.
@@ -210,7 +209,7 @@ impl Ring {
         // SAFETY: the caller vouches for the bytes.
         match unsafe { ring.publish(messages) } {
             Ok(()) => {
-                self.wake();
+                self.core.wake_sleepers();
                 Ok(())
             }
             Err(lock::Interrupted) => Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for the lock")),
@@ -326,6 +325,14 @@ impl From<(Region, Geometry)> for Ring {
             read_only: false,
         }
     }
+}
+
+/// Positions of one claim: as many as the largest ring has.
+const MOST_CLAIMED: usize = 1 << 31;
+
+#[cold]
+fn refused(why: String) -> Error {
+    Error::new(ErrorKind::Argument, why)
 }
 
 fn unnamed() -> &'static CStr {

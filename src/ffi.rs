@@ -66,9 +66,35 @@ fn variant(number: u32) -> Result<Variant> {
         .ok_or_else(|| Error::new(ErrorKind::Argument, format!("variant must be 1 to 4, not {}", number)))
 }
 
+/// What C passes as a pointer and a count: where that is 0, the pointer may be anything, null above all.
+unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's contract: `count` readable items.
+    unsafe { slice::from_raw_parts(first, count) }
+}
+
 unsafe fn path<'a>(bytes: *const c_char, len: usize) -> &'a Path {
     // SAFETY: the caller's contract: `len` readable bytes.
-    Path::new(OsStr::from_bytes(unsafe { slice::from_raw_parts(bytes.cast(), len) }))
+    Path::new(OsStr::from_bytes(unsafe { items(bytes.cast(), len) }))
+}
+
+/// 1 and the item at `to`, 0 where there is none, or -1 and an error.
+#[inline(always)]
+unsafe fn hand_over<T>(next: Result<Option<T>>, to: &mut T, failure: *mut Failure) -> c_int {
+    match next {
+        Ok(Some(item)) => {
+            *to = item;
+            1
+        }
+        Ok(None) => 0,
+        Err(error) => {
+            // SAFETY: the caller's contract.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
 }
 
 #[no_mangle]
@@ -127,8 +153,10 @@ pub unsafe extern "C" fn ps_ring_open_read_only(
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_ring_free(ring: *mut Ring) {
-    // SAFETY: from one of the functions above, and not used again.
-    drop(unsafe { Box::from_raw(ring) });
+    if !ring.is_null() {
+        // SAFETY: from one of the functions above, and not used again.
+        drop(unsafe { Box::from_raw(ring) });
+    }
 }
 
 #[no_mangle]
@@ -140,19 +168,33 @@ pub unsafe extern "C" fn ps_unlink(bytes: *const c_char, len: usize, failure: *m
 // From here on every function takes a live handle, as documented, and most of them nothing else.
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64) {
-    ring.publish_one(value);
+pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64, failure: *mut Failure) -> bool {
+    match ring.publish_int(value) {
+        Ok(()) => true,
+        // SAFETY: a writable error, as documented.
+        Err(error) => unsafe { report(failure, Some(&error)) },
+    }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_claim(ring: &Ring, count: usize) -> Batch {
-    ring.claim(count)
+pub unsafe extern "C" fn ps_claim(ring: &Ring, count: usize, batch: &mut Batch, failure: *mut Failure) -> bool {
+    match ring.claim(count) {
+        Ok(claimed) => {
+            *batch = claimed;
+            true
+        }
+        Err(error) => {
+            *batch = Batch::default();
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) }
+        }
+    }
 }
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_put(ring: &Ring, batch: &mut Batch, values: *const i64, count: usize) {
     // SAFETY: `count` readable values, as documented.
-    ring.put(batch, unsafe { slice::from_raw_parts(values, count) });
+    ring.put(batch, unsafe { items(values, count) });
 }
 
 #[no_mangle]
@@ -169,7 +211,7 @@ pub unsafe extern "C" fn ps_publish_strs(
 ) -> bool {
     // SAFETY: `count` readable messages and a writable error, as documented.
     unsafe {
-        match ring.publish_strs(slice::from_raw_parts(messages, count)) {
+        match ring.publish_strs(items(messages, count)) {
             Ok(()) => true,
             Err(error) => report(failure, Some(&error)),
         }
@@ -281,37 +323,43 @@ pub unsafe extern "C" fn ps_notifier_consume(notifier: &Notifier, count: &mut u6
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_sub_free(sub: *mut Subscriber) {
-    // SAFETY: from `ps_subscribe`, and not used again.
-    drop(unsafe { Box::from_raw(sub) });
-}
-
-#[no_mangle]
-pub unsafe extern "C" fn ps_poll_int(sub: &mut Subscriber, value: &mut i64) -> bool {
-    match sub.poll_int() {
-        Some(read) => {
-            *value = read;
-            true
-        }
-        None => false,
+    if !sub.is_null() {
+        // SAFETY: from `ps_subscribe`, and not used again.
+        drop(unsafe { Box::from_raw(sub) });
     }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_poll_ints(sub: &mut Subscriber, values: *mut i64, count: usize, end: u64) -> usize {
+pub unsafe extern "C" fn ps_poll_int(sub: &mut Subscriber, value: &mut i64, failure: *mut Failure) -> c_int {
+    // SAFETY: a writable error, as documented.
+    unsafe { hand_over(sub.poll_int(), value, failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_poll_ints(
+    sub: &mut Subscriber,
+    values: *mut i64,
+    count: usize,
+    end: u64,
+    failure: *mut Failure,
+) -> i64 {
     // SAFETY: room for `count` values that C has initialised or does not read before we write them: i64 has no invalid
-    // values, and none is read here.
-    sub.poll_ints(unsafe { slice::from_raw_parts_mut(values, count) }, end)
+    // values, and none is read here. No room may be anywhere.
+    let room = if count == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(values, count) } };
+    match sub.poll_ints(room, end) {
+        Ok(count) => count as i64,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut Found) -> bool {
-    match sub.find(end) {
-        Some(next) => {
-            *found = next;
-            true
-        }
-        None => false,
-    }
+pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut Found, failure: *mut Failure) -> c_int {
+    // SAFETY: a writable error, as documented.
+    unsafe { hand_over(sub.find(end), found, failure) }
 }
 
 #[no_mangle]

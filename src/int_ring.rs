@@ -51,6 +51,13 @@ pub struct Batch {
     end: u64,
 }
 
+impl Batch {
+    /// Positions that are left.
+    pub(crate) fn remaining(&self) -> usize {
+        self.end.wrapping_sub(self.next) as usize
+    }
+}
+
 /// Whether the slot with the tag `seen` holds the lap just before that of `tag`, committed or void.
 #[inline(always)]
 fn follows<S: Slot>(tag: u64, seen: u64) -> bool {

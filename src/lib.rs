@@ -11,7 +11,7 @@
 //! let mut sub = ring.subscribe(false);
 //! ring.publish_ints(&[1, 2, 3])?;
 //! sub.wait(NEVER);
-//! assert_eq!((sub.poll_int(), sub.poll_int(), sub.lag()), (Some(1), Some(2), 1));
+//! assert_eq!((sub.poll_int()?, sub.poll_int()?, sub.lag()), (Some(1), Some(2), 1));
 //! # Ok::<(), data_pubsub_shared::Error>(())
 //! ```
 //!

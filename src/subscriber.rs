@@ -52,22 +52,28 @@ impl Subscriber {
         Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, mapping }
     }
 
-    /// The next integer, if there is one; None on a string ring.
+    /// The next integer, if there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
     #[inline(always)]
-    pub fn poll_int(&mut self) -> Option<i64> {
+    pub fn poll_int(&mut self) -> Result<Option<i64>> {
         let read = match &self.core {
             Core::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
             Core::Int32(ring) | Core::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
-            Core::Str(_) => None,
+            Core::Str(_) => return Err(self.core.mismatch()),
         };
         self.settle();
-        read
+        Ok(read)
     }
 
     /// Reads integers into `out`, in order, as many as there are, and no more than there are positions up to `end` (see
     /// [`end`](Self::end)): a reader that is lapped meanwhile gets as many, but later ones. Returns how many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
     #[inline]
-    pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> usize {
+    pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> Result<usize> {
         #[inline(always)]
         fn fill(out: &mut [i64], mut read: impl FnMut() -> Option<i64>) -> usize {
             for (i, place) in out.iter_mut().enumerate() {
@@ -83,25 +89,29 @@ impl Subscriber {
         let count = match &self.core {
             Core::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
             Core::Int32(ring) | Core::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
-            Core::Str(_) => 0,
+            Core::Str(_) => return Err(self.core.mismatch()),
         };
         self.settle();
-        count
+        Ok(count)
     }
 
     /// The next string message before position `end`: how long it is; to be [`copy`](Self::copy)-ed next. None where there
-    /// is none, and on integer rings.
+    /// is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on an integer ring.
     #[inline(always)]
-    pub fn find(&mut self, end: u64) -> Option<Found> {
+    pub fn find(&mut self, end: u64) -> Result<Option<Found>> {
         match &self.core {
             Core::Str(ring) if self.cursor.room(ring.header(), end) > 0 => match ring.look(&mut self.cursor) {
-                Next::Ready(found) => Some(found),
+                Next::Ready(found) => Ok(Some(found)),
                 Next::Empty | Next::Claimed(_) => {
                     self.settle();
-                    None
+                    Ok(None)
                 }
             },
-            _ => None,
+            Core::Str(_) => Ok(None),
+            _ => Err(self.core.mismatch()),
         }
     }
 
@@ -124,19 +134,22 @@ impl Subscriber {
 
     /// The next message of a string ring, if there is one, with Perl's UTF-8 flag as the publisher gave it: the bytes may be
     /// anything all the same, so convert them with [`String::from_utf8`] and not unchecked.
-    pub fn poll_str(&mut self) -> Option<(Vec<u8>, bool)> {
-        while let Some(found) = self.find(u64::MAX) {
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn poll_str(&mut self) -> Result<Option<(Vec<u8>, bool)>> {
+        while let Some(found) = self.find(u64::MAX)? {
             let len = found.len as usize;
             let mut bytes = Vec::with_capacity(crate::layout::round_up_8(len as u64) as usize);
             // SAFETY: just found, and the room is there; a copy that was whole has written `len` bytes.
             unsafe {
                 if self.copy(&found, bytes.as_mut_ptr()) {
                     bytes.set_len(len);
-                    return Some((bytes, found.utf8));
+                    return Ok(Some((bytes, found.utf8)));
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Where a `drain` that begins now ends: the write position, as an inner position.

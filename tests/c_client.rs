@@ -1,9 +1,10 @@
-//! A C program, compiled against `xs/pubsub.h` and linked with the static library, exchanges messages with this one.
+//! C programs, compiled against `xs/pubsub.h` and linked with the static library: one exchanges messages with this one, one
+//! tries what the header promises of wrong calls.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use data_pubsub_shared::{Bytes, Ring, Variant, Wait, NEVER};
+use data_pubsub_shared::{Bytes, ErrorKind, Ring, Variant, Wait, NEVER};
 
 /// The static library of the same build as this test.
 fn static_library() -> PathBuf {
@@ -24,17 +25,18 @@ fn static_library() -> PathBuf {
     newest(&profile.join("deps")).or_else(|| newest(profile)).expect("cargo builds the static library, too")
 }
 
-/// Compiles `tests/client.c` and says where the program is.
-fn build_client(dir: &Path) -> PathBuf {
+/// Compiles `tests/NAME.c`, with one more flag if the compiler knows it, and says where the program is.
+fn build(dir: &Path, name: &str, flag: Option<&str>) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let compiler = cc::Build::new().target(&target).host(&target).opt_level(1).cargo_metadata(false).get_compiler();
-    let program = dir.join("client");
+    let program = dir.join(name);
     let status = compiler
         .to_command()
         .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-D_GNU_SOURCE", "-I"])
         .arg(root.join("xs"))
-        .arg(root.join("tests/client.c"))
+        .args(flag.filter(|_| compiler.is_like_gnu()))
+        .arg(root.join(format!("tests/{}.c", name)))
         .arg(static_library())
         .args(["-lpthread", "-ldl", "-lm", "-o"])
         .arg(&program)
@@ -44,11 +46,48 @@ fn build_client(dir: &Path) -> PathBuf {
     program
 }
 
+fn fresh_dir(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("pubsub-c-{}-{}", name, std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+/// Perls, and so what they compile, may be built with the flag, which changes how structures are returned.
+#[test]
+fn wrong_calls_are_refused_whatever_the_calling_convention() {
+    let dir = fresh_dir("contract");
+    for flag in [None, Some("-fpcc-struct-return")] {
+        let program = build(&dir, "contract", flag);
+        let status = Command::new(program).arg(&dir).status().unwrap();
+        assert!(status.success(), "with {:?}: {}", flag, status);
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn wrong_calls_are_refused_in_rust_too() {
+    let dir = fresh_dir("refused");
+    let ints = Ring::open(Variant::Int16, &dir.join("ints"), 8, 0, 0o600).unwrap();
+    let strs = Ring::anonymous(Variant::Str, 8, 8).unwrap();
+    let looking = Ring::open_read_only(Variant::Int16, &dir.join("ints")).unwrap();
+    let refused = |kind: ErrorKind| assert_eq!(kind, ErrorKind::Argument);
+    refused(strs.publish_int(1).unwrap_err().kind());
+    refused(strs.publish_ints(&[]).unwrap_err().kind());
+    refused(looking.publish_int(1).unwrap_err().kind());
+    refused(looking.publish_ints(&[1]).unwrap_err().kind());
+    refused(ints.publish_str(b"").unwrap_err().kind());
+    refused(strs.subscribe(true).poll_int().unwrap_err().kind());
+    refused(strs.subscribe(true).poll_ints(&mut [0], u64::MAX).unwrap_err().kind());
+    refused(ints.subscribe(true).poll_str().unwrap_err().kind());
+    refused(ints.subscribe(true).find(u64::MAX).unwrap_err().kind());
+    assert_eq!((ints.write_pos(), strs.write_pos()), (0, 0));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
 #[test]
 fn a_c_program_answers() {
-    let dir = std::env::temp_dir().join(format!("pubsub-c-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let client = build_client(&dir);
+    let dir = fresh_dir("client");
+    let client = build(&dir, "client", None);
     let numbers = Ring::open(Variant::Int, &dir.join("numbers"), 64, 0, 0o600).unwrap();
     let words = Ring::open(Variant::Str, &dir.join("words"), 64, 100, 0o600).unwrap();
     let mut answers = words.subscribe(false);
@@ -56,11 +95,11 @@ fn a_c_program_answers() {
 
     // It says that it has subscribed; then it answers each number with a word, and 0 with the end.
     assert_eq!(answers.wait(NEVER), Wait::Ready);
-    assert_eq!(answers.poll_str(), Some((b"ready".to_vec(), false)));
+    assert_eq!(answers.poll_str().unwrap(), Some((b"ready".to_vec(), false)));
     numbers.publish_ints(&[3, -4, 0]).unwrap();
     for expected in ["3 seen", "-4 seen"] {
         while answers.wait(NEVER) != Wait::Ready {}
-        assert_eq!(answers.poll_str(), Some((expected.as_bytes().to_vec(), true)));
+        assert_eq!(answers.poll_str().unwrap(), Some((expected.as_bytes().to_vec(), true)));
     }
     assert!(child.wait().unwrap().success());
     // SAFETY: a borrowed string.

@@ -40,7 +40,7 @@ int main(int argc, char **argv) {
     say(words, "ready", false);
     while (number) {
         while (ps_wait(sub, PS_NEVER) != PS_READY) {}
-        while (number && ps_poll_int(sub, &number)) {
+        while (number && ps_poll_int(sub, &number, &error) > 0) {
             char text[40];
             sprintf(text, "%lld seen", (long long)number);
             if (number) say(words, text, true);

@@ -140,12 +140,12 @@ fn publish(ring: &Ring, variant: Variant, messages: &[Message]) {
 fn read(sub: &mut Subscriber, variant: Variant, random: &mut Random, most: u64) -> Vec<Message> {
     let (one_by_one, end, most) = (random.once_in(2), sub.end(), most as usize);
     match variant {
-        Variant::Str if one_by_one => std::iter::from_fn(|| sub.poll_str()).take(most).collect(),
+        Variant::Str if one_by_one => std::iter::from_fn(|| sub.poll_str().unwrap()).take(most).collect(),
         Variant::Str => std::iter::from_fn(|| find_and_copy(sub, end)).take(most).collect(),
-        _ if one_by_one => std::iter::from_fn(|| sub.poll_int()).take(most).map(number).collect(),
+        _ if one_by_one => std::iter::from_fn(|| sub.poll_int().unwrap()).take(most).map(number).collect(),
         _ => {
             let mut values = vec![0; most];
-            let count = sub.poll_ints(&mut values, end);
+            let count = sub.poll_ints(&mut values, end).unwrap();
             values.into_iter().take(count).map(number).collect()
         }
     }
@@ -153,7 +153,7 @@ fn read(sub: &mut Subscriber, variant: Variant, random: &mut Random, most: u64) 
 
 fn find_and_copy(sub: &mut Subscriber, end: u64) -> Option<Message> {
     loop {
-        let found = sub.find(end)?;
+        let found = sub.find(end).unwrap()?;
         let mut bytes = vec![0; (found.len as usize + 7) & !7];
         // SAFETY: just found, and the room is there.
         if unsafe { sub.copy(&found, bytes.as_mut_ptr()) } {

@@ -299,7 +299,7 @@ void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
         publish_bytes(aTHX_ call, &pin, &message, 1, TRUE);
     } else {
         IV iv = SvIV(value);
-        ps_publish_int((const ps_ring *)ps_repin(aTHX_ call, &pin), iv);
+        (void)ps_publish_int((const ps_ring *)ps_repin(aTHX_ call, &pin), iv, NULL);
     }
 }
 
@@ -327,12 +327,12 @@ static void publish_ints(pTHX_ const ps_call *call, SSize_t at, size_t count, bo
         values = SCRATCH(int64_t, count);
         for (i = 0; i < count; i++) values[i] = SvIV(PL_stack_base[at + 1 + i]);
         ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
-        batch = ps_claim(ring, count);
+        (void)ps_claim(ring, count, &batch, NULL);
         ps_put(ring, &batch, values, count);
     } else {
         SV *const *value = PL_stack_base + at + 1;
         ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
-        batch = ps_claim(ring, count);
+        (void)ps_claim(ring, count, &batch, NULL);
         for (done = 0; done < count; done += n) {
             n = count - done < CHUNK ? count - done : CHUNK;
             for (i = 0; i < n; i++) chunk[i] = SvIVX(value[done + i]);

@@ -129,7 +129,7 @@ PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
     const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
     if (!PS_IS_STR(call->class)) {
         if (LIKELY(PS_PLAIN_IV(value))) {
-            ps_publish_int(ring, SvIVX(value));
+            (void)ps_publish_int(ring, SvIVX(value), NULL);
             return;
         }
     } else if (LIKELY(PS_PLAIN_PV(value))) {
@@ -149,7 +149,7 @@ PERL_STATIC_INLINE SV *ps_new_int(pTHX_ int64_t value) {
 /* The next string before the inner position `end` as a new scalar with one reference, or NULL. */
 PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end) {
     ps_found found;
-    while (ps_find(sub, end, &found)) {
+    while (ps_find(sub, end, &found, NULL) > 0) {
         SV *sv = newSV_type(SVt_PV);
         char *to = SvGROW(sv, ((STRLEN)found.len + 8) & ~(STRLEN)7);
         if (LIKELY(ps_copy(sub, &found, to))) {
@@ -174,7 +174,7 @@ PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *tar
         return sv ? sv_2mortal(sv) : &PL_sv_undef;
     } else {
         int64_t value;
-        if (!ps_poll_int(sub, &value)) return &PL_sv_undef;
+        if (ps_poll_int(sub, &value, NULL) <= 0) return &PL_sv_undef;
         if (!targ) return sv_2mortal(ps_new_int(aTHX_ value));
         TARGi((IV)value, 1);
         SvTAINTED_on(targ);

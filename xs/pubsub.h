@@ -4,7 +4,8 @@
  * process's handle on it: it publishes and hands out subscribers. A ps_sub reads at its own pace; messages that were
  * overwritten before it read them are counted. Messages are not consumed: every subscriber gets all of them.
  *
- * Handles are used by one thread at a time. A forked child may use those that it inherited; its subscribers go their
+ * No structure is passed or returned by value, only by address, and where there are 0 of something the pointer to the first may
+ * be NULL. Handles are used by one thread at a time. A forked child may use those that it inherited; its subscribers go their
  * own way from the fork on. Positions count messages since the last ps_clear, except the inner ones of ps_end.
  *
  * A program may close descriptors of a handle's, as a daemon closes all. They are then not used or closed any more,
@@ -62,9 +63,8 @@ ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint6
                       uint32_t mode, ps_error *error);
 
 /* Opens the ring at the path for reading only: subscribers and looking in. Needs no permission to write and writes nothing.
- * Its subscribers are not woken by publishers; they look every 5 ms at least. The publishing functions must not be called
- * with it, but for ps_publish_strs and ps_clear, which then fail with PS_ARGUMENT. NULL on failure, also where there is
- * no ring. */
+ * Its subscribers are not woken by publishers; they look every 5 ms at least. What would change the ring fails with
+ * PS_ARGUMENT. NULL on failure, also where there is no ring. */
 ps_ring *ps_ring_open_read_only(uint32_t variant, const char *path, size_t path_len, ps_error *error);
 
 /* A new ring without a name, for this process and those that it forks. NULL on failure. */
@@ -76,7 +76,7 @@ ps_ring *ps_ring_memfd(uint32_t variant, const char *name, uint64_t capacity, ui
 /* Opens the ring behind fd, which is duplicated and stays the caller's. NULL on failure. */
 ps_ring *ps_ring_from_fd(uint32_t variant, int fd, ps_error *error);
 
-/* Ends the handle; the ring stays mapped while subscribers of the handle live. */
+/* Ends the handle; the ring stays mapped while subscribers of the handle live. NULL is fine, here and in ps_sub_free. */
 void ps_ring_free(ps_ring *ring);
 
 /* Removes the file; gone already is fine. False on any other failure: PS_SYSTEM. */
@@ -115,8 +115,9 @@ int ps_memfd(const ps_ring *ring);
 
 /* ---- publishing ---- */
 
-/* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. Not on PS_STR. */
-void ps_publish_int(const ps_ring *ring, int64_t value);
+/* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. False: PS_ARGUMENT, on PS_STR and
+ * on a read-only handle. */
+bool ps_publish_int(const ps_ring *ring, int64_t value, ps_error *error);
 
 /* Positions that were claimed and are not filled yet. */
 typedef struct {
@@ -124,8 +125,10 @@ typedef struct {
 } ps_batch;
 
 /* A batch of integers stands together in the ring: ps_claim once, ps_put until count values are put (in any number of
- * calls, and without delay: readers give up a claim after 2 ms and the batch then moves to the end), ps_wake. */
-ps_batch ps_claim(const ps_ring *ring, size_t count);
+ * calls, and without delay: readers give up a claim after 2 ms and the batch then moves to the end), ps_wake. ps_claim
+ * fails as ps_publish_int does, and for a count above 2^31; the batch is then empty. ps_put leaves out what is more than was
+ * claimed. */
+bool ps_claim(const ps_ring *ring, size_t count, ps_batch *batch, ps_error *error);
 void ps_put(const ps_ring *ring, ps_batch *batch, const int64_t *values, size_t count);
 void ps_wake(const ps_ring *ring);
 
@@ -137,7 +140,7 @@ typedef struct {
 } ps_bytes;
 
 /* Publishes count messages next to each other, in order, and wakes sleepers: all of them or, where it returns false, none:
- * PS_TOO_LONG, PS_INTERRUPTED; PS_ARGUMENT where the ring is not PS_STR. */
+ * PS_TOO_LONG, PS_INTERRUPTED; PS_ARGUMENT where the ring is not PS_STR, or the handle read-only. */
 bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count, ps_error *error);
 
 /* ---- subscribing ---- */
@@ -146,12 +149,13 @@ bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count
 ps_sub *ps_subscribe(const ps_ring *ring, bool all);
 void ps_sub_free(ps_sub *sub);
 
-/* The next integer. False: there is none now. */
-bool ps_poll_int(ps_sub *sub, int64_t *value);
+/* The next integer. 1: here it is. 0: there is none now. -1: PS_ARGUMENT, on PS_STR. */
+int ps_poll_int(ps_sub *sub, int64_t *value, ps_error *error);
 
 /* Up to count integers, in order, and no more than there are positions from the next one to the inner position end (see
- * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many. */
-size_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end);
+ * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many; -1:
+ * PS_ARGUMENT, on PS_STR. */
+int64_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end, ps_error *error);
 
 /* A string message that was found: len bytes, and perl's UTF-8 flag as the publisher gave it. Nothing makes the publisher
  * keep its word: look at the bytes (see ps_is_utf8) before they are taken for UTF-8. The first two are the core's own. */
@@ -161,8 +165,9 @@ typedef struct {
     bool utf8;
 } ps_found;
 
-/* The next string message before the inner position end: how long it is. False: there is none now. */
-bool ps_find(ps_sub *sub, uint64_t end, ps_found *found);
+/* The next string message before the inner position end: how long it is. 1: there is one. 0: there is none now. -1:
+ * PS_ARGUMENT, where the ring is not PS_STR. */
+int ps_find(ps_sub *sub, uint64_t end, ps_found *found, ps_error *error);
 
 /* Copies what the last ps_find found to a buffer with room for its length rounded up to 8 bytes. False: it was overwritten
  * in the meantime and what was copied is worthless; find again. */

@@ -41,10 +41,10 @@ static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, 
         while (count < expected && (sv = ps_next_str(aTHX_ sub, end))) PUSH_MORTAL(sv);
     } else {
         int64_t values[CHUNK];
-        size_t want, got, i;
+        int64_t want, got, i;
         do {
-            want = expected - count < CHUNK ? (size_t)(expected - count) : CHUNK;
-            got = ps_poll_ints(sub, values, want, end);
+            want = expected - count < CHUNK ? expected - count : CHUNK;
+            got = ps_poll_ints(sub, values, (size_t)want, end, NULL);
             for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_int(aTHX_ values[i]));
         } while (got == want && count < expected);
     }
@@ -172,7 +172,7 @@ static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end
         message = ps_next_str(aTHX_ sub, end);
     } else {
         int64_t value;
-        if (!ps_poll_ints(sub, &value, 1, end)) return NULL;
+        if (ps_poll_ints(sub, &value, 1, end, NULL) <= 0) return NULL;
         if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_IV | SVf_IOK | SVp_IOK)) {
             SvIV_set(last, (IV)value);
             return last;

@@ -64,7 +64,7 @@ impl Reader {
     }
 
     fn poll(&mut self) {
-        if let Some(value) = self.sub.poll_int() {
+        if let Some(value) = self.sub.poll_int().unwrap() {
             self.got.push(value);
         }
     }
@@ -186,7 +186,7 @@ fn a_publisher_killed_after_its_claim() {
         let other = Arc::clone(&ring);
         let a = thread::spawn(move || {
             assert!(fault::killed_at("after-claim", || {
-                let _ = other.publish_one(10);
+                let _ = other.publish_int(10);
             }));
         });
         ring.publish_int(20).unwrap();
@@ -322,7 +322,7 @@ fn message(value: u8) -> [u8; 16] {
 
 /// Takes what is there; every message must be whole.
 fn poll_str(sub: &mut Subscriber, got: &mut Vec<u8>) {
-    if let Some((bytes, utf8)) = sub.poll_str() {
+    if let Some((bytes, utf8)) = sub.poll_str().unwrap() {
         assert!(!utf8 && bytes == message(bytes[0]), "torn: {:?}", bytes);
         assert!(got.last().map_or(true, |last| *last < bytes[0]), "{:?} and then {}", got, bytes[0]);
         got.push(bytes[0]);
@@ -403,7 +403,7 @@ fn a_sleeper_on_strings_is_woken() {
         let mut sub = ring.subscribe(false);
         let a = thread::spawn(move || {
             assert_eq!(sub.wait(NEVER), Wait::Ready);
-            assert_eq!(sub.poll_str().unwrap().0, [7]);
+            assert_eq!(sub.poll_str().unwrap().unwrap().0, [7]);
         });
         ring.publish_str(&[7]).unwrap();
         a.join().unwrap();
@@ -456,10 +456,10 @@ fn string_publishers_exclude_each_other() {
         let a = thread::spawn(move || other.publish_str(&[1]).unwrap());
         ring.publish_str(&[2]).unwrap();
         let mut got = Vec::new();
-        got.extend(sub.poll_str().map(|message| message.0[0]));
+        got.extend(sub.poll_str().unwrap().map(|message| message.0[0]));
         a.join().unwrap();
-        got.extend(sub.poll_str().map(|message| message.0[0]));
-        got.extend(sub.poll_str().map(|message| message.0[0]));
+        got.extend(sub.poll_str().unwrap().map(|message| message.0[0]));
+        got.extend(sub.poll_str().unwrap().map(|message| message.0[0]));
         got.sort_unstable();
         assert_eq!((got, sub.overflow_count()), (vec![1, 2], 0));
     });

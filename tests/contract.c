@@ -1,0 +1,104 @@
+/* contract DIR: what the C face does with wrong variants, handles for reading only, nothing, and too much. */
+#include "pubsub.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static ps_error error;
+
+/* Whether a call failed with PS_ARGUMENT and a text that has `part`. */
+static bool refused(bool failed, const char *part) {
+    const bool right = failed && error.kind == PS_ARGUMENT && strstr(error.text, part);
+    if (!right) fprintf(stderr, "contract: %d, kind %d, \"%s\"; expected: %s\n", failed, error.kind, error.text, part);
+    memset(&error, 0, sizeof error);
+    return right;
+}
+
+#define MUST(condition)                                                                                              \
+    do {                                                                                                             \
+        if (!(condition)) {                                                                                          \
+            fprintf(stderr, "contract: line %d: %s\n", __LINE__, #condition);                                        \
+            return 1;                                                                                                \
+        }                                                                                                            \
+    } while (0)
+
+int main(int argc, char **argv) {
+    const int64_t values[] = { 1, 2, 3, 4, 5, 6 };
+    int64_t got[8], value = 77;
+    const ps_bytes word = { "word", 4, false }, empty = { NULL, 0, false };
+    char path[4096], copy[8];
+    ps_ring *ints, *strs, *looking;
+    ps_sub *int_sub, *str_sub, *looker;
+    ps_batch batch;
+    ps_found found;
+    if (argc != 2) return 2;
+
+    /* Nothing is fine where free(NULL) is. */
+    ps_ring_free(NULL);
+    ps_sub_free(NULL);
+
+    snprintf(path, sizeof path, "%s/ring", argv[1]);
+    MUST(ints = ps_ring_open(PS_INT, path, strlen(path), 16, 0, 0600, &error));
+    MUST(strs = ps_ring_anonymous(PS_STR, 16, 8, &error));
+    MUST(looking = ps_ring_open_read_only(PS_INT, path, strlen(path), &error));
+    int_sub = ps_subscribe(ints, true);
+    str_sub = ps_subscribe(strs, true);
+    looker = ps_subscribe(looking, true);
+
+    /* The other variant's functions. */
+    MUST(refused(!ps_publish_int(strs, 1, &error), "carries strings"));
+    MUST(refused(!ps_claim(strs, 1, &batch, &error), "carries strings"));
+    ps_put(strs, &batch, values, 1);
+    MUST(refused(ps_poll_int(str_sub, &value, &error) == -1, "carries strings"));
+    MUST(refused(ps_poll_ints(str_sub, got, 8, UINT64_MAX, &error) == -1, "carries strings"));
+    MUST(refused(!ps_publish_strs(ints, &word, 1, &error), "carries integers"));
+    MUST(refused(!ps_publish_strs(ints, NULL, 0, &error), "carries integers"));
+    MUST(refused(ps_find(int_sub, UINT64_MAX, &found, &error) == -1, "carries integers"));
+    MUST(!ps_publish_int(strs, 1, NULL) && ps_poll_int(str_sub, &value, NULL) == -1);
+    MUST(ps_write_pos(ints) == 0 && ps_write_pos(strs) == 0 && value == 77);
+
+    /* A handle for reading only; a sleeper whom a wake-up would look for. */
+    MUST(ps_wait(int_sub, ps_now() + 1) == PS_TIMED_OUT);
+    MUST(refused(!ps_publish_int(looking, 1, &error), "read-only"));
+    MUST(refused(!ps_claim(looking, 2, &batch, &error), "read-only"));
+    ps_put(looking, &batch, values, 2);
+    ps_wake(looking);
+    MUST(refused(!ps_publish_strs(looking, &word, 1, &error), "read-only"));
+    MUST(refused(!ps_clear(looking, &error), "read-only"));
+    MUST(ps_write_pos(ints) == 0 && ps_poll_int(looker, &value, &error) == 0);
+
+    /* More than was claimed, more than any ring has, and nothing. */
+    MUST(ps_claim(ints, 3, &batch, &error));
+    ps_put(ints, &batch, values, 2);
+    ps_put(ints, &batch, values + 2, 4);
+    ps_put(ints, &batch, values, 6);
+    ps_wake(ints);
+    MUST(ps_write_pos(ints) == 3);
+    MUST(ps_poll_ints(int_sub, got, 8, UINT64_MAX, &error) == 3 && got[0] == 1 && got[1] == 2 && got[2] == 3);
+    MUST(ps_poll_int(looker, &value, &error) == 1 && value == 1);
+    MUST(refused(!ps_claim(ints, (size_t)-1, &batch, &error), "count"));
+    ps_put(ints, &batch, values, 6);
+    MUST(ps_claim(ints, 0, &batch, &error));
+    ps_put(ints, &batch, NULL, 0);
+    MUST(ps_poll_ints(int_sub, NULL, 0, UINT64_MAX, &error) == 0);
+    MUST(ps_write_pos(ints) == 3);
+
+    MUST(ps_publish_strs(strs, NULL, 0, &error) && ps_write_pos(strs) == 0);
+    MUST(ps_publish_strs(strs, &empty, 1, &error) && ps_publish_strs(strs, &word, 1, &error));
+    MUST(ps_find(str_sub, UINT64_MAX, &found, &error) == 1 && found.len == 0 && ps_copy(str_sub, &found, copy));
+    MUST(ps_find(str_sub, UINT64_MAX, &found, &error) == 1 && found.len == 4 && ps_copy(str_sub, &found, copy));
+    MUST(memcmp(copy, "word", 4) == 0 && ps_find(str_sub, UINT64_MAX, &found, &error) == 0);
+
+    MUST(!ps_ring_open(PS_INT, NULL, 0, 16, 0, 0600, &error) && error.kind == PS_SYSTEM);
+    MUST(!ps_ring_open_read_only(PS_INT, NULL, 0, NULL) && !ps_ring_anonymous(9, 1, 0, NULL));
+    MUST(ps_unlink(NULL, 0, &error) || error.kind == PS_SYSTEM);
+    MUST(ps_unlink(path, strlen(path), &error));
+
+    ps_sub_free(int_sub);
+    ps_sub_free(str_sub);
+    ps_sub_free(looker);
+    ps_ring_free(ints);
+    ps_ring_free(strs);
+    ps_ring_free(looking);
+    return 0;
+}
