@@ -115,10 +115,11 @@ pub(crate) fn sleep_for_message(
         if next == Next::Ready(()) {
             return Wait::Ready;
         }
+        let now = monotonic_ns();
+        // As late as can be: what is set after this ends a sleep, but for the nanoseconds until that begins.
         if stop() {
             return Wait::Interrupted;
         }
-        let now = monotonic_ns();
         if now >= deadline {
             return Wait::TimedOut;
         }

@@ -380,8 +380,9 @@ pub unsafe extern "C" fn ps_end(sub: &Subscriber) -> u64 {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64) -> Wait {
-    sub.wait(deadline)
+pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64, signalled: *const c_int) -> Wait {
+    // SAFETY: null, or readable during the call, as documented; volatile, because a signal handler of this thread changes it.
+    sub.wait_unless(deadline, || !signalled.is_null() && unsafe { signalled.read_volatile() } != 0)
 }
 
 #[no_mangle]

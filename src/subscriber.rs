@@ -161,13 +161,18 @@ impl Subscriber {
     /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds; [`NEVER`](crate::NEVER)),
     /// or a signal was handled.
     pub fn wait(&mut self, deadline: u64) -> Wait {
+        self.wait_unless(deadline, || false)
+    }
+
+    /// The same; `stop` is asked just before each sleep, and if it says so, it is as if a signal had come.
+    pub fn wait_unless(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
         let (core, cursor) = (&self.core, &mut self.cursor);
         let found = self.spin.until(|| look(core, cursor) == Next::Ready(()));
         if found {
             self.naps = 0;
             return Wait::Ready;
         }
-        let how = sleep_for_message(core, cursor, deadline, &mut self.naps, || false);
+        let how = sleep_for_message(core, cursor, deadline, &mut self.naps, stop);
         if how != Wait::Interrupted {
             self.naps = 0;
         }

@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
     ps_ring_free(numbers); /* the subscriber keeps the ring */
     say(words, "ready", false);
     while (number) {
-        while (ps_wait(sub, PS_NEVER) != PS_READY) {}
+        while (ps_wait(sub, PS_NEVER, NULL) != PS_READY) {}
         while (number && ps_poll_int(sub, &number, &error) > 0) {
             char text[40];
             sprintf(text, "%lld seen", (long long)number);

@@ -31,6 +31,7 @@ int main(int argc, char **argv) {
     ps_sub *int_sub, *str_sub, *looker;
     ps_batch batch;
     ps_found found;
+    const int signalled = 1;
     if (argc != 2) return 2;
 
     /* Nothing is fine where free(NULL) is. */
@@ -58,7 +59,7 @@ int main(int argc, char **argv) {
     MUST(ps_write_pos(ints) == 0 && ps_write_pos(strs) == 0 && value == 77);
 
     /* A handle for reading only; a sleeper whom a wake-up would look for. */
-    MUST(ps_wait(int_sub, ps_now() + 1) == PS_TIMED_OUT);
+    MUST(ps_wait(int_sub, ps_now() + 1, NULL) == PS_TIMED_OUT);
     MUST(refused(!ps_publish_int(looking, 1, &error), "read-only"));
     MUST(refused(!ps_claim(looking, 2, &batch, &error), "read-only"));
     ps_put(looking, &batch, values, 2);
@@ -66,6 +67,10 @@ int main(int argc, char **argv) {
     MUST(refused(!ps_publish_strs(looking, &word, 1, &error), "read-only"));
     MUST(refused(!ps_clear(looking, &error), "read-only"));
     MUST(ps_write_pos(ints) == 0 && ps_poll_int(looker, &value, &error) == 0);
+
+    /* A signal that came before the sleep. */
+    MUST(ps_wait(int_sub, PS_NEVER, &signalled) == PS_SIGNALLED && ps_wait(looker, PS_NEVER, &signalled) == PS_SIGNALLED);
+    MUST(ps_wait(str_sub, ps_now(), &signalled) == PS_SIGNALLED);
 
     /* More than was claimed, more than any ring has, and nothing. */
     MUST(ps_claim(ints, 3, &batch, &error));

@@ -184,9 +184,11 @@ uint64_t ps_now(void);
 #define PS_NEVER UINT64_MAX
 
 /* Sleeps until there is a message, until the monotonic clock reaches the deadline, or until a signal was handled (or may
- * have been: then look after it and wait again). */
+ * have been: then look after it and wait again). signalled is NULL or what the program's signal handlers set to something
+ * else than 0: looked at just before each sleep, so that a signal that came since the caller last looked ends the wait, too;
+ * without it, a second may pass. */
 enum ps_wait_result { PS_TIMED_OUT = 0, PS_READY = 1, PS_SIGNALLED = 2 };
-int ps_wait(ps_sub *sub, uint64_t deadline);
+int ps_wait(ps_sub *sub, uint64_t deadline, const int *signalled);
 
 /* Messages published and not yet read; those overwritten unread so far; whether messages are being overwritten unread. */
 uint64_t ps_lag(const ps_sub *sub);

@@ -93,7 +93,7 @@ static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, ui
     for (;;) {
         ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, pin);
         dSAVE_ERRNO;
-        int how = ps_wait(sub, deadline);
+        int how = ps_wait(sub, deadline, (const int *)&PL_sig_pending);
         RESTORE_ERRNO;
         switch (how) {
         case PS_READY:

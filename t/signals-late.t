@@ -1,0 +1,34 @@
+# A signal that comes after a wait has begun and before it sleeps: its handler runs in the wait, not when the sleep is over.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use Time::HiRes qw(setitimer ITIMER_REAL);
+use PubSubTest;
+
+watchdog_process();
+
+# What the handler publishes is what the wait returns if the handler ran in time. The timeout is shorter than the longest sleep,
+# so nothing else ends a wait that slept too early; a machine that is slow to run us finds the signal pending at the deadline.
+each_variant(sub {
+    my ($v)  = @_;
+    my $ring = $v->ring(16);
+    my $sub  = $ring->subscribe;
+    my @wait = (sub { $sub->poll_wait(0.9) }, sub { $sub->poll_wait_multi(2, 0.9) });
+
+    # Between the last look at signals and the sleep there are some nanoseconds left, so one of these may be late, once in a long
+    # while; without that look one of some fifty is.
+    my ($tries, $late) = (200, 0);
+    local $SIG{ALRM} = sub { $ring->publish($v->value(6)) };
+    for my $try (1 .. $tries) {
+        setitimer(ITIMER_REAL, (20 + $try * 7 % 200) / 1_000_000);
+        my ($message) = $wait[$try % 2]->();
+        $late++ if !defined $message;
+        $sub->reset;
+    }
+    cmp_ok($late, '<=', 1, "$tries signals at $tries instants");
+});
+
+done_testing;
