@@ -190,7 +190,7 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::TooLong`] where one is longer than `msg_size`, [`ErrorKind::Interrupted`] where a signal arrived while
-    /// another publisher held the lock (call again), [`ErrorKind::Argument`] on an integer ring.
+    /// another publisher held the lock, or may have (call again), [`ErrorKind::Argument`] on an integer ring.
     ///
     /// # Safety
     /// The bytes of each message must be readable and unchanged during the call.

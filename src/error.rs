@@ -14,7 +14,7 @@ pub enum ErrorKind {
     Incompatible = 3,
     /// A message is longer than the ring's `msg_size`.
     TooLong = 4,
-    /// A signal arrived while the call was waiting; nothing was published.
+    /// A signal arrived while the call was waiting, or may have; nothing was published.
     Interrupted = 5,
 }
 

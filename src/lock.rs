@@ -21,10 +21,9 @@ const OWNER: u32 = 0x3fff_ffff;
 const OWNER_DIED: u32 = 0x4000_0000;
 const WAITERS: u32 = 0x8000_0000;
 
-/// The longest sleep in nanoseconds; a wake-up that died with its waker heals by it.
+/// The longest sleep in nanoseconds; a wake-up that died with its waker heals by it. After each in vain the caller looks after
+/// signals, because one may have come just before the sleep.
 const LONGEST_SLEEP_NS: u64 = 40_000_000;
-/// Sleeps in vain before the caller looks after signals that came just before a sleep: one second.
-const SLEEPS_PER_CALL: u32 = 25;
 
 /// The lock could not be had yet, and signals may have to be handled. Nothing was changed.
 #[derive(Debug)]
@@ -60,7 +59,6 @@ fn acquire_slow(line: &LockLine, me: Me) -> Result<(), Interrupted> {
     // Who slept cannot know whether others still do, and so takes the lock with WAITERS set.
     let mut others = 0;
     let backoff = Backoff::new();
-    let mut sleeps = 0;
     loop {
         let seen = word.load(Relaxed);
         if seen & OWNER == 0 {
@@ -82,16 +80,13 @@ fn acquire_slow(line: &LockLine, me: Me) -> Result<(), Interrupted> {
                 backoff.reset();
                 continue;
             }
-            sleeps += 1;
             // Acquire: the owner made its namespace known before it took the lock.
             let still = word.load(Acquire) & OWNER == seen & OWNER;
             if still && robust::is_surely_gone(seen & OWNER, line) {
                 // As the kernel would have done, unless something changed at last.
                 let _ = word.compare_exchange(seen | WAITERS, WAITERS | OWNER_DIED, SeqCst, Relaxed);
             }
-            if slept == Sleep::Interrupted || sleeps == SLEEPS_PER_CALL {
-                return Err(Interrupted);
-            }
+            return Err(Interrupted);
         }
     }
 }
@@ -155,7 +150,7 @@ mod tests {
         let line = LockLine::default();
         let me = Me::current();
         line.word.store(me.id(), SeqCst);
-        assert!(acquire(&line).is_err(), "after a second");
+        assert!(acquire(&line).is_err(), "after a sleep");
         assert!(me.pending().is_null());
         line.word.store(0, SeqCst);
         let guard = acquire(&line).unwrap();

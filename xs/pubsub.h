@@ -43,7 +43,7 @@ enum ps_error_kind {
     PS_ARGUMENT = 2,     /* an argument is out of range */
     PS_INCOMPATIBLE = 3, /* not a ring of this variant and version, or damaged */
     PS_TOO_LONG = 4,     /* a message is longer than the ring's msg_size; nothing was published */
-    PS_INTERRUPTED = 5   /* a signal arrived during the wait for the lock; nothing was published, call again */
+    PS_INTERRUPTED = 5   /* a signal arrived during the wait for the lock, or may have; nothing was published, call again */
 };
 
 /* Filled in by a call that fails and takes one; others leave it alone. May be NULL where the reason does not matter. */
