@@ -14,9 +14,15 @@
 //!
 //! All three change under one mutex, so that the eventfd never says what is true no more. A forked child has the
 //! descriptor, but not the thread, and shares the counter with its parent: it closes its descriptor, and asks anew.
+//!
+//! The thread is a bare one of the system's. `std::thread` leaves destructors for its thread-locals behind, in the new
+//! thread and in the one that starts it, and libc keeps the library that they are in loaded until those threads end. A
+//! host that unloads its perl with all that perl had loaded, and then begins anew, as Apache does with mod_perl when it
+//! starts, would find this library still there, linked to a perl that is gone.
 
+use std::os::raw::c_void;
 use std::os::unix::io::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
 use crate::cursor::{Cursor, Next};
@@ -34,7 +40,9 @@ const STOP: u32 = 2;
 /// Bytes of the thread's stack: it calls nothing deep.
 const STACK: usize = 64 * 1024;
 
+/// What the subscriber's thread and the watching one have in common.
 struct Shared {
+    core: Core,
     eventfd: EventFd,
     /// Written under the mutex; a futex word, too.
     state: AtomicU32,
@@ -43,6 +51,12 @@ struct Shared {
     /// The subscriber's place, as it was when it last read.
     place: Mutex<Cursor>,
 }
+
+// SAFETY: a core's pointers are good in every thread of the process while the mapping lives, which the watch holds for as
+// long as its thread runs; the rest is made for two threads.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
 
 impl Shared {
     /// The mutex is only held for a few stores and a system call that does not block; nobody panics with it.
@@ -54,9 +68,8 @@ impl Shared {
 /// A subscriber's watcher. The thread borrows from it, and is joined before it goes; a forked child has nobody who borrows.
 pub(crate) struct Watch {
     shared: Arc<Shared>,
-    core: Core,
     _mapping: Arc<Mapping>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: libc::pthread_t,
     /// The process whose thread it is: [`FORKS`] there.
     process: u32,
 }
@@ -70,11 +83,12 @@ extern "C" fn count_fork() {
 
 /// Which process this is, where forks are counted from now on.
 fn this_process() -> u32 {
-    static AT_FORK: Once = Once::new();
-    // SAFETY: the handler changes an integer.
-    AT_FORK.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(count_fork));
-    });
+    static COUNTED: Mutex<bool> = Mutex::new(false);
+    let mut counted = COUNTED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if !*counted {
+        // SAFETY: the handler changes an integer.
+        *counted = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) } == 0;
+    }
     FORKS.load(Relaxed)
 }
 
@@ -82,25 +96,15 @@ impl Watch {
     /// Starts watching from `cursor` on.
     pub(crate) fn start(core: Core, cursor: &Cursor, mapping: &Arc<Mapping>) -> Result<Watch> {
         let shared = Arc::new(Shared {
+            core,
             eventfd: EventFd::new()?,
             state: AtomicU32::new(QUIET),
             moved: AtomicU32::new(0),
             place: Mutex::new(cursor.clone()),
         });
         let process = this_process();
-        let sent = Sent(core, Arc::as_ptr(&shared));
-        let signals = BlockedSignals::new();
-        let thread = std::thread::Builder::new()
-            .name("pubsub-watch".to_owned())
-            .stack_size(STACK)
-            .spawn(move || {
-                let sent = sent;
-                // SAFETY: the watch keeps it until it has joined this thread.
-                run(&sent.0, unsafe { &*sent.1 });
-            })
-            .map_err(|e| Error::from_os("pthread_create", e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
-        drop(signals);
-        Ok(Watch { shared, core, _mapping: Arc::clone(mapping), thread: Some(thread), process })
+        let thread = start_thread(&shared)?;
+        Ok(Watch { shared, _mapping: Arc::clone(mapping), thread, process })
     }
 
     /// The descriptor, in the process that started the watch; None in others, and where the program has closed it.
@@ -129,7 +133,7 @@ impl Watch {
         let mut place = self.shared.lock();
         let back = cursor.next < place.next;
         *place = cursor.clone();
-        let ready = matches!(look(&self.core, &mut place), Next::Ready(()));
+        let ready = matches!(look(&self.shared.core, &mut place), Next::Ready(()));
         *place = cursor.clone();
         match self.shared.state.load(Relaxed) {
             READABLE if !ready => {
@@ -142,7 +146,7 @@ impl Watch {
             QUIET if back => {
                 self.shared.moved.store(1, SeqCst);
                 if !place.read_only {
-                    self.core.wake_sleepers();
+                    self.shared.core.wake_sleepers();
                 }
             }
             _ => {}
@@ -161,10 +165,8 @@ impl Shared {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let thread = self.thread.take();
         if !self.is_ours() {
-            // The parent's thread: there is none here to join.
-            std::mem::forget(thread);
+            // There is no thread here to join. The descriptor closes itself, unless its number is another file's by now.
             return;
         }
         let read_only = {
@@ -175,16 +177,16 @@ impl Drop for Watch {
         futex_wake(&self.shared.state, 1);
         // Who may not write has a thread that naps, and wakes nobody.
         if !read_only {
-            self.core.wake_sleepers();
+            self.shared.core.wake_sleepers();
         }
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+        // SAFETY: a thread of this process that nobody else joins.
+        unsafe { libc::pthread_join(self.thread, std::ptr::null_mut()) };
     }
 }
 
 /// The thread: no Perl, no signals.
-fn run(core: &Core, shared: &Shared) {
+fn run(shared: &Shared) {
+    let core = &shared.core;
     let mut naps = 0;
     loop {
         match shared.state.load(SeqCst) {
@@ -214,12 +216,44 @@ fn run(core: &Core, shared: &Shared) {
     }
 }
 
-/// What the thread borrows, on its way there.
-struct Sent(Core, *const Shared);
+/// The thread's whole life, for C.
+extern "C" fn main_of_thread(shared: *mut c_void) -> *mut c_void {
+    // SAFETY: no preconditions; a name that ends in NUL.
+    unsafe { libc::pthread_setname_np(libc::pthread_self(), b"pubsub-watch\0".as_ptr().cast()) };
+    // SAFETY: from `start_thread`; the watch keeps it until it has joined this thread.
+    run(unsafe { &*shared.cast::<Shared>() });
+    std::ptr::null_mut()
+}
 
-// SAFETY: a core's pointers are good in every thread of the process while the mapping lives, which the watch holds for as
-// long as the thread runs, as what they share, which is made for two threads.
-unsafe impl Send for Sent {}
+/// Starts a thread that gets no signals. What it borrows must live until it was joined.
+fn start_thread(shared: &Arc<Shared>) -> Result<libc::pthread_t> {
+    let argument = Arc::as_ptr(shared) as *mut c_void;
+    let signals = BlockedSignals::new();
+    let mut thread = std::mem::MaybeUninit::<libc::pthread_t>::uninit();
+    let mut start = |attributes| {
+        // SAFETY: attributes that are initialised, or null; room for the thread's name; a function that takes the argument.
+        unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, main_of_thread, argument) }
+    };
+    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: initialised, used, destroyed, in this order.
+    let mut code = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+        let code = start(attributes.as_ptr());
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        code
+    };
+    if code == libc::EINVAL {
+        // The thread-locals of all that is loaded do not fit into so small a stack.
+        code = start(std::ptr::null());
+    }
+    drop(signals);
+    match code {
+        // SAFETY: it was started, so its name was written.
+        0 => Ok(unsafe { thread.assume_init() }),
+        code => Err(Error::from_os("pthread_create", code)),
+    }
+}
 
 /// All signals, blocked in this thread while alive: a thread that is started meanwhile never gets one.
 struct BlockedSignals(libc::sigset_t);

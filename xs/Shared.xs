@@ -6,8 +6,8 @@
 
 #define ANY I32_MAX
 
-/* A method of one class. The table is a constant: interpreters of one process share it, however many boot, and whether or not
- * several do so in the same instant. */
+/* A method of one class. The table is a constant: interpreters of one process share it, however many boot, and whether or
+ * not several do so in the same instant. */
 typedef struct {
     ps_method_call method;
     XSUBADDR_t body;

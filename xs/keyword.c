@@ -81,7 +81,8 @@ static OP *scalar_argument(pTHX_ const keyword *kw, int i, OP *op) {
     }
     if (op->op_type == OP_LIST && !(op->op_flags & OPf_PARENS)) croak("Too many arguments for %s", kw->name);
     if ((list = list_of(aTHX_ op))) {
-        croak("Type of arg %d to %s must be scalar (not %s)%s", i, kw->name, list, i == 2 ? "; publish_multi takes lists" : "");
+        croak("Type of arg %d to %s must be scalar (not %s)%s", i, kw->name, list,
+              i == 2 ? "; publish_multi takes lists" : "");
     }
     return op_contextualize(op, G_SCALAR);
 }
@@ -103,8 +104,8 @@ static bool pass_comma(pTHX) {
     }
 }
 
-/* As perl parses a call of a function with the prototype ($), a named unary operator, or ($$): a parenthesis behind the word
- * holds all arguments. But the value of ($$) ends at a comma where there is no parenthesis. */
+/* As perl parses a call of a function with the prototype ($), a named unary operator, or ($$): a parenthesis behind the
+ * word holds all arguments. But the value of ($$) ends at a comma where there is no parenthesis. */
 static int parse(pTHX_ OP **out, void *data) {
     const keyword *kw = (const keyword *)data;
     const bool parens = next_char(aTHX) == '(';
@@ -122,7 +123,9 @@ static int parse(pTHX_ OP **out, void *data) {
     }
     op->op_ppaddr = kw->pp;
     if (parens) {
-        if (next_char(aTHX) != ')' && !PL_parser->error_count) croak("syntax error: expected ) behind the arguments of %s", kw->name);
+        if (next_char(aTHX) != ')' && !PL_parser->error_count) {
+            croak("syntax error: expected ) behind the arguments of %s", kw->name);
+        }
         lex_read_unichar(0);
     }
     *out = op;
@@ -144,7 +147,9 @@ static int parse(pTHX_ OP **out, void *data) {
     UNARY(variant, poll, class, "next message of a shared ring")                                                     \
     UNARY(variant, lag, class, "messages not yet read")
 
-static const keyword keywords[] = { VARIANT(int, "Int") VARIANT(int32, "Int32") VARIANT(int16, "Int16") VARIANT(str, "Str") };
+static const keyword keywords[] = {
+    VARIANT(int, "Int") VARIANT(int32, "Int32") VARIANT(int16, "Int16") VARIANT(str, "Str")
+};
 
 /* XS::Parse::Keyword has one list for all interpreters, which only grows, and no lock on it. */
 static void register_for_all(void) {

@@ -4,9 +4,9 @@
  * process's handle on it: it publishes and hands out subscribers. A ps_sub reads at its own pace; messages that were
  * overwritten before it read them are counted. Messages are not consumed: every subscriber gets all of them.
  *
- * No structure is passed or returned by value, only by address, and where there are 0 of something the pointer to the first may
- * be NULL. Handles are used by one thread at a time. A forked child may use those that it inherited; its subscribers go their
- * own way from the fork on. Positions count messages since the last ps_clear, except the inner ones of ps_end.
+ * No structure is passed or returned by value, only by address; where there are 0 of something, the pointer to the first may
+ * be NULL. Handles are used by one thread at a time. A forked child may use those that it inherited; its subscribers go
+ * their own way from the fork on. Positions count messages since the last ps_clear, except the inner ones of ps_end.
  *
  * A program may close descriptors of a handle's, as a daemon closes all. They are then not used or closed any more,
  * whatever got their numbers. The ring itself needs none.

@@ -1,0 +1,68 @@
+# What the module leaves behind in its process: nothing that would keep its library loaded when a host unloads its perl.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use DynaLoader ();
+use Test::More;
+use PubSubTest;
+
+plan skip_all => 'this perl cannot unload' if !defined &DynaLoader::dl_unload_file;
+
+# The library's path, where this process has it mapped.
+sub library {
+    my ($line) = grep { m{/Data/PubSub/Shared/Shared\.\w+$} } split /\n/, slurp('/proc/self/maps');
+    return $line ? $line =~ s/.* //r : undef;
+}
+
+# [what is done before, as every host may]
+my %before = (
+    'nothing'                     => sub { },
+    'fh'                          => sub { my ($v) = @_; my $sub = $v->ring(8)->subscribe; $sub->fh; $sub->fh },
+    'fh of a ring for reading'    => sub {
+        my ($v) = @_;
+        my $path = fresh_path();
+        $v->class->new($path, 8);
+        $v->class->new_readonly($path)->subscribe->fh;
+    },
+    'publish, poll and wait'      => sub {
+        my ($v)  = @_;
+        my $ring = $v->ring(8);
+        my $sub  = $ring->subscribe;
+        $ring->publish($v->value(1));
+        $ring->publish_multi($v->values(2, 3));
+        $sub->poll;
+        $sub->drain;
+        $sub->poll_wait(0.01);
+        $ring->eventfd;
+        $ring->notify;
+    },
+    'errors'                      => sub {
+        my ($v) = @_;
+        eval { $v->class->new('/nowhere/at all', 8) };
+        eval { $v->class->new_readonly('/') };
+    },
+);
+
+each_variant(sub {
+    my ($v) = @_;
+    for my $name (sort keys %before) {
+        my $kid = spawn(sub {
+            my ($peer) = @_;
+            my $before = library() // 'not loaded';
+            $before{$name}->($v);
+            # As mod_perl does when it ends an interpreter. No code of the library runs after this, not even its destructors.
+            my ($index) = grep { $DynaLoader::dl_modules[$_] eq 'Data::PubSub::Shared' } 0 .. $#DynaLoader::dl_modules;
+            DynaLoader::dl_unload_file($DynaLoader::dl_librefs[$index]);
+            $peer->tell("$before -> " . (library() // 'gone'));
+            $peer->hear;
+            POSIX::_exit(0);
+        });
+        like($kid->hear, qr{^/.* -> gone\z}, "unloaded after: $name");
+        kill KILL => $kid->pid;
+        $kid->end;
+    }
+});
+
+done_testing;
