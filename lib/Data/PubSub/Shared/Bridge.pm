@@ -4,6 +4,8 @@ use 5.022;
 use strict;
 use warnings;
 
+our $VERSION = '0.01';
+
 use Data::PubSub::Shared::Bridge::Down;
 use Data::PubSub::Shared::Bridge::Up;
 

@@ -5,7 +5,7 @@ use warnings;
 
 use Data::PubSub::Shared ();
 
-our $VERSION = $Data::PubSub::Shared::VERSION;
+our $VERSION = '0.01';
 our @ISA     = 'Data::PubSub::Shared';
 
 @Data::PubSub::Shared::Int16::Sub::ISA = 'Data::PubSub::Shared::Sub';
