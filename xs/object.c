@@ -214,6 +214,8 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     NV seconds;
     sv = numeric(aTHX_ sv);
     if (!SvOK(sv)) return PS_NEVER;
+    /* What a false condition leaves: !$blocking && 5. */
+    if (SvPOK(sv) && !SvCUR(sv)) return 0;
     if (!is_number(aTHX_ sv)) {
         ps_croak(aTHX_ call, "timeout must be a number of seconds, not %" SVf, SVfARG(shown(aTHX_ sv)));
     }

@@ -474,8 +474,9 @@ count means everything, and so does undef for C<$max>, which is optional. What i
 with C<count must be a number, not "abc">.
 
 Timeouts are seconds, with fractions. Undef, left out, negative, and infinity all mean: wait forever.
-0 means: do not wait. What is not a number croaks with
-C<timeout must be a number of seconds, not "abc">. Time is measured by the monotonic clock;
+0 means: do not wait; so does the empty string, which is what a false condition gives:
+C<< $sub->poll_wait($blocking && 5) >>. What is not a number croaks with
+C<timeout must be a number of seconds, not "abc">, whether or not there is a message. Time is measured by the monotonic clock;
 setting the system's date does not matter. While a call waits, signal handlers run: see
 L</SIGNALS>.
 
