@@ -57,7 +57,7 @@ sub start {
     my $pid = fork // die "fork: $!";
     if (!$pid) {
         alarm 600;               # it outlives no test that was killed
-        POSIX::setpgid(0, 0);    # Apache ends by a signal to its group
+        POSIX::setpgid(0, 0);    # and Apache ends by a signal to its group
         open STDOUT, '>', "$dir/output" or POSIX::_exit(126);
         open STDERR, '>&', \*STDOUT     or POSIX::_exit(126);
         open STDIN,  '<', '/dev/null'   or POSIX::_exit(126);
@@ -87,7 +87,7 @@ sub ask {
 
 sub stop {
     my ($pid) = @_;
-    kill TERM => $pid;
+    kill TERM => -$pid;    # its workers outlive one that crashed
     waitpid $pid, 0;
     return;
 }
