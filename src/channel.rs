@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::core::{Core, Mapping};
-use crate::create::Creation;
+use crate::create::{Creation, Draft};
 use crate::cursor::Cursor;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{uninterrupted, Error, ErrorKind, Result};
 use crate::int_ring::Batch;
 use crate::layout::{Geometry, Variant};
 use crate::lock;
@@ -68,11 +68,25 @@ impl Ring {
     /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is no ring of this
     /// variant, [`ErrorKind::System`] where the system refuses: no such folder, no permission, disk full, a symbolic link.
     pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
+        let mut draft = Draft::default();
+        uninterrupted(|| Self::open_some(variant, path, capacity, msg_size, mode, &mut draft))
+    }
+
+    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`], so that the caller
+    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
+    pub(crate) fn open_some(
+        variant: Variant,
+        path: &Path,
+        capacity: u64,
+        msg_size: u64,
+        mode: u32,
+        draft: &mut Draft,
+    ) -> Result<Ring> {
         let creation = match capacity {
             0 => None,
             _ => Some(Creation { geometry: Geometry::new(variant, capacity, msg_size)?, mode }),
         };
-        Region::open(path, variant, creation.as_ref()).map(Ring::from)
+        Region::open(path, variant, creation.as_ref(), draft).map(Ring::from)
     }
 
     /// A new ring without a name, shared with the children that this process forks.
@@ -105,12 +119,28 @@ impl Ring {
         Ok(Ring::from((Region::memory(name, &geometry, keep)?, geometry)))
     }
 
-    /// Opens the ring behind `fd`, which is duplicated and stays the caller's.
+    /// Opens the ring behind `fd`, which is duplicated and stays the caller's: for reading only, as
+    /// [`open_read_only`](Self::open_read_only) does, where `fd` is open for reading only.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_fd(variant: Variant, fd: RawFd) -> Result<Ring> {
-        Region::from_fd(fd, variant).map(Ring::from)
+        let (region, geometry, read_only) = Region::from_fd(fd, variant)?;
+        Ok(Ring { read_only, ..Ring::from((region, geometry)) })
+    }
+
+    /// Whether the ring was opened for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Removes the ring's file, also where the current directory is another now; that it is gone already is fine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] where the path leads to another file by
+    /// now, [`ErrorKind::System`] where the system refuses.
+    pub fn unlink(&self) -> Result<()> {
+        self.mapping.region.unlink()
     }
 
     /// Publishes an integer, cut to the variant's width as a C cast does.

@@ -1,10 +1,17 @@
 //! Making a ring file: whole, or not at all.
 //!
-//! A new ring is built where nobody sees it and appears whole: a nameless file (`O_TMPFILE`) gets its mode, its disk blocks
-//! and its header, the magic number with it, and is then linked into place. If somebody else was first, ours is dropped
-//! and theirs attached. So a creator killed at any instant leaves nothing half made. Only a file that its owner made
-//! beforehand, empty or all zero and of exactly the right size, is filled in place, under `flock`; the magic number is
-//! written last, so whoever is killed there leaves a file that the next one fills.
+//! A new ring is built where nobody sees it and appears whole: a nameless file (`O_TMPFILE`) gets its disk blocks, its mode
+//! and its header, the magic number with it, and is then linked into place. If somebody else was first, ours is dropped.
+//! Either way the caller then attaches to what the path leads to, as everybody else does: on some file systems (FUSE) one
+//! file has several inodes, each with pages of its own. A creator killed at any instant leaves nothing half made.
+//!
+//! Without nameless files the ring is built under a temporary name, locked (`flock`) by its creator: one that nobody holds
+//! is of a dead creator, and the next one removes it. Where a file cannot get a second name either, and where its owner
+//! made one beforehand, empty or all zero and of exactly the right size, it is filled in place, under `flock`; the magic
+//! number is written last, so whoever is killed there leaves a file that the next one fills.
+//!
+//! Reserving the space of a large ring takes seconds. It is done in pieces, and after each the caller may look after
+//! signals: a [`Draft`] keeps what was done until it calls again.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -12,11 +19,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use crate::error::{last_os_code, Error, Result};
+use crate::error::{last_os_code, Error, ErrorKind, Result};
 use crate::fault::fault_point;
 use crate::fd::above_standard;
-use crate::file::{boot_id, c_path, os_error, unusable};
+use crate::file::{boot_id, c_path, inode, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
+use crate::region::{map, FileLock};
+use crate::room::Volume;
 
 /// How a ring that is not there yet is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -26,127 +35,371 @@ pub(crate) struct Creation {
     pub(crate) mode: u32,
 }
 
-/// Makes a whole ring under `path`. None: somebody else was first.
-pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation) -> Result<Option<File>> {
-    let folder = match path.parent() {
+/// What an interrupted [`Ring::open`](crate::Ring::open) has done so far; the next call with the same arguments goes on there.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    made: Option<Made>,
+    pub(crate) space: Space,
+}
+
+/// A new file without its final name.
+#[derive(Debug)]
+struct Made {
+    file: File,
+    path: PathBuf,
+    temporary: Option<Temporary>,
+    total: u64,
+    creator: u32,
+}
+
+/// The name of a file that its creator has locked; removed when it is not needed any more.
+#[derive(Debug)]
+struct Temporary(PathBuf, u32);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Not in a child that was forked meanwhile.
+        if self.1 == std::process::id() {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// The directory that a path is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    let opened = |flags: i32, at: &Path| {
-        std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(flags & libc::O_EXCL != 0)
-            .mode(0o600)
-            .custom_flags(flags | libc::O_CLOEXEC)
-            .open(at)
-    };
-    let failed = |e: std::io::Error| os_error(&format!("open({})", path.display()), &e);
-    match opened(libc::O_TMPFILE, folder) {
-        Ok(file) => {
-            let file = above_standard(file).map_err(failed)?;
-            build(&file, creation)?;
-            let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("no NUL in a number");
-            fault_point!("before-link");
-            // SAFETY: two C strings.
-            let linked = unsafe {
-                libc::linkat(libc::AT_FDCWD, own.as_ptr(), libc::AT_FDCWD, name.as_ptr(), libc::AT_SYMLINK_FOLLOW)
-            };
-            match if linked == 0 { 0 } else { last_os_code() } {
-                0 => return Ok(Some(file)),
-                libc::EEXIST => return Ok(None),
-                _ => {} // no /proc, or no links from nameless files: by a name of our own, below
+    }
+}
+
+fn open_new(at: &Path, flags: i32) -> std::io::Result<File> {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(flags & libc::O_EXCL != 0)
+        .mode(0o600)
+        .custom_flags(flags | libc::O_CLOEXEC)
+        .open(at)
+        .and_then(above_standard)
+}
+
+/// Has a whole ring stand under `path`: ours, or that of somebody who was first.
+pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation, draft: &mut Draft) -> Result<()> {
+    let ours =
+        |made: &Made| made.path == path && made.total == creation.geometry.total && made.creator == std::process::id();
+    let mut nameless = true;
+    loop {
+        let made = match draft.made.take().filter(ours) {
+            Some(made) => made,
+            None => {
+                draft.space = Space::default();
+                Made::new(path, creation, nameless)?
+            }
+        };
+        if let Err(error) = build(&made.file, creation, &mut draft.space) {
+            if error.kind() == ErrorKind::Interrupted {
+                draft.made = Some(made);
+            }
+            return Err(error.about(path.display()));
+        }
+        fault_point!("before-link");
+        match made.place(name) {
+            0 | libc::EEXIST => return Ok(()),
+            // No /proc, or no links from nameless files.
+            _ if made.temporary.is_none() => nameless = false,
+            code => {
+                drop(made); // and with it the room that it takes
+                return create_in_place(path, creation, code);
             }
         }
-        Err(e) => match e.raw_os_error().unwrap_or(0) {
-            libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL => {}
-            code => return Err(Error::from_os(format!("open({})", path.display()), code)),
-        },
     }
-    let temporary = temporary_name(folder);
-    let file = opened(libc::O_EXCL, &temporary).map_err(failed)?;
-    let placed = above_standard(file).map_err(failed).and_then(|file| {
-        build(&file, creation)?;
-        Ok(if place(&temporary, path)? { Some(file) } else { None })
-    });
-    let _ = std::fs::remove_file(&temporary);
-    placed
 }
+
+impl Made {
+    fn new(path: &Path, creation: &Creation, nameless: bool) -> Result<Made> {
+        let made = |file, temporary| Made {
+            file,
+            path: path.to_owned(),
+            temporary,
+            total: creation.geometry.total,
+            creator: std::process::id(),
+        };
+        // Whatever the reason why not: a name of our own works, or fails for the same reason.
+        if let (true, Ok(file)) = (nameless, open_new(folder(path), libc::O_TMPFILE)) {
+            return Ok(made(file, None));
+        }
+        remove_leftovers(folder(path));
+        loop {
+            let at = temporary_name(folder(path));
+            match open_new(&at, libc::O_EXCL) {
+                // Somebody who looks for leftovers may be faster than our lock.
+                Ok(file) if try_lock(&file) != libc::EWOULDBLOCK && leads_to(&at, &file) => {
+                    return Ok(made(file, Some(Temporary(at, std::process::id()))))
+                }
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(os_error(&format!("open({})", path.display()), &e)),
+            }
+        }
+    }
+
+    /// Gives the finished file its name, unless something has it (EEXIST). An error number, 0 for none.
+    fn place(&self, name: &CStr) -> i32 {
+        let (own, flags) = match &self.temporary {
+            Some(Temporary(at, _)) => (c_path(at), 0),
+            None => (c_path(Path::new(&format!("/proc/self/fd/{}", self.file.as_raw_fd()))), libc::AT_SYMLINK_FOLLOW),
+        };
+        let own: CString = match own {
+            Ok(own) => own,
+            Err(_) => return libc::EINVAL,
+        };
+        // SAFETY: two C strings.
+        let linked = unsafe { libc::linkat(libc::AT_FDCWD, own.as_ptr(), libc::AT_FDCWD, name.as_ptr(), flags) };
+        let refused = if linked == 0 { 0 } else { last_os_code() };
+        if matches!(refused, 0 | libc::EEXIST) || self.temporary.is_none() {
+            return refused;
+        }
+        // A file system, or a policy, without links: rename, which must not replace.
+        // SAFETY: two C strings.
+        let renamed = unsafe {
+            libc::syscall(
+                libc::SYS_renameat2,
+                libc::AT_FDCWD,
+                own.as_ptr(),
+                libc::AT_FDCWD,
+                name.as_ptr(),
+                libc::RENAME_NOREPLACE,
+            )
+        };
+        match if renamed == 0 { 0 } else { last_os_code() } {
+            renamed @ (0 | libc::EEXIST) => renamed,
+            _ => refused,
+        }
+    }
+}
+
+/// Where a file cannot get a second name (that was the error `code`): under its own from the beginning.
+fn create_in_place(path: &Path, creation: &Creation, code: i32) -> Result<()> {
+    let file = match open_new(path, libc::O_EXCL) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(_) => return Err(Error::from_os(format!("link({})", path.display()), code)),
+    };
+    let filled = FileLock::exclusive(&file, path).and_then(|_lock| {
+        let mut draft = Draft::default();
+        crate::error::uninterrupted(|| fill_in_place(&file, path, Some(creation), &mut draft))
+    });
+    if filled.is_err() && leads_to(path, &file) {
+        let _ = std::fs::remove_file(path);
+    }
+    filled.map(|_| ())
+}
+
+const TEMPORARY: &str = ".pubsub-";
 
 /// A name that nobody else uses.
 fn temporary_name(folder: &Path) -> PathBuf {
     let mut random = [0u8; 8];
     // SAFETY: room for 8 bytes. A failure leaves zeros, and `O_EXCL` still keeps us apart from others.
     unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-    folder.join(format!(".pubsub-{}-{:016x}", std::process::id(), u64::from_ne_bytes(random)))
+    folder.join(format!("{}{}-{:016x}", TEMPORARY, std::process::id(), u64::from_ne_bytes(random)))
 }
 
-/// Gives the finished file `temporary` the name `path`, unless something has it. False: something has.
-fn place(temporary: &Path, path: &Path) -> Result<bool> {
-    let linked = match std::fs::hard_link(temporary, path) {
-        // A file system without links: rename, which must not replace.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM) | Some(libc::EOPNOTSUPP)) => {
-            let (from, to) = (c_path(temporary)?, c_path(path)?);
-            // SAFETY: two C strings.
-            let renamed = unsafe {
-                libc::syscall(
-                    libc::SYS_renameat2,
-                    libc::AT_FDCWD,
-                    from.as_ptr(),
-                    libc::AT_FDCWD,
-                    to.as_ptr(),
-                    libc::RENAME_NOREPLACE,
-                )
-            };
-            if renamed == 0 {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
-        }
-        other => other,
-    };
-    match linked {
-        Ok(()) => Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-        Err(e) => Err(os_error(&format!("link({})", path.display()), &e)),
+fn is_temporary_name(name: &str) -> bool {
+    let digits = |text: &str, radix| !text.is_empty() && text.chars().all(|c| c.is_digit(radix));
+    match name.strip_prefix(TEMPORARY).and_then(|rest| rest.split_once('-')) {
+        Some((process, random)) => digits(process, 10) && random.len() == 16 && digits(random, 16),
+        None => false,
     }
 }
 
-/// Mode, disk blocks, header.
-fn build(file: &File, creation: &Creation) -> Result<()> {
+/// Removes what creators of this user left in the folder when they were killed. A process id would not tell: it may be
+/// another process's by now, or another namespace's. The lock goes with the process, whatever ends it.
+fn remove_leftovers(folder: &Path) {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(_) => return,
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().map_or(false, is_temporary_name)) {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(entry.path()) {
+            Ok(file) => file,
+            Err(_) => continue,
+        };
+        // SAFETY: geteuid has no preconditions.
+        let ours = |meta: std::fs::Metadata| meta.is_file() && meta.uid() == unsafe { libc::geteuid() };
+        if file.metadata().map_or(false, ours) && try_lock(&file) == 0 && leads_to(&entry.path(), &file) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// `flock(LOCK_EX)` without waiting, until the file is closed. An error number, 0 for none.
+fn try_lock(file: &File) -> i32 {
+    // SAFETY: flock on our own descriptor.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => 0,
+        _ => last_os_code(),
+    }
+}
+
+/// Whether `path` is a name of this very file.
+fn leads_to(path: &Path, file: &File) -> bool {
+    match (std::fs::symlink_metadata(path), file.metadata()) {
+        (Ok(named), Ok(own)) => inode(&named) == inode(&own),
+        _ => false,
+    }
+}
+
+/// Disk blocks, mode, header.
+fn build(file: &File, creation: &Creation, space: &mut Space) -> Result<()> {
+    space.reserve(file, &creation.geometry)?;
     // SAFETY: fchmod on our own descriptor.
     if unsafe { libc::fchmod(file.as_raw_fd(), creation.mode as libc::mode_t) } < 0 {
         return Err(Error::last_os("fchmod"));
     }
-    reserve(file, &creation.geometry)?;
     write_header(file, &creation.geometry)
 }
 
-/// Gives the file its size, all zero, in one step, and then its disk blocks, so that no later write can find the disk full.
-fn reserve(file: &File, geometry: &Geometry) -> Result<()> {
-    check_file_size_limit("fallocate", geometry)?;
-    file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
-    loop {
-        // SAFETY: fallocate on our own descriptor.
-        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, geometry.total as libc::off_t) } == 0 {
-            return Ok(());
+/// Bytes reserved at a time: some milliseconds of work.
+const PIECE: u64 = 16 << 20;
+/// The least piece: one that a signal of every instant cannot keep from getting done.
+const LEAST_PIECE: u64 = 1 << 16;
+
+/// How far the reservation of one file's space has come.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    /// Device and inode of the file.
+    of: Option<(u64, u64)>,
+    was_empty: bool,
+    done: u64,
+    /// How much to take next. A kernel that undoes what a signal interrupts gets less each time.
+    piece: u64,
+}
+
+impl Space {
+    /// Whether this is the file that `reserve` began with.
+    fn is_of(&self, meta: &std::fs::Metadata) -> bool {
+        self.of == Some(inode(meta)) && meta.size() > 0
+    }
+
+    /// Gives a new file its size, all zero, in one step, and then its disk blocks, so that no later write can find the disk
+    /// full.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] after each piece but the last: call again.
+    fn reserve(&mut self, file: &File, geometry: &Geometry) -> Result<()> {
+        let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+        if !self.is_of(&meta) {
+            check_file_size_limit("fallocate", geometry)?;
+            Volume::of(file).check(geometry.total, geometry.total.saturating_sub(allocated(&meta)))?;
+            if meta.size() == 0 {
+                write_in_place(file);
+            }
+            file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
+            *self = Space { of: Some(inode(&meta)), was_empty: meta.size() == 0, done: 0, piece: PIECE };
+            // While nothing is reserved yet and nobody knows the file: there may be no addresses for it.
+            if let Err(error) = map(file, geometry) {
+                self.give_back(file);
+                return Err(error);
+            }
         }
-        match last_os_code() {
-            libc::EINTR => {}
-            libc::EOPNOTSUPP | libc::ENOSYS => return write_zeros(file, geometry.total),
+        let reserved = self.advance(file, geometry, 0);
+        if matches!(&reserved, Err(error) if error.kind() != ErrorKind::Interrupted) {
+            self.give_back(file);
+        }
+        reserved
+    }
+
+    /// Gives a ring's file the disk blocks that it lacks: one that was copied may have holes where it was zero. Bytes that are
+    /// there stay as they are.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub(crate) fn fill_holes(&mut self, file: &File, geometry: &Geometry) -> Result<()> {
+        let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+        let missing = geometry.total.saturating_sub(allocated(&meta));
+        if !self.is_of(&meta) {
+            if missing == 0 || is_memfd(file) {
+                return Ok(());
+            }
+            let volume = Volume::of(file);
+            if volume.never_compresses() {
+                volume.check(geometry.total, missing)?;
+            }
+            *self = Space { of: Some(inode(&meta)), was_empty: false, done: 0, piece: PIECE };
+        }
+        self.advance(file, geometry, libc::FALLOC_FL_KEEP_SIZE)
+    }
+
+    /// Reserves the next piece.
+    fn advance(&mut self, file: &File, geometry: &Geometry, flags: i32) -> Result<()> {
+        let (at, len) = (self.done, self.piece.min(geometry.total - self.done));
+        // SAFETY: fallocate on our own descriptor.
+        let done = unsafe { libc::fallocate(file.as_raw_fd(), flags, at as libc::off_t, len as libc::off_t) } == 0;
+        match if done { 0 } else { last_os_code() } {
+            0 => {
+                self.done += len;
+                self.piece = (2 * self.piece).min(PIECE);
+            }
+            libc::EINTR => self.piece = (self.piece / 2).max(LEAST_PIECE),
+            libc::EOPNOTSUPP | libc::ENOSYS if flags == 0 => {
+                write_zeros(file, at, len)?;
+                self.done += len;
+            }
+            // It cannot reserve, and what it holds is not ours to write.
+            libc::EOPNOTSUPP | libc::ENOSYS => self.done = geometry.total,
+            code @ (libc::ENOSPC | libc::EDQUOT) => return Err(Volume::of(file).no_space(geometry.total, code)),
             code => return Err(Error::from_os(format!("fallocate({} bytes)", geometry.total), code)),
+        }
+        if self.done < geometry.total {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted while the space for the ring is reserved"));
+        }
+        *self = Space::default();
+        Ok(())
+    }
+
+    /// A file that was empty is empty again.
+    fn give_back(&mut self, file: &File) {
+        if std::mem::take(self).was_empty {
+            let _ = file.set_len(0);
+        }
+    }
+}
+
+fn allocated(meta: &std::fs::Metadata) -> u64 {
+    meta.blocks() * 512
+}
+
+/// Memory that is on no file system that could be full: its size is sealed.
+pub(crate) fn is_memfd(file: &File) -> bool {
+    // SAFETY: fcntl on our own descriptor.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    seals >= 0 && seals & libc::F_SEAL_SHRINK != 0
+}
+
+/// Asks a file system that writes changed blocks to new places (btrfs) not to do so with this empty file: on a full disk it
+/// would have none. Others refuse, and need not be asked.
+fn write_in_place(file: &File) {
+    const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: both calls take a pointer to an int, whatever their numbers say; our own descriptor.
+    unsafe {
+        if libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) == 0 {
+            flags |= FS_NOCOW_FL;
+            libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags);
         }
     }
 }
 
 /// For file systems that cannot reserve.
-fn write_zeros(file: &File, len: u64) -> Result<()> {
+fn write_zeros(file: &File, from: u64, len: u64) -> Result<()> {
     let zeros = vec![0u8; 1 << 16];
     let mut at = 0;
     while at < len {
         let n = zeros.len().min((len - at) as usize);
-        file.write_all_at(&zeros[..n], at).map_err(|e| os_error(&format!("write({} bytes)", len), &e))?;
+        file.write_all_at(&zeros[..n], from + at).map_err(|e| os_error(&format!("write({} bytes)", len), &e))?;
         at += n as u64;
     }
     Ok(())
@@ -175,31 +428,24 @@ pub(crate) fn write_header(file: &File, geometry: &Geometry) -> Result<()> {
 
 /// Initialises a file without a magic number: ours, and empty or all zero and of exactly the right size. The caller holds
 /// the file's lock. None: it lost its name meanwhile.
-pub(crate) fn fill_in_place(file: &File, path: &Path, creation: Option<&Creation>) -> Result<Option<Geometry>> {
+pub(crate) fn fill_in_place(
+    file: &File,
+    path: &Path,
+    creation: Option<&Creation>,
+    draft: &mut Draft,
+) -> Result<Option<Geometry>> {
     let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
-    let usable = match creation {
-        // SAFETY: geteuid has no preconditions.
-        Some(creation) if meta.uid() == unsafe { libc::geteuid() } => Some(creation),
-        _ => None,
+    // SAFETY: geteuid has no preconditions.
+    let ours = meta.uid() == unsafe { libc::geteuid() };
+    let blank = || Ok(draft.space.is_of(&meta) || is_blank(file, meta.size())?);
+    let creation = match creation {
+        Some(creation) if ours && meta.size() == 0 => creation,
+        Some(creation) if ours && meta.size() == creation.geometry.total && blank()? => creation,
+        _ => return Err(unusable(file, path)),
     };
-    let creation = match usable {
-        Some(creation) if meta.size() == 0 => creation,
-        Some(creation) if meta.size() == creation.geometry.total && is_blank(file, meta.size())? => creation,
-        _ => return Err(unusable(path, meta.size())),
-    };
-    if let Err(error) = reserve(file, &creation.geometry) {
-        if meta.size() == 0 {
-            let _ = file.set_len(0);
-        }
-        return Err(error);
-    }
-    write_header(file, &creation.geometry)?;
+    build(file, creation, &mut draft.space).map_err(|e| e.about(path.display()))?;
     // Somebody may have removed it while we waited: then a ring that others open would be another file.
-    let same = match std::fs::symlink_metadata(path) {
-        Ok(named) => (named.dev(), named.ino()) == (meta.dev(), meta.ino()),
-        Err(_) => false,
-    };
-    Ok(if same { Some(creation.geometry) } else { None })
+    Ok(if leads_to(path, file) { Some(creation.geometry) } else { None })
 }
 
 /// Whether the file is all zero but for what a creator killed in mid-header left behind its missing magic number.

@@ -14,7 +14,7 @@ pub enum ErrorKind {
     Incompatible = 3,
     /// A message is longer than the ring's `msg_size`.
     TooLong = 4,
-    /// A signal arrived while the call was waiting, or may have; nothing was published.
+    /// A signal arrived (or may have) while the call was waiting or working; nothing was published, call again.
     Interrupted = 5,
 }
 
@@ -61,6 +61,16 @@ impl Error {
     /// The system's error number (`errno`), 0 unless the kind is [`ErrorKind::System`].
     pub fn os_code(&self) -> i32 {
         self.os_code
+    }
+}
+
+/// Calls again after every [`ErrorKind::Interrupted`].
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

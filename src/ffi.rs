@@ -13,6 +13,7 @@ use std::slice;
 
 use crate::channel::{Ring, Stats};
 use crate::core::Wait;
+use crate::create::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::int_ring::Batch;
 use crate::layout::Variant;
@@ -35,18 +36,31 @@ pub struct Failure {
 unsafe fn report(failure: *mut Failure, error: Option<&Error>) -> bool {
     // SAFETY: the caller's contract.
     if let (Some(failure), Some(error)) = (unsafe { failure.as_mut() }, error) {
-        let text = error.to_string();
-        let mut len = text.len().min(TEXT_LEN - 1);
-        while !text.is_char_boundary(len) {
-            len -= 1;
-        }
+        let text = shortened(error.to_string(), TEXT_LEN - 1);
         failure.kind = error.kind() as c_int;
         failure.os_code = error.os_code();
-        for (to, from) in failure.text.iter_mut().zip(text.as_bytes()[..len].iter().chain(&[0])) {
+        for (to, from) in failure.text.iter_mut().zip(text.as_bytes().iter().chain(&[0])) {
             *to = *from as c_char;
         }
     }
     error.is_none()
+}
+
+/// At most `most` bytes of a text: what goes is in the middle, where paths are, not the cause at the end.
+fn shortened(text: String, most: usize) -> String {
+    const GAP: &str = "...";
+    if text.len() <= most {
+        return text;
+    }
+    let kept = most - GAP.len();
+    let (mut head, mut tail) = (kept / 2, text.len() - kept / 2);
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    [&text[..head], GAP, &text[tail..]].concat()
 }
 
 /// A boxed value, or null and an error.
@@ -112,6 +126,35 @@ pub unsafe extern "C" fn ps_ring_open(
 }
 
 #[no_mangle]
+pub extern "C" fn ps_draft_new() -> *mut Draft {
+    Box::into_raw(Box::default())
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_draft_free(draft: *mut Draft) {
+    // SAFETY: from `ps_draft_new`, and not used again.
+    drop(unsafe { Box::from_raw(draft) });
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_open_some(
+    number: u32,
+    bytes: *const c_char,
+    len: usize,
+    capacity: u64,
+    msg_size: u64,
+    mode: u32,
+    draft: &mut Draft,
+    failure: *mut Failure,
+) -> *mut Ring {
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe {
+        let open = |v| Ring::open_some(v, path(bytes, len), capacity, msg_size, mode, draft);
+        give(variant(number).and_then(open), failure)
+    }
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_ring_anonymous(
     number: u32,
     capacity: u64,
@@ -157,6 +200,17 @@ pub unsafe extern "C" fn ps_ring_free(ring: *mut Ring) {
         // SAFETY: from one of the functions above, and not used again.
         drop(unsafe { Box::from_raw(ring) });
     }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_unlink(ring: &Ring, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, ring.unlink().err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_read_only(ring: &Ring) -> bool {
+    ring.is_read_only()
 }
 
 #[no_mangle]

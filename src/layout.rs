@@ -19,6 +19,9 @@ use crate::sync::{AtomicU32, AtomicU64, Line};
 
 /// "PubSubSh" as it lies in memory.
 const MAGIC: u64 = u64::from_ne_bytes(*b"PubSubSh");
+const FOREIGN_MAGIC: u64 = MAGIC.swap_bytes();
+/// How files of the implementation in C begin.
+const OTHER_MAGIC: &[u8] = b"1BSP";
 /// Changes whenever the meaning of a shared byte changes.
 const VERSION: u32 = 1;
 /// Bytes before the first slot: one page.
@@ -48,6 +51,10 @@ impl Variant {
     /// The variant with this number, if there is one.
     pub fn from_number(number: u32) -> Option<Self> {
         [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str].iter().copied().find(|v| *v as u32 == number)
+    }
+
+    fn with_article(self) -> String {
+        format!("{} {:?} ring", if self == Variant::Str { "a" } else { "an" }, self)
     }
 
     fn slot_len(self) -> u64 {
@@ -103,26 +110,37 @@ impl Geometry {
     /// Reads the geometry from the first bytes of a file of `file_len` bytes and believes nothing of it.
     pub(crate) fn from_header(bytes: &IdentityBytes, variant: Variant, file_len: u64) -> Result<Self> {
         let identity = Identity::from_bytes(bytes);
-        let incompatible = |what: &str| {
-            let text = format!("invalid or incompatible ring file ({}); remove it to make a new one", what);
-            Err(Error::new(ErrorKind::Incompatible, text))
-        };
+        let incompatible =
+            |what: String| Err(Error::new(ErrorKind::Incompatible, format!("invalid or incompatible: {}", what)));
         if identity.magic != MAGIC {
-            return incompatible("no magic number");
+            return incompatible(match identity.magic {
+                FOREIGN_MAGIC => "a ring file of a machine with another byte order".to_owned(),
+                _ if bytes.starts_with(OTHER_MAGIC) => {
+                    "a ring file of another implementation (magic \"1BSP\")".to_owned()
+                }
+                _ => "not a ring file".to_owned(),
+            });
         }
         if identity.version != VERSION {
-            return incompatible("another layout version");
+            return incompatible(format!("layout version {}, and this library reads {}", identity.version, VERSION));
         }
         if identity.variant != variant as u32 {
-            return incompatible("another variant");
+            return incompatible(match Variant::from_number(identity.variant) {
+                Some(held) => format!("holds {}, opened as {:?}", held.with_article(), variant),
+                None => format!("holds a ring of unknown variant {}, opened as {:?}", identity.variant, variant),
+            });
         }
         match Geometry::new(variant, identity.capacity, identity.msg_size) {
-            Ok(geometry) if Identity::new(&geometry, identity.boot_id) != identity => {
-                incompatible("inconsistent header")
+            Ok(geometry) if Identity::new(&geometry, identity.boot_id) == identity => {
+                if geometry.total != file_len {
+                    return incompatible(format!(
+                        "wrong size: the ring has {} bytes, the file {}",
+                        geometry.total, file_len
+                    ));
+                }
+                Ok(geometry)
             }
-            Ok(geometry) if geometry.total != file_len => incompatible("wrong size"),
-            Ok(geometry) => Ok(geometry),
-            Err(_) => incompatible("inconsistent header"),
+            _ => incompatible("inconsistent header".to_owned()),
         }
     }
 }
@@ -189,6 +207,14 @@ impl Identity {
     /// No magic number yet: nobody finished initialising this file.
     pub(crate) fn is_unwritten(&self) -> bool {
         self.magic == 0
+    }
+
+    /// All that stands in a header but the magic number: its creator was killed before it wrote that.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        let finished = Identity { magic: MAGIC, ..*self };
+        self.is_unwritten()
+            && Variant::from_number(self.variant)
+                .map_or(false, |variant| Geometry::from_header(&finished.to_bytes(), variant, self.total).is_ok())
     }
 }
 

@@ -25,7 +25,8 @@
 //!   core         what both roles stand on
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
-//!   file         what region and create both need          fd       descriptors that others may close
+//!   file         what region and create both need          fd           descriptors that others may close
+//!   room         free space, memory limits
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
@@ -74,6 +75,8 @@ mod region;
 #[path = "models/region.rs"]
 mod region;
 mod robust;
+#[cfg(not(loom))]
+mod room;
 mod slot;
 mod str_ring;
 mod subscriber;

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::create::{check_file_size_limit, create, fill_in_place, write_header, Creation};
-use crate::error::{last_os_code, Error, ErrorKind, Result};
+use crate::create::{check_file_size_limit, create, fill_in_place, is_memfd, write_header, Creation, Draft};
+use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fd::{above_standard, duplicate, made, OurFd};
-use crate::file::{boot_id, c_path, os_error, unusable};
+use crate::file::{boot_id, c_path, inode, os_error, unusable};
 use crate::layout::{BootId, Geometry, Identity, IdentityBytes, Variant, BOOT_ID_AT, HEADER_LEN, LOCK_AT};
+use crate::room::{check_memory, Volume};
 
 /// A mapped ring.
 #[derive(Debug)]
@@ -23,7 +24,19 @@ pub(crate) struct Region {
     map: MmapRaw,
     /// The memfd, where there is one.
     memfd: Option<OurFd>,
-    path: Option<PathBuf>,
+    /// Where its file is; None for rings in memory.
+    home: Option<Home>,
+}
+
+/// The file that a ring was opened in, and how to find it again.
+#[derive(Debug)]
+struct Home {
+    /// As it was given.
+    given: PathBuf,
+    /// The same, wherever the process goes.
+    absolute: PathBuf,
+    /// Which file was there: somebody may remove it and make another.
+    inode: (u64, u64),
 }
 
 /// Times that a path may appear and vanish under our hands before we say so.
@@ -35,14 +48,23 @@ const INITIALISING_MS: u32 = 5000;
 
 impl Region {
     /// Attaches to the ring at `path`, or makes it where there is none. Without `creation` only attaches.
-    pub(crate) fn open(path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<(Region, Geometry)> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] now and then during a long creation: call again with the same `draft`.
+    pub(crate) fn open(
+        path: &Path,
+        variant: Variant,
+        creation: Option<&Creation>,
+        draft: &mut Draft,
+    ) -> Result<(Region, Geometry)> {
         let name = c_path(path)?;
         for _ in 0..TRIES {
             match open_existing(&name, path, libc::O_RDWR)? {
                 Some(file) => {
-                    if let Some(geometry) = check_file(&file, path, variant, creation)? {
-                        let region = Region::map(&file, &geometry)?;
-                        return Ok((Region { path: Some(path.to_owned()), ..region }, geometry));
+                    if let Some(geometry) = check_file(&file, path, variant, creation, draft)? {
+                        draft.space.fill_holes(&file, &geometry).map_err(|e| e.about(path.display()))?;
+                        let map = map(&file, &geometry).map_err(|e| e.about(path.display()))?;
+                        return Ok((Region { map, memfd: None, home: Some(Home::new(path, &file)?) }, geometry));
                     }
                 }
                 None => {
@@ -52,10 +74,7 @@ impl Region {
                             format!("capacity is required to create a ring at {}", path.display()),
                         )
                     })?;
-                    if let Some(file) = create(path, &name, creation)? {
-                        let region = Region::map(&file, &creation.geometry)?;
-                        return Ok((Region { path: Some(path.to_owned()), ..region }, creation.geometry));
-                    }
+                    create(path, &name, creation, draft)?;
                 }
             }
         }
@@ -67,13 +86,8 @@ impl Region {
         let name = c_path(path)?;
         let file = open_existing(&name, path, libc::O_RDONLY)?
             .ok_or_else(|| Error::from_os(format!("open({})", path.display()), libc::ENOENT))?;
-        check_regular(&file, path)?;
-        let header = read_header(&file)?;
-        let len = file_len(&file)?;
-        let header = header.ok_or_else(|| unusable(path, len))?;
-        let geometry = Geometry::from_header(&header, variant, len).map_err(|e| e.about(path.display()))?;
-        let map = options(&geometry).map_raw_read_only(&file).map_err(|e| map_error(&geometry, &e))?;
-        Ok((Region { map, memfd: None, path: Some(path.to_owned()) }, geometry))
+        let (map, geometry) = map_read_only(&file, path, variant)?;
+        Ok((Region { map, memfd: None, home: Some(Home::new(path, &file)?) }, geometry))
     }
 
     /// A new ring in memory that has no name in any file system. `keep` keeps its descriptor, to be passed on.
@@ -83,8 +97,16 @@ impl Region {
             let text = format!("name must be at most {} bytes, not {}", MOST_NAME, len);
             return Err(Error::new(ErrorKind::Argument, text));
         }
+        check_memory(geometry.total)?;
         // SAFETY: `name` is a C string.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+        if fd < 0 && keep {
+            return Err(Error::last_os("memfd_create"));
+        }
+        if fd < 0 {
+            // A sandbox may refuse it, and we may have no descriptors left.
+            return Ok(Region { map: map_anonymous(geometry)?, memfd: None, home: None });
+        }
         let file = made("memfd_create", fd)?;
         check_file_size_limit("ftruncate", geometry)?;
         file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
@@ -94,23 +116,27 @@ impl Region {
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
             return Err(Error::last_os("fcntl(F_ADD_SEALS)"));
         }
-        let region = Region::map(&file, geometry)?;
-        Ok(if keep { Region { memfd: Some(OurFd::of_file(file)?), ..region } } else { region })
+        let map = map(&file, geometry)?;
+        Ok(Region { map, memfd: if keep { Some(OurFd::of_file(file)?) } else { None }, home: None })
     }
 
-    /// Attaches to the ring behind `fd`, which stays the caller's.
-    pub(crate) fn from_fd(fd: RawFd, variant: Variant) -> Result<(Region, Geometry)> {
+    /// Attaches to the ring behind `fd`, which stays the caller's; for reading only where it is open for that alone.
+    pub(crate) fn from_fd(fd: RawFd, variant: Variant) -> Result<(Region, Geometry, bool)> {
         let file = duplicate(fd).map_err(|code| Error::from_os(format!("fcntl({}, F_DUPFD_CLOEXEC)", fd), code))?;
         let name = format!("descriptor {}", fd);
-        let geometry =
-            check_file(&file, Path::new(&name), variant, None)?.expect("only files that we fill lose their name");
-        let region = Region::map(&file, &geometry)?;
-        Ok((Region { memfd: Some(OurFd::of_file(file)?), ..region }, geometry))
-    }
-
-    fn map(file: &File, geometry: &Geometry) -> Result<Region> {
-        let map = options(geometry).map_raw(file).map_err(|e| map_error(geometry, &e))?;
-        Ok(Region { map, memfd: None, path: None })
+        let name = Path::new(&name);
+        // SAFETY: fcntl on our own descriptor.
+        let read_only = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) } & libc::O_ACCMODE == libc::O_RDONLY;
+        let (map, geometry) = if read_only {
+            map_read_only(&file, name, variant)?
+        } else {
+            let mut draft = Draft::default();
+            let geometry =
+                check_file(&file, name, variant, None, &mut draft)?.expect("only files that we fill lose their name");
+            uninterrupted(|| draft.space.fill_holes(&file, &geometry)).map_err(|e| e.about(name.display()))?;
+            (map(&file, &geometry)?, geometry)
+        };
+        Ok((Region { map, memfd: Some(OurFd::of_file(file)?), home: None }, geometry, read_only))
     }
 
     /// The first mapped byte; page-aligned.
@@ -120,7 +146,21 @@ impl Region {
 
     /// The path as it was given; None for rings in memory.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.home.as_ref().map(|home| home.given.as_path())
+    }
+
+    /// Removes the file of this ring, and no other; that it is gone already is fine.
+    pub(crate) fn unlink(&self) -> Result<()> {
+        let home = self.home.as_ref().ok_or_else(|| Error::new(ErrorKind::Argument, "this ring has no path"))?;
+        match std::fs::symlink_metadata(&home.absolute) {
+            Ok(meta) if inode(&meta) == home.inode => unlink(&home.absolute),
+            Ok(meta) => {
+                let what = if meta.is_file() { "another ring" } else { "no ring file" };
+                Err(Error::new(ErrorKind::Incompatible, format!("{} is {} now", home.absolute.display(), what)))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(os_error(&format!("lstat({})", home.absolute.display()), &e)),
+        }
     }
 
     /// The descriptor of a memfd; None for others, and where the program has closed it.
@@ -134,6 +174,15 @@ impl Region {
     }
 }
 
+impl Home {
+    fn new(path: &Path, file: &File) -> Result<Home> {
+        let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+        // Where the current directory is gone, nothing leads to the file but the path itself.
+        let folder = std::env::current_dir().unwrap_or_default();
+        Ok(Home { given: path.to_owned(), absolute: folder.join(path), inode: inode(&meta) })
+    }
+}
+
 fn options(geometry: &Geometry) -> MmapOptions {
     let mut options = MmapOptions::new();
     options.len(geometry.total as usize);
@@ -142,6 +191,55 @@ fn options(geometry: &Geometry) -> MmapOptions {
 
 fn map_error(geometry: &Geometry, error: &std::io::Error) -> Error {
     os_error(&format!("mmap({} bytes)", geometry.total), error)
+}
+
+/// Maps a file of this geometry.
+pub(crate) fn map(file: &File, geometry: &Geometry) -> Result<MmapRaw> {
+    options(geometry).map_raw(file).map_err(|e| map_error(geometry, &e))
+}
+
+/// Maps the ring in `file` for reading only.
+fn map_read_only(file: &File, path: &Path, variant: Variant) -> Result<(MmapRaw, Geometry)> {
+    check_regular(file, path)?;
+    let about = |e: Error| e.about(path.display());
+    let header = read_header(file).map_err(about)?.ok_or_else(|| unusable(file, path))?;
+    let geometry = Geometry::from_header(&header, variant, file_len(file)?).map_err(about)?;
+    let map = options(&geometry).map_raw_read_only(file).map_err(|e| about(map_error(&geometry, &e)))?;
+    touch_holes(file, &map).map_err(about)?;
+    Ok((map, geometry))
+}
+
+/// On a tmpfs a hole takes room when its page is first looked at through a mapping, and SIGBUS where there is none. So all
+/// pages are looked at now; that writes nothing. Elsewhere a hole is read for nothing.
+fn touch_holes(file: &File, map: &MmapRaw) -> Result<()> {
+    let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+    let volume = Volume::of(file);
+    if meta.blocks() * 512 >= meta.size() || !volume.is_tmpfs() || is_memfd(file) {
+        return Ok(());
+    }
+    // SAFETY: advice on a mapping of our own; it changes nothing in it.
+    let touched = unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), libc::MADV_POPULATE_READ) } == 0;
+    match if touched { 0 } else { last_os_code() } {
+        libc::EFAULT | libc::ENOMEM => Err(volume.no_space(meta.size(), libc::ENOSPC)),
+        _ => Ok(()), // touched, or a kernel before 5.14
+    }
+}
+
+/// Zeroed memory without a descriptor, shared with the children that this process forks, and a ring's header in it.
+fn map_anonymous(geometry: &Geometry) -> Result<MmapRaw> {
+    let map = MmapRaw::from(options(geometry).map_anon().map_err(|e| map_error(geometry, &e))?);
+    let identity = Identity::new(geometry, boot_id()).to_bytes();
+    // SAFETY: puts shared memory into the place of a private mapping of ours that nobody has looked at, and as much as that
+    // has; the new owner unmaps both alike. The identity is shorter than the header page.
+    unsafe {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let at = map.as_mut_ptr().cast();
+        if libc::mmap(at, map.len(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) == libc::MAP_FAILED {
+            return Err(map_error(geometry, &std::io::Error::last_os_error()));
+        }
+        std::ptr::copy_nonoverlapping(identity.as_ptr(), map.as_mut_ptr(), identity.len());
+    }
+    Ok(map)
 }
 
 /// Opens what is at the path already: a regular file, no link. None where nothing is.
@@ -171,11 +269,17 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
 
 /// The geometry of the ring in `file`, which is initialised first if it is ours and nobody finished that. None: it lost
 /// its name meanwhile, look again.
-fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Creation>) -> Result<Option<Geometry>> {
+fn check_file(
+    file: &File,
+    path: &Path,
+    variant: Variant,
+    creation: Option<&Creation>,
+    draft: &mut Draft,
+) -> Result<Option<Geometry>> {
     check_regular(file, path)?;
     let checked =
         |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
-    if let Some(header) = read_header(file)? {
+    if let Some(header) = read_header(file).map_err(|e| e.about(path.display()))? {
         // The length after the header: before, the file may have been still empty.
         let geometry = checked(&header, file_len(file)?)?;
         if is_of_last_boot(&header) {
@@ -190,7 +294,7 @@ fn check_file(file: &File, path: &Path, variant: Variant, creation: Option<&Crea
     let _lock = FileLock::exclusive(file, path)?;
     match read_header(file)? {
         Some(header) => checked(&header, file_len(file)?).map(Some),
-        None => fill_in_place(file, path, creation),
+        None => fill_in_place(file, path, creation, draft),
     }
 }
 
@@ -237,11 +341,11 @@ fn forget_last_boot(file: &File) -> Result<()> {
 }
 
 /// `flock(LOCK_EX)`, held while alive.
-struct FileLock<'a>(&'a File);
+pub(crate) struct FileLock<'a>(&'a File);
 
 impl<'a> FileLock<'a> {
     /// Waits for as long as somebody may take to initialise a file, but not for one that was stopped while doing so.
-    fn exclusive(file: &'a File, path: &Path) -> Result<Self> {
+    pub(crate) fn exclusive(file: &'a File, path: &Path) -> Result<Self> {
         for _ in 0..INITIALISING_MS {
             // SAFETY: flock on our own descriptor.
             if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {

@@ -96,7 +96,10 @@ each_variant(sub {
             ok(slurp($path) eq $foreign{$kind}, "$kind: left as it was");
         }
         my $path = spew(fresh_path(), $foreign{'zeros and a last one'});
-        croaks_like(sub { $class->new($path, 16) }, 'remove', 'half made by somebody: the user is told to remove it');
+        croaks_like(sub { $class->new($path, 16) }, 'not a ring file', 'no ring of anybody');
+        unlike($@, qr/remove/, 'which is not to be removed');
+        spew($path, $foreign{'no magic, a message'});
+        croaks_like(sub { $class->new($path, 16) }, 'did not finish; remove it', 'half made by somebody: the user is told to remove it');
     };
 
     subtest 'files of others' => sub {

@@ -43,7 +43,7 @@ enum ps_error_kind {
     PS_ARGUMENT = 2,     /* an argument is out of range */
     PS_INCOMPATIBLE = 3, /* not a ring of this variant and version, or damaged */
     PS_TOO_LONG = 4,     /* a message is longer than the ring's msg_size; nothing was published */
-    PS_INTERRUPTED = 5   /* a signal arrived during the wait for the lock, or may have; nothing was published, call again */
+    PS_INTERRUPTED = 5   /* a signal arrived, or may have; nothing was published, call again */
 };
 
 /* Filled in by a call that fails and takes one; others leave it alone. May be NULL where the reason does not matter. */
@@ -62,6 +62,15 @@ typedef struct {
 ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
                       uint32_t mode, ps_error *error);
 
+/* The same, for callers that look after signals: the creation of a large ring takes seconds, and this returns NULL with
+ * PS_INTERRUPTED now and then during it. Call again with the same arguments and the same draft to go on; ps_draft_free ends
+ * it, and removes what was not finished. */
+typedef struct ps_draft ps_draft;
+ps_draft *ps_draft_new(void);
+void ps_draft_free(ps_draft *draft);
+ps_ring *ps_ring_open_some(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
+                           uint32_t mode, ps_draft *draft, ps_error *error);
+
 /* Opens the ring at the path for reading only: subscribers and looking in. Needs no permission to write and writes nothing.
  * Its subscribers are not woken by publishers; they look every 5 ms at least. What would change the ring fails with
  * PS_ARGUMENT. NULL on failure, also where there is no ring. */
@@ -73,13 +82,21 @@ ps_ring *ps_ring_anonymous(uint32_t variant, uint64_t capacity, uint64_t msg_siz
 /* A new ring in a memfd called name (at most 249 bytes), close-on-exec, sealed in its size. NULL on failure. */
 ps_ring *ps_ring_memfd(uint32_t variant, const char *name, uint64_t capacity, uint64_t msg_size, ps_error *error);
 
-/* Opens the ring behind fd, which is duplicated and stays the caller's. NULL on failure. */
+/* Opens the ring behind fd, which is duplicated and stays the caller's; for reading only (see ps_ring_open_read_only) where
+ * fd is open for that alone. NULL on failure. */
 ps_ring *ps_ring_from_fd(uint32_t variant, int fd, ps_error *error);
+
+/* Whether the ring was opened for reading only. */
+bool ps_ring_read_only(const ps_ring *ring);
 
 /* Ends the handle; the ring stays mapped while subscribers of the handle live. NULL is fine, here and in ps_sub_free. */
 void ps_ring_free(ps_ring *ring);
 
-/* Removes the file; gone already is fine. False on any other failure: PS_SYSTEM. */
+/* Removes the ring's file, and no other: PS_INCOMPATIBLE where its path leads to another file by now, PS_ARGUMENT where it has
+ * no path. Gone already is fine. False on any failure. */
+bool ps_ring_unlink(const ps_ring *ring, ps_error *error);
+
+/* Removes the file at the path; gone already is fine. False on any other failure: PS_SYSTEM. */
 bool ps_unlink(const char *path, size_t path_len, ps_error *error);
 
 /* Discards, in one step, all that was published before; positions start at 0 again, for everybody. False on a read-only

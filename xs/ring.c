@@ -10,17 +10,16 @@ static HV *stash_of(pTHX_ SV *class) {
 }
 
 /* A handle as a new object of the class that the caller named, or the error. */
-#define RETURN_HANDLE(role, ring)                                                                                          \
+#define RETURN_RING(ring)                                                                                            \
     STMT_START {                                                                                                     \
         dSAVE_ERRNO;                                                                                                 \
         ps_ring *made = (ring);                                                                                      \
         if (!made) ps_fail(aTHX_ call, &error);                                                                      \
         RESTORE_ERRNO;                                                                                               \
-        ST(0) = ps_object(aTHX_ &ps_classes[role][call->class->variant], stash, made);                              \
+        ST(0) = ps_object(aTHX_ &ps_classes[ps_ring_read_only(made) ? PS_READER : PS_RING][call->class->variant],    \
+                          stash, made);                                                                              \
         XSRETURN(1);                                                                                                 \
     } STMT_END
-
-#define RETURN_RING(ring) RETURN_HANDLE(PS_RING, ring)
 
 #define MOST_CAPACITY ((UV)1 << 31)
 #define MOST_MSG_SIZE (((UV)1 << 31) - 1)
@@ -70,6 +69,29 @@ static const char *arg_path(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
     return arg_name(aTHX_ call, sv, "path", len);
 }
 
+static void free_draft(pTHX_ void *draft) {
+    PERL_UNUSED_CONTEXT;
+    ps_draft_free((ps_draft *)draft);
+}
+
+/* Opens or makes the ring at a path, and runs signal handlers while that takes long. */
+static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN len, UV capacity, UV msg_size, UV mode, ps_error *error) {
+    ps_draft *draft = ps_draft_new();
+    bool ours = FALSE;
+    ps_ring *ring;
+    ENTER;
+    SAVEDESTRUCTOR_X(free_draft, draft);
+    while (!(ring = ps_ring_open_some(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, draft, error))) {
+        if (error->kind != PS_INTERRUPTED) break;
+        /* A handler may change the caller's variable. */
+        if (!ours) path = SvPVX(newSVpvn_flags(path, len, SVs_TEMP));
+        ours = TRUE;
+        PERL_ASYNC_CHECK();
+    }
+    LEAVE;
+    return ring;
+}
+
 METHOD(new) {
     HV *stash = stash_of(aTHX_ ST(0));
     const I32 next = PS_IS_STR(call->class) ? 4 : 3;
@@ -85,7 +107,7 @@ METHOD(new) {
         RETURN_RING(ps_ring_anonymous(call->class->variant, capacity, msg_size, &error));
     }
     path = arg_path(aTHX_ call, path_sv, &len);
-    RETURN_RING(ps_ring_open(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, &error));
+    RETURN_RING(open_path(aTHX_ call, path, len, capacity, msg_size, mode, &error));
 }
 
 METHOD(new_readonly) {
@@ -96,7 +118,7 @@ METHOD(new_readonly) {
     ps_error error;
     if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
     path = arg_name(aTHX_ call, path_sv, "path", &len);
-    RETURN_HANDLE(PS_READER, ps_ring_open_read_only(call->class->variant, path, len, &error));
+    RETURN_RING(ps_ring_open_read_only(call->class->variant, path, len, &error));
 }
 
 METHOD(new_memfd) {
@@ -194,19 +216,21 @@ DEED(sync, ps_error error; if (!ps_sync(RING, &error)) ps_fail(aTHX_ call, &erro
 
 METHOD(unlink) {
     ps_error error;
-    const char *path;
-    size_t size = 0;
-    STRLEN len = 0;
-    if (items == 1) {
-        if (!SvROK(ST(0))) ps_croak(aTHX_ call, "path is required to unlink by class");
-        path = ps_path(RING, &size);
-        if (!path) ps_croak(aTHX_ call, "this ring has no path");
-        len = size;
+    if (SvROK(ST(0))) {
+        ps_ring *ring = RING;
+        if (items > 1) {
+            ps_croak(aTHX_ call, "a ring unlinks its own file and takes no path; Usage: $ring->unlink, or %s->unlink($path)",
+                     call->class->package);
+        }
+        if (!ps_ring_unlink(ring, &error)) ps_fail(aTHX_ call, &error);
     } else {
         SV *path_sv = ARGUMENT(1);
+        const char *path;
+        STRLEN len;
+        if (items == 1) ps_croak(aTHX_ call, "path is required to unlink by class");
         if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
         path = arg_path(aTHX_ call, path_sv, &len);
+        if (!ps_unlink(path, len, &error)) ps_fail(aTHX_ call, &error);
     }
-    if (!ps_unlink(path, len, &error)) ps_fail(aTHX_ call, &error);
     XSRETURN_YES;
 }

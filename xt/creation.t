@@ -134,7 +134,7 @@ sub worker {
             $ring->publish($v->value($id));
             defined $sub->poll_wait(20) or die 'its own message does not come';
             my $what = random(6);
-            if    ($what == 0) { $ring->unlink }
+            if    ($what == 0) { eval { $ring->unlink } or $@ =~ /is another ring now/ or die $@ }
             elsif ($what == 1) { spew("$path-$id", ''); rename "$path-$id", $path or die "rename: $!" }
         }
     });

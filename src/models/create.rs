@@ -7,3 +7,6 @@ pub(crate) struct Creation {
     pub(crate) geometry: Geometry,
     pub(crate) mode: u32,
 }
+
+#[derive(Debug, Default)]
+pub(crate) struct Draft;

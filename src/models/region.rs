@@ -6,7 +6,7 @@ use std::mem::size_of;
 use std::os::unix::io::RawFd;
 use std::path::Path;
 
-use crate::create::Creation;
+use crate::create::{Creation, Draft};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
 use crate::sync::AtomicU64;
@@ -25,7 +25,7 @@ const WORD: usize = 8;
 const _: () = assert!(size_of::<AtomicU64>() == WORD && size_of::<Header>() <= HEADER_LEN as usize);
 
 impl Region {
-    pub(crate) fn open(_: &Path, _: Variant, _: Option<&Creation>) -> Result<(Region, Geometry)> {
+    pub(crate) fn open(_: &Path, _: Variant, _: Option<&Creation>, _: &mut Draft) -> Result<(Region, Geometry)> {
         no_files()
     }
 
@@ -47,7 +47,7 @@ impl Region {
         }
     }
 
-    pub(crate) fn from_fd(_: RawFd, _: Variant) -> Result<(Region, Geometry)> {
+    pub(crate) fn from_fd(_: RawFd, _: Variant) -> Result<(Region, Geometry, bool)> {
         no_files()
     }
 
@@ -61,6 +61,10 @@ impl Region {
 
     pub(crate) fn memfd(&self) -> Option<RawFd> {
         None
+    }
+
+    pub(crate) fn unlink(&self) -> Result<()> {
+        no_files()
     }
 
     pub(crate) fn sync(&self) -> Result<()> {
