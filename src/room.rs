@@ -61,7 +61,7 @@ impl Volume {
     /// Why `total` bytes were not to be had: `code` and what is free.
     pub(crate) fn no_space(&self, total: u64, code: i32) -> Error {
         let free = self.free.map_or(String::new(), |free| format!(", and {} are free", free));
-        Error::from_os(format!("fallocate: the ring needs {} bytes{}", total, free), code)
+        Error::from_os(format!("the ring needs {} bytes{}", total, free), code)
     }
 }
 
