@@ -1,0 +1,175 @@
+# Hosts that refuse a system call: sandboxes, old kernels, file systems that lack it. strace refuses in their place, and sends
+# signals just there. What killed creators left.
+
+use strict;
+use warnings;
+use Fcntl qw(:flock);
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use PubSubTest;
+use Test::More;
+
+plan skip_all => 'needs strace, and the right to trace'
+    if system('strace -o /dev/null -e inject=getpid:error=EPERM true >/dev/null 2>&1') != 0;
+
+# Runs a program under strace with these options: (output, wait status, the calls of $trace that were made).
+sub refused {
+    my ($options, $program, @arguments) = @_;
+    my $log = fresh_path();
+    my $pid = open(my $out, '-|') // die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        # Both are traced: perl and what it forks.
+        { no warnings 'exec'; exec 'strace', '-f', '-qq', '-o', $log, @$options, $^X, (map {"-I$_"} grep { !ref } @INC),
+            '-MData::PubSub::Shared', '-e', $program, @arguments }
+        POSIX::_exit(127);
+    }
+    local $/;
+    my $output = <$out>;
+    close $out;
+    return ($output, $?, slurp($log));
+}
+
+# The first open of the folder itself is the one for a nameless file.
+sub no_tmpfile {
+    my ($dir, $error) = @_;
+    return ('-P', $dir, '-e', 'inject=openat:error=' . ($error // 'EOPNOTSUPP') . ':when=1');
+}
+
+my $USE = <<'PERL';
+    my ($class, $path, $value) = @ARGV;
+    my $ring = $class->new($path, 64);
+    my $same = $class->new($path);
+    my $sub  = $ring->subscribe;
+    $same->publish($value);
+    print $sub->poll, "\n";
+PERL
+
+# Returns the log.
+sub works {
+    my ($v, $name, $dir, @options) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my ($output, $status, $log) = refused([@options], $USE, $v->class, "$dir/ring", $v->value(7));
+    is($output, $v->value(7) . "\n", "$name: works");
+    is_deeply([entries($dir)], ['ring'], "$name: nothing else is left");
+    is(sprintf('%04o', (stat "$dir/ring")[2] & 07777), '0600', "$name: mode");
+    return $log;
+}
+
+my ($int, $str) = map { variant($_) } qw(Int Str);
+
+for my $error (qw(EOPNOTSUPP EISDIR EINVAL ENOSYS EACCES)) {
+    my $dir = fresh_dir();
+    like(works($int, "no nameless files ($error)", $dir, no_tmpfile($dir, $error)), qr/INJECTED/, 'refused');
+}
+for my $error (qw(EPERM EACCES ENOSYS EOPNOTSUPP EMLINK EXDEV)) {
+    like(works($str, "no links ($error)", fresh_dir(), '-e', "inject=linkat:error=$error"), qr/INJECTED/, 'refused');
+}
+works($int, 'neither links nor rename', fresh_dir(), '-e', 'inject=linkat:error=EACCES', '-e', 'inject=renameat2:error=EINVAL');
+works($int, 'no statx', fresh_dir(), '-e', 'inject=statx:error=ENOSYS');
+works($int, 'no fallocate', fresh_dir(), '-e', "inject=fallocate:error=$_") for qw(EOPNOTSUPP ENOSYS);
+works($int, 'no flock', fresh_dir(), '-e', 'inject=flock:error=ENOSYS');
+
+subtest 'neither links nor rename, and no room' => sub {
+    my $dir = fresh_dir();
+    my ($output) = refused(
+        ['-e', 'inject=linkat:error=EACCES', '-e', 'inject=renameat2:error=EINVAL', '-e', 'inject=fallocate:error=ENOSPC:when=3+'],
+        $USE, $int->class, "$dir/ring", 1
+    );
+    like($output, qr/No space left on device/, 'an error');
+    is_deeply([entries($dir)], [], 'nothing is left');
+};
+
+subtest 'no memfd_create' => sub {
+    for my $v ($int, $str) {
+        my ($output) = refused(['-e', 'inject=memfd_create:error=EPERM'], <<'PERL', $v->class, $v->value(3), $v->value(4));
+            my ($class, @values) = @ARGV;
+            my $ring = $class->new(undef, 64);
+            my $sub  = $ring->subscribe;
+            if (!fork) { $ring->publish($_) for @values; exit }
+            print $sub->poll_wait, ' ' for @values;
+            wait;
+            $ring->clear;
+            print $ring->stats->{mmap_size} > 1024 ? "fine\n" : "small\n";
+            eval { $class->new_memfd('x', 64) };
+            print $@;
+PERL
+        my $class = $v->class;
+        like($output, qr/\A@{[$v->value(3)]} @{[$v->value(4)]} fine\n/, $v->name . ': parent and child share one ring');
+        like($output, qr/^\Q$class\E->new_memfd: memfd_create: Operation not permitted/m, 'where it must be one: an error');
+    }
+};
+
+subtest 'killed creators' => sub {
+    my $dir = fresh_dir();
+    my $killed = spawn(sub {
+        open my $at, '+>', "$dir/.pubsub-$$-0123456789abcdef" or die "open: $!";
+        flock $at, LOCK_EX or die "flock: $!";
+        kill KILL => $$;
+    });
+    $killed->end;
+    my @living = map {
+        my $name = $_;
+        spawn(sub {
+            my ($peer) = @_;
+            open my $at, '+>', "$dir/$name" or die "open: $!";
+            flock $at, LOCK_EX or die "flock: $!";
+            $peer->tell('locked');
+            $peer->hear;
+        });
+    } ".pubsub-1-0123456789abcdef", ".pubsub-$$-ffffffffffffffff";
+    $_->hear for @living;
+    spew("$dir/$_", 'x') for '.pubsub-1-0', '.pubsub-x-0123456789abcdef', '.pubsub-7-0123456789abcdef.bak', '.other';
+    mkdir "$dir/.pubsub-7-0123456789abcdef";
+    symlink '.other', "$dir/.pubsub-8-0123456789abcdef";
+    my @stay = sort grep { !/\A\.pubsub-@{[$killed->pid]}-/ } entries($dir);
+    my ($output) = refused([no_tmpfile($dir)], $USE, $int->class, "$dir/ring", 7);
+    is($output, "7\n", 'the next creator has its ring');
+    is_deeply([entries($dir)], [sort @stay, 'ring'], 'what a dead one left is gone; what lives, or is not ours, is not');
+    $_->tell('end') for @living;
+    reap('the living', @living);
+
+    if (my ($uid, $gid) = nobody()) {
+        my $others = spew("$dir/.pubsub-9-0123456789abcdef", 'x');
+        chown $uid, $gid, $others;
+        unlink "$dir/ring";
+        refused([no_tmpfile($dir)], $USE, $int->class, "$dir/ring", 7);
+        ok(-e $others, "another user's stays");
+        ok(!-e "$dir/.pubsub-1-0123456789abcdef", 'what its creator let go is gone');
+    }
+};
+
+subtest 'signals while the space is reserved' => sub {
+    my $program = <<'PERL';
+        my ($path, $how) = @ARGV;
+        my $handled = 0;
+        $SIG{USR1} = sub { $handled++; $path = 'changed'; die "enough\n" if $how eq 'dies' && $handled == 3 };
+        my $ring = eval { Data::PubSub::Shared::Int->new($path, 1 << 22) };
+        print $@, $ring ? $ring->capacity : 'none', ' ', $handled, "\n";
+PERL
+    for my $before (undef, '') {
+        my $dir = fresh_dir();
+        my $was = defined $before ? ', an empty file' : '';
+        spew("$dir/ring", '') if defined $before;
+        # Every other one fails with nothing done, as kernels before 6.11 have it when a signal comes.
+        my ($output, undef, $log) = refused(['-e', 'trace=fallocate', '-e', 'inject=fallocate:error=EINTR:signal=USR1:when=1+2'],
+            $program, "$dir/ring", 'returns');
+        like($output, qr/\A4194304 [1-9]\d*\n\z/, "handlers run, and the ring is made$was");
+        my @pieces = $log =~ /fallocate\(\d+, 0, (\d+), \d+\) += 0/g;
+        my %twice;
+        is((grep { $twice{$_}++ } @pieces), 0, 'no piece is reserved twice');
+        cmp_ok(scalar @pieces, '>=', 4, 'there are several');
+        ok((stat "$dir/ring")[12] * 512 >= -s "$dir/ring", 'all of it is reserved');
+        is_deeply([entries($dir)], ['ring'], 'nothing else is left');
+
+        unlink "$dir/ring";
+        spew("$dir/ring", '') if defined $before;
+        ($output) = refused(['-e', 'inject=fallocate:error=EINTR:signal=USR1'], $program, "$dir/ring", 'dies');
+        is($output, "enough\nnone 3\n", "a handler that dies ends it, however often it is interrupted$was");
+        is_deeply([entries($dir)], [defined $before ? 'ring' : ()], 'nothing is left');
+        is(Data::PubSub::Shared::Int->new("$dir/ring", 1 << 22)->publish(1), 1, 'the next one makes it');
+    }
+};
+
+done_testing;
