@@ -56,6 +56,7 @@ sub examine {
     if (@geometry) { push @{ $report{problems} }, @geometry }
     else {
         words($file, \%report);
+        disk_space($file, \%report);
         lock_word($file, \%report) if $file->is_str;
         slots($file, \%report, $all) if $file->{raw_pos} < 2**63;
     }
@@ -91,6 +92,15 @@ sub words {
     $problem->('byte 528 of the header is used by nobody, and is not 0') if $file->{lock_reserved_too};
     $problem->('the lock word is %#x, and integers have no lock', $file->{lock}) if $file->{lock} && !$file->is_str;
     push @{ $report->{notes} }, 'not opened since the machine was started' if $file->boot eq 'earlier';
+    return;
+}
+
+# On a full disk, publishing into a hole is SIGBUS.
+sub disk_space {
+    my ($file, $report) = @_;
+    my $missing = $file->unreserved or return;
+    push @{ $report->{notes} }, "$missing of $file->{size} bytes have no disk space (holes, or compressed);"
+        . ' opening the ring for publishing reserves what is missing';
     return;
 }
 

@@ -54,7 +54,7 @@ sub new {
     my @stat = stat $self->{fh} or die "$path: $!\n";
     die "$path: is a directory\n"       if -d _;
     die "$path: is not a regular file\n" if !S_ISREG($stat[2]);
-    @$self{qw(size mode uid)} = ($stat[7], $stat[2] & 07777, $stat[4]);
+    @$self{qw(size mode uid blocks)} = ($stat[7], $stat[2] & 07777, $stat[4], $stat[12]);
     $self->{id} = id_of(@stat);
     $self->_parse($self->bytes(0, 640));
     return $self;
@@ -209,6 +209,13 @@ sub plan {
 }
 
 sub round_up_8 { return ($_[0] + 7) & ~7 }
+
+# Bytes of the file that have no disk space: holes, or a file system that compresses. Memory without a name has none until
+# it is used, and needs none before.
+sub unreserved {
+    my ($self) = @_;
+    return $self->_is_descriptor ? 0 : max($self->{size} - 512 * ($self->{blocks} || 0), 0);
+}
 
 # The thread that holds the lock, 0 where none does.
 sub lock_owner { return $_[0]{lock} & OWNER }
