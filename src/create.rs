@@ -37,7 +37,7 @@ pub(crate) struct Creation {
 
 /// What an interrupted [`Ring::open`](crate::Ring::open) has done so far; the next call with the same arguments goes on there.
 #[derive(Debug, Default)]
-pub(crate) struct Draft {
+pub struct Draft {
     made: Option<Made>,
     pub(crate) space: Space,
 }

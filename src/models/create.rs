@@ -9,4 +9,4 @@ pub(crate) struct Creation {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Draft;
+pub struct Draft;
