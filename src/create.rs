@@ -19,7 +19,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use crate::error::{last_os_code, Error, ErrorKind, Result};
+use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fault::fault_point;
 use crate::fd::above_standard;
 use crate::file::{boot_id, c_path, inode, os_error, unusable};
@@ -39,7 +39,11 @@ pub(crate) struct Creation {
 #[derive(Debug, Default)]
 pub struct Draft {
     made: Option<Made>,
+    /// A file that is filled in place, locked all the while.
+    pub(crate) filling: Option<File>,
     pub(crate) space: Space,
+    /// Milliseconds of waiting for a file's lock.
+    pub(crate) waited: u32,
 }
 
 /// A new file without its final name.
@@ -186,9 +190,10 @@ fn create_in_place(path: &Path, creation: &Creation, code: i32) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
         Err(_) => return Err(Error::from_os(format!("link({})", path.display()), code)),
     };
-    let filled = FileLock::exclusive(&file, path).and_then(|_lock| {
-        let mut draft = Draft::default();
-        crate::error::uninterrupted(|| fill_in_place(&file, path, Some(creation), &mut draft))
+    let mut draft = Draft::default();
+    let filled = uninterrupted(|| {
+        let _lock = FileLock::exclusive(&file, path, &mut draft.waited)?;
+        fill_in_place(&file, path, Some(creation), &mut draft)
     });
     if filled.is_err() && leads_to(path, &file) {
         let _ = std::fs::remove_file(path);
@@ -338,20 +343,21 @@ impl Space {
         let (at, len) = (self.done, self.piece.min(geometry.total - self.done));
         // SAFETY: fallocate on our own descriptor.
         let done = unsafe { libc::fallocate(file.as_raw_fd(), flags, at as libc::off_t, len as libc::off_t) } == 0;
+        let full = |code| matches!(code, libc::ENOSPC | libc::EDQUOT);
         match if done { 0 } else { last_os_code() } {
             0 => {
                 self.done += len;
                 self.piece = (2 * self.piece).min(PIECE);
             }
             libc::EINTR => self.piece = (self.piece / 2).max(LEAST_PIECE),
-            libc::EOPNOTSUPP | libc::ENOSYS if flags == 0 => {
-                write_zeros(file, at, len)?;
-                self.done += len;
-            }
-            // It cannot reserve, and what it holds is not ours to write.
-            libc::EOPNOTSUPP | libc::ENOSYS => self.done = geometry.total,
-            code @ (libc::ENOSPC | libc::EDQUOT) => return Err(Volume::of(file).no_space(geometry.total, code)),
-            code => return Err(Error::from_os(format!("fallocate({} bytes)", geometry.total), code)),
+            code if full(code) => return Err(Volume::of(file).no_space(geometry.total, code)),
+            // It cannot reserve, for whatever reason. Writing can, but what an old file holds is not ours to write.
+            _ if flags & libc::FALLOC_FL_KEEP_SIZE != 0 => self.done = geometry.total,
+            _ => match write_zeros(file, at, len).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)) {
+                Ok(()) => self.done += len,
+                Err(code) if full(code) => return Err(Volume::of(file).no_space(geometry.total, code)),
+                Err(code) => return Err(Error::from_os(format!("write({} bytes)", geometry.total), code)),
+            },
         }
         if self.done < geometry.total {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted while the space for the ring is reserved"));
@@ -368,7 +374,7 @@ impl Space {
     }
 }
 
-fn allocated(meta: &std::fs::Metadata) -> u64 {
+pub(crate) fn allocated(meta: &std::fs::Metadata) -> u64 {
     meta.blocks() * 512
 }
 
@@ -394,12 +400,12 @@ fn write_in_place(file: &File) {
 }
 
 /// For file systems that cannot reserve.
-fn write_zeros(file: &File, from: u64, len: u64) -> Result<()> {
+fn write_zeros(file: &File, from: u64, len: u64) -> std::io::Result<()> {
     let zeros = vec![0u8; 1 << 16];
     let mut at = 0;
     while at < len {
         let n = zeros.len().min((len - at) as usize);
-        file.write_all_at(&zeros[..n], from + at).map_err(|e| os_error(&format!("write({} bytes)", len), &e))?;
+        file.write_all_at(&zeros[..n], from + at)?;
         at += n as u64;
     }
     Ok(())

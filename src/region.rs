@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::create::{check_file_size_limit, create, fill_in_place, is_memfd, write_header, Creation, Draft};
+use crate::create::{allocated, check_file_size_limit, create, fill_in_place, is_memfd, write_header, Creation, Draft};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fd::{above_standard, duplicate, made, OurFd};
 use crate::file::{boot_id, c_path, inode, os_error, unusable};
@@ -59,7 +59,11 @@ impl Region {
     ) -> Result<(Region, Geometry)> {
         let name = c_path(path)?;
         for _ in 0..TRIES {
-            match open_existing(&name, path, libc::O_RDWR)? {
+            let there = match draft.filling.take() {
+                None => open_existing(&name, path, libc::O_RDWR)?,
+                filling => filling,
+            };
+            match there {
                 Some(file) => {
                     if let Some(geometry) = check_file(&file, path, variant, creation, draft)? {
                         draft.space.fill_holes(&file, &geometry).map_err(|e| e.about(path.display()))?;
@@ -213,14 +217,13 @@ fn map_read_only(file: &File, path: &Path, variant: Variant) -> Result<(MmapRaw,
 /// pages are looked at now; that writes nothing. Elsewhere a hole is read for nothing.
 fn touch_holes(file: &File, map: &MmapRaw) -> Result<()> {
     let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
-    let volume = Volume::of(file);
-    if meta.blocks() * 512 >= meta.size() || !volume.is_tmpfs() || is_memfd(file) {
+    if allocated(&meta) >= meta.size() || is_memfd(file) || !Volume::of(file).is_tmpfs() {
         return Ok(());
     }
     // SAFETY: advice on a mapping of our own; it changes nothing in it.
     let touched = unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), libc::MADV_POPULATE_READ) } == 0;
     match if touched { 0 } else { last_os_code() } {
-        libc::EFAULT | libc::ENOMEM => Err(volume.no_space(meta.size(), libc::ENOSPC)),
+        libc::EFAULT | libc::ENOMEM => Err(Volume::of(file).no_space(meta.size(), libc::ENOSPC)),
         _ => Ok(()), // touched, or a kernel before 5.14
     }
 }
@@ -283,7 +286,7 @@ fn check_file(
         // The length after the header: before, the file may have been still empty.
         let geometry = checked(&header, file_len(file)?)?;
         if is_of_last_boot(&header) {
-            let _lock = FileLock::exclusive(file, path)?;
+            let _lock = FileLock::exclusive(file, path, &mut draft.waited)?;
             // Somebody may have been here while we waited.
             if read_header(file)?.map_or(false, |header| is_of_last_boot(&header)) {
                 forget_last_boot(file)?;
@@ -291,11 +294,17 @@ fn check_file(
         }
         return Ok(Some(geometry));
     }
-    let _lock = FileLock::exclusive(file, path)?;
-    match read_header(file)? {
-        Some(header) => checked(&header, file_len(file)?).map(Some),
-        None => fill_in_place(file, path, creation, draft),
+    let lock = FileLock::exclusive(file, path, &mut draft.waited)?;
+    if let Some(header) = read_header(file)? {
+        return checked(&header, file_len(file)?).map(Some);
     }
+    let filled = fill_in_place(file, path, creation, draft);
+    if matches!(&filled, Err(error) if error.kind() == ErrorKind::Interrupted) {
+        // The lock stays: with the descriptor's twin, until that is closed.
+        draft.filling = Some(file.try_clone().map_err(|e| os_error("dup", &e))?);
+        std::mem::forget(lock);
+    }
+    filled
 }
 
 fn check_regular(file: &File, path: &Path) -> Result<()> {
@@ -345,20 +354,29 @@ pub(crate) struct FileLock<'a>(&'a File);
 
 impl<'a> FileLock<'a> {
     /// Waits for as long as somebody may take to initialise a file, but not for one that was stopped while doing so.
-    pub(crate) fn exclusive(file: &'a File, path: &Path) -> Result<Self> {
-        for _ in 0..INITIALISING_MS {
-            // SAFETY: flock on our own descriptor.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-                return Ok(FileLock(file));
-            }
-            match last_os_code() {
-                libc::EWOULDBLOCK => std::thread::sleep(std::time::Duration::from_millis(1)),
-                libc::EINTR => {}
-                code => return Err(Error::from_os(format!("flock({})", path.display()), code)),
-            }
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] after each millisecond, counted in `waited`: call again.
+    pub(crate) fn exclusive(file: &'a File, path: &Path, waited: &mut u32) -> Result<Self> {
+        // SAFETY: flock on our own descriptor.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            *waited = 0;
+            return Ok(FileLock(file));
         }
-        let text = format!("{} is being initialised by another process, which appears to be stuck", path.display());
-        Err(Error::new(ErrorKind::Incompatible, text))
+        match last_os_code() {
+            libc::EINTR => {}
+            libc::EWOULDBLOCK if *waited < INITIALISING_MS => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                *waited += 1;
+            }
+            libc::EWOULDBLOCK => {
+                let text =
+                    format!("{} is being initialised by another process, which appears to be stuck", path.display());
+                return Err(Error::new(ErrorKind::Incompatible, text));
+            }
+            code => return Err(Error::from_os(format!("flock({})", path.display()), code)),
+        }
+        Err(Error::new(ErrorKind::Interrupted, "interrupted while another process initialises the file"))
     }
 }
 

@@ -172,4 +172,19 @@ PERL
     }
 };
 
+subtest 'another process, while a handler runs' => sub {
+    my $path = spew(fresh_path(), '');
+    # Exec'd, so that it has nothing of ours; it wants another size, and has to wait for the one under way.
+    my ($output) = refused(['-e', 'inject=fallocate:error=EINTR:signal=USR1:when=2'], <<'PERL', $path, map {"-I$_"} grep { !ref } @INC);
+        my ($path, @inc) = @ARGV;
+        my $other;
+        $SIG{USR1} = sub {
+            open $other, '-|', $^X, @inc, '-MData::PubSub::Shared', '-e',
+                'print "its ", Data::PubSub::Shared::Int->new($ARGV[0], 64)->capacity, "\n"', $path or die "fork: $!";
+        };
+        print 'ours ', Data::PubSub::Shared::Int->new($path, 1 << 22)->capacity, "\n", $other ? <$other> : "no signal\n";
+PERL
+    is($output, "ours 4194304\nits 4194304\n", 'waits for the file that is being filled, and has that ring');
+};
+
 done_testing;

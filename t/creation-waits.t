@@ -1,0 +1,36 @@
+# A file that another process is about to fill: `new` waits, and signal handlers run meanwhile.
+
+use strict;
+use warnings;
+use Fcntl qw(:flock);
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+each_variant(sub {
+    my ($v)  = @_;
+    my $path = spew(fresh_path(), '');
+    open my $held, '+<', $path or die "open: $!";
+    flock $held, LOCK_EX or die "flock: $!";
+    my $kid = spawn(sub {
+        my ($peer) = @_;
+        my $signals = 0;
+        local $SIG{USR1} = sub { $signals++ };
+        local $SIG{USR2} = sub { die "enough\n" };
+        eval { $peer->tell('ready'); $v->class->new($path, 16); die "made\n" };
+        $peer->tell($@ =~ s/\n//r);
+        $peer->tell($signals);
+    });
+    $kid->hear;
+    until_asleep($kid->pid);
+    $kid->kill('USR1');
+    $kid->kill('USR2');
+    is($kid->hear, 'enough', 'a handler that dies ends it');
+    is($kid->hear, 1,        'after one that returned');
+    reap('ended', $kid);
+    flock $held, LOCK_UN;
+    is($v->class->new($path, 16)->publish($v->value(1)), 1, 'the next one fills the file');
+});
+
+done_testing;
