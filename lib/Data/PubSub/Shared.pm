@@ -247,8 +247,13 @@ C<oct('0644')>.
 Where the file holds a ring already, capacity and message size are taken from there; the arguments
 are checked for their range and otherwise ignored. Ask C<< $ring->capacity >> what you got.
 
-A new file is given all its disk space at once, so a full disk is an error here rather than a
-crash later.
+A new file is given all its disk space here, so a full disk is an error of C<new> rather than a
+crash later. For a large ring that takes a while; signal handlers run meanwhile, and one that dies
+ends the call and leaves nothing behind. A file that holds a ring already and lacks disk space,
+because it was copied with holes (C<cp --sparse=always>, C<rsync -S>), gets what it lacks.
+
+An empty file, or one of just the right size that is all zero, is filled in place if this user owns
+it. It gets C<$mode>, too.
 
 Returns the ring. Croaks with one of:
 
@@ -258,14 +263,18 @@ Returns the ring. Croaks with one of:
     mode must be a non-negative integer, not "rw"
     mode 256 (octal 0400) must let the owner read and write: write 0644 or oct('0644'), ...
     1048576 messages of 65536 bytes need an arena of ... bytes, more than ...
-    invalid or incompatible ring file (another variant); remove it to make a new one
-    /x/y is too small for a ring file; remove it to make a new one
+    /x/y: invalid or incompatible: holds an Int ring, opened as Str
+    /x/y: too small for a ring file (100 bytes)
+    /x/y: the ring needs 16781312 bytes, and 4194304 are free: No space left on device
     path contains a NUL byte
     open(/x/y): No such file or directory
 
-The words in parentheses name what is wrong with the file; it is C<too small> where not even the
-header is there. The last line stands for all that the system may say. A file that is refused is
-left as it is. Symbolic links are refused, and so is everything that is not a regular file.
+C<invalid or incompatible> is followed by what the file is: C<not a ring file>, a ring of another
+variant, layout version, byte order or implementation, or one with an inconsistent header or the
+wrong size. C<too small> means that not even a header fits. Only a file that a killed creator left
+unfinished is said to be in the way, and may be removed. The last line stands for all that the
+system may say. A file that is refused is left as it is. Symbolic links are refused, and so is
+everything that is not a regular file.
 
     my $ring = Data::PubSub::Shared::Int->new('/dev/shm/ticks.ring', 1024, 0660);
 
@@ -287,7 +296,8 @@ so that nobody can shrink or grow the memory.
     my $ring = Class->new_from_fd($fd);
 
 Opens the ring behind the file descriptor number C<$fd>. The number is duplicated (close-on-exec);
-the caller's descriptor stays the caller's, to use and to close. Croaks as L</new> does where
+the caller's descriptor stays the caller's, to use and to close. A descriptor that is open for
+reading only gives a ring for reading only, as L</new_readonly> does. Croaks as L</new> does where
 there is no ring of this variant behind C<$fd>, and with the system's error text where C<$fd> is
 not open.
 
@@ -417,9 +427,13 @@ files on a disk. Returns nothing; croaks with the system's error text.
     Class->unlink($path);
 
 Removes the ring's file. Processes that have it open go on using it; the next C<new> makes a new
-ring. Returns true, also where the file is gone already. Croaks with C<this ring has no path>
-where it has none, and with the system's error text where removing fails. Under C<-T>, a tainted
-C<$path> croaks with C<Insecure dependency>.
+ring. Returns true, also where the file is gone already. Croaks with the system's error text where
+removing fails.
+
+A ring object removes the file that it was opened in, wherever the process has gone with C<chdir>
+since, and no other: it croaks with C<... is another ring now> where another file has taken the
+name, and with C<this ring has no path> where it has none. It takes no argument. The class method
+removes whatever is at C<$path>; under C<-T>, a tainted one croaks with C<Insecure dependency>.
 
 =head2 path
 
@@ -992,6 +1006,12 @@ takes the lock over at once; what the dead one had begun, a whole batch even, wa
 and is overwritten. (On a kernel without robust futexes this can take 2 seconds.) Subscribers need
 not wait. C<recoveries> in L</stats> counts these events.
 
+=head2 A creator was killed
+
+The path has no ring then, or a whole one, and the next C<new> goes on from there. On file systems
+without nameless files (C<O_TMPFILE>: FUSE, NFS) a file called F<.pubsub-...> may be left beside it;
+the next process of the same user that creates a ring in that directory removes it.
+
 =head2 A publisher was stopped
 
 By SIGSTOP, a debugger, or a busy machine. Where that happens to an integer publisher in the
@@ -1073,8 +1093,8 @@ closed, so that no warning gets into a ring.
 
 =head1 SIGNALS
 
-C<poll_wait> and C<poll_wait_multi>, and a C<Str> publisher that waits for the lock, run perl's
-signal handlers as soon as the signal comes. A handler that dies ends the wait with its exception;
+C<poll_wait> and C<poll_wait_multi>, a C<Str> publisher that waits for the lock, and C<new> while it
+takes disk space or waits for another creator run perl's signal handlers as soon as the signal comes. A handler that dies ends the wait with its exception;
 otherwise the wait goes on until its original deadline.
 
     local $SIG{ALRM} = sub { die "too long\n" };
@@ -1133,6 +1153,14 @@ refused.
 
 F</dev/shm> is the natural place: it is memory. A file on a disk works too, but the kernel writes
 its changes to the disk from time to time. Network file systems do not connect machines this way.
+
+=item *
+
+On btrfs, a new ring's file is told to change its blocks in place (as by C<chattr +C>): otherwise a
+full disk would have no room for them. A copy by reflink, C<cp> without C<--reflink=never> for
+example, shares its blocks with the original and loses that, and so does a ring that is restored
+from a backup there: make it anew. Files on hugetlbfs are refused; a tmpfs that is mounted with
+C<huge=always> has large pages, too.
 
 =back
 
@@ -1270,6 +1298,21 @@ C<PERL_SIGNALS=unsafe>. If such a handler dies inside a call of this module, it 
 about to release something. A C<Str> publisher may be left with the lock, and then other publishers wait for as
 long as this process lives; an integer publisher leaves a position empty; memory and descriptors leak. Call
 C<< $action->safe(1) >>, use C<%SIG>, or let the handler do no more than set a variable.
+=head2 Containers and small memory
+
+A ring takes all its room when it is made. In a container F</dev/shm> often has 64 MiB only:
+
+    docker run --shm-size=1g ...                        # Docker, Podman
+    emptyDir: { medium: Memory, sizeLimit: 1Gi }        # Kubernetes, mounted at /dev/shm
+
+Where the file system has less room than the ring needs, C<new> croaks with both numbers. It does
+the same where the memory limit of the container (its control group) is smaller than the ring, for
+files in memory and for rings without a name: the kernel would kill the process when the ring fills.
+Memory counts against the container that touches it first.
+
+Rings without a name, C<new(undef, $capacity)> and L</new_memfd>, do not use F</dev/shm>, so its
+size does not matter to them; they take memory as they fill. Where a sandbox refuses
+memfd_create(2), C<new(undef, ...)> works all the same, and C<new_memfd> croaks.
 
 =head1 PERFORMANCE
 
