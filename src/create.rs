@@ -24,7 +24,7 @@ use crate::fault::fault_point;
 use crate::fd::above_standard;
 use crate::file::{boot_id, c_path, inode, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
-use crate::region::{map, FileLock};
+use crate::region::{map, FileLock, TRIES};
 use crate::room::Volume;
 
 /// How a ring that is not there yet is to be made.
@@ -134,18 +134,18 @@ impl Made {
             return Ok(made(file, None));
         }
         remove_leftovers(folder(path));
-        loop {
+        for _ in 0..TRIES {
             let at = temporary_name(folder(path));
             match open_new(&at, libc::O_EXCL) {
-                // Somebody who looks for leftovers may be faster than our lock.
-                Ok(file) if try_lock(&file) != libc::EWOULDBLOCK && leads_to(&at, &file) => {
-                    return Ok(made(file, Some(Temporary(at, std::process::id()))))
-                }
-                Ok(_) => {}
+                // Somebody who looks for leftovers may be faster than our lock, and removes it. If that was before we had it,
+                // `place` finds no file.
+                Ok(file) if try_lock(&file) == libc::EWOULDBLOCK => {}
+                Ok(file) => return Ok(made(file, Some(Temporary(at, std::process::id())))),
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(os_error(&format!("open({})", path.display()), &e)),
             }
         }
+        Err(Error::from_os(format!("open({})", path.display()), libc::EAGAIN))
     }
 
     /// Gives the finished file its name, unless something has it (EEXIST). An error number, 0 for none.
@@ -191,10 +191,8 @@ fn create_in_place(path: &Path, creation: &Creation, code: i32) -> Result<()> {
         Err(_) => return Err(Error::from_os(format!("link({})", path.display()), code)),
     };
     let mut draft = Draft::default();
-    let filled = uninterrupted(|| {
-        let _lock = FileLock::exclusive(&file, path, &mut draft.waited)?;
-        fill_in_place(&file, path, Some(creation), &mut draft)
-    });
+    let locked = uninterrupted(|| FileLock::exclusive(&file, path, &mut draft.waited));
+    let filled = locked.and_then(|_lock| uninterrupted(|| fill_in_place(&file, path, Some(creation), &mut draft)));
     if filled.is_err() && leads_to(path, &file) {
         let _ = std::fs::remove_file(path);
     }

@@ -40,7 +40,7 @@ struct Home {
 }
 
 /// Times that a path may appear and vanish under our hands before we say so.
-const TRIES: u32 = 1000;
+pub(crate) const TRIES: u32 = 1000;
 /// The longest name of a memfd in bytes: the kernel puts `memfd:` in front, and a file's name has 255.
 const MOST_NAME: usize = 249;
 /// How long another process may take to initialise a file, in milliseconds.

@@ -21,8 +21,10 @@ const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 /// The file system of a file, as fstatfs(2) tells.
 pub(crate) struct Volume {
     kind: i64,
-    /// Free bytes, those for root alone included; None where the file system does not count.
+    /// Free bytes, those that are kept for root included; None where the file system does not count.
     free: Option<u64>,
+    /// Those that this user may take.
+    ours: Option<u64>,
 }
 
 impl Volume {
@@ -32,7 +34,10 @@ impl Volume {
         // SAFETY: fstatfs on our own descriptor, and `stat` is there to be written to. A failure leaves it zero: unknown.
         unsafe { libc::fstatfs(file.as_raw_fd(), &mut stat) };
         let counts = stat.f_blocks > 0;
-        Volume { kind: stat.f_type as i64, free: counts.then(|| stat.f_bfree.saturating_mul(stat.f_bsize as u64)) }
+        let bytes = |blocks: u64| counts.then(|| blocks.saturating_mul(stat.f_bsize as u64));
+        // SAFETY: geteuid has no preconditions.
+        let ours = if unsafe { libc::geteuid() } == 0 { stat.f_bfree } else { stat.f_bavail };
+        Volume { kind: stat.f_type as i64, free: bytes(stat.f_bfree), ours: bytes(ours) }
     }
 
     /// In memory: a mapped page that is read takes room, too.
@@ -60,7 +65,7 @@ impl Volume {
 
     /// Why `total` bytes were not to be had: `code` and what is free.
     pub(crate) fn no_space(&self, total: u64, code: i32) -> Error {
-        let free = self.free.map_or(String::new(), |free| format!(", and {} are free", free));
+        let free = self.ours.map_or(String::new(), |free| format!(", and {} are free", free));
         Error::from_os(format!("the ring needs {} bytes{}", total, free), code)
     }
 }
