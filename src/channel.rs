@@ -84,7 +84,7 @@ impl Ring {
     ) -> Result<Ring> {
         let creation = match capacity {
             0 => None,
-            _ => Some(Creation { geometry: Geometry::new(variant, capacity, msg_size)?, mode }),
+            _ => Some(Creation::new(Geometry::new(variant, capacity, msg_size)?, mode)?),
         };
         Region::open(path, variant, creation.as_ref(), draft).map(Ring::from)
     }

@@ -35,6 +35,17 @@ pub(crate) struct Creation {
     pub(crate) mode: u32,
 }
 
+impl Creation {
+    /// Refuses a mode with which the owner could not open the ring again, nor its creator attach to it.
+    pub(crate) fn new(geometry: Geometry, mode: u32) -> Result<Creation> {
+        if mode & 0o600 != 0o600 {
+            let text = format!("mode must let the owner read and write (0600), not {:04o}", mode);
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        Ok(Creation { geometry, mode })
+    }
+}
+
 /// What an interrupted [`Ring::open`](crate::Ring::open) has done so far; the next call with the same arguments goes on there.
 #[derive(Debug, Default)]
 pub struct Draft {

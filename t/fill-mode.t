@@ -33,6 +33,15 @@ each_variant(sub {
     $class->new($path, 16, @size, 0640);
     $class->new($path, 16, @size, 0600);
     is(mode_of($path), '0640', 'a ring keeps its own');
+    my $none = fresh_path();
+    for my $mode (0, 0400, 0200, 0066) {
+        my $shown = sprintf '%04o', $mode;
+        croaks_like(
+            sub { $class->new($none, 16, @size, $mode) },
+            qr/\Q$class\E->new: mode must let the owner read and write \(0600\), not $shown/, "mode $shown"
+        );
+        ok(!-e $none, 'makes no file');
+    }
     my $short = spew(fresh_path(), 'text');
     chmod 0644, $short;
     eval { $class->new($short, 16) };

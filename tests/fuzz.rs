@@ -346,7 +346,7 @@ fn random_headers_are_refused_or_work() {
         let len = if random.once_in(3) { bytes.len() } else { SLOTS };
         spoil(&mut bytes[..len], &mut random);
         std::fs::write(&file.0, &bytes).unwrap();
-        let rings = [Ring::open_read_only(variant, &file.0), Ring::open(variant, &file.0, CAPACITY, MSG_SIZE, 0)];
+        let rings = [Ring::open_read_only(variant, &file.0), Ring::open(variant, &file.0, CAPACITY, MSG_SIZE, 0o600)];
         if let [Ok(looks), Ok(ring)] = &rings {
             let mut sub = looks.subscribe(true);
             for _ in 0..50 {
@@ -376,7 +376,7 @@ fn rings_that_are_damaged_in_use_go_on() {
     for (variant, good) in good.iter().cycle().take_while(|_| goes_on()) {
         let (variant, len) = (*variant, good.len());
         std::fs::write(&file.0, good).unwrap();
-        let ring = Ring::open(variant, &file.0, CAPACITY, MSG_SIZE, 0).unwrap();
+        let ring = Ring::open(variant, &file.0, CAPACITY, MSG_SIZE, 0o600).unwrap();
         let looks = Ring::open_read_only(variant, &file.0).unwrap();
         let damage = OpenOptions::new().write(true).open(&file.0).unwrap();
         let stop = AtomicBool::new(false);

@@ -1,11 +1,18 @@
 //! How files are made: not in a model.
 
+use crate::error::Result;
 use crate::layout::Geometry;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Creation {
     pub(crate) geometry: Geometry,
     pub(crate) mode: u32,
+}
+
+impl Creation {
+    pub(crate) fn new(geometry: Geometry, mode: u32) -> Result<Creation> {
+        Ok(Creation { geometry, mode })
+    }
 }
 
 #[derive(Debug, Default)]
