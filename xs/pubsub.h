@@ -57,8 +57,9 @@ typedef struct {
 
 /* Opens the ring at the path (path_len bytes, no NUL among them), or makes it: capacity slots (1 .. 2^31, rounded up to a
  * power of two, at least 2), for PS_STR messages of up to msg_size bytes (1 .. 2^31 - 1; ignored otherwise), and exactly
- * the permission bits of mode, which must let the owner read and write. A ring that exists keeps its own sizes; with capacity 0 only such a one is opened.
- * Creation is atomic, and the file's blocks are reserved. NULL on failure: PS_ARGUMENT, PS_INCOMPATIBLE, PS_SYSTEM. */
+ * the permission bits of mode, which must let the owner read and write. A ring that exists keeps its own sizes; with
+ * capacity 0 only such a one is opened. Creation is atomic, and the file's blocks are reserved. NULL on failure:
+ * PS_ARGUMENT, PS_INCOMPATIBLE, PS_SYSTEM. */
 ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
                       uint32_t mode, ps_error *error);
 
