@@ -167,7 +167,7 @@ push @wrong, map { [$_->[0], "Type of arg $_->[1] to ps_int_\\w+ must be scalar 
     ['publish $r, @{[1]}',           2, 'array dereference'],
     ['publish $r, @$x',              2, 'array dereference'],
     ['publish $r, @ARGV',            2, 'array dereference'],
-    ['publish $r, $x->@*',           2, 'array dereference', 5.024],
+    ['publish $r, $x->' . '@*',           2, 'array dereference', 5.024],
     ['publish $r, %ENV',             2, 'hash dereference'],
     ['publish $r, @a[0, 1]',         2, 'array slice'],
     ['publish $r, @h{1, 2}',         2, 'hash slice'],

@@ -3,14 +3,12 @@ package Data::PubSub::Shared;
 use 5.022;
 use strict;
 use warnings;
+no warnings 'redefine';    # a module reloader comes here again
 
 our $VERSION = '0.01';
 
 require XSLoader;
-{
-    no warnings 'redefine';    # a module reloader comes here again
-    XSLoader::load(__PACKAGE__, $VERSION);
-}
+XSLoader::load(__PACKAGE__, $VERSION);
 
 # Every ring class inherits from here, every subscriber class from Data::PubSub::Shared::Sub.
 our @VARIANTS = map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str);
@@ -36,7 +34,6 @@ for my $method (qw(new new_readonly new_memfd new_from_fd unlink)) {
 # How B::Deparse writes the keywords' ops.
 for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish poll lag) } qw(int int32 int16 str)) {
     no strict 'refs';
-    no warnings 'redefine';
     *{"B::Deparse::pp_$keyword"} = sub {
         my ($deparse, $op) = @_;
         my @arguments;
