@@ -11,11 +11,12 @@ use crate::cursor::Cursor;
 use crate::error::{uninterrupted, Error, ErrorKind, Result};
 use crate::int_ring::Batch;
 use crate::layout::{Geometry, Variant};
-use crate::lock;
+use crate::member::{Members, NoSpare};
 use crate::notify::Notifier;
 use crate::region::Region;
 use crate::str_ring::Bytes;
 use crate::subscriber::Subscriber;
+use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 
 /// What can be known about a ring without touching its messages.
@@ -34,12 +35,87 @@ pub struct Stats {
     pub write_pos: u64,
     /// Messages published since the last clear; while others publish, it includes what they have claimed.
     pub publish_ok: u64,
-    /// Locks taken over from publishers that died.
+    /// Spare blocks taken over from publishers of strings that died in the middle of a publish.
     pub recoveries: u64,
     /// Positions given up since the ring was made: claimed, but their publisher died or published elsewhere.
     pub abandoned: u64,
     /// Subscribers asleep, as far as is known.
     pub sub_waiters: u64,
+    /// Publishers of strings that can be in the middle of a publish at once; 0 for integers.
+    pub publishers: u64,
+    /// Spare blocks of which nobody knows where they are, until a process publishes while no other does.
+    pub leaked: u64,
+}
+
+/// What a new ring is like. A ring that exists keeps its own sizes.
+///
+/// ```
+/// use data_pubsub_shared::{Options, Variant};
+///
+/// let ring = Options { capacity: 1000, msg_size: 80, publishers: 4, ..Options::default() }.anonymous(Variant::Str)?;
+/// assert_eq!((ring.capacity(), ring.stats().publishers), (1024, 4));
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Options {
+    /// Slots, 1 ..= 2^31, rounded up to a power of two, at least 2; 0: only a ring that exists is opened.
+    pub capacity: u64,
+    /// Strings: the longest message in bytes, 1 ..= 2^31 - 1.
+    pub msg_size: u64,
+    /// Strings: how many publishers can be in the middle of a publish at once, 1 ..= 65,536; 0: as many as fit into 4 MiB,
+    /// 16 ..= 64.
+    pub publishers: u64,
+    /// A file's permission bits, whatever the umask.
+    pub mode: u32,
+}
+
+impl Default for Options {
+    /// No capacity, messages of 256 bytes, as many publishers as is usual, mode 0600.
+    fn default() -> Self {
+        Options { capacity: 0, msg_size: 256, publishers: 0, mode: 0o600 }
+    }
+}
+
+impl Options {
+    fn geometry(&self, variant: Variant) -> Result<Geometry> {
+        Geometry::new(variant, self.capacity, self.msg_size, self.publishers)
+    }
+
+    /// Opens the ring at `path`, or makes it.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn open(&self, variant: Variant, path: &Path) -> Result<Ring> {
+        let mut draft = Draft::default();
+        uninterrupted(|| self.open_some(variant, path, &mut draft))
+    }
+
+    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`], so that the caller
+    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
+    pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
+        let creation = match self.capacity {
+            0 => None,
+            _ => Some(Creation::new(self.geometry(variant)?, self.mode)?),
+        };
+        Region::open(path, variant, creation.as_ref(), draft).map(Ring::from)
+    }
+
+    /// A new ring without a name, shared with the children that this process forks.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn anonymous(&self, variant: Variant) -> Result<Ring> {
+        Ring::in_memory(unnamed(), self.geometry(variant)?, false)
+    }
+
+    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn memfd(&self, variant: Variant, name: &CStr) -> Result<Ring> {
+        Ring::in_memory(name, self.geometry(variant)?, true)
+    }
 }
 
 /// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
@@ -51,9 +127,11 @@ pub struct Ring {
     mapping: Arc<Mapping>,
     notifier: Notifier,
     read_only: bool,
+    /// Where this handle's publishers found a spare block the last time.
+    home: AtomicU32,
 }
 
-// SAFETY: everything shared is atomic or under the ring's lock, which works between threads as between processes.
+// SAFETY: everything shared is atomic, between threads as between processes.
 unsafe impl Send for Ring {}
 // SAFETY: as above; what changes the handle itself takes `&mut self`.
 unsafe impl Sync for Ring {}
@@ -68,25 +146,7 @@ impl Ring {
     /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is no ring of this
     /// variant, [`ErrorKind::System`] where the system refuses: no such folder, no permission, disk full, a symbolic link.
     pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
-        let mut draft = Draft::default();
-        uninterrupted(|| Self::open_some(variant, path, capacity, msg_size, mode, &mut draft))
-    }
-
-    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`], so that the caller
-    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
-    pub(crate) fn open_some(
-        variant: Variant,
-        path: &Path,
-        capacity: u64,
-        msg_size: u64,
-        mode: u32,
-        draft: &mut Draft,
-    ) -> Result<Ring> {
-        let creation = match capacity {
-            0 => None,
-            _ => Some(Creation::new(Geometry::new(variant, capacity, msg_size)?, mode)?),
-        };
-        Region::open(path, variant, creation.as_ref(), draft).map(Ring::from)
+        Options { capacity, msg_size, mode, ..Options::default() }.open(variant, path)
     }
 
     /// A new ring without a name, shared with the children that this process forks.
@@ -94,7 +154,7 @@ impl Ring {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn anonymous(variant: Variant, capacity: u64, msg_size: u64) -> Result<Ring> {
-        Self::in_memory(variant, unnamed(), capacity, msg_size, false)
+        Options { capacity, msg_size, ..Options::default() }.anonymous(variant)
     }
 
     /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
@@ -102,7 +162,7 @@ impl Ring {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn memfd(variant: Variant, name: &CStr, capacity: u64, msg_size: u64) -> Result<Ring> {
-        Self::in_memory(variant, name, capacity, msg_size, true)
+        Options { capacity, msg_size, ..Options::default() }.memfd(variant, name)
     }
 
     /// Opens the ring at `path` for reading only: subscribers and looking in, no publishing. Needs no permission to write,
@@ -114,8 +174,7 @@ impl Ring {
         Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
     }
 
-    fn in_memory(variant: Variant, name: &CStr, capacity: u64, msg_size: u64, keep: bool) -> Result<Ring> {
-        let geometry = Geometry::new(variant, capacity, msg_size)?;
+    fn in_memory(name: &CStr, geometry: Geometry, keep: bool) -> Result<Ring> {
         Ok(Ring::from((Region::memory(name, &geometry, keep)?, geometry)))
     }
 
@@ -219,8 +278,9 @@ impl Ring {
     /// Publishes byte strings next to each other, in order: all, or on an error none.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLong`] where one is longer than `msg_size`, [`ErrorKind::Interrupted`] where a signal arrived while
-    /// another publisher held the lock, or may have (call again), [`ErrorKind::Argument`] on an integer ring.
+    /// [`ErrorKind::TooLong`] where one is longer than `msg_size`, [`ErrorKind::Interrupted`] where all spare
+    /// blocks have been in use for a while (call again, signals handled), [`ErrorKind::Incompatible`] where somebody scribbled
+    /// on all of them, [`ErrorKind::Argument`] on an integer ring.
     ///
     /// # Safety
     /// The bytes of each message must be readable and unchanged during the call.
@@ -237,16 +297,22 @@ impl Ring {
             }
         }
         // SAFETY: the caller vouches for the bytes.
-        match unsafe { ring.publish(messages) } {
+        match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
             Ok(()) => {
                 self.core.wake_sleepers();
                 Ok(())
             }
-            Err(lock::Interrupted) => Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for the lock")),
+            Err(NoSpare::Interrupted) => {
+                Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for a spare block"))
+            }
+            Err(NoSpare::Damaged) => Err(Error::new(
+                ErrorKind::Incompatible,
+                "the ring is damaged: it has no spare block left; it is put in order when one process opens it and publishes alone",
+            )),
         }
     }
 
-    /// Publishes one byte string, and waits for the lock whatever signals arrive.
+    /// Publishes one byte string, and waits for a spare block whatever signals arrive.
     ///
     /// # Errors
     /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`].
@@ -316,9 +382,9 @@ impl Ring {
     /// What can be known without touching messages.
     pub fn stats(&self) -> Stats {
         let header = self.core.header();
-        let Geometry { capacity, msg_size, arena_len, total, .. } = self.mapping.geometry;
+        let Geometry { capacity, msg_size, publishers, arena_len, total, .. } = self.mapping.geometry;
         // Relaxed: statistics.
-        let abandoned = header.lock.abandoned.load(Relaxed);
+        let abandoned = header.events.abandoned.load(Relaxed);
         let write_pos = self.write_pos();
         let since_clear = abandoned.saturating_sub(header.clear.abandoned.load(Relaxed));
         Stats {
@@ -328,9 +394,20 @@ impl Ring {
             mmap_size: total,
             write_pos,
             publish_ok: write_pos.saturating_sub(since_clear),
-            recoveries: header.lock.recoveries.load(Relaxed),
+            recoveries: header.events.recoveries.load(Relaxed),
             abandoned,
             sub_waiters: header.wake.sleepers().into(),
+            publishers,
+            leaked: header.events.leaked.load(Relaxed),
+        }
+    }
+
+    /// Who publishes, and the ring of a string variant.
+    #[cfg(all(test, loom))]
+    pub(crate) fn inner(&self) -> (&Members, &crate::str_ring::StrRing) {
+        match &self.core {
+            Core::Str(ring) => (&self.mapping.members, ring),
+            _ => unreachable!("a ring of strings"),
         }
     }
 
@@ -350,9 +427,10 @@ impl From<(Region, Geometry)> for Ring {
     fn from((region, geometry): (Region, Geometry)) -> Ring {
         Ring {
             core: Core::new(&region, &geometry),
-            mapping: Arc::new(Mapping { region, geometry }),
+            mapping: Arc::new(Mapping { members: Members::new(region.source()), region, geometry }),
             notifier: Notifier::default(),
             read_only: false,
+            home: AtomicU32::new(0),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, ErrorKind};
 use crate::int_ring::IntRing;
-use crate::layout::{Geometry, Header, Variant};
-use crate::lock;
+use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
+use crate::member::Members;
 use crate::region::Region;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::str_ring::StrRing;
@@ -17,6 +17,8 @@ use crate::wait::{monotonic_ns, nap, Sleep, LONGEST_SLEEP_NS};
 pub(crate) struct Mapping {
     pub(crate) region: Region,
     pub(crate) geometry: Geometry,
+    /// Of publishers of strings.
+    pub(crate) members: Members,
 }
 
 /// The ring's pointers by variant. Whoever holds one also holds the [`Mapping`] that it points into.
@@ -41,8 +43,9 @@ impl Core {
                 Variant::Int32 => Core::Int32(IntRing::new(header, slots.cast(), geometry.capacity)),
                 Variant::Int16 => Core::Int16(IntRing::new(header, slots.cast(), geometry.capacity)),
                 Variant::Str => {
-                    let arena = NonNull::new_unchecked(base.add(geometry.arena_at as usize));
-                    Core::Str(StrRing::new(header, slots.cast(), arena.cast(), geometry))
+                    let spares = NonNull::new_unchecked(base.add(HEADER_LEN as usize));
+                    let blocks = NonNull::new_unchecked(base.add(geometry.arena_at as usize));
+                    Core::Str(StrRing::new(header, slots.cast(), spares.cast(), blocks.cast(), geometry))
                 }
             }
         }
@@ -110,7 +113,7 @@ pub(crate) fn sleep_for_message(
 ) -> Wait {
     loop {
         // Who may not write cannot announce itself, and looks from time to time.
-        let word = if cursor.read_only { None } else { Some(announce(core)) };
+        let word = if cursor.read_only { None } else { Some(core.header().wake.announce()) };
         let next = look(core, cursor);
         if next == Next::Ready(()) {
             return Wait::Ready;
@@ -144,13 +147,4 @@ pub(crate) fn sleep_for_message(
             return Wait::Interrupted;
         }
     }
-}
-
-/// Says that a look and then a sleep follow.
-fn announce(core: &Core) -> u32 {
-    let word = core.header().wake.announce();
-    if let Core::Str(ring) = core {
-        lock::order_after_unlock(&ring.header().lock);
-    }
-    word
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fault::fault_point;
 use crate::fd::above_standard;
-use crate::file::{boot_id, c_path, inode, os_error, unusable};
+use crate::file::{c_path, inode, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
 use crate::region::{map, FileLock, TRIES};
 use crate::room::Volume;
@@ -433,7 +433,7 @@ pub(crate) fn check_file_size_limit(call: &str, geometry: &Geometry) -> Result<(
 
 /// Writes the identity, the magic number last.
 pub(crate) fn write_header(file: &File, geometry: &Geometry) -> Result<()> {
-    let bytes = Identity::new(geometry, boot_id()).to_bytes();
+    let bytes = Identity::new(geometry).to_bytes();
     let write =
         |from: usize, to: usize| file.write_all_at(&bytes[from..to], from as u64).map_err(|e| os_error("pwrite", &e));
     write(8, bytes.len())?;

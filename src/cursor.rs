@@ -51,8 +51,6 @@ pub(crate) struct Cursor {
     pub(crate) horizon: u64,
     /// The base at that seek: a clear since then ends the waiting.
     pub(crate) seek_base: u64,
-    /// A write position once seen: what lies below needs no look at the publishers' line. Strings only.
-    pub(crate) known_end: u64,
     pub(crate) claim: Option<Claim>,
     /// The ring is mapped for reading only.
     pub(crate) read_only: bool,
@@ -63,7 +61,7 @@ pub(crate) const OPEN: u64 = u64::MAX >> 1;
 
 impl Cursor {
     pub(crate) fn at(next: u64) -> Self {
-        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, known_end: 0, claim: None, read_only: false }
+        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, claim: None, read_only: false }
     }
 
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.

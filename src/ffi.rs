@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::slice;
 
-use crate::channel::{Ring, Stats};
+use crate::channel::{Options, Ring, Stats};
 use crate::core::Wait;
 use crate::create::Draft;
 use crate::error::{Error, ErrorKind, Result};
@@ -116,13 +116,11 @@ pub unsafe extern "C" fn ps_ring_open(
     number: u32,
     bytes: *const c_char,
     len: usize,
-    capacity: u64,
-    msg_size: u64,
-    mode: u32,
+    options: &Options,
     failure: *mut Failure,
 ) -> *mut Ring {
     // SAFETY: `len` readable bytes and a writable error, as documented.
-    unsafe { give(variant(number).and_then(|v| Ring::open(v, path(bytes, len), capacity, msg_size, mode)), failure) }
+    unsafe { give(variant(number).and_then(|v| options.open(v, path(bytes, len))), failure) }
 }
 
 #[no_mangle]
@@ -141,15 +139,13 @@ pub unsafe extern "C" fn ps_ring_open_some(
     number: u32,
     bytes: *const c_char,
     len: usize,
-    capacity: u64,
-    msg_size: u64,
-    mode: u32,
+    options: &Options,
     draft: &mut Draft,
     failure: *mut Failure,
 ) -> *mut Ring {
     // SAFETY: `len` readable bytes and a writable error, as documented.
     unsafe {
-        let open = |v| Ring::open_some(v, path(bytes, len), capacity, msg_size, mode, draft);
+        let open = |v| options.open_some(v, path(bytes, len), draft);
         give(variant(number).and_then(open), failure)
     }
 }
@@ -157,24 +153,22 @@ pub unsafe extern "C" fn ps_ring_open_some(
 #[no_mangle]
 pub unsafe extern "C" fn ps_ring_anonymous(
     number: u32,
-    capacity: u64,
-    msg_size: u64,
+    options: &Options,
     failure: *mut Failure,
 ) -> *mut Ring {
     // SAFETY: a writable error, as documented.
-    unsafe { give(variant(number).and_then(|v| Ring::anonymous(v, capacity, msg_size)), failure) }
+    unsafe { give(variant(number).and_then(|v| options.anonymous(v)), failure) }
 }
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_ring_memfd(
     number: u32,
     name: *const c_char,
-    capacity: u64,
-    msg_size: u64,
+    options: &Options,
     failure: *mut Failure,
 ) -> *mut Ring {
     // SAFETY: a C string and a writable error, as documented.
-    unsafe { give(variant(number).and_then(|v| Ring::memfd(v, CStr::from_ptr(name), capacity, msg_size)), failure) }
+    unsafe { give(variant(number).and_then(|v| options.memfd(v, CStr::from_ptr(name))), failure) }
 }
 
 #[no_mangle]
@@ -410,16 +404,39 @@ pub unsafe extern "C" fn ps_poll_ints(
     }
 }
 
-#[no_mangle]
-pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut Found, failure: *mut Failure) -> c_int {
-    // SAFETY: a writable error, as documented.
-    unsafe { hand_over(sub.find(end), found, failure) }
+/// `ps_found`.
+#[repr(C)]
+pub struct CFound {
+    position: u64,
+    block: u64,
+    len: u32,
+    utf8: bool,
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_copy(sub: &mut Subscriber, found: &Found, to: *mut c_char) -> bool {
+pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut CFound, failure: *mut Failure) -> c_int {
+    match sub.find(end) {
+        Ok(Some(next)) => {
+            found.position = next.position;
+            found.block = next.block;
+            found.len = next.len() as u32;
+            found.utf8 = next.utf8();
+            1
+        }
+        Ok(None) => 0,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_copy(sub: &mut Subscriber, found: &CFound, to: *mut c_char) -> bool {
+    let found = Found { position: found.position, block: found.block, word: found.len.into() };
     // SAFETY: the result of the last `ps_find`, and room for it, as documented.
-    unsafe { sub.copy(found, to.cast()) }
+    unsafe { sub.copy(&found, to.cast()) }
 }
 
 #[no_mangle]

@@ -1,15 +1,15 @@
-//! What attaching to files and making them have in common: names, errors, and which start of the machine this is.
+//! What attaching to files and making them have in common: names, errors, and which file is which.
 
 use std::ffi::CString;
 use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
-use std::sync::Once;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::io::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{BootId, Identity, IdentityBytes, HEADER_LEN};
-use crate::sync::{AtomicU64, Ordering::Relaxed};
+use crate::fd::above_standard;
+use crate::layout::{Identity, IdentityBytes, HEADER_LEN};
 
 pub(crate) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
@@ -40,17 +40,33 @@ pub(crate) fn unusable(file: &File, path: &Path) -> Error {
     Error::new(ErrorKind::Incompatible, text).about(path.display())
 }
 
-/// Which start of the machine this is; zero where the system does not say.
-pub(crate) fn boot_id() -> BootId {
-    static ONCE: Once = Once::new();
-    static KNOWN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-    ONCE.call_once(|| {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-        for (i, word) in KNOWN.iter().enumerate() {
-            let part = digits.get(16 * i..16 * i + 16).and_then(|part| u64::from_str_radix(part, 16).ok());
-            word.store(part.unwrap_or(0), Relaxed);
-        }
-    });
-    [KNOWN[0].load(Relaxed), KNOWN[1].load(Relaxed)]
+/// Which file a ring is in, and how to find it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Good wherever the process goes.
+    pub(crate) path: PathBuf,
+    /// Somebody may remove the file and make another.
+    pub(crate) inode: (u64, u64),
+}
+
+impl Source {
+    /// `file`, which `path` led to.
+    pub(crate) fn path(file: &File, path: &Path) -> Result<Self> {
+        let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
+        // Where the current directory is gone, nothing leads to the file but the path itself.
+        let folder = std::env::current_dir().unwrap_or_default();
+        Ok(Source { path: folder.join(path), inode: inode(&meta) })
+    }
+
+    /// `file`, as long as its descriptor is open.
+    pub(crate) fn descriptor(file: &File) -> Result<Self> {
+        Self::path(file, Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    /// A description of its own, for reading and writing; None where the file cannot be found any more.
+    pub(crate) fn reopen(&self) -> Option<File> {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.path);
+        opened.and_then(above_standard).ok().filter(|file| file.metadata().map_or(false, |meta| inode(&meta) == self.inode))
+    }
 }

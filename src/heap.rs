@@ -4,9 +4,10 @@ use std::ptr::NonNull;
 
 use crate::int_ring::IntRing;
 use crate::layout::{Geometry, Header, Variant};
-use crate::slot::Slot;
-use crate::str_ring::{StrRing, StrSlot};
-use crate::sync::AtomicU64;
+use crate::slot::{NarrowSlot, Slot};
+use crate::spare::Spare;
+use crate::str_ring::StrRing;
+use crate::sync::{AtomicU64, Line};
 
 #[repr(align(16))]
 struct Aligned<T>(T);
@@ -31,11 +32,12 @@ pub(crate) fn int_ring<S: Slot + Default>(capacity: u64, start: u64) -> IntRing<
     unsafe { IntRing::new(leak(header), leak_many(capacity), capacity) }
 }
 
-/// A string ring.
-pub(crate) fn str_ring(capacity: u64, msg_size: u64) -> StrRing {
-    let geometry = Geometry::new(Variant::Str, capacity, msg_size).unwrap();
-    let arena = leak_many::<AtomicU64>(geometry.arena_len / 8);
-    let slots = leak_many::<StrSlot>(geometry.capacity);
+/// A string ring with that many spares.
+pub(crate) fn str_ring(capacity: u64, msg_size: u64, publishers: u64) -> StrRing {
+    let geometry = Geometry::new(Variant::Str, capacity, msg_size, publishers).unwrap();
+    let spares: Vec<Line<Spare>> = (0..geometry.publishers).map(|_| Default::default()).collect();
+    let spares = NonNull::from(&mut Box::leak(spares.into_boxed_slice())[0]);
+    let (blocks, slots) = (leak_many::<AtomicU64>(geometry.arena_len / 8), leak_many::<NarrowSlot>(geometry.capacity));
     // SAFETY: leaked, and as large as the geometry says.
-    unsafe { StrRing::new(leak(Header::default()), slots, arena, &geometry) }
+    unsafe { StrRing::new(leak(Header::default()), slots, spares, blocks, &geometry) }
 }

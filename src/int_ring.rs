@@ -56,6 +56,29 @@ impl Batch {
     pub(crate) fn remaining(&self) -> usize {
         self.end.wrapping_sub(self.next) as usize
     }
+
+    /// The position to commit next.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The position that was committed last.
+    #[inline(always)]
+    pub(crate) fn committed(&self) -> u64 {
+        self.next.wrapping_sub(1)
+    }
+}
+
+/// What became of a position whose claimant died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its claimant committed it.
+    Committed,
+    /// It did not, and never will.
+    Open,
+    /// The slot was overwritten since: there is no telling.
+    Unknown,
 }
 
 /// Whether the slot with the tag `seen` holds the lap just before that of `tag`, committed or void.
@@ -96,7 +119,7 @@ impl<S: Slot> IntRing<S> {
         S::tag(position >> self.shift)
     }
 
-    fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         self.mask + 1
     }
 
@@ -105,7 +128,7 @@ impl<S: Slot> IntRing<S> {
     pub(crate) fn publish(&self, value: u64) {
         let batch = self.claim(1);
         fault_point!("after-claim");
-        if !self.commit(batch.next, value) {
+        if self.commit(batch.next, value, |_| ()).is_none() {
             self.publish_elsewhere(batch, value);
         }
     }
@@ -128,11 +151,28 @@ impl<S: Slot> IntRing<S> {
     /// Commits `value` at the next position of `batch`.
     #[inline(always)]
     pub(crate) fn put(&self, batch: &mut Batch, value: u64) {
+        self.exchange(batch, |_| value, |_, _| ());
+    }
+
+    /// Commits a value at the next position of `batch`, and returns the one that stood there. A position may turn out to be
+    /// gone, so there may be several tries: `value` is told the index of the slot; `intend` is told position and old value
+    /// just before each.
+    #[inline(always)]
+    pub(crate) fn exchange(
+        &self,
+        batch: &mut Batch,
+        value: impl Fn(u64) -> u64,
+        mut intend: impl FnMut(u64, u64),
+    ) -> u64 {
         debug_assert!(batch.next != batch.end);
-        while !self.commit(batch.next, value) {
+        loop {
+            let position = batch.next;
+            if let Some(old) = self.commit(position, value(position & self.mask), |old| intend(position, old)) {
+                batch.next = position.wrapping_add(1);
+                return old;
+            }
             self.claim_anew(batch);
         }
-        batch.next = batch.next.wrapping_add(1);
     }
 
     /// Commits `count` values: `value(i)` is called once for each `i`, in order.
@@ -144,9 +184,7 @@ impl<S: Slot> IntRing<S> {
             if S::PAIRS && batch.next & 1 == 0 && count - i >= 2 {
                 let pair = [value(i), value(i + 1)];
                 i += 2;
-                if self.commit_pair(batch.next, pair) {
-                    batch.next = batch.next.wrapping_add(2);
-                } else {
+                if self.exchange_pair(batch, pair, |_| ()).is_none() {
                     self.put(batch, pair[0]);
                     self.put(batch, pair[1]);
                 }
@@ -157,34 +195,53 @@ impl<S: Slot> IntRing<S> {
         }
     }
 
-    /// True: `value` stands at `position`. False: the position is void or was lapped; nothing happened.
+    /// Some: `value` stands at `position`, in the place of that. None: the position is void or was lapped; nothing happened.
     #[inline(always)]
-    fn commit(&self, position: u64, value: u64) -> bool {
+    fn commit(&self, position: u64, value: u64, mut intend: impl FnMut(u64)) -> Option<u64> {
         let tag = self.tag(position);
         let slot = self.slot(position);
         let seen = slot.load();
         let new = Stamped { tag, value };
-        (follows::<S>(tag, seen.tag) && slot.exchange(seen, new).is_ok()) || self.commit_slow(position, new)
+        if follows::<S>(tag, seen.tag) {
+            intend(seen.value);
+            if slot.exchange(seen, new).is_ok() {
+                return Some(seen.value);
+            }
+        }
+        self.commit_slow(position, new, intend)
     }
 
     /// The slot is not simply the last lap's any more, or not yet.
     #[cold]
     #[inline(never)]
-    fn commit_slow(&self, position: u64, new: Stamped) -> bool {
+    fn commit_slow(&self, position: u64, new: Stamped, mut intend: impl FnMut(u64)) -> Option<u64> {
         let slot = self.slot(position);
         let mut seen = slot.load();
         while S::compare(seen.tag, new.tag) < 0 || (seen.tag != new.tag | VOID && !self.is_lapped(position)) {
             // A publisher that was stopped here for so many laps that a narrow tag came round fails all the same: the whole
             // slot must be as it was seen.
+            intend(seen.value);
             match slot.exchange(seen, new) {
                 Ok(()) => {
                     self.count_abandoned(laps_between::<S>(seen.tag, new.tag));
-                    return true;
+                    return Some(seen.value);
                 }
                 Err(now) => seen = now,
             }
         }
-        false
+        None
+    }
+
+    /// What became of `position` with regard to the message that its claimant was to commit there.
+    pub(crate) fn fate(&self, position: u64) -> Fate {
+        let tag = self.tag(position);
+        let seen = self.slot(position).load();
+        match S::compare(seen.tag, tag) {
+            0 => Fate::Committed,
+            _ if seen.tag == tag | VOID => Fate::Open,
+            later if later > 0 => Fate::Unknown,
+            _ => Fate::Open,
+        }
     }
 
     /// Whether somebody claimed the same slot for a later lap. If nobody did, a later tag in the slot is none: somebody
@@ -196,15 +253,30 @@ impl<S: Slot> IntRing<S> {
         self.header().write_pos.load(SeqCst).wrapping_sub(position) > self.capacity()
     }
 
-    /// Two commits in one exchange, from an even position on; false where that did not work, and nothing happened.
+    /// Commits two values in one exchange, from an even position on, and returns those that stood there; None where that did
+    /// not work, and nothing happened. `intend` is told the old values just before.
     #[inline(always)]
-    fn commit_pair(&self, position: u64, values: [u64; 2]) -> bool {
+    pub(crate) fn exchange_pair(
+        &self,
+        batch: &mut Batch,
+        values: [u64; 2],
+        intend: impl FnOnce([u64; 2]),
+    ) -> Option<[u64; 2]> {
+        let position = batch.next;
+        debug_assert!(position & 1 == 0 && batch.end.wrapping_sub(position) >= 2);
         let tag = self.tag(position);
         // SAFETY: an even index below the capacity, which is even: its neighbour exists, too.
         let slots = unsafe { &*(self.slot(position) as *const S).cast::<[S; 2]>() };
         let old = [slots[0].load(), slots[1].load()];
         let new = [Stamped { tag, value: values[0] }, Stamped { tag, value: values[1] }];
-        follows::<S>(tag, old[0].tag) && follows::<S>(tag, old[1].tag) && S::exchange_pair(slots, old, new)
+        if follows::<S>(tag, old[0].tag) && follows::<S>(tag, old[1].tag) {
+            intend([old[0].value, old[1].value]);
+            if S::exchange_pair(slots, old, new) {
+                batch.next = position.wrapping_add(2);
+                return Some([old[0].value, old[1].value]);
+            }
+        }
+        None
     }
 
     /// The next position of `batch` is gone: gives up the others, so that no reader waits for them, and claims as many
@@ -225,7 +297,8 @@ impl<S: Slot> IntRing<S> {
         let slot = self.slot(position);
         let mut seen = slot.load();
         while S::compare(seen.tag, tag) < 0 || (seen.tag | VOID != tag | VOID && !self.is_lapped(position)) {
-            match slot.exchange(seen, Stamped { tag: tag | VOID, value: 0 }) {
+            // The value stays: in a string ring it names a block.
+            match slot.exchange(seen, Stamped { tag: tag | VOID, value: seen.value }) {
                 Ok(()) => return self.count_abandoned(1 + laps_between::<S>(seen.tag, tag)),
                 Err(now) => seen = now,
             }
@@ -237,18 +310,25 @@ impl<S: Slot> IntRing<S> {
     fn count_abandoned(&self, positions: u64) {
         if positions != 0 {
             // Relaxed: a statistic.
-            self.header().lock.abandoned.fetch_add(positions, Relaxed);
+            self.header().events.abandoned.fetch_add(positions, Relaxed);
         }
     }
 
-    /// Delivers the next message, if there is one: the fast path touches one slot and the rarely written base.
+    /// Delivers the next message, if there is one.
     #[inline(always)]
     pub(crate) fn read(&self, cursor: &mut Cursor) -> Option<u64> {
+        let value = self.peek(cursor)?;
+        cursor.next = cursor.next.wrapping_add(1);
+        Some(value)
+    }
+
+    /// The message at the cursor, if there is one: the fast path touches one slot and the rarely written base.
+    #[inline(always)]
+    pub(crate) fn peek(&self, cursor: &mut Cursor) -> Option<u64> {
         // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
         if cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) < cursor.horizon {
             let seen = self.slot(cursor.next).load();
             if seen.tag == self.tag(cursor.next) {
-                cursor.next = cursor.next.wrapping_add(1);
                 return Some(seen.value);
             }
             // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
@@ -256,19 +336,55 @@ impl<S: Slot> IntRing<S> {
                 return None;
             }
         }
-        self.read_slow(cursor)
+        self.peek_slow(cursor)
     }
 
     #[cold]
     #[inline(never)]
-    fn read_slow(&self, cursor: &mut Cursor) -> Option<u64> {
+    fn peek_slow(&self, cursor: &mut Cursor) -> Option<u64> {
         match self.look(cursor) {
-            Next::Ready(value) => {
-                cursor.next += 1;
-                Some(value)
-            }
+            Next::Ready(value) => Some(value),
             Next::Empty | Next::Claimed(_) => None,
         }
+    }
+
+    /// Whether `position` still holds the message that a reader found there.
+    #[inline(always)]
+    pub(crate) fn still_holds(&self, position: u64) -> bool {
+        self.slot(position).load().tag == self.tag(position)
+    }
+
+    /// The value in the slot of `position`, whatever message it belongs to.
+    #[inline(always)]
+    pub(crate) fn value_at(&self, position: u64) -> u64 {
+        self.slot(position).load().value
+    }
+
+    /// Without any publisher: no message is in the slot `index` any more, but `value`.
+    pub(crate) fn void_slot(&self, index: u64, value: u64) {
+        let slot = self.slot(index);
+        let mut seen = slot.load();
+        // A slot that was never written has no lap that could be void.
+        let void = |tag: u64| if tag == 0 { 0 } else { tag | VOID };
+        while let Err(now) = slot.exchange(seen, Stamped { tag: void(seen.tag), value }) {
+            seen = now;
+        }
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn tag_at(&self, position: u64) -> u64 {
+        self.slot(position).load().tag
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn scribble(&self, position: u64, value: u64) {
+        let seen = self.slot(position).load();
+        self.slot(position).exchange(seen, Stamped { value, ..seen }).unwrap();
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot_index(&self, position: u64) -> u64 {
+        position & self.mask
     }
 
     /// Moves the cursor over everything that holds no message any more, and says what is there then.
@@ -364,7 +480,7 @@ mod tests {
             let ring = heap::int_ring::<S>(capacity, start / capacity * capacity);
             // As if a lap had gone before: where a tag wraps to 0, an unwritten slot would look written.
             for position in ring.header().base() - ring.header().base().min(capacity)..ring.header().base() {
-                assert!(ring.commit(position, 77));
+                assert!(ring.commit(position, 77, |_| ()).is_some());
             }
             let mut cursor = Cursor::at(ring.header().base());
             let mut next = 0;
@@ -413,7 +529,7 @@ mod tests {
         publish_all(&ring, &[2]);
         assert_eq!(read_all(&ring, &mut cursor), [1, 10], "patience has not ended");
         assert_eq!(read_patiently(&ring, &mut cursor), [2]);
-        assert_eq!(ring.header().lock.abandoned.load(SeqCst), 2);
+        assert_eq!(ring.header().events.abandoned.load(SeqCst), 2);
         ring.put(&mut late, 11);
         ring.put(&mut late, 12);
         assert_eq!(read_all(&ring, &mut cursor), [11, 12], "once, in order, at the end");
@@ -573,7 +689,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(move || {
                     let (ring, mut cursor, mut delivered, mut last) = (shared.0, Cursor::at(0), 0, [0; 2]);
-                    while cursor.next < 2 * EACH + ring.header().lock.abandoned.load(SeqCst) {
+                    while cursor.next < 2 * EACH + ring.header().events.abandoned.load(SeqCst) {
                         if let Some(value) = ring.read(&mut cursor) {
                             let (publisher, n) = ((value & 1) as usize, (value >> 1) + 1);
                             assert!(n > last[publisher], "publisher {}: {} after {}", publisher, n, last[publisher]);
@@ -581,7 +697,7 @@ mod tests {
                             delivered += 1;
                         }
                     }
-                    let void = ring.header().lock.abandoned.load(SeqCst);
+                    let void = ring.header().events.abandoned.load(SeqCst);
                     assert!(delivered + cursor.lost <= cursor.next && delivered + cursor.lost + void >= cursor.next);
                 });
             }

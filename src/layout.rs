@@ -1,18 +1,20 @@
-//! The shared bytes: one header page, then the slots, then (strings only) the arena.
+//! The shared bytes: one header page, then (strings only) the spares, then the slots, then (strings only) the blocks.
 //!
 //! ```text
-//!   0     identity    magic, version, variant, capacity, sizes, boot id   written by the creator, magic last
+//!   0     identity    magic, version, variant, capacity, sizes, places    written by the creator, magic last
 //!   128   publish     write_pos                                           written by publishers
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
 //!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
-//!   512   lock        lock word, namespaces, recoveries, abandoned        written by the lock's holder; rare events
-//!   4096  slots       capacity * 16 (Int, Str) or * 8 (Int32, Int16) bytes
-//!   ...   arena       (capacity + 1) * msg_size rounded up to 8 bytes     Str only
+//!   512   events      recoveries, abandoned, leaked, unregistered         written at rare events
+//!   4096  spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
+//!   ...   slots       capacity * 16 (Int) or * 8 (Int32, Int16, Str) bytes
+//!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 bytes     Str only
 //! ```
 //!
 //! Words of different writers stand on different 128-byte lines. Numbers are in the machine's own byte order; a foreign
 //! order spoils the magic number. Whoever attaches copies the [`Geometry`] after checking it and never looks at the
-//! identity again, so a peer that scribbles on the header can spoil messages but not addresses.
+//! identity again, so a peer that scribbles on the header can spoil messages but not addresses. All bytes but the identity
+//! are zero in a new ring.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{AtomicU32, AtomicU64, Line};
@@ -23,15 +25,20 @@ const FOREIGN_MAGIC: u64 = MAGIC.swap_bytes();
 /// How files of the implementation in C begin.
 const OTHER_MAGIC: &[u8] = b"1BSP";
 /// Changes whenever the meaning of a shared byte changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the first slot: one page.
 pub(crate) const HEADER_LEN: u64 = 4096;
 /// The most slots of a ring.
 pub(crate) const MAX_CAPACITY: u64 = 1 << 31;
 /// The longest message of a string ring, in bytes.
 pub(crate) const MAX_MSG_SIZE: u64 = (1 << 31) - 1;
-/// Slots name arena places, its end included, by 32 bits in units of 8 bytes.
-const MAX_ARENA: u64 = (8 << 32) - 8;
+/// The most publishers that may be in the middle of a publish at once.
+pub(crate) const MAX_PUBLISHERS: u64 = 1 << 16;
+/// Without another wish, as many spare blocks as fit into so many bytes, but within these bounds.
+const SPARE_BYTES: u64 = 4 << 20;
+const SPARES: (u64, u64) = (16, 64);
+/// Bytes of a spare's entry.
+const SPARE_LEN: u64 = 128;
 
 /// What a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +66,8 @@ impl Variant {
 
     fn slot_len(self) -> u64 {
         match self {
-            Variant::Int | Variant::Str => 16,
-            Variant::Int32 | Variant::Int16 => 8,
+            Variant::Int => 16,
+            Variant::Int32 | Variant::Int16 | Variant::Str => 8,
         }
     }
 }
@@ -73,17 +80,20 @@ pub(crate) struct Geometry {
     pub(crate) capacity: u64,
     /// The longest message in bytes, 1 ..= 2^31 - 1; 0 for integers.
     pub(crate) msg_size: u64,
+    /// Publishers that can be in the middle of a publish at once, each with a spare block, 1 ..= 65,536; 0 for integers.
+    pub(crate) publishers: u64,
     pub(crate) slots_at: u64,
+    /// A multiple of 64, so that blocks share as few cache lines as they can.
     pub(crate) arena_at: u64,
-    /// A multiple of 8, at most 32 GiB; 0 for integers.
+    /// `capacity + publishers` blocks; 0 for integers.
     pub(crate) arena_len: u64,
     /// Length of the file and of the mapping.
     pub(crate) total: u64,
 }
 
 impl Geometry {
-    /// The geometry of a new ring: `capacity` slots, rounded up to a power of two.
-    pub(crate) fn new(variant: Variant, capacity: u64, msg_size: u64) -> Result<Self> {
+    /// The geometry of a new ring: `capacity` slots, rounded up to a power of two; 0 `publishers` are as many as is usual.
+    pub(crate) fn new(variant: Variant, capacity: u64, msg_size: u64, publishers: u64) -> Result<Self> {
         let argument = |text: String| Err(Error::new(ErrorKind::Argument, text));
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return argument(format!("capacity must be an integer from 1 to {}, not {}", MAX_CAPACITY, capacity));
@@ -92,19 +102,26 @@ impl Geometry {
         if stringy && !(1..=MAX_MSG_SIZE).contains(&msg_size) {
             return argument(format!("msg_size must be an integer from 1 to {}, not {}", MAX_MSG_SIZE, msg_size));
         }
-        let capacity = capacity.next_power_of_two().max(2);
-        let msg_size = if stringy { msg_size } else { 0 };
-        // At most 2^31 slots and messages of 2^31 bytes: none of these products reaches 2^63.
-        let arena_len = if stringy { (capacity + 1) * round_up_8(msg_size) } else { 0 };
-        if arena_len > MAX_ARENA {
-            return argument(format!(
-                "{} messages of {} bytes need an arena of {} bytes, more than the {} that a ring can have",
-                capacity, msg_size, arena_len, MAX_ARENA
-            ));
+        if publishers > MAX_PUBLISHERS {
+            return argument(format!("publishers must be an integer from 1 to {}, not {}", MAX_PUBLISHERS, publishers));
         }
-        let arena_at = HEADER_LEN + capacity * variant.slot_len();
-        let total = arena_at + arena_len;
-        Ok(Geometry { variant, capacity, msg_size, slots_at: HEADER_LEN, arena_at, arena_len, total })
+        let capacity = capacity.next_power_of_two().max(2);
+        let (msg_size, publishers) = match (stringy, publishers) {
+            (false, _) => (0, 0),
+            (true, 0) => (msg_size, (SPARE_BYTES / block_len(msg_size)).clamp(SPARES.0, SPARES.1)),
+            (true, n) => (msg_size, n),
+        };
+        // At most 2^31 slots, 2^16 spares and blocks of 2^31 bytes: none of these numbers reaches 2^63.
+        let slots_at = HEADER_LEN + publishers * SPARE_LEN;
+        let arena_at = (slots_at + capacity * variant.slot_len() + 63) & !63;
+        let arena_len = if stringy { (capacity + publishers) * block_len(msg_size) } else { 0 };
+        let total = if stringy { arena_at + arena_len } else { slots_at + capacity * variant.slot_len() };
+        Ok(Geometry { variant, capacity, msg_size, publishers, slots_at, arena_at, arena_len, total })
+    }
+
+    /// The bytes of a block: a word, and the longest message.
+    pub(crate) fn block_len(&self) -> u64 {
+        block_len(self.msg_size)
     }
 
     /// Reads the geometry from the first bytes of a file of `file_len` bytes and believes nothing of it.
@@ -130,8 +147,11 @@ impl Geometry {
                 None => format!("holds a ring of unknown variant {}, opened as {:?}", identity.variant, variant),
             });
         }
-        match Geometry::new(variant, identity.capacity, identity.msg_size) {
-            Ok(geometry) if Identity::new(&geometry, identity.boot_id) == identity => {
+        if variant == Variant::Str && identity.publishers == 0 {
+            return incompatible("inconsistent header".to_owned());
+        }
+        match Geometry::new(variant, identity.capacity, identity.msg_size, identity.publishers) {
+            Ok(geometry) if Identity::new(&geometry) == identity => {
                 if geometry.total != file_len {
                     return incompatible(format!(
                         "wrong size: the ring has {} bytes, the file {}",
@@ -150,8 +170,9 @@ pub(crate) const fn round_up_8(n: u64) -> u64 {
     (n + 7) & !7
 }
 
-/// Which start of the machine this is; all zero where the system does not say.
-pub(crate) type BootId = [u64; 2];
+const fn block_len(msg_size: u64) -> u64 {
+    8 + round_up_8(msg_size)
+}
 
 /// Line 0 as it stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,35 +183,30 @@ pub(crate) struct Identity {
     variant: u32,
     capacity: u64,
     msg_size: u64,
+    publishers: u64,
     slots_at: u64,
     arena_at: u64,
     arena_len: u64,
     total: u64,
-    /// Who initialised the ring or last freed its lock after a restart of the machine.
-    pub(crate) boot_id: BootId,
 }
 
 const IDENTITY_LEN: usize = std::mem::size_of::<Identity>();
 /// The identity, byte for byte.
 pub(crate) type IdentityBytes = [u8; IDENTITY_LEN];
-/// Where the boot id stands in the file.
-pub(crate) const BOOT_ID_AT: u64 = (IDENTITY_LEN - std::mem::size_of::<BootId>()) as u64;
-/// Where the lock word stands in the file.
-pub(crate) const LOCK_AT: u64 = 512;
 
 impl Identity {
-    pub(crate) fn new(geometry: &Geometry, boot_id: BootId) -> Self {
+    pub(crate) fn new(geometry: &Geometry) -> Self {
         Identity {
             magic: MAGIC,
             version: VERSION,
             variant: geometry.variant as u32,
             capacity: geometry.capacity,
             msg_size: geometry.msg_size,
+            publishers: geometry.publishers,
             slots_at: geometry.slots_at,
             arena_at: geometry.arena_at,
             arena_len: geometry.arena_len,
             total: geometry.total,
-            boot_id,
         }
     }
 
@@ -228,22 +244,21 @@ pub(crate) struct WakeLine {
     pub(crate) sleepers: AtomicU32,
 }
 
-/// Line 4: the string lock and what its holder owns, and counters of rare events.
+/// No number that a scribble is likely to leave.
+pub(crate) const UNREGISTERED: u64 = u64::from_ne_bytes(*b"no locks");
+
+/// Line 4: counters of rare events.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub(crate) struct LockLine {
-    /// The robust futex word; see [`crate::lock`].
-    pub(crate) word: AtomicU32,
-    /// Keeps the following words aligned; always 0.
-    reserved: AtomicU32,
-    /// The pid namespace of all that have held the lock; all bits set: several; see [`crate::robust`].
-    pub(crate) namespace: AtomicU64,
-    /// Keeps the words behind it in their places; always 0.
-    reserved_too: AtomicU64,
-    /// Locks taken over from an owner that died.
+pub(crate) struct EventLine {
+    /// Spares taken over from publishers that died in the middle of a publish.
     pub(crate) recoveries: AtomicU64,
     /// Positions given up: claimed by a publisher that did not commit.
     pub(crate) abandoned: AtomicU64,
+    /// Blocks of which nobody knows where they are; see [`crate::spare`].
+    pub(crate) leaked: AtomicU64,
+    /// [`UNREGISTERED`] once somebody published of whom nobody can know whether it lives.
+    pub(crate) unregistered: AtomicU64,
 }
 
 /// Line 2: what `clear` writes.
@@ -260,18 +275,18 @@ pub(crate) struct ClearLine {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Header {
-    identity: Line<[u64; 10]>,
-    /// Next position to claim (integers) or to write (strings); only publishers add to it; never falls.
+    identity: Line<[u64; 9]>,
+    /// Next position to claim; only publishers add to it; never falls.
     pub(crate) write_pos: Line<AtomicU64>,
     pub(crate) clear: Line<ClearLine>,
     pub(crate) wake: Line<WakeLine>,
-    pub(crate) lock: Line<LockLine>,
+    pub(crate) events: Line<EventLine>,
 }
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(IDENTITY_LEN == 80 && std::mem::size_of::<Header>() == 5 * 128);
-    assert!(std::mem::size_of::<LockLine>() == 40 && std::mem::size_of::<usize>() == 8);
+    assert!(IDENTITY_LEN == 72 && std::mem::size_of::<Header>() == 5 * 128);
+    assert!(std::mem::size_of::<usize>() == 8);
 };
 
 impl Header {
@@ -301,7 +316,7 @@ impl Header {
     pub(crate) fn clear(&self) {
         use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
         // Relaxed: statistics, exact once the ring is quiet.
-        self.clear.abandoned.store(self.lock.abandoned.load(Relaxed), Relaxed);
+        self.clear.abandoned.store(self.events.abandoned.load(Relaxed), Relaxed);
         let end = self.write_pos.load(SeqCst);
         // Acquire, as in `base`.
         let base = self.clear.base.load(Acquire);
@@ -321,24 +336,34 @@ mod tests {
     #[test]
     fn capacity_is_rounded_up_to_a_power_of_two() {
         for (asked, got) in [(1, 2), (2, 2), (3, 4), (1000, 1024), (MAX_CAPACITY, MAX_CAPACITY)] {
-            assert_eq!(Geometry::new(Variant::Int16, asked, 0).unwrap().capacity, got);
+            assert_eq!(Geometry::new(Variant::Int16, asked, 0, 0).unwrap().capacity, got);
         }
-        assert!(Geometry::new(Variant::Int, 0, 0).is_err());
-        assert!(Geometry::new(Variant::Int, MAX_CAPACITY + 1, 0).is_err());
+        assert!(Geometry::new(Variant::Int, 0, 0, 0).is_err());
+        assert!(Geometry::new(Variant::Int, MAX_CAPACITY + 1, 0, 0).is_err());
     }
 
     #[test]
-    fn an_arena_that_slots_cannot_name_is_refused() {
-        assert!(Geometry::new(Variant::Str, 1 << 20, 1 << 20).is_err());
-        assert!(Geometry::new(Variant::Str, MAX_CAPACITY, MAX_MSG_SIZE).is_err());
+    fn spares_are_as_many_as_asked_for_or_fit_a_few_megabytes() {
+        for (msg_size, asked, got) in [(8, 0, 64), (1 << 17, 0, 31), (1 << 30, 0, 16), (1 << 20, 3, 3), (8, 1 << 16, 1 << 16)] {
+            let geometry = Geometry::new(Variant::Str, 4, msg_size, asked).unwrap();
+            assert_eq!((geometry.publishers, geometry.arena_len), (got, (4 + got) * (msg_size + 8)));
+        }
+        assert!(Geometry::new(Variant::Str, 4, 8, MAX_PUBLISHERS + 1).is_err());
+        assert_eq!(Geometry::new(Variant::Int, 4, 8, 7).unwrap().publishers, 0);
+    }
+
+    #[test]
+    fn no_geometry_overflows() {
+        let most = Geometry::new(Variant::Str, MAX_CAPACITY, MAX_MSG_SIZE, MAX_PUBLISHERS).unwrap();
+        assert!(most.total < 1 << 63 && most.arena_len == (MAX_CAPACITY + MAX_PUBLISHERS) * ((1 << 31) + 8));
     }
 
     #[test]
     fn a_flipped_bit_of_the_identity_is_noticed_or_moves_nothing() {
-        let geometry = Geometry::new(Variant::Str, 64, 100).unwrap();
-        let good = Identity::new(&geometry, [1, 2]).to_bytes();
+        let geometry = Geometry::new(Variant::Str, 64, 100, 0).unwrap();
+        let good = Identity::new(&geometry).to_bytes();
         assert_eq!(Geometry::from_header(&good, Variant::Str, geometry.total).unwrap(), geometry);
-        for bit in 0..BOOT_ID_AT as usize * 8 {
+        for bit in 0..IDENTITY_LEN * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             // Only the message size can differ without moving anything, within its rounding to 8.

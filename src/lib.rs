@@ -20,8 +20,8 @@
 //! ```text
 //!   ffi          C's view: no logic, no panic gets out           <- xs/pubsub.h
 //!   channel      Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
-//!   int_ring     claim, commit, void: lock-free            str_ring     publish under the lock, seqlock reads
-//!   slot         tag and value in one exchange             lock         robust futex    robust   who holds it
+//!   int_ring     claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
+//!   slot         tag and value in one exchange             spare        blocks to write into   member   who is dead
 //!   core         what both roles stand on
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
@@ -33,15 +33,14 @@
 //! ```
 //!
 //! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a
-//! publish that returned is in the ring, once; a dead integer publisher costs readers 2 ms once, a dead string publisher
-//! costs the next one nothing; nobody sleeps for good beside a message. Each module says why.
+//! publish that returned is in the ring, once; a dead integer publisher costs readers 2 ms once; nobody sleeps for good beside a message. Each module says why.
 
 #![warn(missing_docs, unsafe_op_in_unsafe_fn, missing_debug_implementations)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(loom, allow(dead_code))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-compile_error!("futexes, memfds and robust lists are Linux's, and positions have 64 bits: build for 64-bit Linux");
+compile_error!("futexes and memfds are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
 mod channel;
 mod core;
@@ -65,7 +64,7 @@ mod file;
 mod heap;
 mod int_ring;
 mod layout;
-mod lock;
+mod member;
 #[cfg(loom)]
 mod models;
 mod notify;
@@ -74,10 +73,10 @@ mod region;
 #[cfg(loom)]
 #[path = "models/region.rs"]
 mod region;
-mod robust;
 #[cfg(not(loom))]
 mod room;
 mod slot;
+mod spare;
 mod str_ring;
 mod subscriber;
 mod sync;
@@ -89,7 +88,7 @@ mod watch;
 mod watch;
 
 pub use crate::core::Wait;
-pub use channel::{Ring, Stats};
+pub use channel::{Options, Ring, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Variant;
 pub use notify::Notifier;

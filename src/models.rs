@@ -10,5 +10,6 @@
 pub(crate) mod atomic;
 pub(crate) mod fault;
 pub(crate) mod futex;
+pub(crate) mod member;
 #[cfg(test)]
 mod tests;

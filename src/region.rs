@@ -14,29 +14,20 @@ use memmap2::{MmapOptions, MmapRaw};
 use crate::create::{allocated, check_file_size_limit, create, fill_in_place, is_memfd, write_header, Creation, Draft};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fd::{above_standard, duplicate, made, OurFd};
-use crate::file::{boot_id, c_path, inode, os_error, unusable};
-use crate::layout::{BootId, Geometry, Identity, IdentityBytes, Variant, BOOT_ID_AT, HEADER_LEN, LOCK_AT};
+use crate::file::{c_path, inode, os_error, unusable, Source};
+use crate::layout::{Geometry, Identity, IdentityBytes, Variant, HEADER_LEN};
 use crate::room::{check_memory, Volume};
 
 /// A mapped ring.
 #[derive(Debug)]
 pub(crate) struct Region {
     map: MmapRaw,
-    /// The memfd, where there is one.
-    memfd: Option<OurFd>,
-    /// Where its file is; None for rings in memory.
-    home: Option<Home>,
-}
-
-/// The file that a ring was opened in, and how to find it again.
-#[derive(Debug)]
-struct Home {
-    /// As it was given.
-    given: PathBuf,
-    /// The same, wherever the process goes.
-    absolute: PathBuf,
-    /// Which file was there: somebody may remove it and make another.
-    inode: (u64, u64),
+    /// The memfd, where it is kept; whether it is for passing on.
+    memfd: Option<(OurFd, bool)>,
+    /// The path as it was given; None for rings in memory.
+    path: Option<PathBuf>,
+    /// None where there is no file, or none for writing.
+    source: Option<Source>,
 }
 
 /// Times that a path may appear and vanish under our hands before we say so.
@@ -68,7 +59,7 @@ impl Region {
                     if let Some(geometry) = check_file(&file, path, variant, creation, draft)? {
                         draft.space.fill_holes(&file, &geometry).map_err(|e| e.about(path.display()))?;
                         let map = map(&file, &geometry).map_err(|e| e.about(path.display()))?;
-                        return Ok((Region { map, memfd: None, home: Some(Home::new(path, &file)?) }, geometry));
+                        return Ok((Region::of_path(map, &file, path)?, geometry));
                     }
                 }
                 None => {
@@ -91,7 +82,7 @@ impl Region {
         let file = open_existing(&name, path, libc::O_RDONLY)?
             .ok_or_else(|| Error::from_os(format!("open({})", path.display()), libc::ENOENT))?;
         let (map, geometry) = map_read_only(&file, path, variant)?;
-        Ok((Region { map, memfd: None, home: Some(Home::new(path, &file)?) }, geometry))
+        Ok((Region::of_path(map, &file, path)?, geometry))
     }
 
     /// A new ring in memory that has no name in any file system. `keep` keeps its descriptor, to be passed on.
@@ -109,7 +100,7 @@ impl Region {
         }
         if fd < 0 {
             // A sandbox may refuse it, and we may have no descriptors left.
-            return Ok(Region { map: map_anonymous(geometry)?, memfd: None, home: None });
+            return Ok(Region { map: map_anonymous(geometry)?, memfd: None, path: None, source: None });
         }
         let file = made("memfd_create", fd)?;
         check_file_size_limit("ftruncate", geometry)?;
@@ -120,8 +111,7 @@ impl Region {
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
             return Err(Error::last_os("fcntl(F_ADD_SEALS)"));
         }
-        let map = map(&file, geometry)?;
-        Ok(Region { map, memfd: if keep { Some(OurFd::of_file(file)?) } else { None }, home: None })
+        Region::of_memfd(map(&file, geometry)?, file, geometry, keep)
     }
 
     /// Attaches to the ring behind `fd`, which stays the caller's; for reading only where it is open for that alone.
@@ -140,7 +130,19 @@ impl Region {
             uninterrupted(|| draft.space.fill_holes(&file, &geometry)).map_err(|e| e.about(name.display()))?;
             (map(&file, &geometry)?, geometry)
         };
-        Ok((Region { map, memfd: Some(OurFd::of_file(file)?), home: None }, geometry, read_only))
+        Ok((Region::of_memfd(map, file, &geometry, true)?, geometry, read_only))
+    }
+
+    fn of_path(map: MmapRaw, file: &File, path: &Path) -> Result<Region> {
+        Ok(Region { map, memfd: None, path: Some(path.to_owned()), source: Some(Source::path(file, path)?) })
+    }
+
+    /// A ring of strings keeps its memfd in any case: publishers open it once more.
+    fn of_memfd(map: MmapRaw, file: File, geometry: &Geometry, passed_on: bool) -> Result<Region> {
+        let source = Some(Source::descriptor(&file)?);
+        let keep = passed_on || geometry.variant == Variant::Str;
+        let memfd = if keep { Some((OurFd::of_file(file)?, passed_on)) } else { None };
+        Ok(Region { map, memfd, path: None, source })
     }
 
     /// The first mapped byte; page-aligned.
@@ -150,40 +152,39 @@ impl Region {
 
     /// The path as it was given; None for rings in memory.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.home.as_ref().map(|home| home.given.as_path())
+        self.path.as_deref()
     }
 
     /// Removes the file of this ring, and no other; that it is gone already is fine.
     pub(crate) fn unlink(&self) -> Result<()> {
-        let home = self.home.as_ref().ok_or_else(|| Error::new(ErrorKind::Argument, "this ring has no path"))?;
-        match std::fs::symlink_metadata(&home.absolute) {
-            Ok(meta) if inode(&meta) == home.inode => unlink(&home.absolute),
+        let home = match &self.source {
+            Some(source) if self.path.is_some() => source,
+            _ => return Err(Error::new(ErrorKind::Argument, "this ring has no path")),
+        };
+        match std::fs::symlink_metadata(&home.path) {
+            Ok(meta) if inode(&meta) == home.inode => unlink(&home.path),
             Ok(meta) => {
                 let what = if meta.is_file() { "another ring" } else { "no ring file" };
-                Err(Error::new(ErrorKind::Incompatible, format!("{} is {} now", home.absolute.display(), what)))
+                Err(Error::new(ErrorKind::Incompatible, format!("{} is {} now", home.path.display(), what)))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(os_error(&format!("lstat({})", home.absolute.display()), &e)),
+            Err(e) => Err(os_error(&format!("lstat({})", home.path.display()), &e)),
         }
     }
 
-    /// The descriptor of a memfd; None for others, and where the program has closed it.
+    /// The descriptor of a memfd that is for passing on; None for others, and where the program has closed it.
     pub(crate) fn memfd(&self) -> Option<RawFd> {
-        self.memfd.as_ref().and_then(|fd| fd.get())
+        self.memfd.as_ref().filter(|(_, passed_on)| *passed_on).and_then(|(fd, _)| fd.get())
+    }
+
+    /// How to open it once more.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.source.clone()
     }
 
     /// Writes the mapping to its file and waits for the disk.
     pub(crate) fn sync(&self) -> Result<()> {
         self.map.flush().map_err(|e| os_error("msync", &e))
-    }
-}
-
-impl Home {
-    fn new(path: &Path, file: &File) -> Result<Home> {
-        let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
-        // Where the current directory is gone, nothing leads to the file but the path itself.
-        let folder = std::env::current_dir().unwrap_or_default();
-        Ok(Home { given: path.to_owned(), absolute: folder.join(path), inode: inode(&meta) })
     }
 }
 
@@ -231,7 +232,7 @@ fn touch_holes(file: &File, map: &MmapRaw) -> Result<()> {
 /// Zeroed memory without a descriptor, shared with the children that this process forks, and a ring's header in it.
 fn map_anonymous(geometry: &Geometry) -> Result<MmapRaw> {
     let map = MmapRaw::from(options(geometry).map_anon().map_err(|e| map_error(geometry, &e))?);
-    let identity = Identity::new(geometry, boot_id()).to_bytes();
+    let identity = Identity::new(geometry).to_bytes();
     // SAFETY: puts shared memory into the place of a private mapping of ours that nobody has looked at, and as much as that
     // has; the new owner unmaps both alike. The identity is shorter than the header page.
     unsafe {
@@ -284,15 +285,7 @@ fn check_file(
         |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
     if let Some(header) = read_header(file).map_err(|e| e.about(path.display()))? {
         // The length after the header: before, the file may have been still empty.
-        let geometry = checked(&header, file_len(file)?)?;
-        if is_of_last_boot(&header) {
-            let _lock = FileLock::exclusive(file, path, &mut draft.waited)?;
-            // Somebody may have been here while we waited.
-            if read_header(file)?.map_or(false, |header| is_of_last_boot(&header)) {
-                forget_last_boot(file)?;
-            }
-        }
-        return Ok(Some(geometry));
+        return checked(&header, file_len(file)?).map(Some);
     }
     let lock = FileLock::exclusive(file, path, &mut draft.waited)?;
     if let Some(header) = read_header(file)? {
@@ -315,12 +308,6 @@ fn check_regular(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Nobody who could hold this ring's lock is left: the machine went down since.
-fn is_of_last_boot(header: &IdentityBytes) -> bool {
-    let boot_id = boot_id();
-    boot_id != BootId::default() && Identity::from_bytes(header).boot_id != boot_id
-}
-
 fn file_len(file: &File) -> Result<u64> {
     file.metadata().map(|meta| meta.size()).map_err(|e| os_error("fstat", &e))
 }
@@ -337,16 +324,6 @@ fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(os_error("pread", &e)),
     }
-}
-
-/// Frees the lock of a ring whose users went down with the machine, and forgets their pid namespaces. The caller holds the
-/// file's lock.
-fn forget_last_boot(file: &File) -> Result<()> {
-    let failed = |e: std::io::Error| os_error("pwrite", &e);
-    file.write_all_at(&[0; 16], LOCK_AT).map_err(failed)?;
-    let [a, b] = boot_id();
-    file.write_all_at(&a.to_ne_bytes(), BOOT_ID_AT).map_err(failed)?;
-    file.write_all_at(&b.to_ne_bytes(), BOOT_ID_AT + 8).map_err(failed)
 }
 
 /// `flock(LOCK_EX)`, held while alive.

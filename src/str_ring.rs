@@ -1,52 +1,32 @@
-//! String rings: one publisher at a time, under the lock; any number of lock-free readers that write nothing.
+//! String rings: integer rings whose values name blocks of bytes.
 //!
-//! A slot has a sequence (position + 1; 0 while it is being written) and says where in the arena its message lies. The
-//! arena is circular and dense: a message takes its length rounded up to 8 at the head; one that does not fit before
-//! the end starts at 0.
-//!
-//! # No byte of a current message is overwritten before its own slot was invalidated
-//!
-//! Let S = `msg_size` rounded up to 8, C the capacity, and A = (C + 1) * S the arena's length. Publishing position p
-//! reuses the slot of p - C and first sets its sequence to 0. So it must not touch the bytes of p - C + 1 ..= p - 1.
-//! Walk the circle from the first byte of the oldest of these to the last byte of p. The walk covers at most C messages,
-//! C * S bytes, and a gap of less than S each time that it passes the arena's end. If it passes the end once at most, it
-//! is shorter than C * S + S = A, so the head did not come round to where the walk began. If it passed the end twice, the
-//! messages between the two passes would have filled the arena up to a place where the next one did not fit: more than
-//! A - S = C * S bytes of messages, but there are not so many in the whole walk. So the slot's sequence alone guards the
-//! bytes, whatever the sizes.
+//! A slot's value says which block its message lies in, how long it is, and whether it is characters. Claims, commits,
+//! abandoned positions, clears and readers' rules are those of [`crate::int_ring`], and nobody takes a lock. A publisher
+//! writes the bytes into a spare block, which nobody else may touch ([`crate::spare`]), claims a position, and exchanges the
+//! slot's old block for its own: the old one is its spare now. So a publisher that was stopped for a week tears
+//! nothing: it finds its position gone, claims another, and commits the same block there.
 //!
 //! # Seqlock
 //!
-//! The writer sets the sequence to 0, a release fence, writes the words, then sets the sequence with release; the reader
-//! loads the sequence (acquire), copies, an acquire fence, and loads the sequence again. Shared bytes are read and
-//! written as relaxed atomic words, since a racing plain copy would be undefined behaviour (H.-J. Boehm, "Can seqlocks
-//! get along with programming language memory models?", 2012). The copy goes straight to where the caller wants it and
-//! is worthless unless the second look agrees.
-//!
-//! A message exists from the moment that `write_pos` passes it. A holder that dies earlier leaves slots at and beyond
-//! `write_pos` that nobody reads and that the next publisher simply writes again, from the same place in the arena on: it
-//! begins where the last message that exists ends.
+//! A reader loads the slot, copies the bytes, an acquire fence, and looks at the slot's tag again. A block is written to only
+//! after the exchange that took it out of its slot; between that exchange and the first byte stands a release fence. So
+//! whoever has copied one of the new bytes sees the new tag, and throws the copy away. Tags never return to an earlier value. Shared
+//! bytes are read and written as relaxed atomic words, since a racing plain copy would be undefined behaviour (H.-J. Boehm,
+//! "Can seqlocks get along with programming language memory models?", 2012). The copy goes straight to where the caller
+//! wants it and is worthless unless the second look agrees.
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Cursor, Next, OPEN};
+use crate::cursor::{Cursor, Next};
 use crate::fault::fault_point;
-use crate::layout::{round_up_8, Geometry, Header};
-use crate::lock::{self, Interrupted};
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{fence, AtomicU64};
-
-/// One position: which message, and where.
-#[derive(Default)]
-#[repr(C, align(16))]
-pub(crate) struct StrSlot {
-    /// Position + 1; 0 while the rest is being written.
-    sequence: AtomicU64,
-    /// The arena place in units of 8 bytes << 32 | UTF-8 flag << 31 | length in bytes.
-    place: AtomicU64,
-}
-
-const UTF8: u64 = 1 << 31;
+use crate::int_ring::{Batch, IntRing};
+use crate::layout::{round_up_8, Geometry, Header, UNREGISTERED};
+use crate::member::{Inheritance, Members, NoSpare};
+use crate::slot::{NarrowSlot, Slot};
+use crate::spare::{Bits, Spare, Spares, Taken};
+use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::sync::{fence, AtomicU32, AtomicU64, Backoff, Line};
+use crate::wait::nap;
 
 /// A message to publish: bytes that the caller keeps valid and unchanged during the call.
 #[derive(Clone, Copy, Debug)]
@@ -73,183 +53,433 @@ impl Bytes {
 }
 
 /// A message that was found and can be copied, as long as nobody overwrites it.
+///
+/// Three words, so that it stays in registers: what is written as a number and a flag and then copied as one word makes the
+/// processor wait until the writes have reached its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
 pub struct Found {
-    position: u64,
-    /// The first byte's place in the arena, a multiple of 8; checked.
-    at: u64,
-    /// Length in bytes; checked against the ring's `msg_size`.
-    pub len: u32,
-    /// Perl's UTF-8 flag, as the publisher gave it. Nothing makes it keep its word: the bytes may be anything.
-    pub utf8: bool,
+    pub(crate) position: u64,
+    /// The message's block; checked.
+    pub(crate) block: u64,
+    /// The block's first word; checked against the ring's `msg_size`.
+    pub(crate) word: u64,
 }
+
+impl Found {
+    /// Length in bytes, at most the ring's `msg_size`.
+    #[inline(always)]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.word as u32 as usize
+    }
+
+    /// Perl's UTF-8 flag, as the publisher gave it. Nothing makes it keep its word: the bytes may be anything.
+    #[inline(always)]
+    pub fn utf8(&self) -> bool {
+        self.word & UTF8 != 0
+    }
+}
+
+/// A block's first word: the length, and this flag where the bytes are characters.
+const UTF8: u64 = 1 << 32;
+
+/// The block that the value of the slot `index` names, and the value that names a block: its difference to the index, so
+/// that 0 names the slot's own first block.
+#[inline(always)]
+fn named(value: u64, index: u64) -> u64 {
+    value ^ index
+}
+
+/// Positions ahead of which a batch asks for the blocks that it will write to.
+const AHEAD: u64 = 16;
+/// Rings of so many slots are swept thoroughly whenever somebody publishes alone; it takes milliseconds.
+const SMALL: u64 = 1 << 20;
+
+/// Looks for a spare before a rest, and rests before the caller looks after signals.
+const RESTS_PER_CALL: u32 = 16;
 
 /// One string ring, wherever its bytes live. Copying copies the pointers, not the ring.
 #[derive(Clone, Copy)]
 pub(crate) struct StrRing {
-    header: NonNull<Header>,
-    slots: NonNull<StrSlot>,
-    arena: NonNull<AtomicU64>,
-    /// Capacity - 1; the capacity is a power of two.
-    mask: u64,
+    pub(crate) ring: IntRing<NarrowSlot>,
+    spares: Spares,
+    blocks: NonNull<AtomicU64>,
     msg_size: u64,
-    /// Bytes; a multiple of 8.
-    arena_len: u64,
+    /// Words of a block.
+    block_words: u64,
 }
 
 impl StrRing {
     /// # Safety
-    /// `header`, and slots and arena as `geometry` says, must stay valid for as long as any copy of the result is used.
+    /// `header`, and slots, spares and blocks as `geometry` says, must stay valid for as long as any copy of the result is used.
     pub(crate) unsafe fn new(
         header: NonNull<Header>,
-        slots: NonNull<StrSlot>,
-        arena: NonNull<AtomicU64>,
+        slots: NonNull<NarrowSlot>,
+        spares: NonNull<Line<Spare>>,
+        blocks: NonNull<AtomicU64>,
         geometry: &Geometry,
     ) -> Self {
-        let Geometry { capacity, msg_size, arena_len, .. } = *geometry;
-        debug_assert!(arena_len == (capacity + 1) * round_up_8(msg_size));
-        StrRing { header, slots, arena, mask: capacity - 1, msg_size, arena_len }
+        // SAFETY: the caller's contract.
+        let (ring, spares) = unsafe {
+            let ring = IntRing::new(header, slots, geometry.capacity);
+            (ring, Spares::new(spares, geometry.publishers as u32, geometry.capacity))
+        };
+        StrRing { ring, spares, blocks, msg_size: geometry.msg_size, block_words: geometry.block_len() / 8 }
     }
 
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: valid while this ring is used, by the contract of `new`.
-        unsafe { self.header.as_ref() }
+        self.ring.header()
     }
 
+    /// A block's first word, and those for the `len` bytes of its message.
     #[inline(always)]
-    fn slot(&self, position: u64) -> &StrSlot {
-        // SAFETY: the mask keeps the index below the capacity; valid by the contract of `new`.
-        unsafe { &*self.slots.as_ptr().add((position & self.mask) as usize) }
-    }
-
-    /// The words of a message of `len` bytes at byte `at` of the arena.
-    #[inline(always)]
-    fn words(&self, at: u64, len: u64) -> &[AtomicU64] {
-        debug_assert!(at % 8 == 0 && at + round_up_8(len) <= self.arena_len);
-        // SAFETY: within the arena (the callers check `at` and `len`), valid by the contract of `new`, atomic.
+    fn block(&self, block: u64, len: u64) -> (&AtomicU64, &[AtomicU64]) {
+        debug_assert!(block < self.spares.blocks() && len <= self.msg_size);
+        let (at, count) = ((block * self.block_words) as usize, (round_up_8(len) / 8) as usize);
+        // SAFETY: within the block, and there is such a block (the callers check both), valid by the contract of `new`, atomic.
         unsafe {
-            std::slice::from_raw_parts(self.arena.as_ptr().add((at / 8) as usize), (round_up_8(len) / 8) as usize)
+            let first = self.blocks.as_ptr().add(at);
+            (&*first, std::slice::from_raw_parts(first.add(1), count))
         }
+    }
+
+    /// Asks the processor for a block that will be written or read soon. Any number will do.
+    #[inline(always)]
+    fn prefetch(&self, block: u64) {
+        #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+        {
+            let at = self.blocks.as_ptr().wrapping_add((block.wrapping_mul(self.block_words)) as usize);
+            // SAFETY: a hint, which accesses nothing.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast::<i8>()) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
+        let _ = block;
+    }
+
+    /// The same for the block that the slot of `position` names now.
+    #[inline(always)]
+    fn prefetch_slot(&self, position: u64) {
+        self.prefetch(named(self.ring.value_at(position), self.ring.slot_index(position)));
+    }
+
+    /// For a reader that is going to read what follows `position`, too.
+    #[inline(always)]
+    pub(crate) fn prefetch_ahead(&self, position: u64) {
+        self.prefetch_slot(position.wrapping_add(AHEAD));
     }
 
     pub(crate) fn msg_size(&self) -> u64 {
         self.msg_size
     }
 
-    /// Publishes `messages`, next to each other and in order: all of them or, on an error, none. The lengths must have
-    /// been checked. The caller wakes sleepers.
+    /// Publishes `messages`, next to each other and in order: all of them or, on an error, none. The lengths must have been
+    /// checked. `home` is where the publisher found a spare the last time. The caller wakes sleepers.
     ///
     /// # Safety
     /// Each message's bytes must be readable.
     #[inline(always)]
-    pub(crate) unsafe fn publish(&self, messages: &[Bytes]) -> Result<(), Interrupted> {
-        let header = self.header();
-        let guard = lock::acquire(&header.lock)?;
-        // Relaxed: only the lock's holder writes it.
-        let mut position = header.write_pos.load(Relaxed);
-        let mut head = self.end_of_last(position);
-        fault_point!("locked");
-        for message in messages {
-            let len = message.len as u64;
-            debug_assert!(len <= self.msg_size);
-            let room = round_up_8(len);
-            if head > self.arena_len - room {
-                head = 0;
-            }
-            let slot = self.slot(position);
-            slot.sequence.store(0, Relaxed);
-            // Release: the 0 is seen before any of the words below; meets the acquire fence in `copy`.
-            fence(Release);
-            // SAFETY: the caller vouches for the bytes.
-            unsafe { write_words(self.words(head, len), message) };
-            slot.place.store((head / 8) << 32 | if message.utf8 { UTF8 } else { 0 } | len, Relaxed);
-            fault_point!("mid-slot");
-            position = position.wrapping_add(1);
-            // Release: whoever sees the sequence sees place and bytes; meets the acquire in `look`.
-            slot.sequence.store(position, Release);
-            head += room;
+    pub(crate) unsafe fn publish(
+        &self,
+        messages: &[Bytes],
+        members: &Members,
+        home: &AtomicU32,
+    ) -> Result<(), NoSpare> {
+        if messages.is_empty() {
+            return Ok(());
         }
-        fault_point!("before-commit");
-        // Release: whoever sees the position sees its slot.
-        header.write_pos.store(position, Release);
-        fault_point!("before-unlock");
-        drop(guard);
-        fault_point!("after-unlock");
+        let member = match members.number() {
+            Some(member) => member,
+            None => self.join(members, home)?,
+        };
+        // Relaxed: a hint.
+        let index = home.load(Relaxed);
+        let mut taken = match self.spares.take(index, member) {
+            Some(taken) => taken,
+            None => self.find_spare(index, member, members, home)?,
+        };
+        if messages.len() == 1 {
+            // SAFETY: the caller vouches for the bytes.
+            unsafe { self.write(taken.block, &messages[0]) };
+            let mut batch = self.ring.claim(1);
+            fault_point!("after-claim");
+            self.commit(&mut batch, &mut taken);
+        } else {
+            // SAFETY: the caller vouches for the bytes.
+            unsafe { self.publish_batch(messages, &mut taken, member, members, home) };
+        }
+        // The next publish writes there.
+        self.prefetch(taken.block);
+        taken.give_back();
         Ok(())
     }
 
-    /// The arena place behind the last message below `position`, which is the write position. It is not stored anywhere: a
-    /// holder that dies between two stores would leave one that belongs to another position, and with it a gap or an
-    /// overlap. The caller holds the lock.
+    /// # Safety
+    /// The message's bytes must be readable.
     #[inline(always)]
-    fn end_of_last(&self, position: u64) -> u64 {
-        let slot = self.slot(position.wrapping_sub(1));
-        let place = slot.place.load(Relaxed);
-        let end = (place >> 32) * 8 + round_up_8(place & (UTF8 - 1));
-        // Another sequence: a dead holder's batch went once round and left no message at all, or this is the first.
-        if slot.sequence.load(Relaxed) == position && end <= self.arena_len {
-            return end;
+    unsafe fn write(&self, block: u64, message: &Bytes) {
+        debug_assert!(message.len as u64 <= self.msg_size);
+        // Release: the exchange that took the block out of its slot is seen before any of the words below; meets the acquire
+        // fence in `copy`.
+        fence(Release);
+        // SAFETY: the caller vouches for the bytes.
+        unsafe {
+            let (first, words) = self.block(block, message.len as u64);
+            first.store(message.len as u64 | if message.utf8 { UTF8 } else { 0 }, Relaxed);
+            write_words(words, message);
         }
-        0
+        fault_point!("written");
     }
 
-    /// Moves the cursor over everything that is lost, and says what is there then. Never [`Next::Claimed`].
     #[inline(always)]
-    pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
-        loop {
-            // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
-            if cursor.next < self.header().clear.base.load(Relaxed) {
-                cursor.pass_clear(self.header());
-            }
-            if cursor.next >= cursor.known_end {
-                // Acquire: meets the release in `publish`.
-                cursor.known_end = self.header().write_pos.load(Acquire);
-                if cursor.horizon != OPEN {
-                    // It was sent ahead to wait for a message; a clear ends that, whether or not the message came later.
-                    cursor.pass_clear(self.header());
-                }
-                if cursor.next >= cursor.known_end {
-                    return Next::Empty;
-                }
-                cursor.horizon = OPEN;
-            }
-            let slot = self.slot(cursor.next);
-            if slot.sequence.load(Acquire) == cursor.next + 1 {
-                let place = slot.place.load(Relaxed);
-                let len = (place & (UTF8 - 1)) as u32;
-                let at = (place >> 32) * 8;
-                if u64::from(len) <= self.msg_size && at + round_up_8(len.into()) <= self.arena_len {
-                    return Next::Ready(Found { position: cursor.next, at, len, utf8: place & UTF8 != 0 });
-                }
-                // Overwritten between the two loads, or scribbled over: either way not this message.
-            }
-            self.skip_overwritten(cursor);
-        }
+    fn commit(&self, batch: &mut Batch, taken: &mut Taken<'_>) {
+        let block = taken.block;
+        let displaced = self.ring.exchange(
+            batch,
+            |index| block ^ index,
+            |position, old| taken.intend(position, named(old, self.ring.slot_index(position))),
+        );
+        taken.exchanged(named(displaced, self.ring.slot_index(batch.committed())));
     }
 
-    /// The message at the cursor is gone: a loss, and with it all that was overwritten meanwhile.
-    #[cold]
-    fn skip_overwritten(&self, cursor: &mut Cursor) {
-        // Anew, or a scribbled one that a publisher replaced since would be read up to, position by position.
-        cursor.known_end = self.header().write_pos.load(Acquire);
-        let oldest = self.header().oldest(cursor.known_end, self.mask + 1);
-        cursor.skip_lost(oldest.max(cursor.next + 1));
-    }
-
-    /// Copies the message that `look` found and counts it as delivered. False: it was overwritten meanwhile; what is at
-    /// `to` is worthless, the cursor stands where it stood, and `look` will count the loss.
+    /// Two messages at a time where there is another spare: neighbouring slots are exchanged in one go.
     ///
     /// # Safety
-    /// `found` came from this ring's `look`; `to` has room for its length rounded up to 8 bytes.
+    /// Each message's bytes must be readable.
+    #[inline(never)]
+    unsafe fn publish_batch<'a>(
+        &'a self,
+        messages: &[Bytes],
+        one: &mut Taken<'a>,
+        member: u32,
+        members: &Members,
+        home: &AtomicU32,
+    ) {
+        let other = (one.index() + 1) % self.spares.count();
+        let mut two = if NarrowSlot::PAIRS { self.spares.take(other, member) } else { None };
+        let mut batch = self.ring.claim(messages.len() as u64);
+        fault_point!("after-claim");
+        let mut i = 0;
+        while i < messages.len() {
+            if one.block >= self.spares.blocks() {
+                self.replace(one, member, members, home);
+            }
+            self.prefetch_slot(batch.next().wrapping_add(AHEAD));
+            // SAFETY: the caller vouches for the bytes.
+            unsafe { self.write(one.block, &messages[i]) };
+            i += 1;
+            match &mut two {
+                Some(two) if i < messages.len() && batch.next() & 1 == 0 => {
+                    if two.block >= self.spares.blocks() {
+                        self.replace(two, member, members, home);
+                    }
+                    self.prefetch_slot(batch.next().wrapping_add(AHEAD + 1));
+                    // SAFETY: as above.
+                    unsafe { self.write(two.block, &messages[i]) };
+                    i += 1;
+                    if !self.commit_pair(&mut batch, one, two) {
+                        self.commit(&mut batch, one);
+                        self.commit(&mut batch, two);
+                    }
+                }
+                _ => self.commit(&mut batch, one),
+            }
+        }
+        if let Some(two) = two {
+            two.give_back();
+        }
+    }
+
+    #[inline(always)]
+    fn commit_pair(&self, batch: &mut Batch, one: &mut Taken<'_>, two: &mut Taken<'_>) -> bool {
+        let position = batch.next();
+        let index = self.ring.slot_index(position);
+        let displaced = self.ring.exchange_pair(batch, [one.block ^ index, two.block ^ (index + 1)], |old| {
+            one.intend(position, named(old[0], index));
+            two.intend(position + 1, named(old[1], index + 1));
+        });
+        match displaced {
+            Some(old) => {
+                one.exchanged(named(old[0], index));
+                two.exchanged(named(old[1], index + 1));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// This process's first publish: it becomes a member, and undoes what dead ones left behind.
+    #[cold]
+    #[inline(never)]
+    fn join(&self, members: &Members, home: &AtomicU32) -> Result<u32, NoSpare> {
+        let member = members.join(|what| match what {
+            Inheritance::Of(member) => {
+                self.recover(member);
+            }
+            Inheritance::All { in_memory } => self.sweep(!in_memory || self.ring.capacity() <= SMALL),
+        })?;
+        if member == 0 {
+            // SeqCst: before anything that this publisher does, for `sweep`.
+            self.header().events.unregistered.store(UNREGISTERED, SeqCst);
+        }
+        // Relaxed: a hint. Everybody begins elsewhere.
+        home.store(member % self.spares.count(), Relaxed);
+        Ok(member)
+    }
+
+    /// Undoes what `member`, who is dead, left in the middle. The caller holds its number.
+    pub(crate) fn recover(&self, member: u32) -> bool {
+        self.spares.recover(member, &self.header().events, |position| self.ring.fate(position))
+    }
+
+    /// The usual spare is busy: another one, or that of a dead publisher.
+    #[cold]
+    #[inline(never)]
+    fn find_spare(
+        &self,
+        home: u32,
+        member: u32,
+        members: &Members,
+        hint: &AtomicU32,
+    ) -> Result<Taken<'_>, NoSpare> {
+        let count = self.spares.count();
+        let backoff = Backoff::new();
+        let mut rests = 0;
+        loop {
+            // Not all from the same one on: those that were displaced by one publisher would displace each other.
+            let start = home.wrapping_add(member);
+            for index in (0..count).map(|i| start.wrapping_add(i) % count) {
+                if let Some(taken) = self.spares.take(index, member) {
+                    hint.store(index, Relaxed);
+                    return Ok(taken);
+                }
+            }
+            if !backoff.is_completed() {
+                backoff.snooze();
+                continue;
+            }
+            let dead = (0..count).filter_map(|index| self.spares.holder(index)).any(|holder| {
+                holder != member && members.hold(holder).map_or(false, |_held| self.recover(holder))
+            });
+            if !dead {
+                let unregistered = self.header().events.unregistered.load(Relaxed) == UNREGISTERED;
+                if (0..count).all(|index| self.spares.is_lost(index, unregistered)) {
+                    return Err(NoSpare::Damaged);
+                }
+                if rests == RESTS_PER_CALL {
+                    return Err(NoSpare::Interrupted);
+                }
+                nap(&mut rests, u64::MAX);
+            }
+        }
+    }
+
+    /// In the middle of a batch the spare turned out to be no block: somebody scribbled on a slot.
+    #[cold]
+    #[inline(never)]
+    fn replace<'a>(&'a self, taken: &mut Taken<'a>, member: u32, members: &Members, home: &AtomicU32) {
+        self.header().events.leaked.fetch_add(1, Relaxed);
+        // Without any, it goes on in the block that is lost to another slot: what comes of that is the scribbler's affair.
+        let mut block = taken.block % self.spares.blocks();
+        while taken.block >= self.spares.blocks() {
+            match self.find_spare(taken.index(), member, members, home) {
+                Ok(other) => std::mem::replace(taken, other).give_back(),
+                Err(NoSpare::Interrupted) => {}
+                Err(NoSpare::Damaged) => std::mem::swap(&mut taken.block, &mut block),
+            }
+        }
+    }
+
+    /// Nobody publishes, and nobody will until this is over: recovers the dead, and if a block leaked then, or with
+    /// `thorough` in any case, makes each block be named once.
+    #[cold]
+    pub(crate) fn sweep(&self, thorough: bool) {
+        let events = &self.header().events;
+        let unregistered = || events.unregistered.load(SeqCst) == UNREGISTERED;
+        if unregistered() {
+            return;
+        }
+        let whole = self.spares.recover_all(events, |position| self.ring.fate(position));
+        if whole && !thorough {
+            return;
+        }
+        let mut seen = Bits::new(self.spares.blocks());
+        let wrong: Vec<u64> = (0..self.ring.capacity())
+            .filter(|index| {
+                let block = named(self.ring.value_at(*index), *index);
+                block >= self.spares.blocks() || seen.set(block)
+            })
+            .collect();
+        // After the slots were read: whoever exchanged one of them had said before that it is unregistered.
+        if unregistered() {
+            return;
+        }
+        let mut free = self.spares.complete(&mut seen, events);
+        for index in wrong {
+            if let Some(block) = free.next() {
+                self.ring.void_slot(index, block ^ index);
+            }
+        }
+    }
+
+    /// The message at the cursor, if there is one, with everything passed that is lost.
+    #[inline(always)]
+    pub(crate) fn peek(&self, cursor: &mut Cursor) -> Option<Found> {
+        let value = self.ring.peek(cursor)?;
+        self.found(cursor.next, value).or_else(|| self.pass_scribbled(cursor))
+    }
+
+    /// Moves the cursor over everything that holds no message any more, and says what is there then.
+    pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
+        loop {
+            let value = match self.ring.look(cursor) {
+                Next::Ready(value) => value,
+                Next::Empty => return Next::Empty,
+                Next::Claimed(when) => return Next::Claimed(when),
+            };
+            if let Some(found) = self.found(cursor.next, value) {
+                return Next::Ready(found);
+            }
+            cursor.skip_lost(cursor.next + 1);
+        }
+    }
+
+    /// What `value`, which stands at `position`, names; None where somebody scribbled on slot or block.
+    #[inline(always)]
+    fn found(&self, position: u64, value: u64) -> Option<Found> {
+        let block = named(value, self.ring.slot_index(position));
+        if block >= self.spares.blocks() {
+            return None;
+        }
+        // Relaxed: it is a length that the ring can have, or else refused; `copy` finds out whether it is this message's.
+        let first = self.block(block, 0).0.load(Relaxed);
+        if first & !UTF8 <= self.msg_size {
+            return Some(Found { position, block, word: first });
+        }
+        None
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pass_scribbled(&self, cursor: &mut Cursor) -> Option<Found> {
+        match self.look(cursor) {
+            Next::Ready(found) => Some(found),
+            Next::Empty | Next::Claimed(_) => None,
+        }
+    }
+
+    /// Copies the message that `peek` or `look` found and counts it as delivered. False: it was overwritten meanwhile; what is at
+    /// `to` is worthless, the cursor stands where it stood, and the next look will count the loss.
+    ///
+    /// # Safety
+    /// `found` came from this ring; `to` has room for its length rounded up to 8 bytes.
     #[inline(always)]
     pub(crate) unsafe fn copy(&self, cursor: &mut Cursor, found: &Found, to: *mut u8) -> bool {
         // SAFETY: the caller vouches for the room.
-        unsafe { read_words(self.words(found.at, found.len.into()), to) };
-        // Acquire: the words above are read before the sequence below; meets the release fence in `publish`.
+        unsafe { read_words(self.block(found.block, found.len() as u64).1, to) };
+        // Acquire: the words above are read before the tag below; meets the release fence in `write`.
         fence(Acquire);
-        if self.slot(found.position).sequence.load(Relaxed) != found.position + 1 {
+        if !self.ring.still_holds(found.position) {
             return false;
         }
         cursor.next = found.position + 1;
@@ -309,71 +539,99 @@ unsafe fn read_words(words: &[AtomicU64], to: *mut u8) {
     }
 }
 
+#[cfg(test)]
+impl StrRing {
+    /// In a quiet ring each block is named by one slot or one spare, and by no other; but for those that leaked.
+    pub(crate) fn check_blocks(&self) {
+        let mut seen = Bits::new(self.spares.blocks());
+        let slots = (0..self.ring.capacity()).map(|i| named(self.ring.value_at(i), i));
+        let spares = (0..self.spares.count()).filter_map(|i| self.spares.idle_block(i));
+        let mut count = 0;
+        for block in slots.chain(spares) {
+            assert!(!seen.set(block), "block {} is named twice", block);
+            count += 1;
+        }
+        assert_eq!(count + self.header().events.leaked.load(Relaxed), self.spares.blocks());
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::heap;
+    use crate::slot::VOID;
 
     /// What message `position` of a test holds: its bytes say which it is and where they belong.
     fn message(position: u64, len: usize) -> Vec<u8> {
         (0..len as u64).map(|i| (position.wrapping_mul(31) + i * 7) as u8).collect()
     }
 
+    fn members() -> Members {
+        let members = Members::new(None);
+        members.join(|_| ()).unwrap();
+        members
+    }
+
     fn publish(ring: &StrRing, messages: &[Vec<u8>]) {
         let messages: Vec<Bytes> = messages.iter().map(|m| Bytes::new(m)).collect();
         // SAFETY: borrowed vectors.
-        unsafe { ring.publish(&messages) }.unwrap();
+        unsafe { ring.publish(&messages, &members(), &AtomicU32::new(0)) }.unwrap();
     }
 
     /// Everything from `cursor` on.
     fn read_all(ring: &StrRing, cursor: &mut Cursor) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
-        while let Next::Ready(found) = ring.look(cursor) {
-            let mut bytes = vec![0u8; round_up_8(found.len.into()) as usize];
-            // SAFETY: just found, and the room is there.
-            if unsafe { ring.copy(cursor, &found, bytes.as_mut_ptr()) } {
-                bytes.truncate(found.len as usize);
-                all.push(bytes);
+        loop {
+            match ring.look(cursor) {
+                Next::Ready(found) => {
+                    let mut bytes = vec![0u8; round_up_8(found.len() as u64) as usize];
+                    // SAFETY: just found, and the room is there.
+                    if unsafe { ring.copy(cursor, &found, bytes.as_mut_ptr()) } {
+                        bytes.truncate(found.len());
+                        all.push(bytes);
+                    }
+                }
+                Next::Claimed(when) => {
+                    while crate::wait::monotonic_ns() < when {
+                        std::hint::spin_loop();
+                    }
+                }
+                Next::Empty => return all,
             }
         }
-        all
     }
 
     #[test]
     fn the_last_messages_survive_whatever_their_sizes() {
         for (capacity, msg_size) in [(2, 1), (2, 8), (2, 64), (2, 61), (4, 24), (8, 9), (16, 100)] {
-            let ring = heap::str_ring(capacity, msg_size);
+            let ring = heap::str_ring(capacity, msg_size, 3);
             let mut random = 0x9e37_79b9_7f4a_7c15u64;
             let mut lens = Vec::new();
-            for position in 0..4000u64 {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                // Often the extremes: they leave the largest gaps and pack the most.
-                let len = match random % 4 {
-                    0 => msg_size,
-                    1 => msg_size.min(random >> 8 & 8),
-                    _ => (random >> 16) % (msg_size + 1),
-                } as usize;
-                lens.push(len);
-                publish(&ring, &[message(position, len)]);
-                let oldest = (position + 1).saturating_sub(capacity);
-                let expected: Vec<Vec<u8>> = (oldest..=position).map(|p| message(p, lens[p as usize])).collect();
-                assert_eq!(
-                    read_all(&ring, &mut Cursor::at(oldest)),
-                    expected,
-                    "{} x {}, {}",
-                    capacity,
-                    msg_size,
-                    position
-                );
+            let mut position = 0;
+            while position < 4000u64 {
+                let mut batch = Vec::new();
+                for _ in 0..random % 5 % capacity + 1 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let len = (random >> 16) % (msg_size + 1);
+                    batch.push(message(position, len as usize));
+                    lens.push(len as usize);
+                    position += 1;
+                }
+                publish(&ring, &batch);
+                let oldest = position.saturating_sub(capacity);
+                let expected: Vec<Vec<u8>> = (oldest..position).map(|p| message(p, lens[p as usize])).collect();
+                let context = format!("{} x {}, {}", capacity, msg_size, position);
+                assert_eq!(read_all(&ring, &mut Cursor::at(oldest)), expected, "{}", context);
             }
+            ring.check_blocks();
         }
     }
 
     #[test]
     fn a_reader_that_is_lapped_counts_what_it_lost() {
-        let ring = heap::str_ring(4, 16);
+        let ring = heap::str_ring(4, 16, 2);
         let mut cursor = Cursor::at(0);
         let all: Vec<Vec<u8>> = (0..10).map(|p| message(p, 16)).collect();
         publish(&ring, &all);
@@ -381,34 +639,105 @@ mod tests {
         assert_eq!((cursor.next, cursor.lost), (10, 6));
     }
 
-    #[test]
-    fn what_a_dead_holder_left_behind_is_written_again_and_never_read() {
-        for dead in 1..=9 {
-            let ring = heap::str_ring(4, 16);
-            publish(&ring, &(0..6).map(|p| message(p, 16)).collect::<Vec<_>>());
-            // Somebody had written slots and bytes of some more, died before their commit, and the kernel freed the lock.
-            let header = ring.header();
-            publish(&ring, &vec![vec![0xdd; 16]; dead]);
-            header.write_pos.store(6, Relaxed);
-            header.lock.word.store(0x4000_0000, Relaxed);
-            // What it had not overwritten is still there, now and while others publish.
-            let mut cursor = Cursor::at(2);
-            let held: Vec<_> = (2 + dead.min(4) as u64..6).map(|p| message(p, 16)).collect();
-            assert_eq!(read_all(&ring, &mut cursor.clone()), held);
-            for position in 6..20 {
-                publish(&ring, &[message(position, 16)]);
-                let oldest = (position - 3).max(2 + dead.min(4) as u64);
-                let whole: Vec<_> = (oldest..=position).map(|p| message(p, 16)).collect();
-                assert_eq!(read_all(&ring, &mut Cursor::at(oldest)), whole, "{} of a dead holder, {}", dead, position);
-            }
-            assert_eq!(read_all(&ring, &mut cursor).len() as u64 + cursor.lost, 18);
-            assert_eq!(header.lock.recoveries.load(Relaxed), 1);
+    /// As member 7, who dies after so many steps of publishing `messages`.
+    fn die_publishing(ring: &StrRing, messages: &[Vec<u8>], steps: u32) {
+        let left = std::cell::Cell::new(steps);
+        let step = || left.replace(left.get().saturating_sub(1)) == 0;
+        let mut taken = ring.spares.take(0, 7).unwrap();
+        if step() {
+            return;
         }
+        let mut batch = ring.ring.claim(messages.len() as u64);
+        for bytes in messages {
+            // SAFETY: a borrowed vector.
+            unsafe { ring.write(taken.block, &Bytes::new(bytes)) };
+            if step() {
+                return;
+            }
+            let block = taken.block;
+            let intend = |position: u64, old: u64| taken.intend(position, named(old, ring.ring.slot_index(position)));
+            if left.get() == 0 {
+                return intend(batch.next(), ring.ring.value_at(batch.next()));
+            }
+            let displaced = ring.ring.exchange(&mut batch, |index| block ^ index, intend);
+            step();
+            if step() {
+                return;
+            }
+            taken.exchanged(named(displaced, ring.ring.slot_index(batch.committed())));
+        }
+        panic!("it was to die");
+    }
+
+    #[test]
+    fn what_a_dead_publisher_had_is_taken_over_wherever_it_died() {
+        for (steps, laps) in (0..10).flat_map(|steps| (0..3).map(move |laps| (steps, laps))) {
+            let ring = heap::str_ring(4, 16, 2);
+            publish(&ring, &(0..6).map(|p| message(p, 16)).collect::<Vec<_>>());
+            die_publishing(&ring, &[vec![0xdd; 16], vec![0xee; 16], vec![0xff; 16]], steps);
+            let mut cursor = Cursor::at(6);
+            // Others go on with the other spare, and may lap it before anybody takes over.
+            for position in 0..laps * 4 {
+                publish_as(&ring, 8, 1, &[message(position, 16)]);
+            }
+            let events = &ring.header().events;
+            assert!(ring.recover(7) && !ring.recover(7));
+            assert_eq!(events.recoveries.load(Relaxed), 1);
+            if events.leaked.load(Relaxed) != 0 {
+                assert!(laps > 0, "nobody overwrote its last slot");
+                ring.sweep(false);
+            }
+            assert_eq!(events.leaked.load(Relaxed), 0);
+            ring.check_blocks();
+            for bytes in read_all(&ring, &mut cursor) {
+                assert!(bytes.iter().all(|b| *b == bytes[0] && *b >= 0xdd) || (0..12).any(|p| bytes == message(p, 16)));
+            }
+        }
+    }
+
+    fn publish_as(ring: &StrRing, member: u32, index: u32, messages: &[Vec<u8>]) {
+        let mut taken = ring.spares.take(index, member).unwrap();
+        let mut batch = ring.ring.claim(messages.len() as u64);
+        for bytes in messages {
+            // SAFETY: a borrowed vector.
+            unsafe { ring.write(taken.block, &Bytes::new(bytes)) };
+            ring.commit(&mut batch, &mut taken);
+        }
+        taken.give_back();
+    }
+
+    #[test]
+    fn a_publisher_that_was_stopped_commits_the_same_block_later() {
+        let ring = heap::str_ring(2, 16, 2);
+        let mut stopped = ring.spares.take(0, 7).unwrap();
+        // SAFETY: a borrowed vector.
+        unsafe { ring.write(stopped.block, &Bytes::new(b"late")) };
+        let mut batch = ring.ring.claim(1);
+        let others: Vec<_> = (1..8).map(|p| message(p, 16)).collect();
+        others.iter().for_each(|m| publish_as(&ring, 8, 1, std::slice::from_ref(m)));
+        ring.commit(&mut batch, &mut stopped);
+        stopped.give_back();
+        assert_eq!(read_all(&ring, &mut Cursor::at(7)), [others[6].clone(), b"late".to_vec()]);
+        ring.check_blocks();
+    }
+
+    #[test]
+    fn all_spares_busy_with_the_living_is_an_interruption() {
+        let ring = heap::str_ring(2, 16, 2);
+        let (one, two) = (ring.spares.take(0, 7).unwrap(), ring.spares.take(1, 0).unwrap());
+        // SAFETY: a borrowed slice.
+        let publish = || unsafe { ring.publish(&[Bytes::new(b"x")], &members(), &AtomicU32::new(0)) };
+        assert!(publish().is_err());
+        assert_eq!(ring.header().write_pos.load(Relaxed), 0, "nothing was claimed");
+        two.give_back();
+        publish().unwrap();
+        one.give_back();
+        ring.check_blocks();
     }
 
     #[test]
     fn a_clear_ends_the_wait_for_a_message_ahead() {
-        let ring = heap::str_ring(16, 8);
+        let ring = heap::str_ring(16, 8, 1);
         let mut cursor = Cursor::at(0);
         cursor.seek(ring.header(), 9);
         publish(&ring, &[message(0, 8), message(1, 8), message(2, 8)]);
@@ -421,82 +750,141 @@ mod tests {
     }
 
     #[test]
-    fn a_write_position_that_was_far_ahead_for_a_moment_is_not_read_up_to() {
-        let ring = heap::str_ring(4, 16);
-        publish(&ring, &[message(0, 16)]);
-        let mut cursor = Cursor { known_end: 1 << 20, ..Cursor::at(0) };
-        assert_eq!(read_all(&ring, &mut cursor), [message(0, 16)]);
-        assert_eq!((cursor.next, cursor.lost), (2, 1), "not a million positions");
-    }
-
-    #[test]
-    fn nothing_overflows_where_a_scribbled_position_comes_round() {
-        let ring = heap::str_ring(4, 16);
-        ring.header().write_pos.store(u64::MAX - 1, Relaxed);
-        for position in 0..6 {
-            publish(&ring, &[message(position, 16)]);
-        }
-        assert_eq!(read_all(&ring, &mut Cursor::at(0)), (2..6).map(|p| message(p, 16)).collect::<Vec<_>>());
-    }
-
-    #[test]
     fn a_slot_that_somebody_scribbled_over_is_a_loss_and_no_more() {
-        let ring = heap::str_ring(4, 16);
+        let ring = heap::str_ring(4, 16, 3);
         publish(&ring, &[message(0, 16), message(1, 16)]);
-        ring.slot(0).place.store(u64::MAX, Relaxed);
+        ring.ring.scribble(0, 0xffff_ffff);
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)]);
         assert_eq!(cursor.lost, 1);
-        ring.slot(1).place.store(u64::MAX, Relaxed);
-        publish(&ring, &[message(2, 16)]);
-        assert_eq!(read_all(&ring, &mut cursor), [message(2, 16)]);
+        // Whoever displaces it in a batch goes on with another spare.
+        let all: Vec<_> = (2..8).map(|p| message(p, 16)).collect();
+        publish(&ring, &all);
+        assert_eq!(read_all(&ring, &mut cursor), all[2..]);
+        assert_eq!(ring.header().events.leaked.load(Relaxed), 1);
+        ring.sweep(false);
+        ring.check_blocks();
     }
 
     #[test]
-    fn a_place_that_no_message_can_have_is_a_loss() {
-        let ring = heap::str_ring(4, 16);
-        let last_word = ring.arena_len / 8 - 1;
-        // Longer than any message, though within the arena; and beyond the arena's end, though not too long.
-        for place in [17, (last_word << 32) | 16, ((last_word + 1) << 32) | 1] {
+    fn a_length_that_no_message_can_have_is_a_loss() {
+        let ring = heap::str_ring(4, 16, 1);
+        for length in [17, 1 << 33, u64::MAX] {
             let mut cursor = Cursor::at(ring.header().write_pos.load(Relaxed));
             publish(&ring, &[message(0, 16), message(1, 16)]);
-            ring.slot(cursor.next).place.store(place, Relaxed);
-            assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)], "{:x}", place);
+            let index = ring.ring.slot_index(cursor.next);
+            ring.block(named(ring.ring.value_at(index), index), 0).0.store(length, Relaxed);
+            assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)], "{:x}", length);
             assert_eq!(cursor.lost, 1);
         }
     }
 
     #[test]
-    fn readers_see_whole_messages_beside_a_writer_in_a_hurry() {
-        let ring = heap::str_ring(2, 64);
-        let total = 200_000u64;
+    fn spares_that_somebody_scribbled_over_are_not_used() {
+        let ring = heap::str_ring(4, 16, 4);
+        let spoilt = [0, 1, 2].map(|i| ring.spares.take(i, 9).unwrap());
+        spoilt.into_iter().enumerate().for_each(|(i, taken)| taken.scribble([u64::MAX, 2, 0xff << 40][i]));
+        let all: Vec<_> = (0..9).map(|p| message(p, 16)).collect();
+        publish(&ring, &all);
+        assert_eq!(read_all(&ring, &mut Cursor::at(5)), all[5..]);
+        ring.sweep(false);
+        ring.check_blocks();
+    }
+
+    #[test]
+    fn a_file_that_saw_the_machine_go_down_is_made_whole() {
+        let ring = heap::str_ring(4, 16, 3);
+        let all: Vec<_> = (0..7).map(|p| message(p, 16)).collect();
+        publish(&ring, &all);
+        // Slots from other moments than the others: two that name the block of a third, one that names none.
+        for (slot, block) in [(1, 0), (2, 0), (3, 1 << 20)] {
+            let third = named(ring.ring.value_at(0), 0);
+            ring.ring.scribble(slot, if block == 0 { third ^ slot } else { block });
+        }
+        ring.sweep(true);
+        ring.check_blocks();
+        let mut cursor = Cursor::at(3);
+        assert_eq!(read_all(&ring, &mut cursor), [all[4].clone()], "what cannot be told apart is gone");
+        publish(&ring, &all);
+        assert_eq!(read_all(&ring, &mut cursor), all[3..]);
+        ring.check_blocks();
+    }
+
+    #[test]
+    fn a_ring_without_spares_says_so() {
+        let ring = heap::str_ring(4, 16, 3);
+        let spoilt = [0, 1, 2].map(|i| ring.spares.take(i, 9).unwrap());
+        // Without a block, of no state, and busy with a member that nobody can be.
+        spoilt.into_iter().enumerate().for_each(|(i, taken)| taken.scribble([2, u64::MAX, 70_000 << 2 | 1][i]));
+        let (members, home) = (Members::new(None), AtomicU32::new(0));
+        members.join(|_| ()).unwrap();
+        // SAFETY: a borrowed slice.
+        let publish = || unsafe { ring.publish(&[Bytes::new(b"x")], &members, &home) };
+        assert_eq!(publish(), Err(NoSpare::Damaged));
+        ring.sweep(true);
+        assert_eq!(publish(), Ok(()));
+        ring.check_blocks();
+    }
+
+    #[test]
+    fn nobody_sweeps_where_somebody_unknown_may_publish() {
+        let ring = heap::str_ring(4, 16, 2);
+        ring.header().events.unregistered.store(UNREGISTERED, Relaxed);
+        std::mem::forget(ring.spares.take(0, 0).unwrap());
+        ring.sweep(false);
+        assert!(ring.spares.take(0, 1).is_none(), "it may be in the middle of a publish");
+    }
+
+    #[test]
+    fn a_given_up_position_keeps_its_block() {
+        let ring = heap::str_ring(2, 16, 2);
+        die_publishing(&ring, &[vec![1; 16], vec![2; 16]], 1);
+        assert!(read_all(&ring, &mut Cursor::at(0)).is_empty());
+        assert_eq!(ring.ring.tag_at(0), NarrowSlot::tag(0) | VOID);
+        assert!(ring.recover(7));
+        ring.check_blocks();
+    }
+
+    #[test]
+    fn readers_see_whole_messages_beside_writers_in_a_hurry() {
+        let ring = heap::str_ring(2, 64, 2);
+        let each = 100_000u64;
         struct Shared(StrRing);
         // SAFETY: leaked, atomic.
         unsafe impl Sync for Shared {}
         let shared = &Shared(ring);
+        let members = members();
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(move || {
                     let (ring, mut cursor, mut delivered) = (shared.0, Cursor::at(0), 0);
-                    while cursor.next < total {
+                    while cursor.next < 2 * each {
                         if let Next::Ready(found) = ring.look(&mut cursor) {
                             let mut bytes = [0u8; 64];
-                            let position = cursor.next;
                             // SAFETY: just found, and the room is there.
                             if unsafe { ring.copy(&mut cursor, &found, bytes.as_mut_ptr()) } {
                                 delivered += 1;
-                                assert_eq!(bytes[..found.len as usize], message(position, position as usize % 65)[..]);
+                                let id = u64::from_ne_bytes(bytes[..8].try_into().unwrap());
+                                assert_eq!(bytes[8..found.len()], message(id, id as usize % 57)[..]);
                             }
                         }
                     }
-                    assert_eq!(delivered + cursor.lost, total);
+                    let voids = ring.header().events.abandoned.load(Relaxed);
+                    let passed = delivered + cursor.lost;
+                    assert!(passed <= cursor.next && cursor.next <= passed + voids);
                 });
             }
-            scope.spawn(move || {
-                for position in 0..total {
-                    publish(&shared.0, &[message(position, position as usize % 65)]);
-                }
-            });
+            for who in 0..2 {
+                let (home, members) = (AtomicU32::new(who), &members);
+                scope.spawn(move || {
+                    for id in 0..each {
+                        let bytes: Vec<u8> = [&id.to_ne_bytes()[..], &message(id, id as usize % 57)].concat();
+                        // SAFETY: a borrowed vector.
+                        while unsafe { shared.0.publish(&[Bytes::new(&bytes)], members, &home) }.is_err() {}
+                    }
+                });
+            }
         });
+        shared.0.check_blocks();
     }
 }

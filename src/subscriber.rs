@@ -103,13 +103,16 @@ impl Subscriber {
     #[inline(always)]
     pub fn find(&mut self, end: u64) -> Result<Option<Found>> {
         match &self.core {
-            Core::Str(ring) if self.cursor.room(ring.header(), end) > 0 => match ring.look(&mut self.cursor) {
-                Next::Ready(found) => Ok(Some(found)),
-                Next::Empty | Next::Claimed(_) => {
-                    self.settle();
-                    Ok(None)
+            Core::Str(ring) if self.cursor.room(ring.header(), end) > 0 => {
+                let found = ring.peek(&mut self.cursor);
+                if end != u64::MAX {
+                    ring.prefetch_ahead(self.cursor.next);
                 }
-            },
+                if found.is_none() {
+                    self.settle();
+                }
+                Ok(found)
+            }
             Core::Str(_) => Ok(None),
             _ => Err(self.core.mismatch()),
         }
@@ -139,13 +142,13 @@ impl Subscriber {
     /// As [`find`](Self::find).
     pub fn poll_str(&mut self) -> Result<Option<(Vec<u8>, bool)>> {
         while let Some(found) = self.find(u64::MAX)? {
-            let len = found.len as usize;
+            let len = found.len();
             let mut bytes = Vec::with_capacity(crate::layout::round_up_8(len as u64) as usize);
             // SAFETY: just found, and the room is there; a copy that was whole has written `len` bytes.
             unsafe {
                 if self.copy(&found, bytes.as_mut_ptr()) {
                     bytes.set_len(len);
-                    return Ok(Some((bytes, found.utf8)));
+                    return Ok(Some((bytes, found.utf8())));
                 }
             }
         }

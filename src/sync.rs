@@ -3,7 +3,7 @@
 //! No other module names an atomic type's home, so that a model checker sees every access.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
 pub(crate) use crate::models::atomic::{fence, AtomicU32, AtomicU64, Ordering};

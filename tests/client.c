@@ -23,16 +23,17 @@ int main(int argc, char **argv) {
     ps_ring *numbers, *words;
     ps_sub *sub;
     ps_stat stats;
+    const ps_options existing = { 0, 0, 0, 0 }, eight = { 8, 0, 0, 0600 };
     int64_t number = 1;
     if (argc != 3) return 2;
 
     /* Errors have a kind and a text. */
-    if (ps_ring_open(PS_INT, "/nowhere/at all", 15, 8, 0, 0600, &error) || error.kind != PS_SYSTEM) return 3;
-    if (ps_ring_anonymous(PS_INT, 0, 0, &error) || error.kind != PS_ARGUMENT) return 4;
-    if (ps_ring_open(PS_INT32, argv[1], strlen(argv[1]), 8, 0, 0600, &error) || error.kind != PS_INCOMPATIBLE) return 5;
+    if (ps_ring_open(PS_INT, "/nowhere/at all", 15, &eight, &error) || error.kind != PS_SYSTEM) return 3;
+    if (ps_ring_anonymous(PS_INT, &existing, &error) || error.kind != PS_ARGUMENT) return 4;
+    if (ps_ring_open(PS_INT32, argv[1], strlen(argv[1]), &eight, &error) || error.kind != PS_INCOMPATIBLE) return 5;
 
-    check((numbers = ps_ring_open(PS_INT, argv[1], strlen(argv[1]), 0, 0, 0, &error)) != NULL);
-    check((words = ps_ring_open(PS_STR, argv[2], strlen(argv[2]), 0, 0, 0, &error)) != NULL);
+    check((numbers = ps_ring_open(PS_INT, argv[1], strlen(argv[1]), &existing, &error)) != NULL);
+    check((words = ps_ring_open(PS_STR, argv[2], strlen(argv[2]), &existing, &error)) != NULL);
     ps_stats(words, &stats);
     if (stats.capacity != 64 || stats.msg_size != 100) return 6;
     sub = ps_subscribe(numbers, false);

@@ -23,6 +23,7 @@ static bool refused(bool failed, const char *part) {
     } while (0)
 
 int main(int argc, char **argv) {
+    const ps_options sixteen = { 16, 8, 0, 0600 };
     const int64_t values[] = { 1, 2, 3, 4, 5, 6 };
     int64_t got[8], value = 77;
     const ps_bytes word = { "word", 4, false }, empty = { NULL, 0, false };
@@ -39,8 +40,8 @@ int main(int argc, char **argv) {
     ps_sub_free(NULL);
 
     snprintf(path, sizeof path, "%s/ring", argv[1]);
-    MUST(ints = ps_ring_open(PS_INT, path, strlen(path), 16, 0, 0600, &error));
-    MUST(strs = ps_ring_anonymous(PS_STR, 16, 8, &error));
+    MUST(ints = ps_ring_open(PS_INT, path, strlen(path), &sixteen, &error));
+    MUST(strs = ps_ring_anonymous(PS_STR, &sixteen, &error));
     MUST(looking = ps_ring_open_read_only(PS_INT, path, strlen(path), &error));
     int_sub = ps_subscribe(ints, true);
     str_sub = ps_subscribe(strs, true);
@@ -94,8 +95,8 @@ int main(int argc, char **argv) {
     MUST(ps_find(str_sub, UINT64_MAX, &found, &error) == 1 && found.len == 4 && ps_copy(str_sub, &found, copy));
     MUST(memcmp(copy, "word", 4) == 0 && ps_find(str_sub, UINT64_MAX, &found, &error) == 0);
 
-    MUST(!ps_ring_open(PS_INT, NULL, 0, 16, 0, 0600, &error) && error.kind == PS_SYSTEM);
-    MUST(!ps_ring_open_read_only(PS_INT, NULL, 0, NULL) && !ps_ring_anonymous(9, 1, 0, NULL));
+    MUST(!ps_ring_open(PS_INT, NULL, 0, &sixteen, &error) && error.kind == PS_SYSTEM);
+    MUST(!ps_ring_open_read_only(PS_INT, NULL, 0, NULL) && !ps_ring_anonymous(9, &sixteen, NULL));
     MUST(ps_unlink(NULL, 0, &error) || error.kind == PS_SYSTEM);
     MUST(ps_unlink(path, strlen(path), &error));
 

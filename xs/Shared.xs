@@ -64,20 +64,22 @@ typedef struct {
     RING_METHODS(variant) SUB_METHODS(variant) METHODS_OF_BOTH(PS_RING, variant) METHODS_OF_BOTH(PS_SUB, variant)
 
 #define INT_CONSTRUCTORS(variant)                                                                                    \
-    ENTRY(PS_RING, variant, "new", new, FALSE, 2, 4,                                                                 \
-          "class, path, capacity = that of the existing ring, mode = 0600")                                          \
-    ENTRY(PS_RING, variant, "new_memfd", new_memfd, FALSE, 3, 3, "class, name, capacity")
+    ENTRY(PS_RING, variant, "new", new, FALSE, 2, ANY,                                                               \
+          "class, path, capacity = that of the existing ring, mode = 0600, option => value, ...")                    \
+    ENTRY(PS_RING, variant, "new_memfd", new_memfd, FALSE, 3, ANY, "class, name, capacity, option => value, ...")
 
 static const ps_entry methods[] = {
     METHODS(PS_INT) INT_CONSTRUCTORS(PS_INT)
     METHODS(PS_INT32) INT_CONSTRUCTORS(PS_INT32)
     METHODS(PS_INT16) INT_CONSTRUCTORS(PS_INT16)
     METHODS(PS_STR)
-    ENTRY(PS_RING, PS_STR, "new", new, FALSE, 2, 5,
-          "class, path, capacity = that of the existing ring, msg_size = 256, mode = 0600")
-    ENTRY(PS_RING, PS_STR, "new_memfd", new_memfd, FALSE, 3, 4, "class, name, capacity, msg_size = 256")
+    ENTRY(PS_RING, PS_STR, "new", new, FALSE, 2, ANY,
+          "class, path, capacity = that of the existing ring, msg_size = 256, mode = 0600, option => value, ...")
+    ENTRY(PS_RING, PS_STR, "new_memfd", new_memfd, FALSE, 3, ANY,
+          "class, name, capacity, msg_size = 256, option => value, ...")
     ENTRY(PS_RING, PS_STR, "msg_size", msg_size, TRUE, 1, 1, "self")
 };
+
 
 static void install_all(pTHX) {
     size_t i;

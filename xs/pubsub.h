@@ -43,7 +43,7 @@ enum ps_error_kind {
     PS_ARGUMENT = 2,     /* an argument is out of range */
     PS_INCOMPATIBLE = 3, /* not a ring of this variant and version, or damaged */
     PS_TOO_LONG = 4,     /* a message is longer than the ring's msg_size; nothing was published */
-    PS_INTERRUPTED = 5   /* a signal arrived, or may have; nothing was published, call again */
+    PS_INTERRUPTED = 5   /* a signal arrived, or may have, or all spare blocks are in use; nothing was published, call again */
 };
 
 /* Filled in by a call that fails and takes one; others leave it alone. May be NULL where the reason does not matter. */
@@ -55,13 +55,20 @@ typedef struct {
 
 /* ---- rings ---- */
 
-/* Opens the ring at the path (path_len bytes, no NUL among them), or makes it: capacity slots (1 .. 2^31, rounded up to a
- * power of two, at least 2), for PS_STR messages of up to msg_size bytes (1 .. 2^31 - 1; ignored otherwise), and exactly
- * the permission bits of mode, which must let the owner read and write. A ring that exists keeps its own sizes; with
+/* What a new ring is like. */
+typedef struct {
+    uint64_t capacity;   /* slots, 1 .. 2^31, rounded up to a power of two, at least 2 */
+    uint64_t msg_size;   /* PS_STR: the longest message in bytes, 1 .. 2^31 - 1; ignored otherwise */
+    uint64_t publishers; /* PS_STR: how many can be in the middle of a publish at once, 1 .. 65536; 0: as many as fit into
+                          * 4 MiB, 16 .. 64; ignored otherwise */
+    uint32_t mode;       /* of a file: its permission bits, whatever the umask; the owner must be able to read and
+                          * write */
+} ps_options;
+
+/* Opens the ring at the path (path_len bytes, no NUL among them), or makes it. A ring that exists keeps its own sizes; with
  * capacity 0 only such a one is opened. Creation is atomic, and the file's blocks are reserved. NULL on failure:
  * PS_ARGUMENT, PS_INCOMPATIBLE, PS_SYSTEM. */
-ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
-                      uint32_t mode, ps_error *error);
+ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, const ps_options *options, ps_error *error);
 
 /* The same, for callers that look after signals: the creation of a large ring takes seconds, and this returns NULL with
  * PS_INTERRUPTED now and then during it. Call again with the same arguments and the same draft to go on; ps_draft_free ends
@@ -69,8 +76,8 @@ ps_ring *ps_ring_open(uint32_t variant, const char *path, size_t path_len, uint6
 typedef struct ps_draft ps_draft;
 ps_draft *ps_draft_new(void);
 void ps_draft_free(ps_draft *draft);
-ps_ring *ps_ring_open_some(uint32_t variant, const char *path, size_t path_len, uint64_t capacity, uint64_t msg_size,
-                           uint32_t mode, ps_draft *draft, ps_error *error);
+ps_ring *ps_ring_open_some(uint32_t variant, const char *path, size_t path_len, const ps_options *options, ps_draft *draft,
+                           ps_error *error);
 
 /* Opens the ring at the path for reading only: subscribers and looking in. Needs no permission to write and writes nothing.
  * Its subscribers are not woken by publishers; they look every 5 ms at least. What would change the ring fails with
@@ -78,10 +85,10 @@ ps_ring *ps_ring_open_some(uint32_t variant, const char *path, size_t path_len, 
 ps_ring *ps_ring_open_read_only(uint32_t variant, const char *path, size_t path_len, ps_error *error);
 
 /* A new ring without a name, for this process and those that it forks. NULL on failure. */
-ps_ring *ps_ring_anonymous(uint32_t variant, uint64_t capacity, uint64_t msg_size, ps_error *error);
+ps_ring *ps_ring_anonymous(uint32_t variant, const ps_options *options, ps_error *error);
 
 /* A new ring in a memfd called name (at most 249 bytes), close-on-exec, sealed in its size. NULL on failure. */
-ps_ring *ps_ring_memfd(uint32_t variant, const char *name, uint64_t capacity, uint64_t msg_size, ps_error *error);
+ps_ring *ps_ring_memfd(uint32_t variant, const char *name, const ps_options *options, ps_error *error);
 
 /* Opens the ring behind fd, which is duplicated and stays the caller's; for reading only (see ps_ring_open_read_only) where
  * fd is open for that alone. NULL on failure. */
@@ -115,9 +122,11 @@ typedef struct {
     uint64_t mmap_size;
     uint64_t write_pos;   /* positions claimed */
     uint64_t publish_ok;  /* messages published */
-    uint64_t recoveries;  /* locks taken over from the dead, since the ring was made */
+    uint64_t recoveries;  /* spare blocks taken over from the dead, since the ring was made */
     uint64_t abandoned;   /* positions given up, since the ring was made */
     uint64_t sub_waiters; /* subscribers asleep, as far as is known */
+    uint64_t publishers;  /* of strings, in the middle of a publish at once; 0 for integers */
+    uint64_t leaked;      /* spare blocks of which nobody knows where they are */
 } ps_stat;
 void ps_stats(const ps_ring *ring, ps_stat *stats);
 
@@ -178,7 +187,7 @@ int64_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end, p
 /* A string message that was found: len bytes, and perl's UTF-8 flag as the publisher gave it. Nothing makes the publisher
  * keep its word: look at the bytes (see ps_is_utf8) before they are taken for UTF-8. The first two are the core's own. */
 typedef struct {
-    uint64_t position, at;
+    uint64_t position, block;
     uint32_t len;
     bool utf8;
 } ps_found;

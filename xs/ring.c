@@ -23,6 +23,7 @@ static HV *stash_of(pTHX_ SV *class) {
 
 #define MOST_CAPACITY ((UV)1 << 31)
 #define MOST_MSG_SIZE (((UV)1 << 31) - 1)
+#define MOST_PUBLISHERS 65536
 #define DEFAULT_MSG_SIZE 256
 #define DEFAULT_MODE 0600
 
@@ -75,13 +76,13 @@ static void free_draft(pTHX_ void *draft) {
 }
 
 /* Opens or makes the ring at a path, and runs signal handlers while that takes long. */
-static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN len, UV capacity, UV msg_size, UV mode, ps_error *error) {
+static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN len, const ps_options *options, ps_error *error) {
     ps_draft *draft = ps_draft_new();
     bool ours = FALSE;
     ps_ring *ring;
     ENTER;
     SAVEDESTRUCTOR_X(free_draft, draft);
-    while (!(ring = ps_ring_open_some(call->class->variant, path, len, capacity, msg_size, (uint32_t)mode, draft, error))) {
+    while (!(ring = ps_ring_open_some(call->class->variant, path, len, options, draft, error))) {
         if (error->kind != PS_INTERRUPTED) break;
         /* A handler may change the caller's variable. */
         if (!ours) path = SvPVX(newSVpvn_flags(path, len, SVs_TEMP));
@@ -92,22 +93,66 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
     return ring;
 }
 
+/* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
+typedef struct {
+    SV *capacity, *msg_size, *publishers, *mode;
+} wanted;
+
+/* The argument with that name, or NULL. */
+static SV **named(const ps_call *call, wanted *all, const char *name) {
+    const bool is_str = PS_IS_STR(call->class), is_file = strEQ(call->name, "new");
+    if (is_file && strEQ(name, "mode")) return &all->mode;
+    if (is_str && strEQ(name, "msg_size")) return &all->msg_size;
+    if (is_str && strEQ(name, "publishers")) return &all->publishers;
+    return NULL;
+}
+
+static ps_options read_options(pTHX_ const ps_call *call, I32 ax, I32 items, UV least_capacity) {
+    wanted all = { &PL_sv_undef, &PL_sv_undef, &PL_sv_undef, &PL_sv_undef };
+    SV **places[3], **place;
+    ps_options options;
+    I32 i = 2, most = 0;
+    places[most++] = &all.capacity;
+    if (PS_IS_STR(call->class)) places[most++] = &all.msg_size;
+    if (strEQ(call->name, "new")) places[most++] = &all.mode;
+    for (; i < items; i++) {
+        SV *sv = PS_VALUE(ST(i));
+        /* A name stands behind the capacity, is a word, and a value follows. */
+        if (i > 2 && (items - i) % 2 == 0 && SvPOK(sv) && isIDFIRST_A(*SvPVX(sv))) {
+            if (!(place = named(call, &all, SvPVX(sv)))) {
+                ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %s%s", SVfARG(sv),
+                         strEQ(call->name, "new") ? "mode" : PS_IS_STR(call->class) ? "" : "none here",
+                         !PS_IS_STR(call->class) ? "" : strEQ(call->name, "new") ? ", msg_size, publishers" : "msg_size, publishers");
+            }
+            i++;
+            *place = PS_VALUE(ST(i));
+        } else if (i - 2 < most) {
+            *places[i - 2] = sv;
+        } else {
+            Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method_call *)call)->usage);
+        }
+    }
+    options.capacity = SvOK(all.capacity) || least_capacity ? arg_capacity(aTHX_ call, all.capacity, least_capacity) : 0;
+    options.msg_size = arg_msg_size(aTHX_ call, all.msg_size);
+    options.publishers =
+        SvOK(all.publishers) ? ps_arg_uv(aTHX_ call, all.publishers, "publishers", "an integer from 1 to 65536", 1, MOST_PUBLISHERS) : 0;
+    options.mode = (uint32_t)arg_mode(aTHX_ call, all.mode);
+    return options;
+}
+
 METHOD(new) {
     HV *stash = stash_of(aTHX_ ST(0));
-    const I32 next = PS_IS_STR(call->class) ? 4 : 3;
-    SV *path_sv = ARGUMENT(1), *capacity_sv = ARGUMENT(2);
-    const UV capacity = SvOK(capacity_sv) ? arg_capacity(aTHX_ call, capacity_sv, 0) : 0;
-    const UV msg_size = arg_msg_size(aTHX_ call, next == 4 ? ARGUMENT(3) : &PL_sv_undef);
-    const UV mode = arg_mode(aTHX_ call, ARGUMENT(next));
+    SV *path_sv = ARGUMENT(1);
+    const ps_options options = read_options(aTHX_ call, ax, items, 0);
     STRLEN len;
     const char *path;
     ps_error error;
     if (!SvOK(path_sv)) {
-        if (!capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
-        RETURN_RING(ps_ring_anonymous(call->class->variant, capacity, msg_size, &error));
+        if (!options.capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
+        RETURN_RING(ps_ring_anonymous(call->class->variant, &options, &error));
     }
     path = arg_path(aTHX_ call, path_sv, &len);
-    RETURN_RING(open_path(aTHX_ call, path, len, capacity, msg_size, mode, &error));
+    RETURN_RING(open_path(aTHX_ call, path, len, &options, &error));
 }
 
 METHOD(new_readonly) {
@@ -124,12 +169,11 @@ METHOD(new_readonly) {
 METHOD(new_memfd) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *name_sv = ARGUMENT(1);
-    const UV capacity = arg_capacity(aTHX_ call, ARGUMENT(2), 1);
-    const UV msg_size = arg_msg_size(aTHX_ call, ARGUMENT(3));
+    const ps_options options = read_options(aTHX_ call, ax, items, 1);
     STRLEN len;
     const char *name = SvOK(name_sv) ? arg_name(aTHX_ call, name_sv, "name", &len) : "pubsub";
     ps_error error;
-    RETURN_RING(ps_ring_memfd(call->class->variant, name, capacity, msg_size, &error));
+    RETURN_RING(ps_ring_memfd(call->class->variant, name, &options, &error));
 }
 
 METHOD(new_from_fd) {
@@ -207,6 +251,8 @@ METHOD(stats) {
     if (PS_IS_STR(call->class)) {
         STAT("msg_size", stat.msg_size);
         STAT("arena_cap", stat.arena_len);
+        STAT("publishers", stat.publishers);
+        STAT("leaked", stat.leaked);
     }
     XSRETURN(1);
 }

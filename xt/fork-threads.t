@@ -19,8 +19,8 @@ use XT::Build 'fault';
 use PubSubTest;
 use Test::More;
 
-# A thread that publishes strings holds the lock most of the time.
-BEGIN { $ENV{PUBSUB_FAULT} = 'locked=delay:2000' }
+# A thread that publishes strings holds a spare block most of the time.
+BEGIN { $ENV{PUBSUB_FAULT} = 'spare-taken=delay:2000' }
 
 my $stop :shared;
 

@@ -67,6 +67,10 @@ impl Region {
         no_files()
     }
 
+    pub(crate) fn source(&self) -> Option<()> {
+        None
+    }
+
     pub(crate) fn sync(&self) -> Result<()> {
         Ok(())
     }

@@ -183,8 +183,8 @@ Take an integer ring when a message fits into a number: an identifier, a counter
 price in cents, a status code. Integer publishers never wait for each other, and a stopped one
 stops nobody.
 
-Take C<Str> for everything else: log lines, JSON, packed records. Its publishers take turns behind
-a lock that is held while one message, or one batch, is copied. Its subscribers take no lock.
+Take C<Str> for everything else: log lines, JSON, packed records. Its publishers do not wait for each
+other either. A message is copied twice: into the ring, and out of it.
 
 C<Int32> and C<Int16> halve the memory, so that twice as many messages fit into the processor's
 cache; C<Int16> needs as much as C<Int32>, and cuts values to 16 bits. When in doubt, take C<Int>.
@@ -259,7 +259,6 @@ Returns the ring. Croaks with one of:
     msg_size must be an integer from 1 to 2147483647, not -1
     mode must be a non-negative integer, not "rw"
     mode 256 (octal 0400) must let the owner read and write: write 0644 or oct('0644'), ...
-    1048576 messages of 65536 bytes need an arena of ... bytes, more than ...
     /x/y: invalid or incompatible: holds an Int ring, opened as Str
     /x/y: too small for a ring file (100 bytes)
     /x/y: the ring needs 16781312 bytes, and 4194304 are free: No space left on device
@@ -463,11 +462,15 @@ A reference to a new hash with:
     publish_ok    messages published
     abandoned     positions that a publisher claimed and did not fill, since it died or
                   was stopped too long; subscribers gave them up
-    recoveries    Str: how often the lock was taken over from a dead owner
+    recoveries    Str: spare blocks taken over from publishers that were killed in the
+                  middle of a publish
     sub_waiters   subscribers that sleep just now (a killed one counts until the next
                   wake-up)
     msg_size      Str only: the longest message, in bytes
     arena_cap     Str only: the memory for the text of messages, in bytes
+    publishers    Str only: how many can be in the middle of a publish at once
+    leaked        Str only: spare blocks that are missing until a process publishes
+                  while no other has the ring open for it
 
 The numbers are read one after the other while others work, so they need not fit each other
 exactly. C<clear> sets C<write_pos> and C<publish_ok> back to 0; C<abandoned> and C<recoveries>
@@ -998,10 +1001,12 @@ ring|/new_readonly>, which cannot, passes it after 100 ms). Before the 2 ms are 
 reports no message, and C<poll_wait> waits for the rest of them. No message that was published is
 lost. Of a batch that was not finished, the first part may stand in the ring.
 
-A C<Str> publisher may die with the lock in its hands. The kernel notices, and the next publisher
-takes the lock over at once; what the dead one had begun, a whole batch even, was not yet visible,
-and is overwritten. (On a kernel without robust futexes this can take 2 seconds.) Subscribers need
-not wait. C<recoveries> in L</stats> counts these events.
+The same holds for C<Str>. There a killed publisher can also leave behind the spare block that it was
+writing to. Another publisher takes it over as soon as it needs one: the kernel says that the dead one's
+process is gone (by a lock that it held on the ring's file), whatever user, container or pid namespace it
+lived in. C<recoveries> in L</stats> counts that. Where there are no such locks (the publisher could not open
+the ring's file a second time, since it had changed its user or the path was gone, or the file system has
+none) the block is lost for good, and C<publish> waits once all are.
 
 =head2 A creator was killed
 
@@ -1011,13 +1016,13 @@ the next process of the same user that creates a ring in that directory removes 
 
 =head2 A publisher was stopped
 
-By SIGSTOP, a debugger, or a busy machine. Where that happens to an integer publisher in the
-middle of C<publish>, subscribers give its position up after 2 ms, just as if it had died. When it
-wakes it finds out, and publishes its message at a new position. So nothing is lost, and nothing
-comes twice; the message only comes later.
+By SIGSTOP, a debugger, or a busy machine. Where that happens in the middle of C<publish>, subscribers
+give its position up after 2 ms, just as if it had died. When it wakes it finds out, and publishes its
+message at a new position. So nothing is lost, and nothing comes twice; the message only comes later.
 
-A stopped C<Str> publisher that holds the lock keeps it. Other publishers wait until it goes on or
-dies. Subscribers go on.
+Nobody waits for a stopped process. Only where as many publishers of a C<Str> ring as it has spare blocks
+are stopped in the middle of C<publish> at once (16 to 64; see C<publishers> in L</new>), further ones wait,
+signal handlers running, until one of them goes on or dies.
 
 =head2 A subscriber was killed
 
@@ -1026,8 +1031,7 @@ next publisher one system call.
 
 =head2 The machine was restarted
 
-Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens; a lock that
-was held when the machine went down is freed. If the machine went down without writing its disks,
+Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens. If the machine went down without writing its disks,
 the file is a mixture of older and newer parts: some messages may be missing, and in a C<Str> ring
 some may have the wrong text. If that matters, remove the file at boot, or keep it in F</dev/shm>.
 Messages that were there at the time of a L</sync> are on the disk, if they were not overwritten
@@ -1090,7 +1094,7 @@ closed, so that no warning gets into a ring.
 
 =head1 SIGNALS
 
-C<poll_wait> and C<poll_wait_multi>, a C<Str> publisher that waits for the lock, and C<new> while it
+C<poll_wait> and C<poll_wait_multi>, a C<Str> publisher that waits for a spare block, and C<new> while it
 takes disk space or waits for another creator run perl's signal handlers as soon as the signal comes. A handler that dies ends the wait with its exception;
 otherwise the wait goes on until its original deadline.
 
@@ -1123,7 +1127,7 @@ people can write to.
 =item *
 
 Whoever can write to the file can spoil what is in it: forge or garble messages, move positions,
-keep the lock of a C<Str> ring. They cannot make another process read or write outside of the
+use up the spare blocks of a C<Str> ring. They cannot make another process read or write outside of the
 ring: its measures are checked when it is opened and never read again, and what a slot says about
 place and length is checked each time. A string is marked as UTF-8 only if it is: where a publisher has
 marked bytes that are not, they are delivered as bytes.
@@ -1292,8 +1296,8 @@ Perl's own signal handlers (C<%SIG>) are deferred, and may die wherever they run
 that was installed with C<POSIX::sigaction> runs at once, in the middle of whatever C code the signal
 interrupted, unless its C<safe> attribute is set; so does every handler where the environment has
 C<PERL_SIGNALS=unsafe>. If such a handler dies inside a call of this module, it jumps out of code that was
-about to release something. A C<Str> publisher may be left with the lock, and then other publishers wait for as
-long as this process lives; an integer publisher leaves a position empty; memory and descriptors leak. Call
+about to release something. A publisher leaves a position empty, and one of C<Str> also keeps a spare block for as
+long as this process lives; memory and descriptors leak. Call
 C<< $action->safe(1) >>, use C<%SIG>, or let the handler do no more than set a variable.
 =head2 Containers and small memory
 
@@ -1338,12 +1342,12 @@ woken by the same call. Apart from that, the number of subscribers does not matt
 
 =item *
 
-C<Str> C<publish>: an uncontended lock, which is a few nanoseconds, and the copy. Reading: one
-copy, directly into the new perl string.
+C<Str> C<publish>: three atomic instructions and the copy. Reading: one copy, directly into the new perl
+string.
 
 =item *
 
-Batches pay off: C<publish_multi> claims all its positions, or takes the lock, once; C<drain> and
+Batches pay off: C<publish_multi> claims all its positions at once; C<drain> and
 C<poll_cb> save perl's method call per message, which is most of the cost of C<poll>.
 
 =item *
@@ -1377,8 +1381,8 @@ Capacity: 2 to 2**31 slots, a power of two.
 
 =item *
 
-C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes (capacity + 1) times C<msg_size>
-rounded up to 8, and may have 32 GiB.
+C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes, for each slot and each of the
+C<publishers>, C<msg_size> rounded up to 8, and 8 bytes.
 
 =item *
 
@@ -1390,10 +1394,10 @@ Positions are 64-bit numbers. At 100 million messages per second they last for t
 
 =item *
 
-C<Int32> and C<Int16> recognise a message by the number of its lap round the ring, which has 31
+C<Int32>, C<Int16> and C<Str> recognise a message by the number of its lap round the ring, which has 31
 bits. It repeats after 2**31 laps: 2 * 10**12 messages in a ring of 1024 slots. A publisher that
 is stopped in the middle of C<publish> for half as long, or a subscriber that reads nothing for
-just as long, may take one lap for another. C<Int> and C<Str> have no such limit.
+just as long, may take one lap for another. C<Int> has no such limit.
 
 =back
 
@@ -1402,13 +1406,14 @@ just as long, may take one lap for another. C<Int> and C<Str> have no such limit
 Byte order is the machine's. The file, or memory, consists of
 
     header    Magic number, layout version, variant, capacity, message size, offsets,
-              total size, boot id; the next position; the position of the last
-              clear; the word on which sleepers sleep; the lock and its counters.
+              total size; the next position; the position of the last clear; the
+              word on which sleepers sleep; counters.
               Words that different parties write stand on cache lines of their own.
-    slots     capacity times 16 or 8 bytes.
-              Integers: one word of lap number and value, always changed as one.
-              Str: sequence number; length and UTF-8 flag; offset of the text.
-    arena     Str only: the text of the messages, one after the other, round and round.
+    spares    Str only: for each publisher in the middle of a publish, the block that
+              it writes to.
+    slots     capacity times 16 (Int) or 8 bytes: lap number and value, always changed
+              as one. The value of Str is the number of a block.
+    arena     Str only: the blocks. Each has a length, the UTF-8 flag, and the text.
 
 Inside, positions never go back: C<clear> stores the position at which it happened, and what users
 see is counted from there. The modules of the Rust core (F<src/layout.rs> and its neighbours)

@@ -24,7 +24,7 @@ my @ALL = map { bless $_, __PACKAGE__ } (
         samples => [0, 1, -1, 256, 32767, -32768],
     },
     {   name    => 'Str',
-        slot    => 16,
+        slot    => 8,
         samples => ['', '0', "nul\0nul\0", "\xff\xfe\x80", "\x{263a} wide", 'x' x 256],
     },
 );

@@ -34,7 +34,7 @@ Data::PubSub::Shared::Str - shared-memory broadcast of strings
 
 =head1 DESCRIPTION
 
-A ring of strings. Publishers take turns behind a lock; subscribers take none.
+A ring of strings. Any number of processes may publish at once, without locks.
 L<Data::PubSub::Shared> describes rings and subscribers in full; this page says what is particular
 to this variant, and lists its methods.
 
@@ -54,17 +54,19 @@ C<publish_multi> looks at all lengths before it publishes the first message: all
 
 =head2 Memory
 
-16 bytes for each slot; a header of 4096 bytes; and for the text, the arena, (capacity + 1) times
-C<msg_size> rounded up to a multiple of 8. So 1024 slots with the default of 256 bytes take 16 + 4
-+ 256.25 KiB. Whatever the sizes of the messages, the last C<capacity> of them always fit. The
-arena may have 32 GiB at most; C<new> croaks where it would need more.
+A header of 4096 bytes; 8 bytes for each slot; 128 for each of the C<publishers>; and for the text, the arena,
+for each slot and each of the C<publishers> C<msg_size> rounded up to a multiple of 8, and 8 bytes. So 1024 slots with
+the default of 256 bytes take 4 + 8 + 8 + 280.5 KiB. Whatever the sizes of the messages, the last C<capacity> of
+them always fit.
 
-=head2 The lock
+=head2 Publishers
 
-It is held while one message, or one batch of C<publish_multi>, is copied; never while perl code
-runs. If its owner dies, the kernel frees it and the next publisher goes on at once. If its owner
-is stopped (SIGSTOP), other publishers wait until it goes on or dies. Subscribers are not
-concerned in either case. See L<Data::PubSub::Shared/AFTER A CRASH>.
+A message is written into a spare block first, which then changes places with the oldest message's. There are
+as many spare blocks as publishers can be in the middle of C<publish> at once: by default as many as fit into 4 MiB, at
+least 16 and at most 64. Processes that have the ring open, but are not publishing at that moment, need none. See
+C<publishers> in L<Data::PubSub::Shared/new>, and L<Data::PubSub::Shared/AFTER A CRASH>.
+
+The messages of a batch of C<publish_multi> stand next to each other, in order, and become visible one by one.
 
 =head1 METHODS
 

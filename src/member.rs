@@ -1,0 +1,383 @@
+//! Who publishes strings, and who of them is surely dead.
+//!
+//! A process that publishes strings is a *member*: a number that it holds by a lock on one byte of the ring's file, far behind
+//! its end, as long as it lives. The lock is an open-file-description lock on a description of the process's own, which
+//! is kept open by nothing but a mapping that `fork` does not copy. So the kernel lets go of it just when the
+//! process's memory goes: at its death, however it dies, or at `exec`; not when it closes descriptors, and not when it
+//! forks. Other processes see it whatever pid namespace, user or container they live in. (LMDB's table of readers rests on
+//! locks of the same kind.)
+//!
+//! Whoever gets a member's lock knows that nobody is that member, and may undo what it left behind. A process that gets all
+//! of them at once knows that nobody publishes at all.
+//!
+//! Where there are no such locks (no path to the file any more, no permission, a file system without them), a publisher is
+//! member 0: nobody ever takes it for dead.
+
+pub(crate) use self::kernel::Members;
+
+/// Members but 0; numbers are 1 ..= this.
+pub(crate) const MAX_MEMBER: u32 = 65_535;
+
+/// What a process that has just become a member finds, and is to put in order before it publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inheritance {
+    /// What an earlier member of this number, its own, left behind.
+    Of(u32),
+    /// Everything: nobody else publishes, and nobody will before it is done.
+    All {
+        /// The ring lies in memory. A file on a disk may have seen the machine go down, with some of its pages newer
+        /// than others.
+        in_memory: bool,
+    },
+}
+
+/// Why there is no block to write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSpare {
+    /// All are in use, or another process looks after the ring alone: try again, signals handled.
+    Interrupted,
+    /// Somebody scribbled on all of them.
+    Damaged,
+}
+
+#[cfg(not(loom))]
+mod kernel {
+    use super::*;
+    use crate::file::Source;
+    use crate::sync::AtomicU32;
+    use crate::sync::AtomicU64;
+    use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
+    use std::fs::File;
+    use std::os::unix::io::AsRawFd;
+    use std::ptr;
+    use std::sync::atomic::{AtomicPtr, AtomicUsize};
+
+    /// Where the byte of member 0 would be.
+    const FIRST_BYTE: i64 = 1 << 62;
+    /// Numbers tried before a pause.
+    const TRIES: u32 = 64;
+    const PAGE: usize = 4096;
+
+    /// A mapping's membership.
+    #[derive(Debug)]
+    pub(crate) struct Members {
+        source: Option<Source>,
+        /// Generation of the process << 32 | its number. A forked child is of another generation.
+        state: AtomicU64,
+        /// The mapping that keeps the lock; 0: none. Of the generation above.
+        anchor: AtomicUsize,
+    }
+
+    /// A dead member's number, held while what it left behind is undone.
+    #[derive(Debug)]
+    pub(crate) struct Hold(#[allow(dead_code)] File);
+
+    impl Members {
+        pub(crate) fn new(source: Option<Source>) -> Self {
+            Members { source, state: AtomicU64::new(0), anchor: AtomicUsize::new(0) }
+        }
+
+        /// This process's number; None before it has one.
+        #[inline(always)]
+        pub(crate) fn number(&self) -> Option<u32> {
+            // Acquire: who sees the number sees what joining did.
+            let state = self.state.load(Acquire);
+            if (state >> 32) as u32 == generation() {
+                return Some(state as u32);
+            }
+            None
+        }
+
+        /// Gets a number, and calls `put_in_order` while only this process can have it.
+        #[cold]
+        pub(crate) fn join(&self, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+            let (number, anchor) = match self.source.as_ref().and_then(Source::reopen) {
+                None => (0, 0),
+                Some(file) => match get_number(&file, put_in_order)? {
+                    0 => (0, 0),
+                    number => match anchor(&file) {
+                        0 => (0, 0),
+                        anchor => (number, anchor),
+                    },
+                },
+            };
+            let was = self.state.load(Acquire);
+            let now = u64::from(generation()) << 32 | u64::from(number);
+            if was >> 32 != now >> 32 && self.state.compare_exchange(was, now, AcqRel, Acquire).is_ok() {
+                // An anchor from before a fork is not mapped in this process.
+                self.anchor.store(anchor, Relaxed);
+                return Ok(number);
+            }
+            // Another thread was first.
+            unmap(anchor);
+            Ok(self.state.load(Acquire) as u32)
+        }
+
+        /// The number of a member that is surely dead; None where it lives, or nobody can know.
+        pub(crate) fn hold(&self, number: u32) -> Option<Hold> {
+            if number == 0 || number > MAX_MEMBER {
+                return None;
+            }
+            let file = self.source.as_ref()?.reopen()?;
+            match lock(&file, number, 1) {
+                Some(true) => Some(Hold(file)),
+                _ => None,
+            }
+        }
+    }
+
+    impl Drop for Members {
+        fn drop(&mut self) {
+            if (self.state.load(Relaxed) >> 32) as u32 == generation() {
+                unmap(self.anchor.load(Relaxed));
+            }
+        }
+    }
+
+    /// A number that nobody has, locked; 0 where the file system has no such locks.
+    fn get_number(file: &File, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mut random = [0u8; 4];
+        // SAFETY: room for 4 bytes; a failure leaves zeros, which are as good.
+        unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+        let start = u32::from_ne_bytes(random).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let nth = |i: u32| start.wrapping_add(i) % MAX_MEMBER + 1;
+        match lock(file, 1, MAX_MEMBER) {
+            None => return Ok(0),
+            Some(true) => {
+                put_in_order(Inheritance::All { in_memory: is_in_memory(file) });
+                let number = nth(0);
+                set_lock(file, libc::F_UNLCK, 1, number - 1);
+                set_lock(file, libc::F_UNLCK, number + 1, MAX_MEMBER - number);
+                return Ok(number);
+            }
+            Some(false) => {}
+        }
+        for number in (0..TRIES).map(nth) {
+            match lock(file, number, 1) {
+                None => return Ok(0),
+                Some(true) => {
+                    put_in_order(Inheritance::Of(number));
+                    return Ok(number);
+                }
+                Some(false) => {}
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        Err(NoSpare::Interrupted)
+    }
+
+    fn is_in_memory(file: &File) -> bool {
+        let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: room for what fstatfs writes, which is read only if it has written it.
+        let kind = unsafe {
+            if libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) < 0 {
+                return false;
+            }
+            stat.assume_init().f_type
+        };
+        [libc::TMPFS_MAGIC, libc::HUGETLBFS_MAGIC].contains(&kind)
+    }
+
+    /// Locks `count` numbers from `first` on. None: there are no locks here.
+    fn lock(file: &File, first: u32, count: u32) -> Option<bool> {
+        match set_lock(file, libc::F_WRLCK, first, count) {
+            0 => Some(true),
+            libc::EAGAIN | libc::EACCES => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Returns the system's error number, 0 for none.
+    fn set_lock(file: &File, kind: i32, first: u32, count: u32) -> i32 {
+        if count == 0 {
+            return 0; // which would mean: up to the end
+        }
+        // SAFETY: plain numbers; zeros are fine for all of them.
+        let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
+        wanted.l_type = kind as libc::c_short;
+        wanted.l_whence = libc::SEEK_SET as libc::c_short;
+        wanted.l_start = FIRST_BYTE + i64::from(first);
+        wanted.l_len = count.into();
+        // SAFETY: our own descriptor and a lock to read.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &wanted) } == 0 {
+            return 0;
+        }
+        crate::error::last_os_code()
+    }
+
+    /// A mapping that keeps the file's description open, and is not copied by `fork`; 0 where there can be none.
+    fn anchor(file: &File) -> usize {
+        // SAFETY: a new mapping that nobody may touch.
+        let at = unsafe { libc::mmap(ptr::null_mut(), PAGE, libc::PROT_NONE, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED {
+            return 0;
+        }
+        // SAFETY: our own mapping.
+        if unsafe { libc::madvise(at, PAGE, libc::MADV_DONTFORK) } < 0 {
+            unmap(at as usize);
+            return 0;
+        }
+        at as usize
+    }
+
+    fn unmap(anchor: usize) {
+        if anchor != 0 {
+            // SAFETY: made by `anchor` in this process, and not used again.
+            unsafe { libc::munmap(anchor as *mut libc::c_void, PAGE) };
+        }
+    }
+
+    /// A page that the kernel clears in a forked child.
+    static FORKED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+    /// A number that tells this process from those that it was forked from; never 0.
+    #[inline(always)]
+    fn generation() -> u32 {
+        let page = FORKED.load(Acquire);
+        if !page.is_null() {
+            // SAFETY: a mapping that is never unmapped.
+            let generation = unsafe { (*page).load(Relaxed) };
+            if generation != 0 {
+                return generation;
+            }
+        }
+        new_generation()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn new_generation() -> u32 {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let page = forked_page();
+        // SAFETY: as in `generation`.
+        let word = unsafe { &*page };
+        let new = LAST.fetch_add(1, Relaxed).wrapping_add(1).max(1);
+        match word.compare_exchange(0, new, Relaxed, Relaxed) {
+            Ok(_) => new,
+            Err(other) => other,
+        }
+    }
+
+    fn forked_page() -> *mut AtomicU32 {
+        extern "C" fn clear() {
+            // SAFETY: set before this handler was.
+            unsafe { (*FORKED.load(Relaxed)).store(0, Relaxed) };
+        }
+        let known = FORKED.load(Acquire);
+        if !known.is_null() {
+            return known;
+        }
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping.
+        let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, access, flags, -1, 0) };
+        assert!(page != libc::MAP_FAILED, "no memory for a page");
+        if let Err(known) = FORKED.compare_exchange(ptr::null_mut(), page.cast(), AcqRel, Acquire) {
+            // SAFETY: made above, and seen by nobody.
+            unsafe { libc::munmap(page, PAGE) };
+            return known;
+        }
+        // SAFETY: our own mapping; the handler touches nothing but it.
+        unsafe {
+            if libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) < 0 {
+                libc::pthread_atfork(None, None, Some(clear)); // before Linux 4.14
+            }
+        }
+        page.cast()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use std::cell::Cell;
+
+        fn ring_file() -> (File, Members) {
+            // SAFETY: a C string.
+            let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
+            // SAFETY: a new descriptor that nobody else owns.
+            let file: File = unsafe { std::os::unix::io::FromRawFd::from_raw_fd(fd) };
+            file.set_len(PAGE as u64).unwrap();
+            let members = another(&file);
+            (file, members)
+        }
+
+        fn another(file: &File) -> Members {
+            Members::new(Some(Source::descriptor(file).unwrap()))
+        }
+
+        #[test]
+        fn the_first_is_alone_and_the_second_is_not() {
+            let (file, first) = ring_file();
+            let asked = Cell::new(None);
+            assert_eq!(first.number(), None);
+            let number = first.join(|who| asked.set(Some(who))).unwrap();
+            let all = Inheritance::All { in_memory: true };
+            assert_eq!((asked.take(), first.number()), (Some(all), Some(number)));
+            let second = another(&file);
+            let other = second.join(|who| asked.set(Some(who))).unwrap();
+            assert_eq!(asked.take(), Some(Inheritance::Of(other)));
+            assert!(number != other && number != 0 && other != 0);
+            assert!(second.hold(number).is_none() && first.hold(other).is_none(), "both live");
+            drop(second);
+            let hold = first.hold(other);
+            assert!(hold.is_some(), "it is gone");
+            assert!(another(&file).hold(other).is_none(), "one at a time");
+            drop(hold);
+            drop(first);
+            another(&file).join(|who| asked.set(Some(who))).unwrap();
+            assert_eq!(asked.take(), Some(all), "nobody is left");
+        }
+
+        #[test]
+        fn a_number_outlives_the_descriptors_and_ends_with_the_process_not_with_its_children() {
+            let (file, members) = ring_file();
+            let (mut pipe, mut done) = ([0; 2], [0; 2]);
+            // SAFETY: room for two descriptors each; the child does nothing but what may be done after a fork, and leaves.
+            let parent = unsafe {
+                assert_eq!((libc::pipe(pipe.as_mut_ptr()), libc::pipe(done.as_mut_ptr())), (0, 0));
+                libc::fork()
+            };
+            if parent == 0 {
+                let number = members.join(|_| ()).unwrap();
+                // SAFETY: as above.
+                unsafe {
+                    libc::write(pipe[1], ptr::addr_of!(number).cast(), 4);
+                    if libc::fork() != 0 {
+                        libc::pause();
+                    }
+                    libc::close(done[1]);
+                    libc::read(done[0], ptr::addr_of!(number) as *mut libc::c_void, 1);
+                    libc::_exit(0);
+                }
+            }
+            let mut number = 0u32;
+            // SAFETY: a number to read into; our own child.
+            unsafe { libc::read(pipe[0], ptr::addr_of_mut!(number).cast(), 4) };
+            let here = another(&file);
+            assert!(here.hold(number).is_none(), "it lives");
+            assert_eq!(members.number(), None, "what a child does is its own");
+            // SAFETY: our own child, and our own descriptors.
+            unsafe {
+                libc::kill(parent, libc::SIGKILL);
+                libc::waitpid(parent, ptr::null_mut(), 0);
+                assert!(here.hold(number).is_some(), "its child lives on, and is not it");
+                for fd in [pipe[0], pipe[1], done[0], done[1]] {
+                    libc::close(fd);
+                }
+            }
+        }
+
+        #[test]
+        fn without_a_file_there_is_no_number() {
+            let members = Members::new(None);
+            assert_eq!(members.join(|_| panic!("it may not touch anything")).unwrap(), 0);
+            assert_eq!(members.number(), Some(0));
+            assert!(members.hold(1).is_none() && members.hold(0).is_none());
+        }
+    }
+}
+
+#[cfg(loom)]
+mod kernel {
+    pub(crate) use crate::models::member::Members;
+}
