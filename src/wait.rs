@@ -4,8 +4,9 @@
 //!   word = epoch << 2 | K << 1 | W        W: someone may sleep        K: a wake-up has been started
 //!
 //!   sleep   w = fetch_or(W) | W;  look at the ring again;  still nothing: futex_wait(w), at most 1 s;  again
-//!   wake    after a commit: load; neither W nor K: done. Else exchange to (epoch + 1, K, no W), futex_wake all,
-//!           exchange that to the same without K
+//!   wake    after a commit: load; neither W nor K: done
+//!           W: exchange for (epoch + 1, K, no W);  futex_wake all;  exchange that for the same without K
+//!           K alone: futex_wake all;  exchange for the same without K
 //! ```
 //!
 //! The sleeper announces itself before its last look, the publisher commits before it looks for sleepers, all in one
@@ -14,6 +15,12 @@
 //! first takes W away. K is there because a waker may be killed between its exchange and its futex_wake: the next
 //! publisher sees K and finishes the job. A publisher killed between commit and exchange is healed by the bound of 1 s.
 //! A killed sleeper leaves W behind, which the next publisher pays for once.
+//!
+//! Only W begins an epoch. Without W nobody was announced since the last one began, so a publisher that sees K alone
+//! wakes and takes K away in that same epoch: then the waker that set K, if it is only slow, finds nothing left to do. If
+//! it began an epoch of its own, it would put a K in the place of the one that the first is about to take away, which
+//! the next publisher would see and replace in its turn: wake-ups that beget wake-ups, with nobody asleep. So each
+//! publisher makes one system call per announcement at most: two publishers two per sleep.
 //!
 //! The idea is the eventcount of D. P. Reed and R. K. Kanodia (1979), in the form with a waiters' bit that D. Vyukov gave
 //! it; K is ours, for processes that die.
@@ -130,21 +137,23 @@ impl WakeLine {
     #[cold]
     #[inline(never)]
     fn wake(&self, mut seen: u32) {
-        while seen & (W | K) != 0 {
+        while seen & W != 0 {
             let waking = (seen & !(W | K)).wrapping_add(EPOCH) | K;
             match self.word.compare_exchange(seen, waking, SeqCst, SeqCst) {
                 Ok(_) => {
                     fault_point!("wake-marked");
-                    // Relaxed: a statistic. All who sleep are about to be woken.
-                    self.sleepers.store(0, Relaxed);
-                    futex_wake(&self.word, i32::MAX);
-                    fault_point!("wake-sent");
-                    // If it changed meanwhile, there is a new sleeper, or another waker that finishes with its own.
-                    let _ = self.word.compare_exchange(waking, waking & !K, SeqCst, SeqCst);
-                    return;
+                    seen = waking;
                 }
                 Err(now) => seen = now,
             }
+        }
+        if seen & K != 0 {
+            // Relaxed: a statistic. All who sleep are about to be woken.
+            self.sleepers.store(0, Relaxed);
+            futex_wake(&self.word, i32::MAX);
+            fault_point!("wake-sent");
+            // If it changed meanwhile, another waker has finished, or there is a new sleeper: the next publisher's affair.
+            let _ = self.word.compare_exchange(seen, seen & !K, SeqCst, SeqCst);
         }
     }
 

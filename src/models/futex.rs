@@ -1,5 +1,6 @@
 //! Futexes of a model: who sleeps is woken by a wake-up or never.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use loom::sync::{Condvar, Mutex};
@@ -15,10 +16,22 @@ loom::lazy_static! {
     static ref KERNEL: Kernel = Kernel(Mutex::new(Vec::new()));
 }
 
+thread_local! {
+    /// Calls of `futex_wake` in this execution: loom runs all threads of a model on one thread of the operating system.
+    static WAKES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How often `futex_wake` was called in this execution.
+#[cfg(test)]
+pub(crate) fn wakes() -> u32 {
+    WAKES.with(Cell::get)
+}
+
 /// To be called before there are threads, so that no thread learns anything from another by making the kernel.
 #[cfg(test)]
 pub(crate) fn boot() {
     assert!(KERNEL.0.lock().unwrap().is_empty());
+    WAKES.with(|wakes| wakes.set(0));
 }
 
 /// Sleeps while `word` is `expected`; time does not pass, so only a sleep of no length times out.
@@ -46,6 +59,7 @@ pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
 
 /// Wakes up to `most` sleepers on `word`, the longest first.
 pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
+    WAKES.with(|wakes| wakes.set(wakes.get() + 1));
     let mut sleepers = KERNEL.0.lock().unwrap();
     let place = word as *const AtomicU32 as usize;
     for _ in 0..most {

@@ -317,6 +317,25 @@ fn wakers_killed_at_any_point() {
     explore("a waker killed after its wake-up", || a_waker_killed("wake-sent"));
 }
 
+/// Two wakers and what they cost: one call each at most for one announcement, however slow either is.
+#[test]
+fn wake_ups_beget_no_wake_ups() {
+    use crate::layout::WakeLine;
+
+    explore_deeper("two publishers in a row after one announcement", || {
+        let line = Arc::new(WakeLine::default());
+        line.announce();
+        let other = Arc::clone(&line);
+        let publish = |line: &WakeLine| (0..3).for_each(|_| line.wake_sleepers());
+        let a = thread::spawn(move || publish(&other));
+        publish(&line);
+        a.join().unwrap();
+        assert!((1..=2).contains(&futex::wakes()), "{} wake-ups", futex::wakes());
+        line.wake_sleepers();
+        assert!(futex::wakes() <= 2, "somebody left work behind");
+    });
+}
+
 fn message(value: u8) -> [u8; 16] {
     [value; 16]
 }
