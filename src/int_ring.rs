@@ -25,6 +25,10 @@ use crate::slot::{Slot, Stamped, VOID};
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::monotonic_ns;
 
+/// Laps by which a publisher or a reader may be late for its slot's tag still to be compared: a narrow one repeats after
+/// 2^31, and is taken for a later one from half of that on.
+const MAX_LAPS_LATE: u64 = 1 << 29;
+
 /// One integer ring, wherever its bytes live. Copying copies the pointers, not the ring.
 pub(crate) struct IntRing<S> {
     header: NonNull<Header>,
@@ -217,7 +221,7 @@ impl<S: Slot> IntRing<S> {
     fn commit_slow(&self, position: u64, new: Stamped, mut intend: impl FnMut(u64)) -> Option<u64> {
         let slot = self.slot(position);
         let mut seen = slot.load();
-        while S::compare(seen.tag, new.tag) < 0 || (seen.tag != new.tag | VOID && !self.is_lapped(position)) {
+        while self.is_older(seen.tag, new.tag, position) || (seen.tag != new.tag | VOID && !self.is_lapped(position)) {
             // A publisher that was stopped here for so many laps that a narrow tag came round fails all the same: the whole
             // slot must be as it was seen.
             intend(seen.value);
@@ -236,6 +240,9 @@ impl<S: Slot> IntRing<S> {
     pub(crate) fn fate(&self, position: u64) -> Fate {
         let tag = self.tag(position);
         let seen = self.slot(position).load();
+        if self.behind(position) >> self.shift >= MAX_LAPS_LATE {
+            return Fate::Unknown;
+        }
         match S::compare(seen.tag, tag) {
             0 => Fate::Committed,
             _ if seen.tag == tag | VOID => Fate::Open,
@@ -244,13 +251,24 @@ impl<S: Slot> IntRing<S> {
         }
     }
 
+    /// Whether the slot of `position`, whose tag is to become `tag`, holds that of an earlier lap. A caller that is so late
+    /// that tags cannot tell was lapped, whatever is there.
+    fn is_older(&self, seen: u64, tag: u64, position: u64) -> bool {
+        S::compare(seen, tag) < 0 && self.behind(position) >> self.shift < MAX_LAPS_LATE
+    }
+
     /// Whether somebody claimed the same slot for a later lap. If nobody did, a later tag in the slot is none: somebody
     /// scribbled on the ring, and a publisher mends it.
     #[cold]
     #[inline(never)]
     fn is_lapped(&self, position: u64) -> bool {
+        self.behind(position) > self.capacity()
+    }
+
+    /// How far `position` is behind what is claimed now.
+    fn behind(&self, position: u64) -> u64 {
         // SeqCst, after the slot was loaded: a claim comes before its commit.
-        self.header().write_pos.load(SeqCst).wrapping_sub(position) > self.capacity()
+        self.header().write_pos.load(SeqCst).wrapping_sub(position)
     }
 
     /// Commits two values in one exchange, from an even position on, and returns those that stood there; None where that did
@@ -296,7 +314,7 @@ impl<S: Slot> IntRing<S> {
         let tag = self.tag(position);
         let slot = self.slot(position);
         let mut seen = slot.load();
-        while S::compare(seen.tag, tag) < 0 || (seen.tag | VOID != tag | VOID && !self.is_lapped(position)) {
+        while self.is_older(seen.tag, tag, position) || (seen.tag | VOID != tag | VOID && !self.is_lapped(position)) {
             // The value stays: in a string ring it names a block.
             match slot.exchange(seen, Stamped { tag: tag | VOID, value: seen.value }) {
                 Ok(()) => return self.count_abandoned(1 + laps_between::<S>(seen.tag, tag)),
@@ -602,6 +620,47 @@ mod tests {
         ring.put(&mut stopped, 2);
         let mut cursor = Cursor::at(10);
         assert_eq!(read_all(&ring, &mut cursor), [1, 2]);
+    }
+
+    /// A ring of two slots on which somebody stopped at position 0 while the others went on for `laps`, without going
+    /// through them all.
+    fn after_laps<S: Slot + Default>(ring: &IntRing<S>, laps: u64) {
+        for position in [2 * laps - 2, 2 * laps - 1] {
+            let slot = ring.slot(position);
+            slot.exchange(slot.load(), Stamped { tag: ring.tag(position), value: position }).unwrap();
+        }
+        ring.header().write_pos.store(2 * laps, SeqCst);
+    }
+
+    fn late_ones_put_back_nothing<S: Slot + Default>() {
+        for laps in [2, 1 << 20, (1 << 29) + 5, (1 << 30) - 1, 1 << 30, (1 << 30) + 1, 3 << 29, (1 << 31) - 7] {
+            let newest = [2 * laps - 2, 2 * laps - 1];
+            let ring = heap::int_ring::<S>(2, 0);
+            let (mut one, mut batch) = (ring.claim(1), ring.claim(1));
+            after_laps(&ring, laps);
+            ring.put(&mut one, 7);
+            let mut cursor = Cursor::at(newest[0]);
+            assert_eq!(read_all(&ring, &mut cursor), [newest[0], newest[1], 7][1..], "{} laps: published anew", laps);
+            assert_eq!(cursor.lost, 1, "{} laps", laps);
+            ring.put_all(&mut batch, 1, |_| 8);
+            assert_eq!(read_all(&ring, &mut cursor), [8], "{} laps", laps);
+            assert_eq!(ring.header().events.abandoned.load(SeqCst), 0, "{} laps: those who overwrote them counted", laps);
+
+            let ring = heap::int_ring::<S>(2, 0);
+            let mut batch = ring.claim(2);
+            after_laps(&ring, laps);
+            let held = [ring.slot(0).load(), ring.slot(1).load()];
+            ring.give_up(1);
+            assert_eq!([ring.slot(0).load(), ring.slot(1).load()], held, "{} laps: nothing is voided", laps);
+            ring.put_all(&mut batch, 2, |i| 20 + i as u64);
+            assert_eq!(read_all(&ring, &mut Cursor::at(newest[0])), [20, 21], "{} laps", laps);
+        }
+    }
+
+    #[test]
+    fn who_was_stopped_for_half_of_all_narrow_tags_puts_back_nothing() {
+        late_ones_put_back_nothing::<NarrowSlot>();
+        late_ones_put_back_nothing::<WideSlot>();
     }
 
     #[test]
