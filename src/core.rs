@@ -85,20 +85,13 @@ pub enum Wait {
     Interrupted = 2,
 }
 
-/// What is at the cursor, with everything passed that holds no message any more.
+/// What is at the cursor, with what holds no message any more passed.
 #[inline(always)]
 pub(crate) fn look(core: &Core, cursor: &mut Cursor) -> Next<()> {
-    fn seen<T>(next: Next<T>) -> Next<()> {
-        match next {
-            Next::Ready(_) => Next::Ready(()),
-            Next::Empty => Next::Empty,
-            Next::Claimed(when) => Next::Claimed(when),
-        }
-    }
     match core {
-        Core::Int(ring) => seen(ring.look(cursor)),
-        Core::Int32(ring) | Core::Int16(ring) => seen(ring.look(cursor)),
-        Core::Str(ring) => seen(ring.look(cursor)),
+        Core::Int(ring) => ring.look(cursor).map(drop),
+        Core::Int32(ring) | Core::Int16(ring) => ring.look(cursor).map(drop),
+        Core::Str(ring) => ring.look(cursor).map(drop),
     }
 }
 
@@ -125,6 +118,9 @@ pub(crate) fn sleep_for_message(
         }
         if now >= deadline {
             return Wait::TimedOut;
+        }
+        if next == Next::More {
+            return Wait::Interrupted;
         }
         let bound = now + LONGEST_SLEEP_NS;
         let until = match next {

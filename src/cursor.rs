@@ -28,7 +28,28 @@ pub(crate) enum Next<T> {
     Empty,
     /// Claimed and not committed; look again when the monotonic clock shows this many nanoseconds, or when woken.
     Claimed(u64),
+    /// Not known: a [`PIECE`] of positions was passed that hold nothing. Look again, after signals and deadlines.
+    More,
 }
+
+impl<T> Next<T> {
+    #[inline(always)]
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Next<U> {
+        match self {
+            Next::Ready(value) => Next::Ready(f(value)),
+            Next::Empty => Next::Empty,
+            Next::Claimed(when) => Next::Claimed(when),
+            Next::More => Next::More,
+        }
+    }
+}
+
+/// Positions without a message that one look passes at most, and claims that it gives up: about a millisecond's work.
+#[cfg(not(loom))]
+pub(crate) const PIECE: u64 = 1 << 16;
+/// In a model a look ends in the middle of a few.
+#[cfg(loom)]
+pub(crate) const PIECE: u64 = 2;
 
 /// A claimed position that a reader waits for.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +57,7 @@ pub(crate) struct Claim {
     pub(crate) position: u64,
     /// The write position when the claim was first seen: everything below is as old as this claim.
     pub(crate) seen_end: u64,
-    /// Nanoseconds of the monotonic clock at which patience ends.
+    /// Nanoseconds of the monotonic clock at which patience ends; 0: it has ended, and not all were given up yet.
     pub(crate) give_up_at: u64,
 }
 
@@ -52,6 +73,8 @@ pub(crate) struct Cursor {
     /// The base at that seek: a clear since then ends the waiting.
     pub(crate) seek_base: u64,
     pub(crate) claim: Option<Claim>,
+    /// Where the reader resumed after a message was overwritten while it was copied. Strings only.
+    pub(crate) resumed: u64,
     /// The ring is mapped for reading only.
     pub(crate) read_only: bool,
 }
@@ -61,7 +84,7 @@ pub(crate) const OPEN: u64 = u64::MAX >> 1;
 
 impl Cursor {
     pub(crate) fn at(next: u64) -> Self {
-        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, claim: None, read_only: false }
+        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, claim: None, resumed: u64::MAX, read_only: false }
     }
 
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.
@@ -115,6 +138,9 @@ impl Cursor {
         debug_assert!(oldest > self.next);
         // More than all positions together: where somebody scribbles on the write position again and again.
         self.lost = self.lost.saturating_add(oldest - self.next);
+        if self.resumed == self.next {
+            self.resumed = oldest;
+        }
         self.next = oldest;
     }
 }

@@ -14,6 +14,7 @@ use std::slice;
 use crate::channel::{Options, Ring, Stats};
 use crate::core::Wait;
 use crate::create::Draft;
+use crate::cursor::Next;
 use crate::error::{Error, ErrorKind, Result};
 use crate::int_ring::Batch;
 use crate::layout::Variant;
@@ -92,23 +93,6 @@ unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
 unsafe fn path<'a>(bytes: *const c_char, len: usize) -> &'a Path {
     // SAFETY: the caller's contract: `len` readable bytes.
     Path::new(OsStr::from_bytes(unsafe { items(bytes.cast(), len) }))
-}
-
-/// 1 and the item at `to`, 0 where there is none, or -1 and an error.
-#[inline(always)]
-unsafe fn hand_over<T>(next: Result<Option<T>>, to: &mut T, failure: *mut Failure) -> c_int {
-    match next {
-        Ok(Some(item)) => {
-            *to = item;
-            1
-        }
-        Ok(None) => 0,
-        Err(error) => {
-            // SAFETY: the caller's contract.
-            unsafe { report(failure, Some(&error)) };
-            -1
-        }
-    }
 }
 
 #[no_mangle]
@@ -377,10 +361,27 @@ pub unsafe extern "C" fn ps_sub_free(sub: *mut Subscriber) {
     }
 }
 
+/// What C is told: 1, a message; 0, none; -1, an error; 2, not known: look again, after signals.
+unsafe fn hand_over<T>(next: Result<Next<T>>, take: impl FnOnce(T), failure: *mut Failure) -> c_int {
+    match next {
+        Ok(Next::Ready(value)) => {
+            take(value);
+            1
+        }
+        Ok(Next::Empty | Next::Claimed(_)) => 0,
+        Ok(Next::More) => 2,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
+}
+
 #[no_mangle]
 pub unsafe extern "C" fn ps_poll_int(sub: &mut Subscriber, value: &mut i64, failure: *mut Failure) -> c_int {
     // SAFETY: a writable error, as documented.
-    unsafe { hand_over(sub.poll_int(), value, failure) }
+    unsafe { hand_over(sub.read_int(), |read| *value = read, failure) }
 }
 
 #[no_mangle]
@@ -394,8 +395,9 @@ pub unsafe extern "C" fn ps_poll_ints(
     // SAFETY: room for `count` values that C has initialised or does not read before we write them: i64 has no invalid
     // values, and none is read here. No room may be anywhere.
     let room = if count == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(values, count) } };
-    match sub.poll_ints(room, end) {
-        Ok(count) => count as i64,
+    match sub.read_ints(room, end) {
+        Ok((0, true)) => -2,
+        Ok((count, _)) => count as i64,
         Err(error) => {
             // SAFETY: a writable error, as documented.
             unsafe { report(failure, Some(&error)) };
@@ -415,21 +417,14 @@ pub struct CFound {
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut CFound, failure: *mut Failure) -> c_int {
-    match sub.find(end) {
-        Ok(Some(next)) => {
-            found.position = next.position;
-            found.block = next.block;
-            found.len = next.len() as u32;
-            found.utf8 = next.utf8();
-            1
-        }
-        Ok(None) => 0,
-        Err(error) => {
-            // SAFETY: a writable error, as documented.
-            unsafe { report(failure, Some(&error)) };
-            -1
-        }
-    }
+    let take = |next: Found| {
+        found.position = next.position;
+        found.block = next.block;
+        found.len = next.len() as u32;
+        found.utf8 = next.utf8();
+    };
+    // SAFETY: a writable error, as documented.
+    unsafe { hand_over(sub.look_for(end), take, failure) }
 }
 
 #[no_mangle]

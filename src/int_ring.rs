@@ -18,7 +18,7 @@
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS, READ_ONLY_PATIENCE_NS};
+use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS, PIECE, READ_ONLY_PATIENCE_NS};
 use crate::fault::fault_point;
 use crate::layout::Header;
 use crate::slot::{Slot, Stamped, VOID};
@@ -334,36 +334,29 @@ impl<S: Slot> IntRing<S> {
 
     /// Delivers the next message, if there is one.
     #[inline(always)]
-    pub(crate) fn read(&self, cursor: &mut Cursor) -> Option<u64> {
-        let value = self.peek(cursor)?;
-        cursor.next = cursor.next.wrapping_add(1);
-        Some(value)
+    pub(crate) fn read(&self, cursor: &mut Cursor) -> Next<u64> {
+        let next = self.peek(cursor);
+        if let Next::Ready(_) = next {
+            cursor.next = cursor.next.wrapping_add(1);
+        }
+        next
     }
 
     /// The message at the cursor, if there is one: the fast path touches one slot and the rarely written base.
     #[inline(always)]
-    pub(crate) fn peek(&self, cursor: &mut Cursor) -> Option<u64> {
+    pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<u64> {
         // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
         if cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) < cursor.horizon {
             let seen = self.slot(cursor.next).load();
             if seen.tag == self.tag(cursor.next) {
-                return Some(seen.value);
+                return Next::Ready(seen.value);
             }
             // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
             if cursor.next == self.header().write_pos.load(SeqCst) {
-                return None;
+                return Next::Empty;
             }
         }
-        self.peek_slow(cursor)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn peek_slow(&self, cursor: &mut Cursor) -> Option<u64> {
-        match self.look(cursor) {
-            Next::Ready(value) => Some(value),
-            Next::Empty | Next::Claimed(_) => None,
-        }
+        self.look(cursor)
     }
 
     /// Whether `position` still holds the message that a reader found there.
@@ -405,9 +398,9 @@ impl<S: Slot> IntRing<S> {
         position & self.mask
     }
 
-    /// Moves the cursor over everything that holds no message any more, and says what is there then.
+    /// Moves the cursor over what holds no message any more, a [`PIECE`] at most, and says what is there then.
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<u64> {
-        loop {
+        for _ in 0..PIECE {
             let base = cursor.pass_clear(self.header());
             let seen = self.slot(cursor.next).load();
             // After the slot: a claim comes before its commit, so what was committed lies below this.
@@ -433,15 +426,19 @@ impl<S: Slot> IntRing<S> {
                 return Next::Claimed(when);
             }
         }
+        Next::More
     }
 
     /// The position at the cursor is claimed. Returns until when to be patient; None once patience has ended and the
-    /// claim is given up.
+    /// claim is given up, with others that are as old.
     #[cold]
     fn await_claim(&self, cursor: &mut Cursor, end: u64) -> Option<u64> {
         let now = monotonic_ns();
         match cursor.claim {
-            Some(claim) if claim.position == cursor.next || (cursor.read_only && cursor.next < claim.seen_end) => {
+            Some(claim)
+                if claim.position == cursor.next
+                    || ((cursor.read_only || claim.give_up_at == 0) && cursor.next < claim.seen_end) =>
+            {
                 if now < claim.give_up_at {
                     return Some(claim.give_up_at);
                 }
@@ -450,11 +447,12 @@ impl<S: Slot> IntRing<S> {
                     cursor.skip_lost(cursor.next + 1);
                     return None;
                 }
-                // Whatever else was claimed when this wait began has waited as long.
-                for position in claim.position..claim.seen_end.min(claim.position.saturating_add(self.capacity())) {
+                // Whatever else was claimed when this wait began has waited as long; no more than a lap of it is there.
+                let piece = cursor.next.saturating_add(self.capacity().min(PIECE)).min(claim.seen_end);
+                for position in cursor.next..piece {
                     self.give_up(position);
                 }
-                cursor.claim = None;
+                cursor.claim = if piece < claim.seen_end { Some(Claim { give_up_at: 0, ..claim }) } else { None };
                 None
             }
             _ => {
@@ -477,17 +475,31 @@ mod tests {
         ring.put_all(&mut batch, values.len(), |i| values[i]);
     }
 
+    fn read<S: Slot>(ring: &IntRing<S>, cursor: &mut Cursor) -> Option<u64> {
+        loop {
+            match ring.read(cursor) {
+                Next::Ready(value) => return Some(value),
+                Next::Empty | Next::Claimed(_) => return None,
+                Next::More => {}
+            }
+        }
+    }
+
     fn read_all<S: Slot>(ring: &IntRing<S>, cursor: &mut Cursor) -> Vec<u64> {
-        std::iter::from_fn(|| ring.read(cursor)).collect()
+        std::iter::from_fn(|| read(ring, cursor)).collect()
+    }
+
+    fn wait_until(when: u64) {
+        while monotonic_ns() < when {
+            std::hint::spin_loop();
+        }
     }
 
     /// Reads, waiting out readers' patience with dead claims.
     fn read_patiently<S: Slot>(ring: &IntRing<S>, cursor: &mut Cursor) -> Vec<u64> {
         let mut all = read_all(ring, cursor);
         while let Next::Claimed(when) = ring.look(cursor) {
-            while monotonic_ns() < when {
-                std::hint::spin_loop();
-            }
+            wait_until(when);
             all.extend(read_all(ring, cursor));
         }
         all
@@ -599,14 +611,61 @@ mod tests {
             Next::Claimed(when) => when,
             other => panic!("{:?}", other),
         };
-        while monotonic_ns() < when {
-            std::hint::spin_loop();
-        }
+        wait_until(when);
         let mut young = ring.claim(1);
         assert!(matches!(ring.look(&mut cursor), Next::Claimed(_)));
         assert_eq!((cursor.next, ring.slot(1).load().tag), (1, 0));
         ring.put(&mut young, 7);
         assert_eq!(read_all(&ring, &mut cursor), [7]);
+    }
+
+    /// Many that are dead, with a message among them and one behind.
+    fn dead_claims_are_passed_in_pieces<S: Slot + Default>(read_only: bool) {
+        let many = 3 * PIECE + 7;
+        let ring = heap::int_ring::<S>(4 * PIECE, 0);
+        ring.claim(2 * PIECE + 1);
+        ring.publish(5);
+        ring.claim(many - 2 * PIECE - 2);
+        let mut cursor = Cursor { read_only, ..Cursor::at(0) };
+        let mut young = None;
+        let mut got = Vec::new();
+        let mut pieces = 0;
+        while cursor.next < many {
+            let before = cursor.next;
+            match ring.read(&mut cursor) {
+                Next::Ready(value) => got.push(value),
+                Next::More => pieces += 1,
+                Next::Claimed(_) if young.is_some() => assert_eq!(cursor.next, many, "all as old end with the first"),
+                Next::Claimed(when) => {
+                    young = Some(ring.claim(1));
+                    wait_until(when);
+                }
+                Next::Empty => unreachable!("the last claim is not committed"),
+            }
+            assert!(cursor.next - before <= PIECE, "{} at once", cursor.next - before);
+        }
+        assert!((3..=4).contains(&pieces), "{} pieces", pieces);
+        assert_eq!(got, [5]);
+        assert!(matches!(ring.look(&mut cursor), Next::Claimed(when) if when > 0), "this one is not as old");
+        assert_eq!(ring.slot(many).load().tag, 0);
+        ring.put(&mut young.unwrap(), 6);
+        assert_eq!(read(&ring, &mut cursor), Some(6));
+        let dead = many - 1;
+        let abandoned = ring.header().events.abandoned.load(SeqCst);
+        assert_eq!((abandoned, cursor.lost), if read_only { (0, dead) } else { (dead, 0) });
+        // Where they are void already.
+        let mut second = Cursor::at(0);
+        if !read_only {
+            assert_eq!(ring.look(&mut second), Next::More);
+            assert_eq!((second.next, read_all(&ring, &mut second)), (PIECE, vec![5, 6]));
+        }
+    }
+
+    #[test]
+    fn a_look_at_many_dead_claims_ends_after_a_piece() {
+        dead_claims_are_passed_in_pieces::<WideSlot>(false);
+        dead_claims_are_passed_in_pieces::<NarrowSlot>(false);
+        dead_claims_are_passed_in_pieces::<NarrowSlot>(true);
     }
 
     #[test]
@@ -669,13 +728,13 @@ mod tests {
         publish_all(&ring, &[1, 2]);
         let mut cursor = Cursor::at(0);
         cursor.seek(ring.header(), 2 << 31);
-        assert_eq!(ring.read(&mut cursor), None);
+        assert_eq!(read(&ring, &mut cursor), None);
         assert_eq!((cursor.next, cursor.lost), (2 << 31, 0));
         cursor.seek(ring.header(), 3);
         publish_all(&ring, &[3]);
-        assert_eq!(ring.read(&mut cursor), None);
+        assert_eq!(read(&ring, &mut cursor), None);
         publish_all(&ring, &[4]);
-        assert_eq!(ring.read(&mut cursor), Some(4));
+        assert_eq!(read(&ring, &mut cursor), Some(4));
     }
 
     #[test]
@@ -723,7 +782,7 @@ mod tests {
         assert_eq!(read_patiently(&ring, &mut cursor), [], "what was claimed is given up");
         for value in 0..6 {
             publish_all(&ring, &[value]);
-            assert_eq!(ring.read(&mut cursor), Some(value));
+            assert_eq!(read(&ring, &mut cursor), Some(value));
         }
         publish_all(&ring, &[6; 9]);
         assert_eq!(read_all(&ring, &mut cursor), [6; 4]);
@@ -749,7 +808,7 @@ mod tests {
                 scope.spawn(move || {
                     let (ring, mut cursor, mut delivered, mut last) = (shared.0, Cursor::at(0), 0, [0; 2]);
                     while cursor.next < 2 * EACH + ring.header().events.abandoned.load(SeqCst) {
-                        if let Some(value) = ring.read(&mut cursor) {
+                        if let Some(value) = read(&ring, &mut cursor) {
                             let (publisher, n) = ((value & 1) as usize, (value >> 1) + 1);
                             assert!(n > last[publisher], "publisher {}: {} after {}", publisher, n, last[publisher]);
                             last[publisher] = n;

@@ -75,6 +75,8 @@ mod region;
 mod region;
 #[cfg(not(loom))]
 mod room;
+#[cfg(not(loom))]
+mod signals;
 mod slot;
 mod spare;
 mod str_ring;

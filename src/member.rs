@@ -44,6 +44,7 @@ pub(crate) enum NoSpare {
 mod kernel {
     use super::*;
     use crate::file::Source;
+    use crate::signals::BlockedSignals;
     use crate::sync::AtomicU32;
     use crate::sync::AtomicU64;
     use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
@@ -91,6 +92,8 @@ mod kernel {
         /// Gets a number, and calls `put_in_order` while only this process can have it.
         #[cold]
         pub(crate) fn join(&self, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+            // A handler that leaves by a jump would take all numbers with it.
+            let _signals = BlockedSignals::new();
             let (number, anchor) = match self.source.as_ref().and_then(Source::reopen) {
                 None => (0, 0),
                 Some(file) => match get_number(&file, put_in_order)? {

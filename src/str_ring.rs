@@ -17,7 +17,7 @@
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Cursor, Next};
+use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
 use crate::int_ring::{Batch, IntRing};
 use crate::layout::{round_up_8, Geometry, Header, UNREGISTERED};
@@ -422,26 +422,37 @@ impl StrRing {
         }
     }
 
-    /// The message at the cursor, if there is one, with everything passed that is lost.
+    /// The message at the cursor, if there is one, with what is lost passed.
     #[inline(always)]
-    pub(crate) fn peek(&self, cursor: &mut Cursor) -> Option<Found> {
-        let value = self.ring.peek(cursor)?;
-        self.found(cursor.next, value).or_else(|| self.pass_scribbled(cursor))
+    pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<Found> {
+        match self.ring.peek(cursor) {
+            Next::Ready(value) => match self.found(cursor.next, value) {
+                Some(found) => Next::Ready(found),
+                None => self.look(cursor),
+            },
+            Next::Empty => Next::Empty,
+            Next::Claimed(when) => Next::Claimed(when),
+            Next::More => Next::More,
+        }
     }
 
-    /// Moves the cursor over everything that holds no message any more, and says what is there then.
+    /// Moves the cursor over what holds no message any more, and says what is there then.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
-        loop {
+        for _ in 0..PIECE {
             let value = match self.ring.look(cursor) {
                 Next::Ready(value) => value,
                 Next::Empty => return Next::Empty,
                 Next::Claimed(when) => return Next::Claimed(when),
+                Next::More => break,
             };
             if let Some(found) = self.found(cursor.next, value) {
                 return Next::Ready(found);
             }
             cursor.skip_lost(cursor.next + 1);
         }
+        Next::More
     }
 
     /// What `value`, which stands at `position`, names; None where somebody scribbled on slot or block.
@@ -459,17 +470,8 @@ impl StrRing {
         None
     }
 
-    #[cold]
-    #[inline(never)]
-    fn pass_scribbled(&self, cursor: &mut Cursor) -> Option<Found> {
-        match self.look(cursor) {
-            Next::Ready(found) => Some(found),
-            Next::Empty | Next::Claimed(_) => None,
-        }
-    }
-
-    /// Copies the message that `peek` or `look` found and counts it as delivered. False: it was overwritten meanwhile; what is at
-    /// `to` is worthless, the cursor stands where it stood, and the next look will count the loss.
+    /// Copies the message that `peek` or `look` found and counts it as delivered. False: it was overwritten meanwhile; what is
+    /// at `to` is worthless, and the loss is counted.
     ///
     /// # Safety
     /// `found` came from this ring; `to` has room for its length rounded up to 8 bytes.
@@ -477,13 +479,34 @@ impl StrRing {
     pub(crate) unsafe fn copy(&self, cursor: &mut Cursor, found: &Found, to: *mut u8) -> bool {
         // SAFETY: the caller vouches for the room.
         unsafe { read_words(self.block(found.block, found.len() as u64).1, to) };
+        fault_point!("mid-copy");
         // Acquire: the words above are read before the tag below; meets the release fence in `write`.
         fence(Acquire);
         if !self.ring.still_holds(found.position) {
+            self.resume(cursor, found.position);
             return false;
         }
         cursor.next = found.position + 1;
         true
+    }
+
+    /// The message at `position` was overwritten while it was copied. The oldest that is held is the next to be
+    /// overwritten: a reader that had already resumed there goes on in the middle of what is held, or it would be lapped
+    /// in mid-copy again and again. Whatever it does, it stays behind the write position.
+    #[cold]
+    fn resume(&self, cursor: &mut Cursor, position: u64) {
+        cursor.pass_clear(self.header());
+        if cursor.next != position {
+            return;
+        }
+        let again = cursor.resumed == position;
+        let (end, capacity) = (self.header().write_pos.load(SeqCst), self.ring.capacity());
+        cursor.skip_lost(self.header().oldest(end, capacity).max(position + 1));
+        let middle = end.saturating_sub(capacity / 2);
+        if again && middle > cursor.next {
+            cursor.skip_lost(middle);
+        }
+        cursor.resumed = cursor.next;
     }
 }
 
@@ -596,6 +619,7 @@ mod tests {
                         std::hint::spin_loop();
                     }
                 }
+                Next::More => {}
                 Next::Empty => return all,
             }
         }
@@ -733,6 +757,63 @@ mod tests {
         publish().unwrap();
         one.give_back();
         ring.check_blocks();
+    }
+
+    /// A writer that publishes some messages while one is copied, and some between two copies.
+    #[test]
+    fn a_reader_that_is_lapped_in_mid_copy_goes_on_ahead_of_the_writer() {
+        for (capacity, in_copy, between) in
+            [(2, 1, 0), (4, 1, 0), (4, 2, 0), (64, 1, 0), (64, 17, 0), (4, 1, 1), (64, 3, 5)]
+        {
+            let ring = heap::str_ring(capacity, 16, 1);
+            let publish_some = |n: u64| (0..n).for_each(|i| publish(&ring, &[message(i, 16)]));
+            publish_some(capacity);
+            let mut cursor = Cursor::at(0);
+            let mut tries = Vec::new();
+            let got = loop {
+                let found = match ring.look(&mut cursor) {
+                    Next::Ready(found) => found,
+                    other => panic!("{:?}", other),
+                };
+                tries.push(found.position);
+                publish_some(in_copy);
+                // SAFETY: just found, and the room is there.
+                if unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) } || tries.len() == 9 {
+                    break found.position;
+                }
+                publish_some(between);
+            };
+            let middle = 2 * in_copy + between + capacity / 2;
+            // First where it stood, then at the oldest, then in the middle: with two slots that is the newest.
+            assert_eq!(tries, [0, in_copy + between, middle], "capacity {}", capacity);
+            assert_eq!((got, cursor.next, cursor.lost), (middle, middle + 1, middle), "capacity {}", capacity);
+            // Once a copy was whole, the next that is not is a first one.
+            publish_some(capacity);
+            cursor.next = ring.header().write_pos.load(Relaxed) - capacity;
+            if let Next::Ready(found) = ring.look(&mut cursor) {
+                publish_some(1);
+                // SAFETY: as above.
+                assert!(!unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) });
+                assert_eq!(cursor.next, found.position + 1, "the oldest");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clear_while_a_message_is_copied_and_overwritten_is_no_loss() {
+        let ring = heap::str_ring(2, 16, 1);
+        publish(&ring, &[message(0, 16)]);
+        let mut cursor = Cursor::at(0);
+        let found = match ring.look(&mut cursor) {
+            Next::Ready(found) => found,
+            other => panic!("{:?}", other),
+        };
+        ring.header().clear();
+        publish(&ring, &[message(1, 16), message(2, 16)]);
+        // SAFETY: just found, and the room is there.
+        assert!(!unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) });
+        assert_eq!((cursor.next, cursor.lost), (1, 0));
+        assert_eq!(read_all(&ring, &mut cursor), [message(1, 16), message(2, 16)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::fd::Identity;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
-use crate::wait::Spin;
+use crate::wait::{monotonic_ns, Spin};
 use crate::watch::Watch;
 
 /// Reads a ring. Messages that are overwritten before it reads them are counted as lost; it is slowed down by nobody and
@@ -58,6 +58,18 @@ impl Subscriber {
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
     #[inline(always)]
     pub fn poll_int(&mut self) -> Result<Option<i64>> {
+        loop {
+            match self.read_int()? {
+                Next::Ready(value) => return Ok(Some(value)),
+                Next::Empty | Next::Claimed(_) => return Ok(None),
+                Next::More => {}
+            }
+        }
+    }
+
+    /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
+    #[inline(always)]
+    pub(crate) fn read_int(&mut self) -> Result<Next<i64>> {
         let read = match &self.core {
             Core::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
             Core::Int32(ring) | Core::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
@@ -74,25 +86,38 @@ impl Subscriber {
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
     #[inline]
     pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> Result<usize> {
+        let mut count = 0;
+        loop {
+            let (read, more) = self.read_ints(&mut out[count..], end)?;
+            count += read;
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// The same, and whether it ended because there is [`Next::More`] to pass.
+    #[inline]
+    pub(crate) fn read_ints(&mut self, out: &mut [i64], end: u64) -> Result<(usize, bool)> {
         #[inline(always)]
-        fn fill(out: &mut [i64], mut read: impl FnMut() -> Option<i64>) -> usize {
+        fn fill(out: &mut [i64], mut read: impl FnMut() -> Next<i64>) -> (usize, bool) {
             for (i, place) in out.iter_mut().enumerate() {
                 match read() {
-                    Some(value) => *place = value,
-                    None => return i,
+                    Next::Ready(value) => *place = value,
+                    other => return (i, other == Next::More),
                 }
             }
-            out.len()
+            (out.len(), false)
         }
         let room = self.cursor.room(self.core.header(), end).min(out.len() as u64) as usize;
         let (out, cursor) = (&mut out[..room], &mut self.cursor);
-        let count = match &self.core {
+        let result = match &self.core {
             Core::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
             Core::Int32(ring) | Core::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
             Core::Str(_) => return Err(self.core.mismatch()),
         };
         self.settle();
-        Ok(count)
+        Ok(result)
     }
 
     /// The next string message before position `end`: how long it is; to be [`copy`](Self::copy)-ed next. None where there
@@ -102,24 +127,38 @@ impl Subscriber {
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on an integer ring.
     #[inline(always)]
     pub fn find(&mut self, end: u64) -> Result<Option<Found>> {
-        match &self.core {
-            Core::Str(ring) if self.cursor.room(ring.header(), end) > 0 => {
-                let found = ring.peek(&mut self.cursor);
-                if end != u64::MAX {
-                    ring.prefetch_ahead(self.cursor.next);
-                }
-                if found.is_none() {
-                    self.settle();
-                }
-                Ok(found)
+        loop {
+            match self.look_for(end)? {
+                Next::Ready(found) => return Ok(Some(found)),
+                Next::Empty | Next::Claimed(_) => return Ok(None),
+                Next::More => {}
             }
-            Core::Str(_) => Ok(None),
-            _ => Err(self.core.mismatch()),
         }
     }
 
+    /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
+    #[inline(always)]
+    pub(crate) fn look_for(&mut self, end: u64) -> Result<Next<Found>> {
+        let ring = match &self.core {
+            Core::Str(ring) => ring,
+            _ => return Err(self.core.mismatch()),
+        };
+        if self.cursor.room(ring.header(), end) == 0 {
+            return Ok(Next::Empty);
+        }
+        let next = ring.peek(&mut self.cursor);
+        if end != u64::MAX {
+            ring.prefetch_ahead(self.cursor.next);
+        }
+        if !matches!(next, Next::Ready(_)) {
+            self.settle();
+        }
+        Ok(next)
+    }
+
     /// Copies the message that [`find`](Self::find) found to `to`, and counts it as delivered. False: it was overwritten
-    /// meanwhile and what is at `to` is worthless; find again.
+    /// meanwhile, what is at `to` is worthless, and the loss is counted; find again, before the [`end`](Self::end) as it
+    /// is then, because in a busy ring the next may be overwritten as well.
     ///
     /// # Safety
     /// `found` is the result of the last `find` of this subscriber; `to` has room for its length rounded up to 8 bytes.
@@ -136,14 +175,16 @@ impl Subscriber {
     }
 
     /// The next message of a string ring, if there is one, with Perl's UTF-8 flag as the publisher gave it: the bytes may be
-    /// anything all the same, so convert them with [`String::from_utf8`] and not unchecked.
+    /// anything all the same, so convert them with [`String::from_utf8`] and not unchecked. None, too, where all that there
+    /// was was overwritten while it was copied.
     ///
     /// # Errors
     /// As [`find`](Self::find).
     pub fn poll_str(&mut self) -> Result<Option<(Vec<u8>, bool)>> {
-        while let Some(found) = self.find(u64::MAX)? {
+        let (mut bytes, mut end) = (Vec::new(), u64::MAX);
+        while let Some(found) = self.find(end)? {
             let len = found.len();
-            let mut bytes = Vec::with_capacity(crate::layout::round_up_8(len as u64) as usize);
+            bytes.reserve(crate::layout::round_up_8(len as u64) as usize);
             // SAFETY: just found, and the room is there; a copy that was whole has written `len` bytes.
             unsafe {
                 if self.copy(&found, bytes.as_mut_ptr()) {
@@ -151,6 +192,7 @@ impl Subscriber {
                     return Ok(Some((bytes, found.utf8())));
                 }
             }
+            end = end.min(self.end());
         }
         Ok(None)
     }
@@ -170,10 +212,19 @@ impl Subscriber {
     /// The same; `stop` is asked just before each sleep, and if it says so, it is as if a signal had come.
     pub fn wait_unless(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
         let (core, cursor) = (&self.core, &mut self.cursor);
-        let found = self.spin.until(|| look(core, cursor) == Next::Ready(()));
-        if found {
-            self.naps = 0;
-            return Wait::Ready;
+        let mut next = Next::Empty;
+        self.spin.until(|| {
+            next = look(core, cursor);
+            matches!(next, Next::Ready(()) | Next::More)
+        });
+        match next {
+            Next::Ready(()) => {
+                self.naps = 0;
+                return Wait::Ready;
+            }
+            Next::More if monotonic_ns() < deadline => return Wait::Interrupted,
+            Next::More => return Wait::TimedOut,
+            Next::Empty | Next::Claimed(_) => {}
         }
         let how = sleep_for_message(core, cursor, deadline, &mut self.naps, stop);
         if how != Wait::Interrupted {

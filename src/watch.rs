@@ -29,6 +29,7 @@ use crate::cursor::{Cursor, Next};
 use crate::error::{Error, Result};
 use crate::fd::Identity;
 use crate::notify::EventFd;
+use crate::signals::BlockedSignals;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};
@@ -133,7 +134,7 @@ impl Watch {
         let mut place = self.shared.lock();
         let back = cursor.next < place.next;
         *place = cursor.clone();
-        let ready = matches!(look(&self.shared.core, &mut place), Next::Ready(()));
+        let ready = is_worth_a_read(look(&self.shared.core, &mut place));
         *place = cursor.clone();
         match self.shared.state.load(Relaxed) {
             READABLE if !ready => {
@@ -184,6 +185,11 @@ impl Drop for Watch {
     }
 }
 
+/// Whether the descriptor is to be readable: also where the subscriber has more to pass before it comes to what there is.
+fn is_worth_a_read(next: Next<()>) -> bool {
+    matches!(next, Next::Ready(()) | Next::More)
+}
+
 /// The thread: no Perl, no signals.
 fn run(shared: &Shared) {
     let core = &shared.core;
@@ -208,7 +214,7 @@ fn run(shared: &Shared) {
                 let place = shared.lock();
                 let mut now = place.clone();
                 let patient = start.read_only && how == Wait::Ready && start.next == now.next;
-                if shared.state.load(Relaxed) == QUIET && (patient || look(core, &mut now) == Next::Ready(())) {
+                if shared.state.load(Relaxed) == QUIET && (patient || is_worth_a_read(look(core, &mut now))) {
                     shared.set_readable();
                 }
             }
@@ -252,27 +258,5 @@ fn start_thread(shared: &Arc<Shared>) -> Result<libc::pthread_t> {
         // SAFETY: it was started, so its name was written.
         0 => Ok(unsafe { thread.assume_init() }),
         code => Err(Error::from_os("pthread_create", code)),
-    }
-}
-
-/// All signals, blocked in this thread while alive: a thread that is started meanwhile never gets one.
-struct BlockedSignals(libc::sigset_t);
-
-impl BlockedSignals {
-    fn new() -> Self {
-        // SAFETY: two signal sets of our own; all zero is a valid one.
-        unsafe {
-            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-            BlockedSignals(before)
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: the set that the system gave us.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
 }

@@ -15,7 +15,9 @@ PERL_STATIC_INLINE OP *publish(pTHX_ const ps_call *call) {
 
 PERL_STATIC_INLINE OP *poll(pTHX_ const ps_call *call) {
     ps_sub *sub = (ps_sub *)ps_handle(aTHX_ call, *PL_stack_sp);
-    SV *message = ps_next(aTHX_ call->class, sub, PAD_SV(PL_op->op_targ));
+    bool more = FALSE;
+    SV *targ = PAD_SV(PL_op->op_targ), *message = ps_next(aTHX_ call->class, sub, targ, &more);
+    if (UNLIKELY(message == &PL_sv_undef && more)) message = ps_next_further(aTHX_ call, *PL_stack_sp, targ);
     *PL_stack_sp = message;
     return PL_op->op_next;
 }

@@ -305,6 +305,44 @@ void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
     }
 }
 
+static uint64_t end_by_now(const ps_sub *sub, uint64_t end) {
+    const uint64_t now = ps_end(sub);
+    return now < end ? now : end;
+}
+
+bool ps_next_str_in(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more) {
+    ps_found found;
+    int got;
+    while ((got = ps_find(sub, end, &found, NULL)) == 1) {
+        if (ps_copy_to(aTHX_ sub, &found, sv)) {
+            /* The room may be that for a longer one. */
+            if (SvLEN(sv) / 2 > SvCUR(sv) + 64) SvPV_renew(sv, SvCUR(sv) + 1);
+            return TRUE;
+        }
+        end = end_by_now(sub, end);
+    }
+    *more = got == PS_MORE;
+    return FALSE;
+}
+
+SV *ps_next_str_again(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more) {
+    if (ps_next_str_in(aTHX_ sub, end_by_now(sub, end), sv, more)) return sv;
+    SvREFCNT_dec_NN(sv);
+    return NULL;
+}
+
+SV *ps_next_further(pTHX_ const ps_call *call, SV *self, SV *targ) {
+    const ps_pin pin = ps_pinned(aTHX_ self);
+    SV *message;
+    bool more;
+    do {
+        ps_sub *sub = ps_after_signals(aTHX_ call, &pin);
+        more = FALSE;
+        message = ps_next(aTHX_ call->class, sub, targ, &more);
+    } while (more);
+    return message;
+}
+
 /* The flags that all arguments have, and those that any has. */
 static void survey(pTHX_ SSize_t at, SSize_t count, U32 *all, U32 *any) {
     SV *const *value = PL_stack_base + at + 1;

@@ -146,35 +146,59 @@ PERL_STATIC_INLINE SV *ps_new_int(pTHX_ int64_t value) {
     return sv;
 }
 
+/* Handlers of signals that came; they may die or destroy the object. The subscriber afterwards. */
+PERL_STATIC_INLINE ps_sub *ps_after_signals(pTHX_ const ps_call *call, const ps_pin *pin) {
+    PERL_ASYNC_CHECK();
+    return (ps_sub *)ps_repin(aTHX_ call, pin);
+}
+
+/* The next message, or undef, where ps_next has set *more. Signal handlers run meanwhile. */
+SV *ps_next_further(pTHX_ const ps_call *call, SV *self, SV *targ);
+
+/* Copies the string that was found to a scalar of ours, which is undef. False: it was overwritten meanwhile. */
+PERL_STATIC_INLINE bool ps_copy_to(pTHX_ ps_sub *sub, const ps_found *found, SV *sv) {
+    char *to = SvGROW(sv, ((STRLEN)found->len + 8) & ~(STRLEN)7);
+    if (UNLIKELY(!ps_copy(sub, found, to))) return FALSE;
+    to[found->len] = '\0';
+    SvCUR_set(sv, found->len);
+    SvPOK_only(sv);
+    /* The flag is another process's word, and perl reads and writes out of bounds where it lies. Perl's own test takes more
+     * characters than Unicode has, as its strings do, and more time. */
+    if (found->utf8 && (LIKELY(ps_is_utf8(to, found->len)) || is_utf8_string((const U8 *)to, found->len))) SvUTF8_on(sv);
+    SvTAINTED_on(sv);
+    return TRUE;
+}
+
+/* The next string before the inner position `end` in a scalar of ours, which is undef: however often it is overwritten while
+ * it is copied, tries no more than what stands in the ring after the first time. */
+bool ps_next_str_in(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more);
+
+/* The same, after a string was overwritten while it was copied to sv; that scalar, or NULL and it is freed. */
+SV *ps_next_str_again(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more);
+
 /* The next string before the inner position `end` as a new scalar with one reference, or NULL. */
-PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end) {
+PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end, bool *more) {
     ps_found found;
-    while (ps_find(sub, end, &found, NULL) > 0) {
+    const int got = ps_find(sub, end, &found, NULL);
+    if (LIKELY(got == 1)) {
         SV *sv = newSV_type(SVt_PV);
-        char *to = SvGROW(sv, ((STRLEN)found.len + 8) & ~(STRLEN)7);
-        if (LIKELY(ps_copy(sub, &found, to))) {
-            to[found.len] = '\0';
-            SvCUR_set(sv, found.len);
-            SvPOK_only(sv);
-            /* The flag is another process's word, and perl reads and writes out of bounds where it lies. Perl's own test takes
-             * more characters than Unicode has, as its strings do, and more time. */
-            if (found.utf8 && (LIKELY(ps_is_utf8(to, found.len)) || is_utf8_string((const U8 *)to, found.len))) SvUTF8_on(sv);
-            SvTAINTED_on(sv);
-            return sv;
-        }
-        SvREFCNT_dec_NN(sv);
+        return LIKELY(ps_copy_to(aTHX_ sub, &found, sv)) ? sv : ps_next_str_again(aTHX_ sub, end, sv, more);
     }
+    *more = got == PS_MORE;
     return NULL;
 }
 
-/* The next message, or undef: an integer in targ (a new mortal where that is NULL), a string in a new mortal. */
-PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *targ) {
+/* The next message, or undef: an integer in targ (a new mortal where that is NULL), a string in a new mortal. Sets *more
+ * where it returns undef though it has not looked at everything that there is: then ps_next_further goes on. */
+PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *targ, bool *more) {
     if (PS_IS_STR(class)) {
-        SV *sv = ps_next_str(aTHX_ sub, UINT64_MAX);
+        SV *sv = ps_next_str(aTHX_ sub, UINT64_MAX, more);
         return sv ? sv_2mortal(sv) : &PL_sv_undef;
     } else {
         int64_t value;
-        if (ps_poll_int(sub, &value, NULL) <= 0) return &PL_sv_undef;
+        const int got = ps_poll_int(sub, &value, NULL);
+        *more = got == PS_MORE;
+        if (got != 1) return &PL_sv_undef;
         if (!targ) return sv_2mortal(ps_new_int(aTHX_ value));
         TARGi((IV)value, 1);
         SvTAINTED_on(targ);

@@ -176,12 +176,16 @@ bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count
 ps_sub *ps_subscribe(const ps_ring *ring, bool all);
 void ps_sub_free(ps_sub *sub);
 
-/* The next integer. 1: here it is. 0: there is none now. -1: PS_ARGUMENT, on PS_STR. */
+/* From a look behind very many positions whose publishers died, or were stopped: there may be a message, or none. Call again,
+ * after looking at signals and deadlines. */
+enum { PS_MORE = 2 };
+
+/* The next integer. 1: here it is. 0: there is none now. PS_MORE. -1: PS_ARGUMENT, on PS_STR. */
 int ps_poll_int(ps_sub *sub, int64_t *value, ps_error *error);
 
 /* Up to count integers, in order, and no more than there are positions from the next one to the inner position end (see
- * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many; -1:
- * PS_ARGUMENT, on PS_STR. */
+ * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many; -2: none,
+ * and as PS_MORE; -1: PS_ARGUMENT, on PS_STR. */
 int64_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end, ps_error *error);
 
 /* A string message that was found: len bytes, and perl's UTF-8 flag as the publisher gave it. Nothing makes the publisher

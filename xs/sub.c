@@ -10,15 +10,19 @@
 #define OWN_TARG (PL_op->op_private & OPpENTERSUB_HASTARG ? PAD_SV(PL_op->op_targ) : NULL)
 
 METHOD(poll) {
+    bool more = FALSE;
+    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, SUB, targ, &more);
     PERL_UNUSED_VAR(items);
-    ST(0) = ps_next(aTHX_ call->class, SUB, OWN_TARG);
+    if (UNLIKELY(message == &PL_sv_undef && more)) message = ps_next_further(aTHX_ call, ST(0), targ);
+    ST(0) = message;
     XSRETURN(1);
 }
 
 #define CHUNK 256
 
-/* Puts up to `most` messages that stand before the inner position `end` on the stack from ST(0) on. Returns how many. */
-static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, uint64_t end) {
+/* Puts up to `most` messages that stand before the inner position `end` on the stack from ST(0) on. Returns how many, and
+ * whether it ended at many positions whose publishers died. */
+static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, uint64_t end, bool *more) {
     SSize_t count = 0, expected;
     UV held = ps_sub_capacity(sub), lag = ps_lag(sub);
     if (most > lag) most = lag;
@@ -38,7 +42,7 @@ static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, 
     } STMT_END
     if (PS_IS_STR(call->class)) {
         SV *sv;
-        while (count < expected && (sv = ps_next_str(aTHX_ sub, end))) PUSH_MORTAL(sv);
+        while (count < expected && (sv = ps_next_str(aTHX_ sub, end, more))) PUSH_MORTAL(sv);
     } else {
         int64_t values[CHUNK];
         int64_t want, got, i;
@@ -47,6 +51,22 @@ static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, 
             got = ps_poll_ints(sub, values, (size_t)want, end, NULL);
             for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_int(aTHX_ values[i]));
         } while (got == want && count < expected);
+        *more = got == -2;
+    }
+    return count;
+}
+
+/* The same, past all that publishers which died left before the first message. What comes behind such a place in the middle
+ * is left for the next call: messages that were taken must not get lost when a signal handler dies. */
+static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, uint64_t end) {
+    bool more = FALSE;
+    SSize_t count = deliver_piece(aTHX_ call, ax, sub, most, end, &more);
+    if (UNLIKELY(!count && more)) {
+        const ps_pin pin = ps_pinned(aTHX_ ST(0));
+        do {
+            sub = ps_after_signals(aTHX_ call, &pin);
+            count = deliver_piece(aTHX_ call, ax, sub, most, end, &more);
+        } while (!count && more);
     }
     return count;
 }
@@ -88,8 +108,13 @@ METHOD(drain_notify) {
 }
 
 /* Sleeps until there is a message or the deadline passes; signal handlers run meanwhile, and may die or destroy the
- * object. The subscriber if there is a message, otherwise NULL. */
-static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, uint64_t deadline) {
+ * object. The subscriber if there is a message, otherwise NULL. `again`: there was one already, but it was overwritten
+ * before it could be delivered; that may go on for as long as publishers are busy. */
+static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, uint64_t deadline, bool again) {
+    if (again) {
+        PERL_ASYNC_CHECK();
+        if (ps_now() >= deadline) return NULL;
+    }
     for (;;) {
         ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, pin);
         dSAVE_ERRNO;
@@ -135,12 +160,19 @@ static uint64_t deadline_of(pTHX_ const ps_call *call, const timeout *wanted) {
 METHOD(poll_wait) {
     const timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
     ps_sub *sub = SUB;
-    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, sub, targ);
+    bool more = FALSE;
+    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, sub, targ, &more);
     if (message == &PL_sv_undef) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
-        while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
-            message = ps_next(aTHX_ call->class, sub, targ);
+        /* The same for all tries: a large one costs as much to make as to fill. */
+        SV *string = deadline && PS_IS_STR(call->class) ? sv_2mortal(newSV_type(SVt_PV)) : NULL;
+        bool again = FALSE;
+        if (!deadline && more) message = ps_next_further(aTHX_ call, ST(0), targ);
+        while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline, again))) {
+            if (!string) message = ps_next(aTHX_ call->class, sub, targ, &more);
+            else if (ps_next_str_in(aTHX_ sub, UINT64_MAX, string, &more)) message = string;
+            again = TRUE;
         }
     }
     ST(0) = message;
@@ -152,27 +184,33 @@ METHOD(poll_wait_multi) {
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
     const timeout wanted = timeout_argument(aTHX_ call, ax, items, 2);
     SSize_t count;
+    bool more = FALSE;
     sub = SUB;
-    count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+    count = deliver_piece(aTHX_ call, ax, sub, most, ps_end(sub), &more);
     if (!count && most) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
-        while (!count && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline))) {
-            count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+        bool again = FALSE;
+        if (!deadline && more) count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
+        while (!count && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline, again))) {
+            count = deliver_piece(aTHX_ call, ax, sub, most, ps_end(sub), &more);
+            again = TRUE;
         }
     }
     XSRETURN(count);
 }
 
 /* The next message before the inner position `end`, in a scalar that `holder` refers to and owns, or NULL. Integers go into
- * the last message's scalar again, unless the handler kept it or made something else of it. */
-static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *holder) {
+ * the last message's scalar again, unless the handler kept it or made something else of it. *more: there is more to pass. */
+static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *holder, bool *more) {
     SV *last = SvRV(holder), *message;
     if (PS_IS_STR(call->class)) {
-        message = ps_next_str(aTHX_ sub, end);
+        message = ps_next_str(aTHX_ sub, end, more);
     } else {
         int64_t value;
-        if (ps_poll_ints(sub, &value, 1, end, NULL) <= 0) return NULL;
+        const int64_t got = ps_poll_ints(sub, &value, 1, end, NULL);
+        *more = got == -2;
+        if (got <= 0) return NULL;
         if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_IV | SVf_IOK | SVp_IOK)) {
             SvIV_set(last, (IV)value);
             return last;
@@ -194,6 +232,7 @@ METHOD(poll_cb) {
     const uint64_t end = ps_end(sub);
     SV *holder = sv_2mortal(newRV_noinc(newSV(0))), *message;
     UV count = 0;
+    bool more = FALSE;
     dSP;
     PERL_UNUSED_VAR(items);
     sv_2mortal(SvREFCNT_inc_simple_NN(code));
@@ -201,7 +240,11 @@ METHOD(poll_cb) {
     PUSHSTACKi(PERLSI_UNKNOWN);
     ENTER;
     SAVETMPS;
-    while ((message = next_for_handler(aTHX_ call, sub, end, holder))) {
+    while ((message = next_for_handler(aTHX_ call, sub, end, holder, &more)) || more) {
+        if (!message) {
+            sub = ps_after_signals(aTHX_ call, &pin);
+            continue;
+        }
         PUSHMARK(SP);
         XPUSHs(message);
         PUTBACK;

@@ -527,7 +527,8 @@ Up to C<$n> messages, oldest first; the empty list where there is none. Does not
 
 All messages that stand in the ring when the call begins, or C<$max> of them at most. What is
 published while it runs is left for the next call, so it ends however busy the publishers are. It
-also ends at a position that a publisher has claimed and not filled yet; see L</AFTER A CRASH>.
+also ends at a position that a publisher has claimed and not filled yet, and may end where
+65,536 or more positions in a row were never filled; see L</AFTER A CRASH>.
 
     my $latest = ($sub->drain)[-1];            # undef if there was none
 
@@ -998,8 +999,9 @@ stopped, cleared or moved the cursor:
 An integer publisher claims a position, then fills it; it may die in between. A subscriber that
 comes to such a position gives it up after 2 ms and goes on (one of a L<read-only
 ring|/new_readonly>, which cannot, passes it after 100 ms). Before the 2 ms are over, C<poll>
-reports no message, and C<poll_wait> waits for the rest of them. No message that was published is
-lost. Of a batch that was not finished, the first part may stand in the ring.
+reports no message, and C<poll_wait> waits for the rest of them. Where a great many positions have
+been given up, a call passes them in pieces of 65,536, a millisecond's work or so, and runs signal
+handlers in between. No message that was published is lost. Of a batch that was not finished, the first part may stand in the ring.
 
 The same holds for C<Str>. There a killed publisher can also leave behind the spare block that it was
 writing to. Another publisher takes it over as soon as it needs one: the kernel says that the dead one's
@@ -1095,7 +1097,8 @@ closed, so that no warning gets into a ring.
 =head1 SIGNALS
 
 C<poll_wait> and C<poll_wait_multi>, a C<Str> publisher that waits for a spare block, and C<new> while it
-takes disk space or waits for another creator run perl's signal handlers as soon as the signal comes. A handler that dies ends the wait with its exception;
+takes disk space or waits for another creator run perl's signal handlers as soon as the signal comes. So
+does any call that delivers messages while it passes positions that were never filled. A handler that dies ends the wait with its exception;
 otherwise the wait goes on until its original deadline.
 
     local $SIG{ALRM} = sub { die "too long\n" };

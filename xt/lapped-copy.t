@@ -1,0 +1,64 @@
+# A subscriber so slow that each string is overwritten while it copies it (t/lapped-copy.t leaves that to the machine): every
+# call returns, timeouts hold, signal handlers run.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+use XT;
+use XT::Build 'fault';
+use XT::Remote;
+use PubSubTest;
+use Test::More;
+
+my $v     = variant('Str');
+my $class = $v->class;
+
+# A publisher whose messages come by hundreds in the time of each copy.
+my $path = fresh_path();
+$class->new($path, 4, 64);
+my $kid = spawn(sub {
+    my ($peer) = @_;
+    XT::dies_with_parent();
+    my $ring = $class->new($path);
+    $ring->publish("message $_") for 1 .. 4;
+    $peer->tell('busy');
+    for (my $n = 5;; $n++) { $ring->publish("message $n") }
+});
+is($kid->hear, 'busy', 'there is a busy publisher');
+
+my $slow = XT::Remote->start(env => { PUBSUB_FAULT => 'mid-copy=delay:20000' });
+$slow->ask("our \$ring = $class->new('$path'); our \$sub = \$ring->subscribe_all; 1");
+
+sub ask_slow { my ($program) = @_; return $slow->ask($program =~ s/\n\s*/ /gr) }
+
+my %calls = (
+    'poll'                      => '$sub->poll',
+    'poll_wait(0)'              => '$sub->poll_wait(0)',
+    'poll_wait(0.05)'           => '$sub->poll_wait(0.05)',
+    'poll_multi(2)'             => '$sub->poll_multi(2)',
+    'poll_wait_multi(2, 0.05)'  => '$sub->poll_wait_multi(2, 0.05)',
+    'drain'                     => '$sub->drain',
+    'poll_cb'                   => 'my @got; $sub->poll_cb(sub { push @got, $_[0] }); @got',
+    'keyword'                   => "use $class; ps_str_poll \$sub",
+);
+for my $name (sort keys %calls) {
+    my $said = ask_slow("my (\$lost, \$from) = (\$sub->overflow_count, \$sub->cursor);
+        my \@got = grep {defined} do { $calls{$name} };
+        my \$passed = \$sub->cursor - \$from - \@got;
+        \$passed == \$sub->overflow_count - \$lost && !grep({ !/\\Amessage [0-9]+\\z/ } \@got) ? 'right' : \"\$passed, \@got\"");
+    is($said, 'right', "$name returns, and its account is right");
+}
+
+# Comes again as soon as it was handled: so it is handled wherever a call looks after signals.
+for my $wait ('poll_wait', 'poll_wait(600)', 'poll_wait_multi(2)') {
+    my $said = ask_slow("my \$times = 0;
+        local \$SIG{USR1} = sub { ++\$times < 10 ? kill USR1 => \$\$ : die 'enough' };
+        kill USR1 => \$\$; eval { \$sub->$wait while 1 }; \"\$times \$\@\"");
+    like($said, qr/\A10 enough/, "$wait: signals are handled");
+}
+
+kill KILL => $kid->pid;
+$kid->end;
+$slow->finish;
+done_testing;
