@@ -1,7 +1,7 @@
 //! The publishing role: a [`Ring`] opens or makes a ring, publishes, looks in, and hands out [`Subscriber`]s.
 
 use std::ffi::CStr;
-use std::os::unix::io::RawFd;
+use std::os::unix::io::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -183,7 +183,12 @@ impl Ring {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn from_fd(variant: Variant, fd: RawFd) -> Result<Ring> {
+    pub fn from_fd(variant: Variant, fd: BorrowedFd<'_>) -> Result<Ring> {
+        Self::from_number(variant, fd.as_raw_fd())
+    }
+
+    /// The same, of a number that may be no descriptor.
+    pub(crate) fn from_number(variant: Variant, fd: RawFd) -> Result<Ring> {
         let (region, geometry, read_only) = Region::from_fd(fd, variant)?;
         Ok(Ring { read_only, ..Ring::from((region, geometry)) })
     }

@@ -158,7 +158,7 @@ pub unsafe extern "C" fn ps_ring_memfd(
 #[no_mangle]
 pub unsafe extern "C" fn ps_ring_from_fd(number: u32, fd: c_int, failure: *mut Failure) -> *mut Ring {
     // SAFETY: a writable error, as documented.
-    unsafe { give(variant(number).and_then(|v| Ring::from_fd(v, fd)), failure) }
+    unsafe { give(variant(number).and_then(|v| Ring::from_number(v, fd)), failure) }
 }
 
 #[no_mangle]
