@@ -20,7 +20,7 @@ fn leak<T>(value: T) -> NonNull<T> {
 /// `count` values, aligned to 16 bytes where `T` has 8 or 16.
 fn leak_many<T: Default>(count: u64) -> NonNull<T> {
     let pairs: Vec<Aligned<[T; 2]>> = (0..(count + 1) / 2).map(|_| Aligned(Default::default())).collect();
-    NonNull::from(&mut Box::leak(pairs.into_boxed_slice())[0]).cast()
+    NonNull::from(Box::leak(pairs.into_boxed_slice())).cast()
 }
 
 /// An integer ring of `capacity` slots whose first position is `start`.

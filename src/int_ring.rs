@@ -111,11 +111,18 @@ impl<S: Slot> IntRing<S> {
         unsafe { self.header.as_ref() }
     }
 
+    /// Where the slot of `position` is. The pointer is good for all slots.
     #[inline(always)]
-    fn slot(&self, position: u64) -> &S {
+    fn place(&self, position: u64) -> *const S {
         let index = (position & self.mask) as usize;
         // SAFETY: the mask keeps the index below the capacity; the slots are valid by the contract of `new`.
-        unsafe { &*self.slots.as_ptr().add(index) }
+        unsafe { self.slots.as_ptr().add(index) }
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &S {
+        // SAFETY: as above; slots are atomic.
+        unsafe { &*self.place(position) }
     }
 
     #[inline(always)]
@@ -284,7 +291,7 @@ impl<S: Slot> IntRing<S> {
         debug_assert!(position & 1 == 0 && batch.end.wrapping_sub(position) >= 2);
         let tag = self.tag(position);
         // SAFETY: an even index below the capacity, which is even: its neighbour exists, too.
-        let slots = unsafe { &*(self.slot(position) as *const S).cast::<[S; 2]>() };
+        let slots = unsafe { &*self.place(position).cast::<[S; 2]>() };
         let old = [slots[0].load(), slots[1].load()];
         let new = [Stamped { tag, value: values[0] }, Stamped { tag, value: values[1] }];
         if follows::<S>(tag, old[0].tag) && follows::<S>(tag, old[1].tag) {

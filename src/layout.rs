@@ -275,7 +275,8 @@ pub(crate) struct ClearLine {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Header {
-    identity: Line<[u64; 9]>,
+    /// Never looked at through a mapping: see [`Identity`]. Atomic, because `pwrite` and other processes may change it.
+    identity: Line<[AtomicU64; 9]>,
     /// Next position to claim; only publishers add to it; never falls.
     pub(crate) write_pos: Line<AtomicU64>,
     pub(crate) clear: Line<ClearLine>,

@@ -176,17 +176,33 @@ impl Slot for NarrowSlot {
     const PAIRS: bool = true;
 
     /// Two slots are 16 bytes; x86-64 exchanges them as one where they are aligned so. Every other access to them is of
-    /// 8 bytes, which its memory model orders with this one as with any locked instruction.
+    /// 8 bytes, which its memory model orders with this one as with any locked instruction. Rust's has no atomic accesses of
+    /// different sizes to the same bytes; so this one is the assembler's, to the compiler two atomic exchanges of 8 bytes that
+    /// nobody saw apart.
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     #[inline(always)]
     fn exchange_pair(slots: &[Self; 2], old: [Stamped; 2], new: [Stamped; 2]) -> bool {
         let at: *const [Self; 2] = slots;
         debug_assert_eq!(at as usize % 16, 0);
-        let pack = |pair: [Stamped; 2]| u128::from(Self::pack(pair[0])) | u128::from(Self::pack(pair[1])) << 64;
-        // SAFETY: the two slots are 16 bytes, aligned (asserted; the ring starts on a page and pairs start at even
-        // indices), and stay borrowed for the call.
-        let both = unsafe { &*at.cast::<crate::sync::AtomicU128>() };
-        both.compare_exchange(pack(old), pack(new), SeqCst, SeqCst).is_ok()
+        let high: u64;
+        // SAFETY: the two slots are 16 bytes, aligned (asserted; the ring starts on a page and pairs start at even indices),
+        // atomic, and stay borrowed for the call. The processor has the instruction: `WideSlot` does not compile otherwise.
+        // rbx, which the compiler keeps for itself, is put back.
+        unsafe {
+            std::arch::asm!(
+                "xchg rbx, {low}",
+                "lock cmpxchg16b xmmword ptr [rdi]",
+                "mov rbx, {low}",
+                "sete cl",
+                low = inout(reg) Self::pack(new[0]) => _,
+                inout("rcx") Self::pack(new[1]) => high,
+                inout("rax") Self::pack(old[0]) => _,
+                inout("rdx") Self::pack(old[1]) => _,
+                in("rdi") at,
+                options(nostack),
+            );
+        }
+        high as u8 != 0
     }
 }
 
@@ -234,10 +250,17 @@ mod tests {
         let empty = [stamped(0, 0); 2];
         let new = [stamped(2, 7), stamped(2, 8)];
         if NarrowSlot::PAIRS {
-            assert!(!NarrowSlot::exchange_pair(&pair.0, [stamped(0, 0), stamped(4, 0)], new));
-            assert_eq!(pair.0[0].load(), empty[0]);
+            let held = || [pair.0[0].load(), pair.0[1].load()];
+            for other in [stamped(4, 0), stamped(0, 9)] {
+                for wrong in [[other, empty[1]], [empty[0], other]] {
+                    assert!(!NarrowSlot::exchange_pair(&pair.0, wrong, new));
+                    assert_eq!(held(), empty);
+                }
+            }
             assert!(NarrowSlot::exchange_pair(&pair.0, empty, new));
-            assert_eq!([pair.0[0].load(), pair.0[1].load()], new);
+            assert_eq!(held(), new);
+            assert!(!NarrowSlot::exchange_pair(&pair.0, empty, new));
+            assert_eq!(held(), new);
         }
     }
 }
