@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fault::fault_point;
 use crate::fd::above_standard;
-use crate::file::{c_path, inode, os_error, unusable};
+use crate::file::{c_path, inode, os_error, unusable, Inode};
 use crate::layout::{Geometry, Identity, IdentityBytes};
 use crate::region::{map, FileLock, TRIES};
 use crate::room::Volume;
@@ -284,8 +284,8 @@ const LEAST_PIECE: u64 = 1 << 16;
 /// How far the reservation of one file's space has come.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
-    /// Device and inode of the file.
-    of: Option<(u64, u64)>,
+    /// The file.
+    of: Option<Inode>,
     was_empty: bool,
     done: u64,
     /// How much to take next. A kernel that undoes what a signal interrupts gets less each time.

@@ -1,11 +1,13 @@
 //! What attaching to files and making them have in common: names, errors, and which file is which.
 
 use std::ffi::CString;
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fd::above_standard;
@@ -20,9 +22,28 @@ pub(crate) fn os_error(call: &str, error: &std::io::Error) -> Error {
     Error::from_os(call, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Device and inode: which file this is, whatever its names.
-pub(crate) fn inode(meta: &Metadata) -> (u64, u64) {
-    (meta.dev(), meta.ino())
+/// Which file something is, whatever its names: the inode, which another file may have later, and when that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inode {
+    pub(crate) device: u64,
+    pub(crate) number: u64,
+    /// Since 1970; zero where the file system does not say.
+    birth: Duration,
+}
+
+pub(crate) fn inode(meta: &Metadata) -> Inode {
+    let birth = meta.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Inode { device: meta.dev(), number: meta.ino(), birth }
+}
+
+impl fmt::Display for Inode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:", self.device, self.number)?;
+        match self.birth.as_secs() {
+            0 => f.write_str("0"),
+            seconds => write!(f, "{}.{:09}", seconds, self.birth.subsec_nanos()),
+        }
+    }
 }
 
 /// Why a regular file without a magic number is no ring.
@@ -46,7 +67,7 @@ pub(crate) struct Source {
     /// Good wherever the process goes.
     pub(crate) path: PathBuf,
     /// Somebody may remove the file and make another.
-    pub(crate) inode: (u64, u64),
+    pub(crate) inode: Inode,
 }
 
 impl Source {

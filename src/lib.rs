@@ -26,7 +26,7 @@
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
 //!   file         what region and create both need          fd           descriptors that others may close
-//!   room         free space, memory limits
+//!   file_lock    locks on bytes behind the ring's end      room         free space, memory limits
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
@@ -60,6 +60,8 @@ mod fd;
 mod ffi;
 #[cfg(not(loom))]
 mod file;
+#[cfg(not(loom))]
+mod file_lock;
 #[cfg(all(test, not(loom)))]
 mod heap;
 mod int_ring;

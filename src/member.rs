@@ -45,6 +45,8 @@ mod kernel {
     use super::*;
     use crate::file::Source;
     use crate::signals::BlockedSignals;
+    use crate::file_lock::{Bytes, Kind};
+    use crate::room::Volume;
     use crate::sync::AtomicU32;
     use crate::sync::AtomicU64;
     use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
@@ -53,8 +55,6 @@ mod kernel {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
-    /// Where the byte of member 0 would be.
-    const FIRST_BYTE: i64 = 1 << 62;
     /// Numbers tried before a pause.
     const TRIES: u32 = 64;
     const PAGE: usize = 4096;
@@ -148,10 +148,10 @@ mod kernel {
         match lock(file, 1, MAX_MEMBER) {
             None => return Ok(0),
             Some(true) => {
-                put_in_order(Inheritance::All { in_memory: is_in_memory(file) });
+                put_in_order(Inheritance::All { in_memory: Volume::of(file).is_in_memory() });
                 let number = nth(0);
-                set_lock(file, libc::F_UNLCK, 1, number - 1);
-                set_lock(file, libc::F_UNLCK, number + 1, MAX_MEMBER - number);
+                Bytes::of_members(1, number - 1).unlock(file);
+                Bytes::of_members(number + 1, MAX_MEMBER - number).unlock(file);
                 return Ok(number);
             }
             Some(false) => {}
@@ -170,43 +170,9 @@ mod kernel {
         Err(NoSpare::Interrupted)
     }
 
-    fn is_in_memory(file: &File) -> bool {
-        let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
-        // SAFETY: room for what fstatfs writes, which is read only if it has written it.
-        let kind = unsafe {
-            if libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) < 0 {
-                return false;
-            }
-            stat.assume_init().f_type
-        };
-        [libc::TMPFS_MAGIC, libc::HUGETLBFS_MAGIC].contains(&kind)
-    }
-
     /// Locks `count` numbers from `first` on. None: there are no locks here.
     fn lock(file: &File, first: u32, count: u32) -> Option<bool> {
-        match set_lock(file, libc::F_WRLCK, first, count) {
-            0 => Some(true),
-            libc::EAGAIN | libc::EACCES => Some(false),
-            _ => None,
-        }
-    }
-
-    /// Returns the system's error number, 0 for none.
-    fn set_lock(file: &File, kind: i32, first: u32, count: u32) -> i32 {
-        if count == 0 {
-            return 0; // which would mean: up to the end
-        }
-        // SAFETY: plain numbers; zeros are fine for all of them.
-        let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
-        wanted.l_type = kind as libc::c_short;
-        wanted.l_whence = libc::SEEK_SET as libc::c_short;
-        wanted.l_start = FIRST_BYTE + i64::from(first);
-        wanted.l_len = count.into();
-        // SAFETY: our own descriptor and a lock to read.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &wanted) } == 0 {
-            return 0;
-        }
-        crate::error::last_os_code()
+        Bytes::of_members(first, count).lock(file, Kind::Exclusive).ok()
     }
 
     /// A mapping that keeps the file's description open, and is not copied by `fork`; 0 where there can be none.

@@ -17,6 +17,7 @@ const EXT_MAGIC: i64 = 0xef53;
 const XFS_MAGIC: i64 = 0x5846_5342;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
+const PROC_MAGIC: i64 = 0x9fa0;
 
 /// The file system of a file, as fstatfs(2) tells.
 pub(crate) struct Volume {
@@ -43,6 +44,16 @@ impl Volume {
     /// In memory: a mapped page that is read takes room, too.
     pub(crate) fn is_tmpfs(&self) -> bool {
         self.kind == TMPFS_MAGIC
+    }
+
+    /// What is on it is gone when the machine is.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.kind, TMPFS_MAGIC | HUGETLBFS_MAGIC)
+    }
+
+    /// Its links are the kernel's.
+    pub(crate) fn is_proc(&self) -> bool {
+        self.kind == PROC_MAGIC
     }
 
     /// Holes of a file are bytes that were never written, not bytes that need no room.

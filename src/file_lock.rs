@@ -1,0 +1,168 @@
+//! Locks on bytes of a ring's file that do not exist: far behind its end, so that nothing is ever read or written there.
+//!
+//! ```text
+//!   2^62 + 1 ..= 2^62 + 65,535    members: processes that publish strings, see crate::member
+//!   2^62 + 2^32                   a bridge sends the ring's messages to a stream; shared by all that do
+//!   2^62 + 2^32 + 1               a bridge fills the ring from a stream; one at a time
+//!   2^62 + 2^33 + hash            a bridge sends the ring's messages to the stream of this name; one at a time
+//! ```
+//!
+//! They are open-file-description locks: the kernel lets go of one when the last descriptor or mapping of its description
+//! is gone, and other processes see it whatever pid namespace, user or container they live in.
+
+use std::fs::File;
+use std::os::unix::io::AsRawFd;
+
+use crate::error::last_os_code;
+
+const MEMBERS: i64 = 1 << 62;
+const ROLES: i64 = MEMBERS + (1 << 32);
+const STREAMS: i64 = MEMBERS + (1 << 33);
+
+/// What a bridge does with a ring. A ring that had both would repeat every message forever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Role {
+    /// It sends the ring's messages to a stream; any number of bridges may.
+    Up = 0,
+    /// It fills the ring from a stream; one bridge may.
+    Down = 1,
+}
+
+impl Role {
+    /// The role with this number, if there is one.
+    pub fn from_number(number: i32) -> Option<Self> {
+        [Role::Up, Role::Down].iter().copied().find(|role| *role as i32 == number)
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Role::Up => Role::Down,
+            Role::Down => Role::Up,
+        }
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Role::Up => Kind::Shared,
+            Role::Down => Kind::Exclusive,
+        }
+    }
+}
+
+/// Whether others may have the lock at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Shared,
+    Exclusive,
+}
+
+/// Bytes to lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    first: i64,
+    count: i64,
+}
+
+impl Bytes {
+    /// Those of `count` members from the number `first` on.
+    pub(crate) fn of_members(first: u32, count: u32) -> Bytes {
+        Bytes { first: MEMBERS + i64::from(first), count: count.into() }
+    }
+
+    pub(crate) fn of_role(role: Role) -> Bytes {
+        Bytes { first: ROLES + role as i64, count: 1 }
+    }
+
+    /// That of a stream. Two names may have the same one, once in 2^60 pairs.
+    pub(crate) fn of_stream(name: &[u8]) -> Bytes {
+        // FNV-1a by G. Fowler, L. C. Noll and K.-P. Vo, of which the upper bits are the better ones.
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, step);
+        Bytes { first: STREAMS + (hash >> 4) as i64, count: 1 }
+    }
+
+    /// Locks them for the description of `file`, without waiting. False: another description has one of them. An error is the
+    /// system's number: there are no such locks here, or none are left.
+    pub(crate) fn lock(self, file: &File, kind: Kind) -> Result<bool, i32> {
+        let kind = if kind == Kind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
+        match self.ask(file, libc::F_OFD_SETLK, kind) {
+            Ok(_) => Ok(true),
+            Err(libc::EAGAIN) | Err(libc::EACCES) => Ok(false),
+            Err(code) => Err(code),
+        }
+    }
+
+    pub(crate) fn unlock(self, file: &File) {
+        let _ = self.ask(file, libc::F_OFD_SETLK, libc::F_UNLCK);
+    }
+
+    /// Whether a description other than that of `file`, which may be open for reading only, has one of them.
+    pub(crate) fn is_locked(self, file: &File) -> Result<bool, i32> {
+        self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map(|kind| kind != libc::F_UNLCK)
+    }
+
+    fn ask(self, file: &File, command: i32, kind: i32) -> Result<i32, i32> {
+        if self.count == 0 {
+            return Ok(libc::F_UNLCK); // to the kernel that is everything up to the end
+        }
+        // SAFETY: plain numbers; zeros are fine for all of them.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = kind as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        lock.l_start = self.first;
+        lock.l_len = self.count;
+        // SAFETY: our own descriptor and a lock to read and write.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &mut lock) } < 0 {
+            return Err(last_os_code());
+        }
+        Ok(lock.l_type.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::MAX_MEMBER;
+    use std::path::Path;
+
+    fn opened_twice() -> (File, File) {
+        // SAFETY: a C string.
+        let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
+        // SAFETY: a new descriptor that nobody else owns.
+        let file: File = unsafe { std::os::unix::io::FromRawFd::from_raw_fd(fd) };
+        let again = File::open(Path::new(&format!("/proc/self/fd/{}", fd))).unwrap();
+        (file, again)
+    }
+
+    #[test]
+    fn a_lock_is_seen_by_who_only_reads_and_ends_with_its_file() {
+        let (file, reader) = opened_twice();
+        let member = Bytes::of_members(7, 1);
+        assert_eq!(member.lock(&file, Kind::Exclusive), Ok(true));
+        assert_eq!((member.is_locked(&reader), member.is_locked(&file)), (Ok(true), Ok(false)));
+        assert_eq!(Bytes::of_members(8, MAX_MEMBER - 7).is_locked(&reader), Ok(false));
+        for role in [Role::Up, Role::Down] {
+            assert_eq!(Bytes::of_role(role).is_locked(&reader), Ok(false), "no member has the byte of a role");
+        }
+        drop(file);
+        assert_eq!(member.is_locked(&reader), Ok(false));
+    }
+
+    #[test]
+    fn streams_have_bytes_of_their_own() {
+        let names: [&[u8]; 5] = [b"", b"a", b"b", b"news at 127.0.0.1:6379", b"news at 127.0.0.1:6380"];
+        let mut firsts = names.map(|name| Bytes::of_stream(name).first);
+        firsts.sort_unstable();
+        assert!(firsts[0] >= STREAMS && firsts.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", firsts);
+        // The numbers are a part of the layout: processes with different versions of this library must agree.
+        assert_eq!(Bytes::of_stream(b"a").first - STREAMS, 0xaf63_dc4c_8601_ec8c_u64 as i64 >> 4 & (1 << 60) - 1);
+    }
+
+    #[test]
+    fn no_bytes_are_no_lock() {
+        let (file, reader) = opened_twice();
+        assert_eq!(Bytes::of_members(1, 0).lock(&file, Kind::Exclusive), Ok(true));
+        assert_eq!(Bytes::of_members(0, MAX_MEMBER + 1).is_locked(&reader), Ok(false));
+    }
+}
