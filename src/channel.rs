@@ -9,8 +9,10 @@ use crate::core::{Core, Mapping};
 use crate::create::{Creation, Draft};
 use crate::cursor::Cursor;
 use crate::error::{uninterrupted, Error, ErrorKind, Result};
+#[cfg(not(loom))]
+use crate::file_lock::{Bytes as LockBytes, Kind, Role};
 use crate::int_ring::Batch;
-use crate::layout::{Geometry, Variant};
+use crate::layout::{Geometry, Header, Variant};
 use crate::member::{Members, NoSpare};
 use crate::notify::Notifier;
 use crate::region::Region;
@@ -45,6 +47,43 @@ pub struct Stats {
     pub publishers: u64,
     /// Spare blocks of which nobody knows where they are, until a process publishes while no other does.
     pub leaked: u64,
+}
+
+impl Stats {
+    pub(crate) fn read(header: &Header, geometry: &Geometry) -> Stats {
+        let Geometry { capacity, msg_size, publishers, arena_len, total, .. } = *geometry;
+        // Relaxed: statistics.
+        let abandoned = header.events.abandoned.load(Relaxed);
+        let write_pos = header.published();
+        let since_clear = abandoned.saturating_sub(header.clear.abandoned.load(Relaxed));
+        Stats {
+            capacity,
+            msg_size,
+            arena_len,
+            mmap_size: total,
+            write_pos,
+            publish_ok: write_pos.saturating_sub(since_clear),
+            recoveries: header.events.recoveries.load(Relaxed),
+            abandoned,
+            sub_waiters: header.wake.sleepers().into(),
+            publishers,
+            leaked: header.events.leaked.load(Relaxed),
+        }
+    }
+}
+
+/// What became of a claim to a [`Role`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Claimed {
+    /// The handle has it.
+    Yes = 0,
+    /// Another bridge has it, and one only can.
+    Taken = 1,
+    /// Another bridge has the other role.
+    Opposed = 2,
+    /// Another bridge sends the ring's messages to the same stream.
+    Doubled = 3,
 }
 
 /// What a new ring is like. A ring that exists keeps its own sizes.
@@ -129,6 +168,9 @@ pub struct Ring {
     read_only: bool,
     /// Where this handle's publishers found a spare block the last time.
     home: AtomicU32,
+    /// Holds the lock that says what a bridge does with the ring.
+    #[cfg(not(loom))]
+    role: Option<std::fs::File>,
 }
 
 // SAFETY: everything shared is atomic, between threads as between processes.
@@ -386,25 +428,45 @@ impl Ring {
 
     /// What can be known without touching messages.
     pub fn stats(&self) -> Stats {
-        let header = self.core.header();
-        let Geometry { capacity, msg_size, publishers, arena_len, total, .. } = self.mapping.geometry;
-        // Relaxed: statistics.
-        let abandoned = header.events.abandoned.load(Relaxed);
-        let write_pos = self.write_pos();
-        let since_clear = abandoned.saturating_sub(header.clear.abandoned.load(Relaxed));
-        Stats {
-            capacity,
-            msg_size,
-            arena_len,
-            mmap_size: total,
-            write_pos,
-            publish_ok: write_pos.saturating_sub(since_clear),
-            recoveries: header.events.recoveries.load(Relaxed),
-            abandoned,
-            sub_waiters: header.wake.sleepers().into(),
-            publishers,
-            leaked: header.events.leaked.load(Relaxed),
+        Stats::read(self.core.header(), &self.mapping.geometry)
+    }
+
+    /// The position of the last clear, as those count that are never set back.
+    pub fn base(&self) -> u64 {
+        self.core.header().base()
+    }
+
+    /// Which file the ring is in, as a text that no other file has: device, inode, and when it was made, where the file
+    /// system says that. None: nobody knows.
+    #[cfg(not(loom))]
+    pub fn identity(&self) -> Option<String> {
+        self.mapping.region.source().map(|source| source.inode.to_string())
+    }
+
+    /// Says, as long as this handle lives, what a bridge does with the ring; and, if given, that no other one is to do the same
+    /// with the stream of this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] where the ring's file cannot be opened once more, or has no locks.
+    #[cfg(not(loom))]
+    pub fn claim_role(&mut self, role: Role, stream: Option<&[u8]>) -> Result<Claimed> {
+        let file = self.mapping.region.source().and_then(|source| source.reopen());
+        let file = file.ok_or_else(|| Error::from_os("opening the ring's file once more", libc::ENOENT))?;
+        let refused = |code| Error::from_os("locking a byte of the ring's file", code);
+        // First our own: of two that come at once, one at least sees the other.
+        if !LockBytes::of_role(role).lock(&file, role.kind()).map_err(refused)? {
+            return Ok(Claimed::Taken);
         }
+        if let Some(name) = stream {
+            if !LockBytes::of_stream(name).lock(&file, Kind::Exclusive).map_err(refused)? {
+                return Ok(Claimed::Doubled);
+            }
+        }
+        if LockBytes::of_role(role.other()).is_locked(&file).map_err(refused)? {
+            return Ok(Claimed::Opposed);
+        }
+        self.role = Some(file);
+        Ok(Claimed::Yes)
     }
 
     /// Who publishes, and the ring of a string variant.
@@ -436,6 +498,8 @@ impl From<(Region, Geometry)> for Ring {
             notifier: Notifier::default(),
             read_only: false,
             home: AtomicU32::new(0),
+            #[cfg(not(loom))]
+            role: None,
         }
     }
 }

@@ -34,6 +34,11 @@ impl Error {
         Error { kind, os_code: 0, text: text.into() }
     }
 
+    /// An error of the system, in its own words alone.
+    pub(crate) fn os(code: i32) -> Self {
+        Error { kind: ErrorKind::System, os_code: code, text: os_text(code) }
+    }
+
     /// An error of the system call `call`, with the text that the system has for `code`.
     pub(crate) fn from_os(call: impl fmt::Display, code: i32) -> Self {
         Error { kind: ErrorKind::System, os_code: code, text: format!("{}: {}", call, os_text(code)) }

@@ -88,6 +88,9 @@ impl Source {
     pub(crate) fn reopen(&self) -> Option<File> {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
         let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.path);
-        opened.and_then(above_standard).ok().filter(|file| file.metadata().map_or(false, |meta| inode(&meta) == self.inode))
+        opened
+            .and_then(above_standard)
+            .ok()
+            .filter(|file| file.metadata().map_or(false, |meta| inode(&meta) == self.inode))
     }
 }

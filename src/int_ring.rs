@@ -85,6 +85,18 @@ pub(crate) enum Fate {
     Unknown,
 }
 
+impl Fate {
+    /// That of the position with this `tag`, whose slot has the tag `seen`.
+    pub(crate) fn of<S: Slot>(tag: u64, seen: u64) -> Fate {
+        match S::compare(seen, tag) {
+            0 => Fate::Committed,
+            _ if seen == tag | VOID => Fate::Open,
+            later if later > 0 => Fate::Unknown,
+            _ => Fate::Open,
+        }
+    }
+}
+
 /// Whether the slot with the tag `seen` holds the lap just before that of `tag`, committed or void.
 #[inline(always)]
 fn follows<S: Slot>(tag: u64, seen: u64) -> bool {
@@ -245,17 +257,10 @@ impl<S: Slot> IntRing<S> {
 
     /// What became of `position` with regard to the message that its claimant was to commit there.
     pub(crate) fn fate(&self, position: u64) -> Fate {
-        let tag = self.tag(position);
-        let seen = self.slot(position).load();
         if self.behind(position) >> self.shift >= MAX_LAPS_LATE {
             return Fate::Unknown;
         }
-        match S::compare(seen.tag, tag) {
-            0 => Fate::Committed,
-            _ if seen.tag == tag | VOID => Fate::Open,
-            later if later > 0 => Fate::Unknown,
-            _ => Fate::Open,
-        }
+        Fate::of::<S>(self.tag(position), self.slot(position).load().tag)
     }
 
     /// Whether the slot of `position`, whose tag is to become `tag`, holds that of an earlier lap. A caller that is so late
@@ -710,7 +715,12 @@ mod tests {
             assert_eq!(cursor.lost, 1, "{} laps", laps);
             ring.put_all(&mut batch, 1, |_| 8);
             assert_eq!(read_all(&ring, &mut cursor), [8], "{} laps", laps);
-            assert_eq!(ring.header().events.abandoned.load(SeqCst), 0, "{} laps: those who overwrote them counted", laps);
+            assert_eq!(
+                ring.header().events.abandoned.load(SeqCst),
+                0,
+                "{} laps: those who overwrote them counted",
+                laps
+            );
 
             let ring = heap::int_ring::<S>(2, 0);
             let mut batch = ring.claim(2);

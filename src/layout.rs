@@ -127,41 +127,16 @@ impl Geometry {
     /// Reads the geometry from the first bytes of a file of `file_len` bytes and believes nothing of it.
     pub(crate) fn from_header(bytes: &IdentityBytes, variant: Variant, file_len: u64) -> Result<Self> {
         let identity = Identity::from_bytes(bytes);
-        let incompatible =
-            |what: String| Err(Error::new(ErrorKind::Incompatible, format!("invalid or incompatible: {}", what)));
-        if identity.magic != MAGIC {
-            return incompatible(match identity.magic {
-                FOREIGN_MAGIC => "a ring file of a machine with another byte order".to_owned(),
-                _ if bytes.starts_with(OTHER_MAGIC) => {
-                    "a ring file of another implementation (magic \"1BSP\")".to_owned()
-                }
-                _ => "not a ring file".to_owned(),
-            });
-        }
-        if identity.version != VERSION {
-            return incompatible(format!("layout version {}, and this library reads {}", identity.version, VERSION));
-        }
-        if identity.variant != variant as u32 {
-            return incompatible(match Variant::from_number(identity.variant) {
+        let is_ours = identity.has_magic() && identity.version == VERSION;
+        let reason = match identity.ring(file_len) {
+            Ok(geometry) if geometry.variant == variant => return Ok(geometry),
+            Err(reason) if !is_ours || identity.variant == variant as u32 => reason,
+            _ => match Variant::from_number(identity.variant) {
                 Some(held) => format!("holds {}, opened as {:?}", held.with_article(), variant),
                 None => format!("holds a ring of unknown variant {}, opened as {:?}", identity.variant, variant),
-            });
-        }
-        if variant == Variant::Str && identity.publishers == 0 {
-            return incompatible("inconsistent header".to_owned());
-        }
-        match Geometry::new(variant, identity.capacity, identity.msg_size, identity.publishers) {
-            Ok(geometry) if Identity::new(&geometry) == identity => {
-                if geometry.total != file_len {
-                    return incompatible(format!(
-                        "wrong size: the ring has {} bytes, the file {}",
-                        geometry.total, file_len
-                    ));
-                }
-                Ok(geometry)
-            }
-            _ => incompatible("inconsistent header".to_owned()),
-        }
+            },
+        };
+        Err(Error::new(ErrorKind::Incompatible, format!("invalid or incompatible: {}", reason)))
     }
 }
 
@@ -227,10 +202,61 @@ impl Identity {
 
     /// All that stands in a header but the magic number: its creator was killed before it wrote that.
     pub(crate) fn is_unfinished(&self) -> bool {
-        let finished = Identity { magic: MAGIC, ..*self };
-        self.is_unwritten()
-            && Variant::from_number(self.variant)
-                .map_or(false, |variant| Geometry::from_header(&finished.to_bytes(), variant, self.total).is_ok())
+        self.is_unwritten() && self.version == VERSION && self.geometry(self.total).is_ok()
+    }
+
+    pub(crate) fn has_magic(&self) -> bool {
+        self.magic == MAGIC
+    }
+
+    /// The geometry of the ring in a file of this identity and length; or why there is none.
+    pub(crate) fn ring(&self, file_len: u64) -> std::result::Result<Geometry, String> {
+        if !self.has_magic() {
+            return Err(match self.magic {
+                FOREIGN_MAGIC => "a ring file of a machine with another byte order".to_owned(),
+                magic if magic.to_ne_bytes().starts_with(OTHER_MAGIC) => {
+                    "a ring file of another implementation (magic \"1BSP\")".to_owned()
+                }
+                _ => "not a ring file (no magic number)".to_owned(),
+            });
+        }
+        if self.version != VERSION {
+            return Err(format!("layout version {}, and this library reads {}", self.version, VERSION));
+        }
+        self.geometry(file_len)
+    }
+
+    /// The same, whatever magic number and version stand before the sizes.
+    pub(crate) fn geometry(&self, file_len: u64) -> std::result::Result<Geometry, String> {
+        let variant = Variant::from_number(self.variant).ok_or_else(|| format!("unknown variant {}", self.variant))?;
+        let inconsistent = |what: String| Err(format!("inconsistent header: {}", what));
+        let or_none = |most: u64| if variant == Variant::Str { 1..=most } else { 0..=0 };
+        if !self.capacity.is_power_of_two() || !(2..=MAX_CAPACITY).contains(&self.capacity) {
+            return inconsistent(format!("capacity {}", self.capacity));
+        }
+        if !or_none(MAX_MSG_SIZE).contains(&self.msg_size) {
+            return inconsistent(format!("message size {}", self.msg_size));
+        }
+        if !or_none(MAX_PUBLISHERS).contains(&self.publishers) {
+            return inconsistent(format!("{} publishers", self.publishers));
+        }
+        let geometry =
+            Geometry::new(variant, self.capacity, self.msg_size, self.publishers).map_err(|error| error.to_string())?;
+        let right = Identity::new(&geometry);
+        for (name, is, should_be) in [
+            ("slots_at", self.slots_at, right.slots_at),
+            ("arena_at", self.arena_at, right.arena_at),
+            ("arena_len", self.arena_len, right.arena_len),
+            ("total", self.total, right.total),
+        ] {
+            if is != should_be {
+                return inconsistent(format!("{} is {}, and should be {}", name, is, should_be));
+            }
+        }
+        if geometry.total != file_len {
+            return Err(format!("wrong size: the ring has {} bytes, the file {}", geometry.total, file_len));
+        }
+        Ok(geometry)
     }
 }
 
@@ -313,6 +339,21 @@ impl Header {
         self.write_pos.load(crate::sync::Ordering::Acquire).saturating_sub(base)
     }
 
+    /// Which bytes mean something, as (offset, length); all others of the page are 0 forever.
+    pub(crate) fn used(&self) -> [(usize, usize); 5] {
+        fn part<T>(header: &Header, part: &T) -> (usize, usize) {
+            let (from, at): (*const Header, *const T) = (header, part);
+            (at as usize - from as usize, std::mem::size_of::<T>())
+        }
+        [
+            part(self, &*self.identity),
+            part(self, &*self.write_pos),
+            part(self, &*self.clear),
+            part(self, &*self.wake),
+            part(self, &*self.events),
+        ]
+    }
+
     /// Discards, in one store, everything published before this call.
     pub(crate) fn clear(&self) {
         use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
@@ -345,7 +386,9 @@ mod tests {
 
     #[test]
     fn spares_are_as_many_as_asked_for_or_fit_a_few_megabytes() {
-        for (msg_size, asked, got) in [(8, 0, 64), (1 << 17, 0, 31), (1 << 30, 0, 16), (1 << 20, 3, 3), (8, 1 << 16, 1 << 16)] {
+        for (msg_size, asked, got) in
+            [(8, 0, 64), (1 << 17, 0, 31), (1 << 30, 0, 16), (1 << 20, 3, 3), (8, 1 << 16, 1 << 16)]
+        {
             let geometry = Geometry::new(Variant::Str, 4, msg_size, asked).unwrap();
             assert_eq!((geometry.publishers, geometry.arena_len), (got, (4 + got) * (msg_size + 8)));
         }
@@ -357,6 +400,11 @@ mod tests {
     fn no_geometry_overflows() {
         let most = Geometry::new(Variant::Str, MAX_CAPACITY, MAX_MSG_SIZE, MAX_PUBLISHERS).unwrap();
         assert!(most.total < 1 << 63 && most.arena_len == (MAX_CAPACITY + MAX_PUBLISHERS) * ((1 << 31) + 8));
+    }
+
+    #[test]
+    fn the_header_has_the_places_that_the_picture_shows() {
+        assert_eq!(Header::default().used(), [(0, 72), (128, 8), (256, 16), (384, 8), (512, 32)]);
     }
 
     #[test]

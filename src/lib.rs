@@ -27,6 +27,7 @@
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
 //!   file         what region and create both need          fd           descriptors that others may close
 //!   file_lock    locks on bytes behind the ring's end      room         free space, memory limits
+//!   inspect      a ring's file from outside                 check        whether it is sound
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
 //!   sync         the one seam to atomics                   error        what can go wrong
@@ -43,6 +44,8 @@
 compile_error!("futexes and memfds are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
 mod channel;
+#[cfg(not(loom))]
+mod check;
 mod core;
 #[cfg(not(loom))]
 mod create;
@@ -64,6 +67,8 @@ mod file;
 mod file_lock;
 #[cfg(all(test, not(loom)))]
 mod heap;
+#[cfg(not(loom))]
+mod inspect;
 mod int_ring;
 mod layout;
 mod member;
@@ -84,6 +89,8 @@ mod spare;
 mod str_ring;
 mod subscriber;
 mod sync;
+#[cfg(all(test, not(loom)))]
+mod testfile;
 mod wait;
 #[cfg(not(loom))]
 mod watch;
@@ -92,8 +99,14 @@ mod watch;
 mod watch;
 
 pub use crate::core::Wait;
-pub use channel::{Options, Ring, Stats};
+pub use channel::{Claimed, Options, Ring, Stats};
+#[cfg(not(loom))]
+pub use check::{check, Report};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
+pub use file_lock::Role;
+#[cfg(not(loom))]
+pub use inspect::{inspect, Facts, Inspection};
 pub use layout::Variant;
 pub use notify::Notifier;
 pub use region::unlink;

@@ -126,18 +126,7 @@ impl Spares {
     fn recover_entry(&self, index: u32, word: u64, events: &EventLine, fate: impl Fn(u64) -> Fate) {
         let spare = self.entry(index);
         let own = self.first + u64::from(index);
-        let (mine, displaced) = (word >> 32 ^ own, spare.displaced.load(Relaxed));
-        let block = match spare.position.load(Relaxed) {
-            0 => Some(mine),
-            // It died after its last commit was in the books, or before the first of this publish.
-            _ if mine == displaced => Some(mine),
-            next => match fate(next - 1) {
-                Fate::Committed => Some(displaced),
-                Fate::Open => Some(mine),
-                Fate::Unknown => None,
-            },
-        };
-        let now = match block {
+        let now = match spare.block_left(word >> 32 ^ own, fate) {
             Some(block) if block < self.blocks() => {
                 // For who recovers the next holder, should that die before it has a position of its own.
                 spare.displaced.store(block, Relaxed);
@@ -189,6 +178,21 @@ impl Spares {
         whole
     }
 
+    /// What the entry `index` of a ring in which nothing happens says.
+    #[cfg(not(loom))]
+    pub(crate) fn content(&self, index: u32, fate: impl Fn(u64) -> Fate) -> Content {
+        let spare = self.entry(index);
+        let word = spare.word.load(Acquire);
+        let block = word >> 32 ^ (self.first + u64::from(index));
+        let member = ((word & OWNER) >> 2) as u32;
+        match word & 3 {
+            IDLE if word & OWNER == IDLE => Content::Idle(block),
+            BUSY if member <= MAX_MEMBER => Content::Busy { member, left: spare.block_left(block, fate) },
+            LEAKED => Content::Leaked,
+            _ => Content::Scribbled,
+        }
+    }
+
     /// The block that an entry names.
     fn block_of(&self, index: u32) -> Option<u64> {
         let word = self.entry(index).word.load(Relaxed);
@@ -226,6 +230,38 @@ impl Spares {
         // Relaxed: a statistic.
         events.leaked.store(0, Relaxed);
         free
+    }
+}
+
+/// What an entry says; see [`Spares::content`].
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Any number, where somebody scribbled on it; so below.
+    Idle(u64),
+    /// In the hands of a publisher, with this block; None: there is no telling which one it is.
+    Busy {
+        member: u32,
+        left: Option<u64>,
+    },
+    Leaked,
+    Scribbled,
+}
+
+impl Spare {
+    /// The block that a publisher has which stopped for good, or for now; `mine` is the one in its entry's word.
+    fn block_left(&self, mine: u64, fate: impl Fn(u64) -> Fate) -> Option<u64> {
+        let displaced = self.displaced.load(Relaxed);
+        match self.position.load(Relaxed) {
+            0 => Some(mine),
+            // It died after its last commit was in the books, or before the first of this publish.
+            _ if mine == displaced => Some(mine),
+            next => match fate(next - 1) {
+                Fate::Committed => Some(displaced),
+                Fate::Open => Some(mine),
+                Fate::Unknown => None,
+            },
+        }
     }
 }
 

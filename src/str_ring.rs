@@ -86,8 +86,14 @@ const UTF8: u64 = 1 << 32;
 /// The block that the value of the slot `index` names, and the value that names a block: its difference to the index, so
 /// that 0 names the slot's own first block.
 #[inline(always)]
-fn named(value: u64, index: u64) -> u64 {
+pub(crate) fn named(value: u64, index: u64) -> u64 {
     value ^ index
+}
+
+/// The length that a block's first word says.
+#[inline(always)]
+pub(crate) fn len_of(first: u64) -> u64 {
+    first & !UTF8
 }
 
 /// Positions ahead of which a batch asks for the blocks that it will write to.
@@ -335,13 +341,7 @@ impl StrRing {
     /// The usual spare is busy: another one, or that of a dead publisher.
     #[cold]
     #[inline(never)]
-    fn find_spare(
-        &self,
-        home: u32,
-        member: u32,
-        members: &Members,
-        hint: &AtomicU32,
-    ) -> Result<Taken<'_>, NoSpare> {
+    fn find_spare(&self, home: u32, member: u32, members: &Members, hint: &AtomicU32) -> Result<Taken<'_>, NoSpare> {
         let count = self.spares.count();
         let backoff = Backoff::new();
         let mut rests = 0;
@@ -358,9 +358,9 @@ impl StrRing {
                 backoff.snooze();
                 continue;
             }
-            let dead = (0..count).filter_map(|index| self.spares.holder(index)).any(|holder| {
-                holder != member && members.hold(holder).map_or(false, |_held| self.recover(holder))
-            });
+            let dead = (0..count)
+                .filter_map(|index| self.spares.holder(index))
+                .any(|holder| holder != member && members.hold(holder).map_or(false, |_held| self.recover(holder)));
             if !dead {
                 let unregistered = self.header().events.unregistered.load(Relaxed) == UNREGISTERED;
                 if (0..count).all(|index| self.spares.is_lost(index, unregistered)) {
@@ -464,7 +464,7 @@ impl StrRing {
         }
         // Relaxed: it is a length that the ring can have, or else refused; `copy` finds out whether it is this message's.
         let first = self.block(block, 0).0.load(Relaxed);
-        if first & !UTF8 <= self.msg_size {
+        if len_of(first) <= self.msg_size {
             return Some(Found { position, block, word: first });
         }
         None

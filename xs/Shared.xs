@@ -1,5 +1,5 @@
-/* Which method has which body: names, roles, arguments and bodies are data. The bodies stand in ring.c, sub.c and both.c, and
- * serve all four variants. */
+/* Which method has which body: names, roles, arguments and bodies are data. The bodies stand in ring.c, sub.c, both.c and
+ * look.c, and serve all four variants. */
 
 #include "method.h"
 #include "keyword.h"
@@ -33,7 +33,10 @@ typedef struct {
     ENTRY(PS_RING, variant, "clear", clear, FALSE, 1, 1, "self")                                                     \
     ENTRY(PS_RING, variant, "sync", sync, TRUE, 1, 1, "self")                                                        \
     ENTRY(PS_RING, variant, "unlink", unlink, FALSE, 1, 2, "self_or_class, path = self->path")                       \
-    ENTRY(PS_RING, variant, "eventfd", eventfd, TRUE, 1, 1, "self")
+    ENTRY(PS_RING, variant, "eventfd", eventfd, TRUE, 1, 1, "self")                                                  \
+    ENTRY(PS_RING, variant, "_base", base, FALSE, 1, 1, "self")                                                      \
+    ENTRY(PS_RING, variant, "_identity", identity, FALSE, 1, 1, "self")                                              \
+    ENTRY(PS_RING, variant, "_claim_role", claim_role, FALSE, 2, 3, "self, role, stream = no matter")
 
 #define SUB_METHODS(variant)                                                                                         \
     ENTRY(PS_SUB, variant, "poll", poll, FALSE, 1, 1, "self")                                                        \
@@ -98,3 +101,20 @@ PROTOTYPES: DISABLE
 BOOT:
     install_all(aTHX);
     ps_register_keywords(aTHX);
+
+MODULE = Data::PubSub::Shared  PACKAGE = Data::PubSub::Shared::CLI::File
+
+void
+_inspect(SV *path)
+PPCODE:
+    XPUSHs(ps_inspected(aTHX_ path));
+
+void
+_check(SV *path, bool all)
+PPCODE:
+    XPUSHs(ps_checked(aTHX_ path, all));
+
+void
+_sizes(U32 variant, UV capacity, UV msg_size)
+PPCODE:
+    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size));

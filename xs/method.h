@@ -86,6 +86,14 @@ PS_BODY(reset);
 PS_BODY(reset_oldest);
 PS_BODY(fh);
 
+/* look.c: private to the distribution */
+PS_BODY(base);
+PS_BODY(identity);
+PS_BODY(claim_role);
+SV *ps_inspected(pTHX_ SV *path);
+SV *ps_checked(pTHX_ SV *path, bool all);
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size);
+
 /* both.c */
 PS_BODY(fileno);
 PS_BODY(eventfd);

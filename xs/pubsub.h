@@ -140,6 +140,55 @@ const char *ps_path(const ps_ring *ring, size_t *len);
  * stays the handle's. */
 int ps_memfd(const ps_ring *ring);
 
+/* The sizes of a new ring: capacity, msg_size, arena_len, mmap_size and publishers of *stats. False: PS_ARGUMENT. */
+bool ps_sizes(uint32_t variant, uint64_t capacity, uint64_t msg_size, ps_stat *stats, ps_error *error);
+
+/* The position of the last clear, as those count that are never set back. */
+uint64_t ps_base(const ps_ring *ring);
+
+/* ---- rings' files from outside ---- */
+
+#define PS_IDENTITY_LEN 96
+
+/* A file that is or may be a ring's. Where variant is 0 it is none that can be opened, reason says why, and of the other fields
+ * only those of the file mean anything. */
+typedef struct {
+    ps_stat stats;      /* as the ring itself says */
+    uint64_t end, base; /* write position, and the position of the last clear, as those count that are never set back */
+    uint64_t used;      /* messages that the ring holds at most */
+    uint64_t size, allocated, device, inode; /* of the file; bytes, and those that have space on the disk */
+    uint32_t variant, mode, uid;
+    bool unregistered;  /* somebody published strings of whom nobody can know whether it lives */
+    bool has_magic;     /* the file begins as a ring's does */
+    bool likely;        /* it has the sizes of a ring, whatever it begins with */
+    bool by_descriptor; /* the path names a descriptor or a mapping of a process */
+    char identity[PS_IDENTITY_LEN]; /* a text that no other file has */
+    char reason[160];
+} ps_header;
+
+/* Looks at the file at the path, by reading it; writes nothing. False: PS_SYSTEM, PS_INCOMPATIBLE (no regular file). */
+bool ps_inspect(const char *path, size_t path_len, ps_header *header, ps_error *error);
+
+/* The same, and whether the ring is sound: *checked of its slots, a part of them unless all says otherwise. The ring may be
+ * in use. NULL on failure; *header is written otherwise. */
+typedef struct ps_report ps_report;
+ps_report *ps_check(const char *path, size_t path_len, bool all, ps_header *header, uint64_t *checked, ps_error *error);
+void ps_report_free(ps_report *report);
+
+/* The problem, and the note, with this number from 0 on; NULL after the last one. */
+const char *ps_report_problem(const ps_report *report, size_t i);
+const char *ps_report_note(const ps_report *report, size_t i);
+
+/* The identity of the ring's file, PS_IDENTITY_LEN bytes; empty where it is not known. */
+void ps_identity(const ps_ring *ring, char *identity);
+
+/* Says, as long as the handle lives, what a bridge does with the ring. PS_TAKEN: another one fills it. PS_OPPOSED: another one
+ * has the other role, so that every message would come back. PS_DOUBLED: another one does the same with the stream of this
+ * name (stream_len bytes; NULL: no matter). -1: PS_SYSTEM. */
+enum ps_role_kind { PS_UP = 0 /* sends its messages to a stream */, PS_DOWN = 1 /* fills it from a stream */ };
+enum ps_claimed { PS_CLAIMED = 0, PS_TAKEN = 1, PS_OPPOSED = 2, PS_DOUBLED = 3 };
+int ps_claim_role(ps_ring *ring, int role, const char *stream, size_t stream_len, ps_error *error);
+
 /* ---- publishing ---- */
 
 /* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. False: PS_ARGUMENT, on PS_STR and

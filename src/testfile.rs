@@ -1,0 +1,70 @@
+//! Rings in files, for tests that look at them from outside and damage them.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::channel::Ring;
+use crate::layout::Variant;
+
+/// A file that goes with this.
+pub(crate) struct TestRing {
+    path: PathBuf,
+}
+
+impl TestRing {
+    fn fresh() -> TestRing {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("pubsub-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        TestRing { path: std::env::temp_dir().join(name) }
+    }
+
+    /// A ring with messages of 16 bytes and two publishers' spares at the least.
+    pub(crate) fn new(variant: Variant, capacity: u64) -> (Ring, TestRing) {
+        let file = TestRing::fresh();
+        (Ring::open(variant, &file.path, capacity, 16, 0o600).unwrap(), file)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Publishes as many messages.
+    pub(crate) fn publish(&self, ring: &Ring, count: i64) {
+        for i in 0..count {
+            if ring.publish_int(i).is_err() {
+                ring.publish_str(format!("message {}", i).as_bytes()).unwrap();
+            }
+        }
+    }
+
+    /// A copy with these bytes in it.
+    pub(crate) fn damaged(&self, bytes: &[(u64, &[u8])]) -> TestRing {
+        let copy = TestRing::fresh();
+        std::fs::copy(&self.path, &copy.path).unwrap();
+        copy.write(bytes);
+        copy
+    }
+
+    pub(crate) fn write(&self, bytes: &[(u64, &[u8])]) {
+        let file = OpenOptions::new().write(true).open(&self.path).unwrap();
+        bytes.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+    }
+
+    pub(crate) fn read(&self, at: u64) -> u64 {
+        let mut word = [0; 8];
+        OpenOptions::new().read(true).open(&self.path).unwrap().read_exact_at(&mut word, at).unwrap();
+        u64::from_ne_bytes(word)
+    }
+
+    pub(crate) fn set_len(&self, len: u64) {
+        OpenOptions::new().write(true).open(&self.path).unwrap().set_len(len).unwrap();
+    }
+}
+
+impl Drop for TestRing {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

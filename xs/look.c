@@ -1,0 +1,116 @@
+/* A ring's file from outside, for the commands: as hashes. And what the bridge wants to know of its ring. */
+
+#include "method.h"
+
+#define PUT(hv, key, value) (void)hv_stores(hv, key, value)
+
+static void die_of(pTHX_ SV *path, const ps_error *error) __attribute__noreturn__;
+static void die_of(pTHX_ SV *path, const ps_error *error) {
+    croak_sv(sv_2mortal(newSVpvf("%" SVf ": %s\n", SVfARG(path), error->text)));
+}
+
+/* Named as the `stats` of a ring are, where that has the same; but `waiters` is the word of the commands. */
+static SV *as_hash(pTHX_ const ps_header *header) {
+    const ps_stat *stats = &header->stats;
+    HV *hv = newHV();
+    SV *self = sv_2mortal(newRV_noinc((SV *)hv));
+    PUT(hv, "size", newSVuv(header->size));
+    PUT(hv, "allocated", newSVuv(header->allocated));
+    PUT(hv, "mode", newSVuv(header->mode));
+    PUT(hv, "uid", newSVuv(header->uid));
+    PUT(hv, "id", newSVpvf("%" UVuf ":%" UVuf, (UV)header->device, (UV)header->inode));
+    PUT(hv, "identity", newSVpv(header->identity, 0));
+    PUT(hv, "by_descriptor", newSViv(header->by_descriptor));
+    PUT(hv, "has_magic", newSViv(header->has_magic));
+    PUT(hv, "likely", newSViv(header->likely));
+    if (!header->variant) {
+        PUT(hv, "reason", newSVpv(header->reason, 0));
+        return self;
+    }
+    PUT(hv, "number", newSVuv(header->variant));
+    PUT(hv, "raw_pos", newSVuv(header->end));
+    PUT(hv, "base", newSVuv(header->base));
+    PUT(hv, "used", newSVuv(header->used));
+    PUT(hv, "unregistered", newSViv(header->unregistered));
+    PUT(hv, "capacity", newSVuv(stats->capacity));
+    PUT(hv, "mmap_size", newSVuv(stats->mmap_size));
+    PUT(hv, "write_pos", newSVuv(stats->write_pos));
+    PUT(hv, "publish_ok", newSVuv(stats->publish_ok));
+    PUT(hv, "recoveries", newSVuv(stats->recoveries));
+    PUT(hv, "abandoned", newSVuv(stats->abandoned));
+    PUT(hv, "waiters", newSVuv(stats->sub_waiters));
+    if (header->variant == PS_STR) {
+        PUT(hv, "msg_size", newSVuv(stats->msg_size));
+        PUT(hv, "arena_cap", newSVuv(stats->arena_len));
+        PUT(hv, "publishers", newSVuv(stats->publishers));
+        PUT(hv, "leaked", newSVuv(stats->leaked));
+    }
+    return self;
+}
+
+/* Each of these takes and returns mortals, and dies with "PATH: cause\n". */
+
+SV *ps_inspected(pTHX_ SV *path) {
+    ps_header header;
+    ps_error error;
+    STRLEN len;
+    const char *bytes = SvPV(path, len);
+    if (!ps_inspect(bytes, len, &header, &error)) die_of(aTHX_ path, &error);
+    return as_hash(aTHX_ &header);
+}
+
+typedef const char *(*text_of)(const ps_report *, size_t);
+
+static SV *as_array(pTHX_ const ps_report *report, text_of text) {
+    AV *av = newAV();
+    const char *next;
+    size_t i;
+    for (i = 0; (next = text(report, i)); i++) av_push(av, newSVpv(next, 0));
+    return newRV_noinc((SV *)av);
+}
+
+SV *ps_checked(pTHX_ SV *path, bool all) {
+    ps_header header;
+    ps_error error;
+    ps_report *report;
+    uint64_t checked;
+    STRLEN len;
+    const char *bytes = SvPV(path, len);
+    SV *self;
+    HV *hv;
+    if (!(report = ps_check(bytes, len, all, &header, &checked, &error))) die_of(aTHX_ path, &error);
+    self = as_hash(aTHX_ &header);
+    hv = (HV *)SvRV(self);
+    PUT(hv, "problems", as_array(aTHX_ report, ps_report_problem));
+    PUT(hv, "notes", as_array(aTHX_ report, ps_report_note));
+    if (checked) PUT(hv, "checked", newSVuv(checked));
+    ps_report_free(report);
+    return self;
+}
+
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size) {
+    ps_stat stats;
+    ps_error error;
+    HV *hv;
+    if (!ps_sizes(variant, capacity, msg_size, &stats, &error)) croak("%s", error.text);
+    hv = newHV();
+    PUT(hv, "capacity", newSVuv(stats.capacity));
+    PUT(hv, "mmap_size", newSVuv(stats.mmap_size));
+    return sv_2mortal(newRV_noinc((SV *)hv));
+}
+
+GETTER(base, sv_setuv_mg(TARG, ps_base(RING)))
+GETTER(identity, char text[PS_IDENTITY_LEN]; ps_identity(RING, text); sv_setpv_mg(TARG, text))
+
+/* The role is up or down. '' where it is ours now, or what forbids it. */
+METHOD(claim_role) {
+    static const char *const answers[] = { "", "taken", "opposed", "doubled" };
+    ps_ring *ring = RING;
+    STRLEN len, stream_len = 0;
+    const char *name = SvPV(ST(1), len), *stream = items > 2 ? SvPV(ST(2), stream_len) : NULL;
+    ps_error error;
+    int claimed = ps_claim_role(ring, strEQ(name, "up") ? PS_UP : PS_DOWN, stream, stream_len, &error);
+    if (claimed < 0) ps_fail(aTHX_ call, &error);
+    ST(0) = newSVpvn_flags(answers[claimed], strlen(answers[claimed]), SVs_TEMP);
+    XSRETURN(1);
+}
