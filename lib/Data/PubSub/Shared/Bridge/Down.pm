@@ -254,7 +254,7 @@ sub write_pos { my ($self) = @_; return $self->absolute(sub { $self->{ring}->wri
 sub recover {
     my ($self, $state) = @_;
     my @chunk = @{ $state->{chunk} };
-    my $base = $self->{file}->reparse->{base};
+    my $base = $self->base;
     if ($state->{ring} eq $self->ring_id && $state->{at} <= $self->write_pos) {
         # What stood there was published, and cleared by somebody.
         splice @chunk, 0, min($base - $state->{at}, scalar @chunk) if $state->{at} < $base;

@@ -9,11 +9,8 @@ use 5.022;
 use strict;
 use warnings;
 
-use Digest::MD5 qw(md5);
-use Fcntl qw(F_WRLCK F_RDLCK F_UNLCK);
 use JSON::PP ();
 use List::Util qw(max min);
-use POSIX      ();
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 
@@ -67,9 +64,9 @@ sub at_once {
 sub absolute {
     my ($self, $position) = @_;
     while (1) {
-        my $base = $self->{file}->reparse->{base};
+        my $base = $self->base;
         my $relative = $position->();
-        return $base + $relative if $self->{file}->reparse->{base} == $base;
+        return $base + $relative if $self->base == $base;
     }
 }
 
@@ -77,55 +74,27 @@ sub absolute {
 sub seek_to {
     my ($self, $sub, $absolute) = @_;
     while (1) {
-        my $base = $self->{file}->reparse->{base};
+        my $base = $self->base;
         $sub->cursor(max($absolute - $base, 0));
-        return if $self->{file}->reparse->{base} == $base;
+        return if $self->base == $base;
     }
 }
+
+sub base { return $_[0]{ring}->_base }
 
 # Which ring it is: its inode, which another ring may have later, and when that was made.
-sub ring_id {
-    my ($self) = @_;
-    return $self->{ring_id} //= $self->{file}{id} . ':' . birth_of($self->{file}{fh});
-}
+sub ring_id { return $_[0]{ring}->_identity }
 
-# When a file was made, as statx(2) says; 0 where nobody knows. Perl's stat does not tell.
-use constant { AT_EMPTY_PATH => 0x1000, STATX_BTIME => 0x800 };
-
-sub birth_of {
-    my ($file) = @_;
-    my $statx = { x86_64 => 332, aarch64 => 291 }->{ (POSIX::uname())[4] } or return 0;
-    my ($path, $found) = ('', "\0" x 256);
-    return 0 if syscall($statx, fileno $file, $path, AT_EMPTY_PATH, STATX_BTIME, $found) != 0;
-    my ($mask, $seconds, $nanoseconds) = unpack 'L x76 q L', $found;
-    return $mask & STATX_BTIME ? sprintf '%d.%09d', $seconds, $nanoseconds : 0;
-}
-
-# A ring that is filled from a stream and read into it would repeat everything for ever. Each half holds a lock on a byte
-# far behind the ring's end, and looks at the other's; they are "open file description" locks, which survive that somebody in
-# this process closes the file.
-use constant { F_OFD_GETLK => 36, F_OFD_SETLK => 37, FAR => 1 << 62, FLOCK => 's s x4 q q l x4' };
-
+# A ring that is filled from a stream and read into it would repeat everything for ever.
 sub claim_ring {
     my ($self) = @_;
-    my %byte  = (up => FAR, down => FAR + 1);
-    my $other = $self->half eq 'up' ? 'down' : 'up';
-    open $self->{claim}, '+<', $self->option('ring') or die $self->option('ring') . ": $!\n";
-    my $lock = sub { pack FLOCK, $_[1], 0, $byte{ $_[0] }, 1, 0 };
-    fcntl $self->{claim}, F_OFD_SETLK, $lock->($self->half, $self->half eq 'up' ? F_RDLCK : F_WRLCK)
-        or die $self->option('ring') . ": another process fills this ring from a stream\n";
-    # Two that send one ring into one stream are two origins: everything would come twice. Each stream has a byte of its own.
-    if ($self->half eq 'up') {
-        my $where = $self->option('stream') . ' at ' . $self->option('server');
-        $byte{stream} = FAR + 2 + (unpack('Q', md5($where)) >> 3);
-        fcntl $self->{claim}, F_OFD_SETLK, $lock->('stream', F_WRLCK)
-            or die $self->option('ring') . ": another process sends this ring into stream $where\n";
-    }
-    my $found = $lock->($other, F_WRLCK);
-    fcntl $self->{claim}, F_OFD_GETLK, $found or die $self->option('ring') . ": fcntl: $!\n";
+    # Two that send one ring into one stream are two origins: everything would come twice.
+    my $where = $self->option('stream') . ' at ' . $self->option('server');
+    my $answer = $self->{ring}->_claim_role($self->half, $self->half eq 'up' ? $where : ()) or return;
+    die $self->option('ring') . ": another process fills this ring from a stream\n" if $answer eq 'taken';
+    die $self->option('ring') . ": another process sends this ring into stream $where\n" if $answer eq 'doubled';
     die $self->option('ring') . ": is filled from a stream and would be read into one, so that every message came back for ever;"
-        . " publish to one ring (up) and read another (down)\n" if (unpack FLOCK, $found)[0] != F_UNLCK;
-    return;
+        . " publish to one ring (up) and read another (down)\n";
 }
 
 # Whoever opens the path later has another ring than we, or none: then this process ends, and the next one opens or makes
