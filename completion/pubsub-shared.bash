@@ -17,7 +17,7 @@ _pubsub_shared() {
                 return
             fi
             ;;
-        --capacity | --msg-size | --mode | --interval | --delay | --batch | --lines | -[csmidbn]) return ;;
+        --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | -[cspmidbn]) return ;;
     esac
 
     case $command in
@@ -25,7 +25,7 @@ _pubsub_shared() {
         top)    options='--delay --once --batch' ;;
         tail)   options='--lines --follow --raw --json --null' ;;
         pub)    options='--null --truncate --skip --strict' ;;
-        create) options='--variant --capacity --msg-size --mode --force' ;;
+        create) options='--variant --capacity --msg-size --publishers --mode --force' ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;
         bench)  options='--quick --json' ;;

@@ -121,6 +121,14 @@ impl Options {
         Geometry::new(variant, self.capacity, self.msg_size, self.publishers)
     }
 
+    /// What a new ring of these will say of itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for sizes out of range.
+    pub fn sizes(&self, variant: Variant) -> Result<Stats> {
+        Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
+    }
+
     /// Opens the ring at `path`, or makes it.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::create::Draft;
 use crate::cursor::Next;
 use crate::error::{Error, ErrorKind, Result};
 use crate::int_ring::Batch;
-use crate::layout::{Geometry, Header, Variant};
+use crate::layout::Variant;
 use crate::notify::Notifier;
 use crate::str_ring::{Bytes, Found};
 use crate::subscriber::Subscriber;
@@ -525,16 +525,10 @@ pub unsafe extern "C" fn ps_base(ring: &Ring) -> u64 {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_sizes(
-    number: u32,
-    capacity: u64,
-    msg_size: u64,
-    stats: &mut Stats,
-    failure: *mut Failure,
-) -> bool {
-    match variant(number).and_then(|v| Geometry::new(v, capacity, msg_size, 0)) {
-        Ok(geometry) => {
-            *stats = Stats::read(&Header::default(), &geometry);
+pub unsafe extern "C" fn ps_sizes(number: u32, options: &Options, stats: &mut Stats, failure: *mut Failure) -> bool {
+    match variant(number).and_then(|v| options.sizes(v)) {
+        Ok(sizes) => {
+            *stats = sizes;
             true
         }
         // SAFETY: a writable error, as documented.

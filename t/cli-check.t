@@ -52,8 +52,10 @@ each_variant(sub {
     my $class = $v->class;
     my $path  = fresh_path();
     my $ring  = $class->new($path, $CAPACITY, $v->is_str ? 20 : ());
-    my $slots = 4096;
-    my $arena = $slots + $CAPACITY * $v->slot;
+    my ($spares, $publishers) = (4096, $ring->stats->{publishers} // 0);
+    my $slots  = $spares + 128 * $publishers;
+    my $arena  = ($slots + $CAPACITY * $v->slot + 63) & ~63;
+    my $blocks = $CAPACITY + $publishers;
     fine($path, [], 'new');
     for my $n (1, 6, 1, 1, 30) {
         $ring->publish_multi($v->values(1, $n));
@@ -77,12 +79,14 @@ each_variant(sub {
     };
     my $slot = sub { $slots + $_[0] % $CAPACITY * $v->slot };
     damaged($broken->(0,   'Q'),                    qr/no magic number/,             'magic number');
-    damaged($broken->(8,   pack 'L', 2),            qr/layout version 2, not 1/,     'version');
+    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, not 2/,     'version');
     damaged($broken->(12,  pack 'L', 9),            qr/unknown variant 9/,           'variant');
     damaged($broken->(16,  pack 'Q', 9),            qr/capacity 9/,                  'capacity');
-    damaged($broken->(16,  pack 'Q', 16),           qr/arena_at is|arena_len is|total is/, 'another capacity');
+    damaged($broken->(16,  pack 'Q', 16),           qr/slots_at is|arena_at is|arena_len is|total is/, 'another capacity');
     damaged($broken->(24,  pack 'Q', 2**40),        qr/message size/,                'message size');
-    damaged($broken->(56,  pack 'Q', 1),            qr/total is 1 /,                 'total size');
+    damaged($broken->(32,  pack 'Q', 2**17),        qr/131072 publishers/,           'publishers');
+    damaged($broken->(40,  pack 'Q', 1),            qr/slots_at is 1 /,              'where slots begin');
+    damaged($broken->(64,  pack 'Q', 1),            qr/total is 1 /,                 'total size');
     damaged($broken->(100, 'x'),                    qr/byte 100 of the header/,      'unused bytes');
     damaged($broken->(128, pack 'Q', ~0),           qr/write position/,              'write position');
     damaged($broken->(256, pack 'Q', $end + 1),     qr/last clear/,                  'base');
@@ -91,39 +95,50 @@ each_variant(sub {
     damaged(spew(fresh_path(), substr $sound, 0, -1), qr/bytes, and should have/,    'too short');
     damaged(spew(fresh_path(), substr $sound, 0, 99), qr/too small/,                 'no header');
     damaged(spew(fresh_path(), ''),                 qr/too small/,                   'empty');
-    fine($broken->(64, 'x' x 16), [qr/not opened since/], 'of an earlier start of the machine');
-
-    my $later = $end + 9000 * $CAPACITY;
-    my $last  = $slot->($end - 1);
+    # A slot's tag and value as they lie in memory; the tag of the last lap.
+    my $wide = $v->slot == 16;
+    my $stamped = sub { my ($tag, $value) = @_; return $wide ? pack 'QQ', $tag, $value : pack 'Q', $tag | $value << 32 };
+    my $value_at = sub { my ($word) = unpack 'Q', substr $sound, $slot->($_[0]), 8; return $word >> 32 };
+    my $lap  = int(($end - 1) / $CAPACITY);
+    my $tag  = ($lap + 1) * 2;
+    my $last = $slot->($end - 1);
+    my $is   = $v->is_str ? $value_at->($end - 1) : 0;
+    damaged($broken->($last, $stamped->($tag + 2, $is)), qr/has not begun/, 'a tag ahead');
+    damaged($broken->($slot->($end), $stamped->(1, $v->is_str ? $value_at->($end) : 0)), qr/of no lap/, 'a tag that none is');
+    fine($broken->($last, $stamped->(2, $is)), [qr/^claimed, but not filled: 1 of/], 'a dead claim');
+    fine($broken->($last, $stamped->($tag + 1, $is)), [], 'a position that was given up');
+    fine($broken->(128, pack 'Q', $end + 2), [qr/^claimed, but not filled: 2 of/], 'claims of the dead');
+    damaged($broken->($last, $stamped->($tag, 0x8000)), qr/16 bits/, 'too wide') if $v->name eq 'Int16';
     if ($v->is_str) {
-        my $torn = qr/^half overwritten .*: 1 of/;
-        damaged($broken->($last, pack 'Q', $later), qr/sequence \d+/, 'a sequence far ahead');
-        damaged($broken->($last, pack 'Q', 5), qr/sequence 5/, 'an old sequence');
-        damaged($broken->($last + 8, pack 'Q', 21), qr/message of 21 /, 'too long a message');
-        damaged($broken->($last + 8, pack 'Q', 999 << 32), qr/at byte 7992 of/, 'beyond the arena');
-        damaged($broken->($slot->($end - 2) + 8, pack 'Q', 17 << 32 | 3), qr/behind the last/, 'out of line');
-        damaged($broken->(528, pack 'Q', 7), qr/byte 528 of the header/, 'reserved word');
-        fine($broken->($slot->($end), pack 'Q', $end + 1), [$torn], 'a dead publisher, next slot');
-        fine($broken->($slot->($end - 8), pack 'Q', 0), [$torn], 'a dead publisher, mid-slot');
+        # A slot's value is its block's number ^ its own.
+        my $index = ($end - 1) % $CAPACITY;
+        my $block = $is ^ $index;
+        my $names = sub { return $stamped->($tag, $_[0] ^ $index) };
+        damaged($broken->($last, $names->($blocks)), qr/names block $blocks, and there are $blocks/, 'a block that is none');
+        my $other = $value_at->($end - 2) ^ $index - 1;
+        damaged($broken->($last, $names->($other)), qr/names block $other, which another one names, too/, 'a block twice');
+        my $message = $arena + $block * 32;
+        damaged($broken->($message, pack 'Q', 21), qr/message of 21 bytes in block $block/, 'too long a message');
+        fine($broken->($message, pack 'Q', 1 << 32 | 20), [], 'the longest one, of characters');
 
-        my $gone = spawn(sub { });
-        $gone->end;
-        fine($broken->(512, pack 'L', $gone->pid), [qr/does not exist/], 'a holder that does not exist');
-        fine($broken->(512, pack 'L', 0x40000000), [qr/died with the lock/], 'a holder that died');
-        fine($broken->(512, pack 'L', $$), [], 'a holder that lives');
-        fine($broken->(512, pack('Lx4Q', $$, 1)), [qr/of a container, this one or another/], 'a holder elsewhere');
-        fine($broken->(512, pack('L', $$), 64, 'x' x 16), [qr/not opened/, qr/before the restart/],
-            'a holder before the restart');
+        # The first spare that is as it was in the beginning has the block that is its own.
+        my ($spare) = grep { unpack('Q', substr $sound, $spares + 128 * $_, 8) == 0 } 0 .. $publishers - 1;
+        my $entry = sub { my ($word, @more) = @_; return ($spares + 128 * $spare, pack 'Q*', $word, @more) };
+        damaged($broken->($entry->(3)), qr/spare $spare is neither idle nor busy/, 'an entry that is none');
+        damaged($broken->($entry->(0xffff << 32)), qr/spare $spare names block/, 'a spare block that is none');
+        damaged($broken->($entry->(2)), qr/^1 blocks are named by no slot/, 'a block that is nowhere');
+        fine($broken->($entry->(2), 528, pack 'Q', 1), [qr/^1 spare block leaked/], 'a leak');
+        damaged($broken->(536, pack 'Q', 2), qr/unregistered/, 'a mark that none is');
+        my $dead = qr/^a publisher died in the middle of a publish; the next one takes over/;
+        my $busy = 9 << 2 | 1;
+        fine($broken->($entry->($busy)), [$dead], 'a dead publisher');
+        my $mine = $CAPACITY + $spare;
+        fine($broken->($entry->($busy, $end, $block), $last, $names->($mine)), [$dead], 'after its exchange');
+        fine($broken->($entry->($busy, $end + 1, $value_at->($end) ^ $end % $CAPACITY), 128, pack 'Q', $end + 1),
+            [qr/^claimed/, $dead], 'before its exchange');
     }
     else {
-        my $word = $v->slot == 16 ? 'Q' : 'L';
-        damaged($broken->($last, pack $word, $later), qr/has not begun/, 'a tag ahead');
-        damaged($broken->($slot->($end), pack $word, 1), qr/of no lap/, 'a tag that none is');
-        damaged($broken->(512, pack 'L', 5), qr/lock word/, 'a lock');
-        damaged($broken->($last + 4, pack 'L', 0x8000), qr/16 bits/, 'too wide')
-            if $v->name eq 'Int16';
-        fine($broken->($last, pack $word, 2), [qr/^claimed, but not filled: 1 of/], 'a dead claim');
-        fine($broken->(128, pack 'Q', $end + 2), [qr/^claimed, but not filled: 2 of/], 'claims of the dead');
+        damaged($broken->($_, pack 'Q', 1), qr/integers have none/, "word $_") for 512, 528, 536;
     }
 
     my $empty = fresh_path();
@@ -186,7 +201,7 @@ subtest 'several' => sub {
         [
             "$good: fine (Int, 8 slots)",
             '/nowhere/at/all: No such file or directory',
-            "$bad: layout version 120, not 1",
+            "$bad: layout version 120, not 2",
         ],
         'each is told');
     is_deeply([cli(qw(check --quiet), $good, $bad)], [1, '', ''], '--quiet');

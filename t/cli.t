@@ -36,7 +36,8 @@ subtest 'create' => sub {
         my @size = $v->is_str ? qw(--msg-size 20) : ();
         my ($status, $out, $err) = cli('create', $path, '--variant', $v->name, '--capacity', 10, @size);
         is_deeply([$status, $err], [0, ''], $v->name);
-        like($out, qr/\A\Q$path\E: \Q@{[ $v->name ]}\E, 16 messages(?: of up to 20 bytes)?, 4\.\d+ KiB\n\z/, 'says its size');
+        my ($what, $size) = ($v->name, sprintf '%.4g KiB', (-s $path) / 1024);
+        like($out, qr/\A\Q$path\E: $what, 16 messages(?: of up to 20 bytes)?, \Q$size\E\n\z/, 'says its size');
         my $ring = $v->class->new($path);
         is($ring->capacity, 16, 'rounded up');
         is($ring->msg_size, 20, 'message size') if $v->is_str;
@@ -45,6 +46,9 @@ subtest 'create' => sub {
     is((cli(qw(create -t str -c 2k -s 1K -m 644), "$dir/other"))[0], 0, 'short options');
     is((stat "$dir/other")[2] & 07777, 0644, 'mode');
     is((stat _)[7] > 2 * 1024 * 1024, 1, 'k is 1024');
+    is((cli(qw(create -t str -c 2 -p 3), "$dir/few"))[0], 0, '--publishers');
+    is(variant('Str')->class->new("$dir/few")->stats->{publishers}, 3, 'as many as asked for');
+    unlink "$dir/few" or die "unlink: $!";
 
     fails(1, "\Q$ring{Int}\E: File exists\n", 'there already', 'create', $ring{Int}, qw(-t Int -c 8));
     fails(1, '.*No such file or directory$', 'no folder', 'create', "$dir/no/ring", qw(-t Int -c 8));
@@ -55,10 +59,13 @@ subtest 'create' => sub {
         for qw(0 3G 4g 99999999999999999999 -1 1.5k);
     fails(2, '--msg-size must be a number from 1 to 2147483647', "message size $_", 'create', "$dir/x", qw(-t Str -c 8 -s), $_)
         for qw(0 2G x);
-    fails(2, '1073741824 messages of up to 1024 bytes need 1 TiB for their text', 'too much text', 'create', "$dir/x",
-        qw(-t Str -c 1G -s 1k));
+    fails(2, '--publishers must be a number from 1 to 65536', "publishers $_", 'create', "$dir/x", qw(-t Str -c 8 -p), $_)
+        for qw(0 65537 x);
+    fails(1, '.*: a ring of 4\\.194e\\+06 TiB would take more than half of', 'too much text', 'create', "$dir/x",
+        qw(-t Str -c 2G -s 2147483647)) if defined Data::PubSub::Shared::CLI::Space::free_for($dir);
     fails(2, 'expected exactly one RING', 'two rings', 'create', "$dir/x", "$dir/y", qw(-t Int -c 8));
     fails(2, '--msg-size is for Str', 'message size of integers', 'create', "$dir/x", qw(-t Int -c 8 -s 8));
+    fails(2, '--publishers is for Str', 'publishers of integers', 'create', "$dir/x", qw(-t Int -c 8 -p 8));
     fails(2, '--mode must be octal', 'strange mode', 'create', "$dir/x", qw(-t Int -c 8 -m 999));
     ok(!-e "$dir/x", 'nothing was made');
 };
@@ -150,8 +157,8 @@ subtest 'stat' => sub {
         my $stats = $ring->stats;
         $stats->{waiters} = delete $stats->{sub_waiters};
         is_deeply({ map { ($_ => $seen->{$_}) } keys %$stats }, $stats, 'the same as the ring says');
-        is_deeply([@$seen{qw(path variant used mode boot rate lap)}], [$path, $v->name, 5, '0600', 'this', 0, undef],
-            'and more');
+        is_deeply([@$seen{qw(path variant used mode rate lap)}], [$path, $v->name, 5, '0600', 0, undef], 'and more');
+        is_deeply([grep { /boot|lock/ } keys %$seen], [], 'nothing of locks');
         ok($seen->{interval} >= 0.01, 'the interval');
         ok(slurp($path) eq $before, 'the file is as it was');
 
@@ -159,8 +166,10 @@ subtest 'stat' => sub {
         like((cli(qw(stat -i 0), $path))[1],
             qr/\A\Q$path\E\n  variant +$name \(.*^  position +5\n  used +5 messages\n  rate +not measured\n.*^  waiters +0\n/ms,
             'for people');
-        like((cli(qw(stat -ti0), $path))[1], qr/\ARING +TYPE .*\n\Q$path\E +$name +- +- +5 +16 +0 +5 +0 +0 +(?:free|-)\n\z/,
+        my $blocks = $v->is_str ? qr/0 +64/ : qr/- +-/;
+        like((cli(qw(stat -ti0), $path))[1], qr/\ARING +TYPE .*\n\Q$path\E +$name +- +- +5 +16 +0 +5 +0 +0 +$blocks\n\z/,
             '--table');
+        like((cli(qw(stat -i 0), $path))[1], qr/^  leaked +0 blocks\n  publishers +up to 64 at once\n/m, 'spare blocks') if $v->is_str;
     }
     my ($status, $out, $err) = cli(qw(stat -i 0), $dir, "$dir/none", $ring{Int});
     is($status, 1, 'one of them is not there');

@@ -115,6 +115,6 @@ PPCODE:
     XPUSHs(ps_checked(aTHX_ path, all));
 
 void
-_sizes(U32 variant, UV capacity, UV msg_size)
+_sizes(U32 variant, UV capacity, UV msg_size, UV publishers)
 PPCODE:
-    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size));
+    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers));

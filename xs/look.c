@@ -88,11 +88,15 @@ SV *ps_checked(pTHX_ SV *path, bool all) {
     return self;
 }
 
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size) {
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
+    ps_options options = { 0, 0, 0, 0 };
     ps_stat stats;
     ps_error error;
     HV *hv;
-    if (!ps_sizes(variant, capacity, msg_size, &stats, &error)) croak("%s", error.text);
+    options.capacity = capacity;
+    options.msg_size = msg_size;
+    options.publishers = publishers;
+    if (!ps_sizes(variant, &options, &stats, &error)) croak("%s", error.text);
     hv = newHV();
     PUT(hv, "capacity", newSVuv(stats.capacity));
     PUT(hv, "mmap_size", newSVuv(stats.mmap_size));

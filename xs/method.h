@@ -92,7 +92,7 @@ PS_BODY(identity);
 PS_BODY(claim_role);
 SV *ps_inspected(pTHX_ SV *path);
 SV *ps_checked(pTHX_ SV *path, bool all);
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size);
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers);
 
 /* both.c */
 PS_BODY(fileno);

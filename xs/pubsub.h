@@ -140,8 +140,8 @@ const char *ps_path(const ps_ring *ring, size_t *len);
  * stays the handle's. */
 int ps_memfd(const ps_ring *ring);
 
-/* The sizes of a new ring: capacity, msg_size, arena_len, mmap_size and publishers of *stats. False: PS_ARGUMENT. */
-bool ps_sizes(uint32_t variant, uint64_t capacity, uint64_t msg_size, ps_stat *stats, ps_error *error);
+/* What a new ring of these options will say of itself. False: PS_ARGUMENT. */
+bool ps_sizes(uint32_t variant, const ps_options *options, ps_stat *stats, ps_error *error);
 
 /* The position of the last clear, as those count that are never set back. */
 uint64_t ps_base(const ps_ring *ring);

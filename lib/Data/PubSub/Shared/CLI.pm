@@ -269,33 +269,33 @@ sub version {
 sub create {
     my (@arguments) = @_;
     my %opt;
-    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'mode|m=s', 'force|f');
+    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'mode|m=s', 'force|f');
     usage('expected exactly one RING') if @arguments != 1;
     my ($path) = @arguments;
     defined $opt{$_} or usage("--$_ is required") for qw(variant capacity);
     my $class = Data::PubSub::Shared::CLI::File::class_of($opt{variant})
         or usage("--variant is one of Int, Int32, Int16, Str, not '$opt{variant}'");
     my $is_str = $class =~ /::Str\z/;
-    usage('--msg-size is for Str') if defined $opt{'msg-size'} && !$is_str;
+    for (qw(msg-size publishers)) { usage("--$_ is for Str") if defined $opt{$_} && !$is_str }
     usage("--mode must be octal, not '$opt{mode}'") if defined $opt{mode} && $opt{mode} !~ /\A[0-7]{1,5}\z/;
     my $capacity = count('--capacity', $opt{capacity}, 1, Data::PubSub::Shared::CLI::File::MAX_CAPACITY);
     my $msg_size = $opt{'msg-size'} // Data::PubSub::Shared::CLI::File::MSG_SIZE;
-    my @size     = $is_str ? count('--msg-size', $msg_size, 1, Data::PubSub::Shared::CLI::File::MAX_MSG_SIZE) : ();
-    my @mode     = defined $opt{mode} ? oct $opt{mode} : ();
-    my %plan     = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, @size);
-    usage(sprintf '%s messages of up to %s bytes need %s for their text, more than a ring can have (%s)', $plan{capacity},
-        @size, map { in_bytes($_) } $plan{arena_len}, Data::PubSub::Shared::CLI::File::MAX_ARENA)
-        if $plan{arena_len} > Data::PubSub::Shared::CLI::File::MAX_ARENA;
+    my %size;
+    $size{msg_size} = count('--msg-size', $msg_size, 1, Data::PubSub::Shared::CLI::File::MAX_MSG_SIZE) if $is_str;
+    $size{publishers} = count('--publishers', $opt{publishers}, 1, Data::PubSub::Shared::CLI::File::MAX_PUBLISHERS)
+        if defined $opt{publishers};
+    my @mode = defined $opt{mode} ? (mode => oct $opt{mode}) : ();
+    my %plan = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, %size);
 
     # The constructor would attach to what is there.
     die "$path: File exists\n" if lstat $path;
     my ($free, $where) = Data::PubSub::Shared::CLI::Space::free_for($path);
     die sprintf "%s: a ring of %s would take more than half of the %s that are free %s; --force creates it all the same\n",
-        $path, in_bytes($plan{total}), in_bytes($free), $where
-        if defined $free && $plan{total} > $free / 2 && !$opt{force};
-    my $ring = $class->new($path, $capacity, @size, @mode);
+        $path, in_bytes($plan{mmap_size}), in_bytes($free), $where
+        if defined $free && $plan{mmap_size} > $free / 2 && !$opt{force};
+    my $ring = $class->new($path, $capacity, %size, @mode);
     emit(sprintf "%s: %s, %d messages%s, %s\n", printable($path), $class =~ s/.*:://r, $ring->capacity,
-        $is_str ? " of up to $size[0] bytes" : '', in_bytes($plan{total}));
+        $is_str ? " of up to $size{msg_size} bytes" : '', in_bytes($plan{mmap_size}));
     return FINE;
 }
 

@@ -27,7 +27,6 @@ sub take {
 sub _row {
     my ($path) = @_;
     my $file = attempt(sub { Data::PubSub::Shared::CLI::File->ring($path) }) or return _failed($path);
-    delete $file->{fh};
     return { path => $path, file => $file, time => clock_gettime(CLOCK_MONOTONIC) };
 }
 
@@ -44,7 +43,7 @@ sub compare {
     my %before = map { $_->{path} => $_ } $before->rows;
     for my $row (grep { $_->{file} } $self->rows) {
         my $old = $before{ $row->{path} };
-        next if !$old || !$old->{file} || $old->{file}{id} ne $row->{file}{id} || $row->{time} <= $old->{time};
+        next if !$old || !$old->{file} || $old->{file}{identity} ne $row->{file}{identity} || $row->{time} <= $old->{time};
         # Positions inside the ring, which a clear does not set back.
         $row->{interval} = $row->{time} - $old->{time};
         $row->{rate}     = ($row->{file}{raw_pos} - $old->{file}{raw_pos}) / $row->{interval};
@@ -71,7 +70,8 @@ my @COLUMNS = (
     ['POSITION', 12, sub { $_[1]{write_pos} }],
     ['RECOV',    5,  sub { $_[1]{recoveries} }],
     ['ABAND',    5,  sub { $_[1]{abandoned} }],
-    ['LOCK',     7,  sub { $_[1]->is_str ? $_[1]->lock_owner || 'free' : '-' }],
+    ['LEAKED',   6,  sub { $_[1]{leaked} // '-' }],
+    ['PUBLISHERS', 10, sub { $_[1]{publishers} // '-' }],
 );
 
 # A path has all the room that these leave, and this many characters at least.

@@ -11,8 +11,6 @@ use Time::HiRes qw(sleep);
 use Data::PubSub::Shared::CLI qw(options usage complain emit emit_text flush printable text json);
 use Data::PubSub::Shared::CLI::Sample;
 
-my %STATE = (this => 'this', earlier => 'an earlier one', unknown => 'unknown');
-
 sub run {
     my (@paths) = @_;
     my %opt = (interval => 0.5);
@@ -44,18 +42,14 @@ sub as_data {
     my $file = $row->{file};
     return {
         path      => $path,
-        mmap_size => $file->{total},
         mode      => sprintf('%04o', $file->{mode}),
         owner     => owner($file),
         rate      => $row->{rate},
         interval  => $row->{interval},
         lap       => Data::PubSub::Shared::CLI::Sample::lap($row),
-        boot      => $file->boot,
         map({ ($_ => $file->{$_}) }
-            qw(variant capacity write_pos publish_ok used waiters recoveries abandoned)),
-        $file->is_str
-        ? (msg_size => $file->{msg_size}, arena_cap => $file->{arena_len}, lock_owner => $file->lock_owner || undef)
-        : (),
+            qw(variant capacity mmap_size write_pos publish_ok used waiters recoveries abandoned),
+            $file->is_str ? qw(msg_size arena_cap publishers leaked) : ()),
     };
 }
 
@@ -69,7 +63,7 @@ sub as_text {
     my @lines = (
         [variant   => "$file->{variant} ($file->{carries})"],
         [capacity  => "$file->{capacity} messages" . ($file->is_str ? " of up to $file->{msg_size} bytes" : '')],
-        [file      => sprintf '%d bytes, mode %04o, owner %s', $file->{total}, $file->{mode}, owner($file)],
+        [file      => sprintf '%d bytes, mode %04o, owner %s', $file->{mmap_size}, $file->{mode}, owner($file)],
         [position  => $file->{write_pos}],
         [used      => $file->{used} == 1 ? '1 message' : "$file->{used} messages"],
         [rate      => $rate],
@@ -77,8 +71,7 @@ sub as_text {
         [waiters   => $file->{waiters}],
         [recoveries => $file->{recoveries}],
         [abandoned => $file->{abandoned}],
-        ($file->is_str ? [lock => lock_state($file)] : ()),
-        [boot      => $STATE{ $file->boot }],
+        ($file->is_str ? ([leaked => blocks($file->{leaked})], [publishers => "up to $file->{publishers} at once"]) : ()),
     );
     return join '', printable($row->{path}), "\n", map { sprintf "  %-12s%s\n", @$_ } @lines;
 }
@@ -88,14 +81,7 @@ sub owner {
     return text(getpwuid($file->{uid}) // $file->{uid});
 }
 
-# Who holds the lock, as far as this process can see.
-sub lock_state {
-    my ($file) = @_;
-    my $owner = $file->lock_owner or return 'free';
-    open my $in, '<', "/proc/$owner/stat" or return "held by thread $owner, which is not to be seen from here";
-    my ($name, $state) = (<$in> // '') =~ /\((.*)\) (\S)/s;
-    return "held by thread $owner (" . printable($name // '?') . ($state && $state eq 'T' ? ', stopped)' : ')');
-}
+sub blocks { my ($n) = @_; return $n == 1 ? '1 block' : "$n blocks" }
 
 1;
 
