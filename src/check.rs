@@ -126,11 +126,11 @@ impl View<'_> {
         header.used().iter().for_each(|(at, len)| rest[*at..at + len].fill(0));
         let mut problem = |text: String| report.problems.push(text);
         if let Some(at) = rest.iter().position(|byte| *byte != 0) {
-            problem(format!("byte {} of the header is used by nobody, and is not 0", at));
+            problem(format!("byte {} of the header is unused, and is not 0", at));
         }
         let end = header.write_pos.load(Acquire);
         if end >= 1 << 63 {
-            problem(format!("the write position is {}: nobody can have published that much", end));
+            problem(format!("the write position is {}, more than can have been published", end));
         }
         // The header was read front to back: a clear meanwhile makes neither of these two true.
         let base = header.clear.base.load(Acquire);
@@ -144,30 +144,31 @@ impl View<'_> {
         }
         let sleepers = header.wake.sleepers();
         if sleepers > MAX_THREADS {
-            problem(format!("{} subscribers sleep, more than a machine can have", sleepers));
+            problem(format!("{} subscribers sleep, more than a host can have threads", sleepers));
         }
         let [recoveries, leaked, unregistered] =
             [&header.events.recoveries, &header.events.leaked, &header.events.unregistered].map(|n| n.load(Relaxed));
         if self.geometry.variant != Variant::Str && (recoveries, leaked, unregistered) != (0, 0, 0) {
-            problem("blocks were recovered or leaked, and integers have none".to_owned());
+            problem("counters of blocks are not 0, and rings of integers have no blocks".to_owned());
         }
         if unregistered > 1 {
             problem(format!("the mark of unregistered publishers is {}", unregistered));
         }
         if self.geometry.variant == Variant::Str && leaked > 0 {
-            report.notes.push(format!(
-                "{} spare block{} leaked; the next publisher that is alone finds what it can",
-                leaked,
-                if leaked == 1 { "" } else { "s" }
-            ));
+            let text = "spare blocks that leaked, until a process publishes while no other has the ring open for it";
+            report.notes.push(format!("{}: {}", text, leaked));
         }
         Ok(())
     }
 
+    /// The header now.
+    fn now(&self) -> Result<Excerpt> {
+        Excerpt::whole(self.file, 0, std::mem::size_of::<Header>())
+    }
+
     /// The write position now.
     fn end(&self) -> Result<u64> {
-        let page = Excerpt::whole(self.file, 0, std::mem::size_of::<Header>())?;
-        Ok(page.header().write_pos.load(Acquire))
+        Ok(self.now()?.header().write_pos.load(Acquire))
     }
 
     // --- The slots
@@ -300,7 +301,7 @@ impl View<'_> {
                 }
             }
             let whole = report.checked == Some(self.geometry.capacity) && report.problems.is_empty();
-            self.name_spares(&before.contents, &mut seen, whole, report);
+            self.name_spares(&before, &mut seen, whole);
             // Whoever published has claimed a position meanwhile, has changed its entry, or has exchanged its slot.
             if self.moment()? == before {
                 report.problems.append(&mut seen.problems);
@@ -312,17 +313,19 @@ impl View<'_> {
     }
 
     fn moment(&self) -> Result<Moment> {
-        let (end, spares) = (self.end()?, self.read_spares()?);
+        let (page, spares) = (self.now()?, self.read_spares()?);
+        // Relaxed: of a copy.
+        let (end, leaked) = (page.header().write_pos.load(Acquire), page.header().events.leaked.load(Relaxed));
         let contents = self.with_spares(&spares, |spares| {
             (0..spares.count()).map(|index| spares.content(index, |position| self.fate(position))).collect()
         });
-        Ok(Moment { end, spares, contents })
+        Ok(Moment { end, leaked, spares, contents })
     }
 
     /// The same for the blocks of spares; `whole`: all slots were looked at, and are sound.
-    fn name_spares(&self, contents: &[Content], seen: &mut Seen, whole: bool, report: &Report) {
-        let mut unknown = report.inspection.stats.leaked;
-        for (index, content) in (0..).zip(contents) {
+    fn name_spares(&self, moment: &Moment, seen: &mut Seen, whole: bool) {
+        let mut unknown = moment.leaked;
+        for (index, content) in (0..).zip(&moment.contents) {
             match *content {
                 Content::Idle(block) | Content::Busy { left: Some(block), .. } if block < self.block_count() => {
                     seen.name(block, "spare", index);
@@ -338,7 +341,8 @@ impl View<'_> {
         }
         let missing = self.block_count() - seen.count;
         if whole && seen.problems.is_empty() && missing > unknown {
-            seen.problems.push(format!("{} blocks are named by no slot and no spare, and {} leaked", missing, unknown));
+            let text = format!("blocks that no slot and no spare names: {}, of which {} leaked", missing, unknown);
+            seen.problems.push(text);
         }
     }
 
@@ -374,6 +378,7 @@ impl View<'_> {
 #[derive(PartialEq)]
 struct Moment {
     end: u64,
+    leaked: u64,
     spares: Excerpt,
     contents: Vec<Content>,
 }
@@ -388,7 +393,8 @@ struct Seen {
 impl Seen {
     fn name(&mut self, block: u64, what: &str, index: u64) {
         if self.bits.set(block) {
-            self.problems.push(format!("{} {} names block {}, which another one names, too", what, index, block));
+            self.problems
+                .push(format!("{} {} names block {}, which another slot or spare names, too", what, index, block));
         } else {
             self.count += 1;
         }
@@ -427,7 +433,7 @@ mod tests {
         if variant == Variant::Int {
             return [tag.to_ne_bytes(), value.to_ne_bytes()].concat();
         }
-        (tag & 0xffff_ffff | value << 32).to_ne_bytes().to_vec()
+        [(tag as u32).to_ne_bytes(), (value as u32).to_ne_bytes()].concat()
     }
 
     #[test]
@@ -489,7 +495,7 @@ mod tests {
                 (256, 4, "the position of the last clear is 4, beyond the write position 3"),
                 (264, 1, "0 positions were abandoned, and 1 at the last clear"),
                 (384, u64::MAX, "subscribers sleep"),
-                (536, 2, if variant == Variant::Str { "unregistered" } else { "integers" }),
+                (536, 2, if variant == Variant::Str { "unregistered" } else { "rings of integers" }),
             ] {
                 let bytes: u64 = bytes;
                 is_damaged(&file.damaged(&[(at, &bytes.to_ne_bytes())]), problem);
@@ -503,8 +509,8 @@ mod tests {
         file.publish(&ring, 11);
         let at = places(&ring, Variant::Str);
         let slot = |i: u64| at.slots_at + i * 8;
-        let value = |i: u64| file.read(slot(i)) >> 32;
-        let tag = |i: u64| file.read(slot(i)) & 0xffff_ffff;
+        let value = |i: u64| u64::from(file.read(slot(i) + 4));
+        let tag = |i: u64| u64::from(file.read(slot(i)));
         let naming = |i: u64, block: u64| file.damaged(&[(slot(i), &stamped(Variant::Str, tag(i), block ^ i))]);
         is_damaged(&naming(3, at.capacity + at.publishers), "slot 3 names block");
         is_damaged(&naming(3, value(5) ^ 5), "names block");
@@ -519,10 +525,10 @@ mod tests {
         is_damaged(&file.damaged(&[(spare(1), &(3u64 << 32).to_ne_bytes())]), "names block");
         is_damaged(
             &file.damaged(&[(spare(1), &2u64.to_ne_bytes())]),
-            "1 blocks are named by no slot and no spare, and 0 leaked",
+            "blocks that no slot and no spare names: 1, of which 0 leaked",
         );
         let leaked = file.damaged(&[(spare(1), &2u64.to_ne_bytes()), (528, &1u64.to_ne_bytes())]);
-        is_fine(&leaked, &["1 spare block leaked"], "a leak");
+        is_fine(&leaked, &["spare blocks that leaked"], "a leak");
     }
 
     #[test]
@@ -533,7 +539,7 @@ mod tests {
         let at = Geometry::new(Variant::Str, 8, 16, 0).unwrap();
         let (spare, slot) = (HEADER_LEN + 128, at.slots_at + 3 * 8);
         let word = |n: u64| n.to_ne_bytes();
-        let (mine, old) = (at.capacity + 1, file.read(slot) >> 32 ^ 3);
+        let (mine, old) = (at.capacity + 1, u64::from(file.read(slot + 4)) ^ 3);
         let busy = word(7 << 2 | 1);
         let note = "a publisher died in the middle of a publish";
         is_fine(&file.damaged(&[(spare, &busy)]), &[note], "before its claim");
@@ -590,7 +596,7 @@ mod tests {
         (0..10).for_each(|_| file.publish(&ring, 8000));
         let at = places(&ring, Variant::Int16).slots_at;
         assert!(check(file.path(), false).unwrap().checked.unwrap() < 1_100_000);
-        file.write(&[(at + 80_000 * 8, &77u64.to_ne_bytes())]);
+        file.write(&[(at + 80_000 * 8, &77u32.to_ne_bytes())]);
         is_damaged(&file, "slot 80000 ");
         assert_eq!(check(file.path(), true).unwrap().checked, Some(1 << 21));
     }

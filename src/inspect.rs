@@ -33,7 +33,7 @@ pub struct Inspection {
     pub base: u64,
     /// Messages that the ring holds at most.
     pub used: u64,
-    /// Somebody published strings of whom nobody can know whether it lives.
+    /// A process has published strings without a member's lock, so that no other one can tell whether it lives.
     pub unregistered: bool,
     /// The file.
     pub file: Facts,

@@ -52,10 +52,10 @@ impl TestRing {
         bytes.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
     }
 
-    pub(crate) fn read(&self, at: u64) -> u64 {
-        let mut word = [0; 8];
+    pub(crate) fn read(&self, at: u64) -> u32 {
+        let mut word = [0; 4];
         OpenOptions::new().read(true).open(&self.path).unwrap().read_exact_at(&mut word, at).unwrap();
-        u64::from_ne_bytes(word)
+        u32::from_ne_bytes(word)
     }
 
     pub(crate) fn set_len(&self, len: u64) {

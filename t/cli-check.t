@@ -97,8 +97,8 @@ each_variant(sub {
     damaged(spew(fresh_path(), ''),                 qr/too small/,                   'empty');
     # A slot's tag and value as they lie in memory; the tag of the last lap.
     my $wide = $v->slot == 16;
-    my $stamped = sub { my ($tag, $value) = @_; return $wide ? pack 'QQ', $tag, $value : pack 'Q', $tag | $value << 32 };
-    my $value_at = sub { my ($word) = unpack 'Q', substr $sound, $slot->($_[0]), 8; return $word >> 32 };
+    my $stamped = sub { my ($tag, $value) = @_; return $wide ? pack 'QQ', $tag, $value : pack 'LL', $tag, $value };
+    my $value_at = sub { return unpack 'x4 L', substr $sound, $slot->($_[0]), 8 };
     my $lap  = int(($end - 1) / $CAPACITY);
     my $tag  = ($lap + 1) * 2;
     my $last = $slot->($end - 1);
@@ -116,7 +116,7 @@ each_variant(sub {
         my $names = sub { return $stamped->($tag, $_[0] ^ $index) };
         damaged($broken->($last, $names->($blocks)), qr/names block $blocks, and there are $blocks/, 'a block that is none');
         my $other = $value_at->($end - 2) ^ $index - 1;
-        damaged($broken->($last, $names->($other)), qr/names block $other, which another one names, too/, 'a block twice');
+        damaged($broken->($last, $names->($other)), qr/names block $other, which another slot or spare names, too/, 'a block twice');
         my $message = $arena + $block * 32;
         damaged($broken->($message, pack 'Q', 21), qr/message of 21 bytes in block $block/, 'too long a message');
         fine($broken->($message, pack 'Q', 1 << 32 | 20), [], 'the longest one, of characters');
@@ -126,8 +126,8 @@ each_variant(sub {
         my $entry = sub { my ($word, @more) = @_; return ($spares + 128 * $spare, pack 'Q*', $word, @more) };
         damaged($broken->($entry->(3)), qr/spare $spare is neither idle nor busy/, 'an entry that is none');
         damaged($broken->($entry->(0xffff << 32)), qr/spare $spare names block/, 'a spare block that is none');
-        damaged($broken->($entry->(2)), qr/^1 blocks are named by no slot/, 'a block that is nowhere');
-        fine($broken->($entry->(2), 528, pack 'Q', 1), [qr/^1 spare block leaked/], 'a leak');
+        damaged($broken->($entry->(2)), qr/^blocks that no slot and no spare names: 1, of which 0/, 'a block that is nowhere');
+        fine($broken->($entry->(2), 528, pack 'Q', 1), [qr/^spare blocks that leaked.*: 1\z/], 'a leak');
         damaged($broken->(536, pack 'Q', 2), qr/unregistered/, 'a mark that none is');
         my $dead = qr/^a publisher died in the middle of a publish; the next one takes over/;
         my $busy = 9 << 2 | 1;
@@ -138,12 +138,12 @@ each_variant(sub {
             [qr/^claimed/, $dead], 'before its exchange');
     }
     else {
-        damaged($broken->($_, pack 'Q', 1), qr/integers have none/, "word $_") for 512, 528, 536;
+        damaged($broken->($_, pack 'Q', 1), qr/rings of integers have no blocks/, "word $_") for 512, 528, 536;
     }
 
     my $empty = fresh_path();
     $class->new($empty, $CAPACITY);
-    poke($empty, $slots, pack 'Q', 4 | 1 << 20);
+    poke($empty, $slots, pack $wide ? 'Q' : 'L', 4 | 1 << 20);
     damaged($empty, qr/slot 0/, 'a slot that nobody wrote');
 });
 

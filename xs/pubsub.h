@@ -158,7 +158,7 @@ typedef struct {
     uint64_t used;      /* messages that the ring holds at most */
     uint64_t size, allocated, device, inode; /* of the file; bytes, and those that have space on the disk */
     uint32_t variant, mode, uid;
-    bool unregistered;  /* somebody published strings of whom nobody can know whether it lives */
+    bool unregistered;  /* a process has published strings without a lock that says whether it lives */
     bool has_magic;     /* the file begins as a ring's does */
     bool likely;        /* it has the sizes of a ring, whatever it begins with */
     bool by_descriptor; /* the path names a descriptor or a mapping of a process */
