@@ -64,6 +64,7 @@ pub fn check(path: &Path, all: bool) -> Result<Report> {
     if let Some(geometry) = &opened.geometry {
         let view = View { file: &opened.file, geometry };
         view.header(&opened.page, &mut report)?;
+        disk_space(&mut report);
         if report.inspection.end < 1 << 63 {
             let chunks = chunks(geometry, report.inspection.end, all);
             report.checked = Some(chunks.iter().map(|chunk| view.chunk_len(*chunk)).sum());
@@ -99,6 +100,19 @@ fn chunks(geometry: &Geometry, end: u64, all: bool) -> Vec<u64> {
     some.sort_unstable();
     some.dedup();
     some
+}
+
+/// On a full disk, publishing into a hole is SIGBUS.
+fn disk_space(report: &mut Report) {
+    let file = &report.inspection.file;
+    // Memory without a name has none until it is used, and needs none before.
+    if file.allocated < file.size && !file.by_descriptor {
+        report.notes.push(format!(
+            "{} of {} bytes have no disk space (holes, or compressed); opening the ring for publishing reserves what is missing",
+            file.size - file.allocated,
+            file.size
+        ));
+    }
 }
 
 /// Something about a slot, which must look the same twice.
@@ -405,13 +419,16 @@ impl Seen {
 mod tests {
     use super::*;
     use crate::channel::Ring;
+    use crate::inspect::Facts;
     use crate::testfile::TestRing;
 
     const ALL: [Variant; 4] = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str];
 
     fn is_fine(file: &TestRing, notes: &[&str], name: &str) {
-        let report = check(file.path(), false).unwrap();
+        let mut report = check(file.path(), false).unwrap();
         assert_eq!(report.problems, Vec::<String>::new(), "{}", name);
+        // A file system may give space late.
+        report.notes.retain(|note| !note.contains("no disk space"));
         assert_eq!(report.notes.len(), notes.len(), "{}: {:?}", name, report.notes);
         for (note, expected) in report.notes.iter().zip(notes) {
             assert!(note.starts_with(expected), "{}: {}", name, note);
@@ -599,6 +616,20 @@ mod tests {
         file.write(&[(at + 80_000 * 8, &77u32.to_ne_bytes())]);
         is_damaged(&file, "slot 80000 ");
         assert_eq!(check(file.path(), true).unwrap().checked, Some(1 << 21));
+    }
+
+    #[test]
+    fn holes_are_a_note() {
+        let (ring, file) = TestRing::new(Variant::Int, 1 << 14);
+        let header: Vec<u8> = (0..128).flat_map(|at| file.read(at * 4).to_ne_bytes()).collect();
+        file.set_len(0);
+        file.write(&[(0, &header)]);
+        file.set_len(ring.stats().mmap_size);
+        let report = check(file.path(), true).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report);
+        let Facts { size, allocated, .. } = report.inspection.file;
+        let noted = report.notes.iter().any(|note| note.contains("of 266240 bytes have no disk space"));
+        assert_eq!(noted, allocated < size, "{:?}", report.notes);
     }
 
     #[test]
