@@ -445,6 +445,11 @@ mod tests {
         Geometry::new(variant, stats.capacity, stats.msg_size, stats.publishers).unwrap()
     }
 
+    /// The number of a spare that has the block that it had in the beginning.
+    fn unused_spare(file: &TestRing) -> u64 {
+        (0..).find(|i| file.read(HEADER_LEN + i * 128) == 0 && file.read(HEADER_LEN + i * 128 + 4) == 0).unwrap()
+    }
+
     /// Tag and value as a slot has them in memory.
     fn stamped(variant: Variant, tag: u64, value: u64) -> Vec<u8> {
         if variant == Variant::Int {
@@ -535,16 +540,23 @@ mod tests {
         let first = at.arena_at + block * at.block_len();
         is_damaged(&file.damaged(&[(first, &17u64.to_ne_bytes())]), "slot 3 has a message of 17 bytes in block");
         // Spares.
-        let spare = |i: u64| HEADER_LEN + i * 128;
-        is_damaged(&file.damaged(&[(spare(1), &3u64.to_ne_bytes())]), "spare 1 is neither idle nor busy");
-        is_damaged(&file.damaged(&[(spare(1), &(9u64 << 2).to_ne_bytes())]), "spare 1 is neither idle nor busy");
-        is_damaged(&file.damaged(&[(spare(1), &(0xffff_u64 << 32).to_ne_bytes())]), "spare 1 names block");
-        is_damaged(&file.damaged(&[(spare(1), &(3u64 << 32).to_ne_bytes())]), "names block");
+        let free = unused_spare(&file);
+        let spare = HEADER_LEN + free * 128;
+        is_damaged(&file.damaged(&[(spare, &3u64.to_ne_bytes())]), &format!("spare {} is neither idle nor busy", free));
         is_damaged(
-            &file.damaged(&[(spare(1), &2u64.to_ne_bytes())]),
+            &file.damaged(&[(spare, &(9u64 << 2).to_ne_bytes())]),
+            &format!("spare {} is neither idle nor busy", free),
+        );
+        is_damaged(
+            &file.damaged(&[(spare, &(0xffff_u64 << 32).to_ne_bytes())]),
+            &format!("spare {} names block", free),
+        );
+        is_damaged(&file.damaged(&[(spare, &(3u64 << 32).to_ne_bytes())]), "names block");
+        is_damaged(
+            &file.damaged(&[(spare, &2u64.to_ne_bytes())]),
             "blocks that no slot and no spare names: 1, of which 0 leaked",
         );
-        let leaked = file.damaged(&[(spare(1), &2u64.to_ne_bytes()), (528, &1u64.to_ne_bytes())]);
+        let leaked = file.damaged(&[(spare, &2u64.to_ne_bytes()), (528, &1u64.to_ne_bytes())]);
         is_fine(&leaked, &["spare blocks that leaked"], "a leak");
     }
 
@@ -554,9 +566,10 @@ mod tests {
         file.publish(&ring, 11);
         drop(ring);
         let at = Geometry::new(Variant::Str, 8, 16, 0).unwrap();
-        let (spare, slot) = (HEADER_LEN + 128, at.slots_at + 3 * 8);
+        let free = unused_spare(&file);
+        let (spare, slot) = (HEADER_LEN + free * 128, at.slots_at + 3 * 8);
         let word = |n: u64| n.to_ne_bytes();
-        let (mine, old) = (at.capacity + 1, u64::from(file.read(slot + 4)) ^ 3);
+        let (mine, old) = (at.capacity + free, u64::from(file.read(slot + 4)) ^ 3);
         let busy = word(7 << 2 | 1);
         let note = "a publisher died in the middle of a publish";
         is_fine(&file.damaged(&[(spare, &busy)]), &[note], "before its claim");
@@ -575,7 +588,7 @@ mod tests {
         file.publish(&ring, 1);
         let lock = std::fs::OpenOptions::new().read(true).write(true).open(file.path()).unwrap();
         let member = (1..).find(|n| Bytes::of_members(*n, 1).is_locked(&lock) == Ok(false)).unwrap();
-        file.write(&[(HEADER_LEN + 128, &u64::from(member << 2 | 1).to_ne_bytes())]);
+        file.write(&[(HEADER_LEN + unused_spare(&file) * 128, &u64::from(member << 2 | 1).to_ne_bytes())]);
         is_fine(&file, &["a publisher died"], "a number that nobody has");
         Bytes::of_members(member, 1).lock(&lock, crate::file_lock::Kind::Exclusive).unwrap();
         is_fine(&file, &[], "a living one");

@@ -217,7 +217,7 @@ impl Identity {
                 magic if magic.to_ne_bytes().starts_with(OTHER_MAGIC) => {
                     "a ring file of another implementation (magic \"1BSP\")".to_owned()
                 }
-                _ => "not a ring file (no magic number)".to_owned(),
+                _ => "not a ring file".to_owned(),
             });
         }
         if self.version != VERSION {

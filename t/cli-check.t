@@ -78,21 +78,21 @@ each_variant(sub {
         return spew($copy, $text);
     };
     my $slot = sub { $slots + $_[0] % $CAPACITY * $v->slot };
-    damaged($broken->(0,   'Q'),                    qr/no magic number/,             'magic number');
-    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, not 2/,     'version');
+    damaged($broken->(0,   'Q'),                    qr/not a ring file/,             'magic number');
+    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, and this library reads 2/,     'version');
     damaged($broken->(12,  pack 'L', 9),            qr/unknown variant 9/,           'variant');
     damaged($broken->(16,  pack 'Q', 9),            qr/capacity 9/,                  'capacity');
     damaged($broken->(16,  pack 'Q', 16),           qr/slots_at is|arena_at is|arena_len is|total is/, 'another capacity');
     damaged($broken->(24,  pack 'Q', 2**40),        qr/message size/,                'message size');
     damaged($broken->(32,  pack 'Q', 2**17),        qr/131072 publishers/,           'publishers');
-    damaged($broken->(40,  pack 'Q', 1),            qr/slots_at is 1 /,              'where slots begin');
-    damaged($broken->(64,  pack 'Q', 1),            qr/total is 1 /,                 'total size');
+    damaged($broken->(40,  pack 'Q', 1),            qr/slots_at is 1,/,              'where slots begin');
+    damaged($broken->(64,  pack 'Q', 1),            qr/total is 1,/,                 'total size');
     damaged($broken->(100, 'x'),                    qr/byte 100 of the header/,      'unused bytes');
     damaged($broken->(128, pack 'Q', ~0),           qr/write position/,              'write position');
     damaged($broken->(256, pack 'Q', $end + 1),     qr/last clear/,                  'base');
     damaged($broken->(388, pack 'L', ~0 & 0xffff_ffff), qr/sleep/,                   'sleepers');
-    damaged(spew(fresh_path(), "$sound!"),          qr/bytes, and should have/,      'too long');
-    damaged(spew(fresh_path(), substr $sound, 0, -1), qr/bytes, and should have/,    'too short');
+    damaged(spew(fresh_path(), "$sound!"),          qr/wrong size/,      'too long');
+    damaged(spew(fresh_path(), substr $sound, 0, -1), qr/wrong size/,    'too short');
     damaged(spew(fresh_path(), substr $sound, 0, 99), qr/too small/,                 'no header');
     damaged(spew(fresh_path(), ''),                 qr/too small/,                   'empty');
     # A slot's tag and value as they lie in memory; the tag of the last lap.
@@ -201,7 +201,7 @@ subtest 'several' => sub {
         [
             "$good: fine (Int, 8 slots)",
             '/nowhere/at/all: No such file or directory',
-            "$bad: layout version 120, not 2",
+            "$bad: layout version 120, and this library reads 2",
         ],
         'each is told');
     is_deeply([cli(qw(check --quiet), $good, $bad)], [1, '', ''], '--quiet');

@@ -55,7 +55,7 @@ each_variant(sub {
         'another byte order' => [0, scalar reverse('PubSubSh'), 'a ring file of a machine with another byte order'],
         'an unknown variant' => [12, pack('L', 9), "holds a ring of unknown variant 9, opened as $name"],
         'a later version'    => [8, pack('L', 77), qr/\Alayout version 77, and this library reads \d+\z/],
-        'a wrong capacity'   => [16, pack('Q', 7), 'inconsistent header'],
+        'a wrong capacity'   => [16, pack('Q', 7), 'inconsistent header: capacity 7'],
     );
     for my $what (sort keys %changed) {
         my ($at, $bytes, $says) = @{ $changed{$what} };

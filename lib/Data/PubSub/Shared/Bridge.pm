@@ -833,7 +833,7 @@ Constructors die with:
     server '::1:6379' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379
     /x/y: no such ring; to create it, give --variant and --capacity
     /x/y: is of variant Int, not Str
-    /x/y: not a ring file (no magic number)
+    /x/y: not a ring file
     /x/y: is filled from a stream and would be read into one, so that every
         message came back for ever; publish to one ring (up) and read another (down)
     /x/y: another process fills this ring from a stream
