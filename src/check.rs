@@ -16,7 +16,7 @@ use crate::inspect::{Excerpt, Inspection, Opened, Shared};
 use crate::int_ring::Fate;
 use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
 use crate::slot::{NarrowSlot, Slot, Stamped, WideSlot, VOID};
-use crate::spare::{Bits, Content, Spare, Spares};
+use crate::spare::{Ledger, Bits, Content, Spare, Spares};
 use crate::str_ring::{len_of, named};
 use crate::sync::{
     AtomicU64, Line,
@@ -287,18 +287,6 @@ impl View<'_> {
         use_of(&unsafe { Spares::new(NonNull::from(&entries[0]), entries.len() as u32, self.geometry.capacity) })
     }
 
-    /// What became of a position that a publisher had begun to commit.
-    fn fate(&self, position: u64) -> Fate {
-        let capacity = self.geometry.capacity;
-        match self.read_slots::<NarrowSlot>(position % capacity, 1) {
-            Ok(copy) => {
-                let tag = <NarrowSlot as Slot>::tag(position / capacity);
-                Fate::of::<NarrowSlot>(tag, copy.all::<NarrowSlot>()[0].load().tag)
-            }
-            Err(_) => Fate::Unknown,
-        }
-    }
-
     /// Each block is named by one slot or by one spare, but for those that leaked.
     fn blocks(&self, chunks: &[u64], report: &mut Report) -> Result<()> {
         for _ in 0..TRIES {
@@ -331,7 +319,7 @@ impl View<'_> {
         // Relaxed: of a copy.
         let (end, leaked) = (page.header().write_pos.load(Acquire), page.header().events.leaked.load(Relaxed));
         let contents = self.with_spares(&spares, |spares| {
-            (0..spares.count()).map(|index| spares.content(index, |position| self.fate(position))).collect()
+            (0..spares.count()).map(|index| spares.content(index, self)).collect()
         });
         Ok(Moment { end, leaked, spares, contents })
     }
@@ -402,6 +390,24 @@ struct Seen {
     bits: Bits,
     count: u64,
     problems: Vec<String>,
+}
+
+impl Ledger for View<'_> {
+    fn fate(&self, position: u64) -> Fate {
+        let capacity = self.geometry.capacity;
+        match self.read_slots::<NarrowSlot>(position % capacity, 1) {
+            Ok(copy) => {
+                let tag = <NarrowSlot as Slot>::tag(position / capacity);
+                Fate::of::<NarrowSlot>(tag, copy.all::<NarrowSlot>()[0].load().tag)
+            }
+            Err(_) => Fate::Unknown,
+        }
+    }
+
+    /// What a search would find may move meanwhile, and the ring is not only looked at in quiet moments.
+    fn find(&self, _: [u64; 2]) -> Option<u64> {
+        None
+    }
 }
 
 impl Seen {

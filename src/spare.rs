@@ -15,8 +15,10 @@
 //! No entry belongs to anybody while it is idle, so there need be no more of them than publishers in the middle of a
 //! publish. A publisher that dies there leaves its entry busy. Whoever holds the dead member's number (see
 //! [`crate::member`]; so it is one process, and nobody is that member meanwhile) can tell where the spare block is from what
-//! became of p: committed, then it is o; not, then it is b. If the slot was overwritten since, there is no telling: the
-//! entry gives no block any more (it *leaks*), until somebody publishes alone and looks which blocks nothing names.
+//! became of p: committed, then it is o; not, then it is b. If the slot was overwritten since, the other of the two is somewhere
+//! in the ring: where a slot or an idle entry names it, this one is the spare. (Nothing names the spare, and nothing will.
+//! What is seen once decides, however fast the others move.) In a ring that is too large to be searched, or where the other
+//! one could not be found, the entry stays as it is until somebody publishes alone, and looks which blocks nothing names.
 
 use std::ptr::NonNull;
 
@@ -39,12 +41,24 @@ pub(crate) struct Spare {
     displaced: AtomicU64,
 }
 
+/// Searches for a block that others may be moving just then.
+const SEARCHES: u32 = if cfg!(loom) { 1 } else { 8 };
+
 const IDLE: u64 = 0;
 const BUSY: u64 = 1;
 /// Without a block.
 const LEAKED: u64 = 2;
 /// Member and state.
 const OWNER: u64 = 0xffff_ffff;
+
+/// What a ring's slots say of a publisher that died.
+pub(crate) trait Ledger {
+    /// What became of a position that it had claimed.
+    fn fate(&self, position: u64) -> Fate;
+
+    /// One of two blocks that a slot names now; None where none was found.
+    fn find(&self, blocks: [u64; 2]) -> Option<u64>;
+}
 
 /// The spares of one ring. Copying copies the pointer.
 #[derive(Clone, Copy)]
@@ -108,40 +122,62 @@ impl Spares {
         None
     }
 
-    /// Puts every entry of `member`, who is dead, in order; the caller holds its number. `fate` says what became of a
-    /// position. True: there was one.
-    pub(crate) fn recover(&self, member: u32, events: &EventLine, fate: impl Fn(u64) -> Fate) -> bool {
+    /// Puts the entries of `member`, who is dead, in order; the caller holds its number. True: there is a spare more.
+    pub(crate) fn recover(&self, member: u32, events: &EventLine, ledger: &impl Ledger) -> bool {
         let mut any = false;
         for index in 0..self.count {
             // Acquire: what the dead one stored before this word.
             let word = self.entry(index).word.load(Acquire);
             if word & OWNER == u64::from(member) << 2 | BUSY {
-                self.recover_entry(index, word, events, &fate);
-                any = true;
+                any |= self.recover_entry(index, word, events, ledger);
             }
         }
         any
     }
 
-    fn recover_entry(&self, index: u32, word: u64, events: &EventLine, fate: impl Fn(u64) -> Fate) {
+    fn recover_entry(&self, index: u32, word: u64, events: &EventLine, ledger: &impl Ledger) -> bool {
         let spare = self.entry(index);
         let own = self.first + u64::from(index);
-        let now = match spare.block_left(word >> 32 ^ own, fate) {
-            Some(block) if block < self.blocks() => {
-                // For who recovers the next holder, should that die before it has a position of its own.
-                spare.displaced.store(block, Relaxed);
-                (block ^ own) << 32 | IDLE
-            }
-            _ => {
-                events.leaked.fetch_add(1, Relaxed);
-                LEAKED
-            }
+        let block = match self.block_left(index, word >> 32 ^ own, ledger) {
+            Some(block) if block < self.blocks() => block,
+            _ => return false,
         };
+        // For who recovers the next holder, should that die before it has a position of its own.
+        spare.displaced.store(block, Relaxed);
         fault_point!("recovering");
         // Release: to who takes it. No exchange: only who holds the member's number writes a busy entry.
-        spare.word.store(now, Release);
+        spare.word.store((block ^ own) << 32 | IDLE, Release);
         // Relaxed: a statistic.
         events.recoveries.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// The block that a publisher has which stopped for good, or for now; `mine` is the one in the entry's word.
+    fn block_left(&self, index: u32, mine: u64, ledger: &impl Ledger) -> Option<u64> {
+        let spare = self.entry(index);
+        let displaced = spare.displaced.load(Relaxed);
+        let position = match spare.position.load(Relaxed) {
+            0 => return Some(mine),
+            // It died after its last commit was in the books, or before the first of this publish.
+            _ if mine == displaced => return Some(mine),
+            next => next - 1,
+        };
+        match ledger.fate(position) {
+            Fate::Committed => Some(displaced),
+            Fate::Open => Some(mine),
+            Fate::Unknown => (0..SEARCHES)
+                .find_map(|_| ledger.find([mine, displaced]).or_else(|| self.find([mine, displaced])))
+                .map(|found| if found == mine { displaced } else { mine }),
+        }
+    }
+
+    /// One of two blocks that an idle entry names now. A busy one's word may be out of date.
+    fn find(&self, blocks: [u64; 2]) -> Option<u64> {
+        let idle = |index| {
+            let word = self.entry(index).word.load(Acquire);
+            Some(word >> 32 ^ (self.first + u64::from(index))).filter(|_| word & OWNER == IDLE)
+        };
+        (0..self.count).filter_map(idle).find(|block| blocks.contains(block))
     }
 
     /// The member in the middle of a publish with the entry `index`; None where there is none, or nobody can know it.
@@ -166,12 +202,12 @@ impl Spares {
     }
 
     /// Without any publisher: recovers the dead. Whether every entry has a block of its own now.
-    pub(crate) fn recover_all(&self, events: &EventLine, fate: impl Fn(u64) -> Fate) -> bool {
+    pub(crate) fn recover_all(&self, events: &EventLine, ledger: &impl Ledger) -> bool {
         let mut whole = true;
         for index in 0..self.count {
             let word = self.entry(index).word.load(Acquire);
-            if word & OWNER != IDLE && word & 3 == BUSY {
-                self.recover_entry(index, word, events, &fate);
+            if word & 3 == BUSY && !self.recover_entry(index, word, events, ledger) {
+                self.entry(index).word.store(LEAKED, Relaxed);
             }
             whole &= self.block_of(index).is_some();
         }
@@ -180,14 +216,14 @@ impl Spares {
 
     /// What the entry `index` of a ring in which nothing happens says.
     #[cfg(not(loom))]
-    pub(crate) fn content(&self, index: u32, fate: impl Fn(u64) -> Fate) -> Content {
+    pub(crate) fn content(&self, index: u32, ledger: &impl Ledger) -> Content {
         let spare = self.entry(index);
         let word = spare.word.load(Acquire);
         let block = word >> 32 ^ (self.first + u64::from(index));
         let member = ((word & OWNER) >> 2) as u32;
         match word & 3 {
             IDLE if word & OWNER == IDLE => Content::Idle(block),
-            BUSY if member <= MAX_MEMBER => Content::Busy { member, left: spare.block_left(block, fate) },
+            BUSY if member <= MAX_MEMBER => Content::Busy { member, left: self.block_left(index, block, ledger) },
             LEAKED => Content::Leaked,
             _ => Content::Scribbled,
         }
@@ -246,23 +282,6 @@ pub(crate) enum Content {
     },
     Leaked,
     Scribbled,
-}
-
-impl Spare {
-    /// The block that a publisher has which stopped for good, or for now; `mine` is the one in its entry's word.
-    fn block_left(&self, mine: u64, fate: impl Fn(u64) -> Fate) -> Option<u64> {
-        let displaced = self.displaced.load(Relaxed);
-        match self.position.load(Relaxed) {
-            0 => Some(mine),
-            // It died after its last commit was in the books, or before the first of this publish.
-            _ if mine == displaced => Some(mine),
-            next => match fate(next - 1) {
-                Fate::Committed => Some(displaced),
-                Fate::Open => Some(mine),
-                Fate::Unknown => None,
-            },
-        }
-    }
 }
 
 impl Taken<'_> {
