@@ -30,7 +30,8 @@
 //!   inspect      a ring's file from outside                 check        whether it is sound
 //!   notify       eventfds                                  watch        a descriptor for any publisher's messages
 //!   fault        points at which tests hurt a process
-//!   sync         the one seam to atomics                   error        what can go wrong
+//!   sync         the one seam to atomics                   pair         two words in one exchange
+//!   error        what can go wrong
 //! ```
 //!
 //! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a
@@ -75,6 +76,8 @@ mod member;
 #[cfg(loom)]
 mod models;
 mod notify;
+#[cfg(not(loom))]
+mod pair;
 #[cfg(not(loom))]
 mod region;
 #[cfg(loom)]

@@ -5,6 +5,8 @@
 //! Because the tag counts laps and not messages, the narrow slot's 32 bits last for 2^31 laps. Tags are compared with
 //! wrapping signed arithmetic.
 
+#[cfg(not(loom))]
+use crate::sync::AtomicPair;
 use crate::sync::{AtomicU64, Ordering::SeqCst};
 
 /// The flag of a position that never held a message.
@@ -50,25 +52,13 @@ pub(crate) trait Slot {
 #[cfg(not(loom))]
 #[derive(Default)]
 #[repr(transparent)]
-pub(crate) struct WideSlot(crate::sync::AtomicU128);
-
-#[cfg(not(loom))]
-const _: () = assert!(
-    crate::sync::AtomicU128::is_always_lock_free(),
-    "no lock-free 16-byte exchange on this target: on x86-64 build with RUSTFLAGS='-C target-feature=+cmpxchg16b'"
-);
+pub(crate) struct WideSlot(AtomicPair);
 
 #[cfg(not(loom))]
 impl WideSlot {
     #[inline(always)]
-    fn pack(s: Stamped) -> u128 {
-        // In memory the tag comes first on every little-endian target.
-        u128::from(s.tag) | u128::from(s.value) << 64
-    }
-
-    #[inline(always)]
-    fn unpack(bits: u128) -> Stamped {
-        Stamped { tag: bits as u64, value: (bits >> 64) as u64 }
+    fn unpack([tag, value]: [u64; 2]) -> Stamped {
+        Stamped { tag, value }
     }
 }
 
@@ -84,46 +74,15 @@ impl Slot for WideSlot {
         a.wrapping_sub(b) as i64
     }
 
-    /// x86-64 guarantees a 16-byte load only where there is AVX, and asking for it costs more than this: tag, value, tag
-    /// again. A slot's tag never returns to an earlier value, so two equal tags enclose the value that came with them.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    /// As [`AtomicPair::load`] asks for: a slot's tag never returns to an earlier value.
     #[inline(always)]
     fn load(&self) -> Stamped {
-        loop {
-            let (tag, value, again): (u64, u64, u64);
-            // SAFETY: reads 16 bytes that `self` borrows. x86-64 keeps loads in program order, a plain load there is a
-            // SeqCst load, and `exchange` replaces all 16 bytes at once; the assembler block is opaque to the
-            // compiler, to which it is one atomic load that may fail.
-            unsafe {
-                std::arch::asm!(
-                    "mov {tag}, qword ptr [{slot}]",
-                    "mov {value}, qword ptr [{slot} + 8]",
-                    "mov {again}, qword ptr [{slot}]",
-                    slot = in(reg) self,
-                    tag = out(reg) tag,
-                    value = out(reg) value,
-                    again = lateout(reg) again,
-                    options(nostack, preserves_flags, readonly),
-                );
-            }
-            if tag == again {
-                return Stamped { tag, value };
-            }
-        }
-    }
-
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    #[inline(always)]
-    fn load(&self) -> Stamped {
-        Self::unpack(self.0.load(SeqCst))
+        Self::unpack(self.0.load())
     }
 
     #[inline(always)]
     fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped> {
-        match self.0.compare_exchange(Self::pack(old), Self::pack(new), SeqCst, SeqCst) {
-            Ok(_) => Ok(()),
-            Err(seen) => Err(Self::unpack(seen)),
-        }
+        self.0.exchange([old.tag, old.value], [new.tag, new.value]).map_err(Self::unpack)
     }
 }
 
@@ -137,14 +96,18 @@ pub(crate) type WideSlot = NarrowSlot;
 pub(crate) struct NarrowSlot(AtomicU64);
 
 impl NarrowSlot {
+    /// Where in the number each half is, so that the tag comes first in memory whichever end does.
+    const TAG_AT: u32 = if cfg!(target_endian = "little") { 0 } else { 32 };
+    const VALUE_AT: u32 = 32 - Self::TAG_AT;
+
     #[inline(always)]
     fn pack(s: Stamped) -> u64 {
-        s.tag & 0xffff_ffff | s.value << 32
+        (s.tag & 0xffff_ffff) << Self::TAG_AT | (s.value & 0xffff_ffff) << Self::VALUE_AT
     }
 
     #[inline(always)]
     fn unpack(bits: u64) -> Stamped {
-        Stamped { tag: bits & 0xffff_ffff, value: bits >> 32 }
+        Stamped { tag: bits >> Self::TAG_AT & 0xffff_ffff, value: bits >> Self::VALUE_AT & 0xffff_ffff }
     }
 }
 
@@ -184,25 +147,10 @@ impl Slot for NarrowSlot {
     fn exchange_pair(slots: &[Self; 2], old: [Stamped; 2], new: [Stamped; 2]) -> bool {
         let at: *const [Self; 2] = slots;
         debug_assert_eq!(at as usize % 16, 0);
-        let high: u64;
-        // SAFETY: the two slots are 16 bytes, aligned (asserted; the ring starts on a page and pairs start at even indices),
-        // atomic, and stay borrowed for the call. The processor has the instruction: `WideSlot` does not compile otherwise.
-        // rbx, which the compiler keeps for itself, is put back.
-        unsafe {
-            std::arch::asm!(
-                "xchg rbx, {low}",
-                "lock cmpxchg16b xmmword ptr [rdi]",
-                "mov rbx, {low}",
-                "sete cl",
-                low = inout(reg) Self::pack(new[0]) => _,
-                inout("rcx") Self::pack(new[1]) => high,
-                inout("rax") Self::pack(old[0]) => _,
-                inout("rdx") Self::pack(old[1]) => _,
-                in("rdi") at,
-                options(nostack),
-            );
-        }
-        high as u8 != 0
+        // SAFETY: the two slots are 16 bytes, aligned (asserted; the ring starts on a page and pairs start at even
+        // indices), and stay borrowed for the call.
+        let both = unsafe { &*at.cast::<AtomicPair>() };
+        both.exchange(old.map(Self::pack), new.map(Self::pack)).is_ok()
     }
 }
 
@@ -237,8 +185,21 @@ mod tests {
 
     #[test]
     fn tag_and_value_change_together() {
-        exchanges_only_what_is_expected(&WideSlot(crate::sync::AtomicU128::new(0)));
-        exchanges_only_what_is_expected(&NarrowSlot(AtomicU64::new(0)));
+        exchanges_only_what_is_expected(&WideSlot::default());
+        exchanges_only_what_is_expected(&NarrowSlot::default());
+    }
+
+    /// Others look into rings byte by byte.
+    #[test]
+    fn the_tag_comes_first_in_memory() {
+        let (empty, new) = (Stamped { tag: 0, value: 0 }, Stamped { tag: 6, value: 7 });
+        let (wide, narrow) = (WideSlot::default(), NarrowSlot::default());
+        assert_eq!((wide.exchange(empty, new), narrow.exchange(empty, new)), (Ok(()), Ok(())));
+        // SAFETY: initialised slots of that many bytes, which nobody else has.
+        unsafe {
+            assert_eq!(std::ptr::read((&wide as *const WideSlot).cast::<[u64; 2]>()), [6, 7]);
+            assert_eq!(std::ptr::read((&narrow as *const NarrowSlot).cast::<[u32; 2]>()), [6, 7]);
+        }
     }
 
     #[test]

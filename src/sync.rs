@@ -1,4 +1,4 @@
-//! The one seam to atomics: `std` and `portable-atomic` in life, `loom` when the models run.
+//! The one seam to atomics: `std` in life, and [`crate::pair`] for two words at once; `loom` when the models run.
 //!
 //! No other module names an atomic type's home, so that a model checker sees every access.
 
@@ -9,7 +9,7 @@ pub(crate) use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 pub(crate) use crate::models::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
-pub(crate) use portable_atomic::AtomicU128;
+pub(crate) use crate::pair::AtomicPair;
 
 #[cfg(not(loom))]
 pub(crate) use crossbeam_utils::Backoff;

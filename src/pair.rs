@@ -1,0 +1,279 @@
+//! Two 8-byte words that are exchanged together: `std` has no such atomic, and shared memory admits no private lock.
+//!
+//! The first word comes first in memory on every processor. An exchange is one instruction, or one pair of linked ones;
+//! SeqCst. A load writes nothing, so that readers need no right to write and leave publishers' cache lines alone: a 16-byte
+//! load promises that on few processors (x86-64 has one only with AVX, arm64 only with LSE2; before, reading meant to
+//! write back what was read). So where it does not, a load is three: first word, second word, first word again.
+//!
+//! *Why three are enough.* The caller promises that no exchange ever brings back an earlier first word. Each exchange changes both
+//! words at once, and all agree on the order of the exchanges. The three loads are done in their order, so each sees the
+//! pair as one of the exchanges left it, and none an older one than the load before it. If the first and the third see
+//! the same first word, they see the same exchange, because no two leave the same first word; the second lies between, so
+//! it sees that one, too. Otherwise somebody published meanwhile, and the reader looks again.
+
+#[cfg(miri)]
+pub(crate) use interpreted::AtomicPair;
+#[cfg(not(any(miri, target_arch = "x86_64")))]
+pub(crate) use portable::AtomicPair;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) use x86_64::AtomicPair;
+
+/// Calls `three_loads`, which returns first word, second word and first word again, until both ends are equal.
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+#[inline(always)]
+fn enclosed(three_loads: impl Fn() -> (u64, u64, u64)) -> [u64; 2] {
+    loop {
+        let (first, second, again) = three_loads();
+        if first == again {
+            return [first, second];
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod x86_64 {
+    use std::arch::asm;
+    use std::cell::UnsafeCell;
+
+    #[derive(Default)]
+    #[repr(C, align(16))]
+    pub(crate) struct AtomicPair(UnsafeCell<[u64; 2]>);
+
+    // SAFETY: both methods are atomic.
+    unsafe impl Sync for AtomicPair {}
+
+    impl AtomicPair {
+        #[inline(always)]
+        pub(crate) fn load(&self) -> [u64; 2] {
+            super::enclosed(|| {
+                let (first, second, again): (u64, u64, u64);
+                // SAFETY: reads 16 bytes that `self` borrows. x86-64 keeps loads in program order, and a plain load there is a
+                // SeqCst load; the assembler block is opaque to the compiler, to which it is one atomic load that may fail.
+                unsafe {
+                    asm!(
+                        "mov {first}, qword ptr [{pair}]",
+                        "mov {second}, qword ptr [{pair} + 8]",
+                        "mov {again}, qword ptr [{pair}]",
+                        pair = in(reg) self,
+                        first = out(reg) first,
+                        second = out(reg) second,
+                        again = lateout(reg) again,
+                        options(nostack, preserves_flags, readonly),
+                    );
+                }
+                (first, second, again)
+            })
+        }
+
+        /// Replaces `old` by `new`, or says what is there instead.
+        ///
+        /// In assembler because `std::arch::x86_64::cmpxchg16b` is newer than Rust 1.63, and because the instruction needs no
+        /// compiler flag so: every x86-64 processor since 2006 has it.
+        #[inline(always)]
+        pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
+            let (first, second): (u64, u64);
+            let done: u8;
+            // SAFETY: reads and writes 16 bytes that `self` borrows, aligned to 16, in a cell. `rbx` is the compiler's own and is
+            // put back; `{save}` and `{new}` may be `rbx` themselves, and nothing else can, since all others are named.
+            unsafe {
+                asm!(
+                    "mov {save}, rbx",
+                    "mov rbx, {new}",
+                    "lock cmpxchg16b xmmword ptr [rdi]",
+                    "mov rbx, {save}",
+                    "sete sil",
+                    save = out(reg) _,
+                    new = in(reg) new[0],
+                    in("rcx") new[1],
+                    inout("rax") old[0] => first,
+                    inout("rdx") old[1] => second,
+                    in("rdi") self.0.get(),
+                    lateout("sil") done,
+                    options(nostack),
+                );
+            }
+            if done != 0 {
+                Ok(())
+            } else {
+                Err([first, second])
+            }
+        }
+    }
+}
+
+/// Other processors: the exchange as portable-atomic has it for each, without locks.
+#[cfg(not(any(miri, target_arch = "x86_64")))]
+mod portable {
+    portable_atomic::cfg_has_atomic_128! {
+        use portable_atomic::{AtomicU128, Ordering::SeqCst};
+
+        const _: () = assert!(AtomicU128::is_always_lock_free(), "16 bytes are exchanged under a lock on this target");
+
+        #[derive(Default)]
+        #[repr(transparent)]
+        pub(crate) struct AtomicPair(AtomicU128);
+
+        fn whole(words: [u64; 2]) -> u128 {
+            // SAFETY: any 16 bytes are a number. They keep their places in memory, whichever end comes first there.
+            unsafe { std::mem::transmute(words) }
+        }
+
+        fn words(whole: u128) -> [u64; 2] {
+            // SAFETY: as above.
+            unsafe { std::mem::transmute(whole) }
+        }
+
+        impl AtomicPair {
+            #[cfg(target_arch = "aarch64")]
+            #[inline(always)]
+            pub(crate) fn load(&self) -> [u64; 2] {
+                super::enclosed(|| {
+                    let (first, second, again): (u64, u64, u64);
+                    // SAFETY: reads 16 bytes that `self` borrows. A load-acquire is done before every later load, and after every
+                    // earlier store-release (the SeqCst load of 8 bytes is this instruction). An exchange is one access of 16
+                    // bytes, so who sees one of its words cannot find an older other one afterwards. To the compiler the block
+                    // is one atomic load that may fail.
+                    unsafe {
+                        std::arch::asm!(
+                            "ldar {first}, [{pair}]",
+                            "ldar {second}, [{second_at}]",
+                            "ldar {again}, [{pair}]",
+                            pair = in(reg) self,
+                            second_at = in(reg) (self as *const Self).cast::<u64>().add(1),
+                            first = out(reg) first,
+                            second = out(reg) second,
+                            again = lateout(reg) again,
+                            options(nostack, preserves_flags, readonly),
+                        );
+                    }
+                    (first, second, again)
+                })
+            }
+
+            /// s390x and POWER have loads of 16 bytes, which write nothing.
+            #[cfg(not(target_arch = "aarch64"))]
+            #[inline(always)]
+            pub(crate) fn load(&self) -> [u64; 2] {
+                words(self.0.load(SeqCst))
+            }
+
+            /// Replaces `old` by `new`, or says what is there instead.
+            #[inline(always)]
+            pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
+                match self.0.compare_exchange(whole(old), whole(new), SeqCst, SeqCst) {
+                    Ok(_) => Ok(()),
+                    Err(seen) => Err(words(seen)),
+                }
+            }
+        }
+    }
+
+    portable_atomic::cfg_no_atomic_128! {
+        compile_error!(
+            "this processor, or this Rust for it, cannot exchange 16 bytes without a lock: \
+             build for x86-64 or arm64, for s390x with Rust 1.84 or for ppc64le with Rust 1.95"
+        );
+
+        // So that this is the only error.
+        pub(crate) enum AtomicPair {}
+    }
+}
+
+/// Miri interprets no assembler. All that it runs is one process, in which a lock does.
+#[cfg(miri)]
+mod interpreted {
+    use std::sync::{Mutex, MutexGuard};
+
+    #[derive(Default)]
+    #[repr(C, align(16))]
+    pub(crate) struct AtomicPair(std::cell::UnsafeCell<[u64; 2]>);
+
+    // SAFETY: both methods hold the lock.
+    unsafe impl Sync for AtomicPair {}
+
+    static LOCK: Mutex<()> = Mutex::new(());
+
+    impl AtomicPair {
+        fn locked(&self) -> (MutexGuard<'_, ()>, *mut [u64; 2]) {
+            (LOCK.lock().unwrap(), self.0.get())
+        }
+
+        pub(crate) fn load(&self) -> [u64; 2] {
+            let (_lock, pair) = self.locked();
+            // SAFETY: a borrowed cell, under the lock.
+            unsafe { *pair }
+        }
+
+        pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
+            let (_lock, pair) = self.locked();
+            // SAFETY: as above.
+            let seen = unsafe { *pair };
+            if seen != old {
+                return Err(seen);
+            }
+            // SAFETY: as above.
+            unsafe { *pair = new };
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AtomicPair;
+    use std::sync::Barrier;
+
+    #[test]
+    fn both_words_are_exchanged_or_none_and_who_fails_sees_what_is_there() {
+        let pair = AtomicPair::default();
+        let words = [0x0102_0304_0506_0708, 0x1112_1314_1516_1718];
+        assert_eq!(pair.load(), [0, 0]);
+        for wrong in [[1, 0], [0, 1], [1 << 63, 0], [0, 1 << 63]] {
+            assert_eq!(pair.exchange(wrong, words), Err([0, 0]));
+        }
+        assert_eq!(pair.exchange([0, 0], words), Ok(()));
+        assert_eq!(pair.load(), words);
+        assert_eq!(pair.exchange([0, 0], [0, 0]), Err(words));
+    }
+
+    #[test]
+    fn the_first_word_comes_first_in_memory() {
+        let pair = AtomicPair::default();
+        assert_eq!(pair.exchange([0, 0], [1, 2]), Ok(()));
+        assert_eq!(std::mem::size_of::<AtomicPair>(), 16);
+        // SAFETY: an initialised pair is two words, and nobody else has this one.
+        assert_eq!(unsafe { std::ptr::read((&pair as *const AtomicPair).cast::<[u64; 2]>()) }, [1, 2]);
+    }
+
+    #[test]
+    fn readers_beside_exchanges_see_both_words_of_one_of_them() {
+        const EACH: u64 = if cfg!(miri) { 20 } else { 20_000 };
+        let (pair, start) = (&AtomicPair::default(), &Barrier::new(4));
+        let of = |n: u64| [n, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)];
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    start.wait();
+                    for _ in 0..EACH {
+                        let mut seen = pair.load();
+                        while let Err(now) = pair.exchange(seen, of(seen[0] + 1)) {
+                            assert_eq!(now, of(now[0]));
+                            seen = now;
+                        }
+                    }
+                });
+                scope.spawn(move || {
+                    start.wait();
+                    let mut last = 0;
+                    while last < 2 * EACH {
+                        let seen = pair.load();
+                        assert_eq!(seen, of(seen[0]));
+                        assert!(seen[0] >= last, "{} after {}", seen[0], last);
+                        last = seen[0];
+                    }
+                });
+            }
+        });
+        assert_eq!(pair.load(), of(2 * EACH));
+    }
+}
