@@ -47,8 +47,8 @@ sub vendor_crates {
     spew('Cargo.toml', $manifest);
     # Cargo takes what is no longer needed out of Cargo.lock, and leaves the versions of the rest.
     system($cargo, qw(vendor --quiet vendor)) == 0 or die "cargo vendor failed\n";
-    spew('.cargo/config.toml', slurp('.cargo/config.toml') . <<'CONFIG');
-
+    make_path('.cargo');
+    spew('.cargo/config.toml', <<'CONFIG');
 # The crates are here.
 [source.crates-io]
 replace-with = "vendor"

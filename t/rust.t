@@ -7,9 +7,8 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-my $cargo = qx{sed -n 's/^CARGO = //p' Makefile 2>/dev/null};
-chomp $cargo;
-plan skip_all => 'run from the built project' if !$cargo;
+my ($cargo, $target) = map { chomp; $_ } qx{sed -n 's/^CARGO = //p; s/^CARGO_TARGET = //p' Makefile 2>/dev/null};
+plan skip_all => 'run from the built project' if !$target;
 
 # Runs cargo without network: (whether it succeeded, what it said).
 sub cargo {
@@ -36,9 +35,9 @@ sub skip_for {
 watchdog(300);
 my ($works, $said) = cargo('--version');
 skip_for('cargo does not run', $said) if !$works;
-($works, $said) = cargo(qw(fetch --quiet --offline --locked));
+($works, $said) = cargo(qw(fetch --quiet --offline --locked --target), $target);
 skip_for('the crates are not here, and tests ask no network', $said) if !$works;
-my @build = qw(build --quiet --offline --locked --release --target-dir target --example exchange);
+my @build = (qw(build --quiet --offline --locked --release --target-dir target --example exchange --target), $target);
 ($works, $said) = cargo(@build);
 ok $works, 'the example builds' or diag $said;
 watchdog(60);
@@ -47,7 +46,7 @@ my $dir     = fresh_dir();
 my $count   = 2000;
 my $words   = Data::PubSub::Shared::Str->new("$dir/words", 1024, 64)->subscribe_all;
 my $answers = Data::PubSub::Shared::Int->new("$dir/answers", 1024);
-open my $rust, '-|', 'target/release/examples/exchange', "$dir/words", "$dir/answers", $count or die "cannot run it: $!";
+open my $rust, '-|', "target/$target/release/examples/exchange", "$dir/words", "$dir/answers", $count or die "cannot run it: $!";
 for my $i (1 .. $count) {
     my $word = $words->poll_wait;
     $word eq $i or BAIL_OUT("word $i is $word");

@@ -31,8 +31,7 @@ SKIP: {
     my $shipped = XT::Build->root . '/blib/arch/auto/Data/PubSub/Shared/Shared.so';
     skip 'the project is not built', 2 if !-e $shipped;
     is_deeply([traces($shipped)], [], 'the object that is shipped has none of them');
-    my $core = XT::Build->root . '/target/release/libdata_pubsub_shared.a';
-    is_deeply([traces($core)], [], 'nor has the core that it was linked from');
+    is_deeply([traces(XT::Build->core)], [], 'nor has the core that it was linked from');
 }
 
 my $fault = XT::Build->fault;

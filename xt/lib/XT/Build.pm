@@ -35,11 +35,24 @@ sub import {
 # The core with its fault points.
 sub fault { return $_[0]->build('fault', make => ["CARGO_FEATURES=--features fault"]) }
 
+# The core that the tree has; undef where the tree is not built.
+sub core {
+    my $core = core_below($ROOT) // return;
+    return -e $core ? $core : undef;
+}
+
+# Where the Makefile of a folder wants the core.
+sub core_below {
+    my ($dir) = @_;
+    open my $makefile, '<', "$dir/Makefile" or return;
+    my ($target) = map { /^CARGO_TARGET = (\S+)/ } readline $makefile;
+    return defined $target ? "$dir/target/$target/release/libdata_pubsub_shared.a" : undef;
+}
+
 # The glue alone, built differently and linked with the core that the tree has.
 sub glue {
     my ($class, $name, %how) = @_;
-    my $core = "$ROOT/target/release/libdata_pubsub_shared.a";
-    return { why => 'the project is not built' } if !-e $core;
+    my $core = core() or return { why => 'the project is not built' };
     return $class->build($name, %how, core => $how{core} // $core, make => ['CARGO=true', @{ $how{make} || [] }]);
 }
 
@@ -52,12 +65,12 @@ sub build {
     open my $lock, '>', "$dir/.lock" or return { why => "cannot write to $dir: $!" };
     flock $lock, LOCK_EX or die "flock: $!";
     copy_sources($dir);
-    copy_file($how{core}, "$dir/target/release/libdata_pubsub_shared.a") if $how{core};
     my @make = ('make', '-s', @{ $how{make} || [] });
     my $log  = '';
     if (!-e "$dir/Makefile" || -M "$dir/Makefile" > -M "$dir/Makefile.PL") {
         $log = run($dir, $how{perl} // $^X, 'Makefile.PL');
     }
+    copy_file($how{core}, core_below($dir)) if $how{core} && -e "$dir/Makefile";
     $log .= run($dir, @make) if -e "$dir/Makefile";
     my ($object) = glob "$dir/blib/arch/auto/Data/PubSub/Shared/Shared.so";
     return { why => "the build '$name' failed: " . ($log =~ s/\n/ | /gr) } if $? || !$object || !-e $object;
