@@ -175,7 +175,18 @@ mod portable {
         );
 
         // So that this is the only error.
-        pub(crate) enum AtomicPair {}
+        #[derive(Default)]
+        pub(crate) struct AtomicPair(());
+
+        impl AtomicPair {
+            pub(crate) fn load(&self) -> [u64; 2] {
+                unreachable!()
+            }
+
+            pub(crate) fn exchange(&self, _old: [u64; 2], _new: [u64; 2]) -> Result<(), [u64; 2]> {
+                unreachable!()
+            }
+        }
     }
 }
 
