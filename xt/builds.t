@@ -1,0 +1,268 @@
+# The module built in many surroundings: what the environment and somebody's configuration may say, other compilers and
+# flags, odd folders, the ways to install; and where it cannot be built, one sentence.
+
+use strict;
+use warnings;
+
+use Config;
+use Cwd qw(realpath);
+use File::Path qw(make_path remove_tree);
+use File::Temp qw(tempdir);
+use FindBin;
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
+
+# Many builds on a busy machine.
+BEGIN { $ENV{PUBSUB_TEST_WATCHDOG} //= 1800 }
+use PubSubTest qw(slurp);
+use Test::More;
+use XT::Build;
+
+my $core = XT::Build->core or plan skip_all => 'the project is not built';
+my ($cargo, $target) = slurp(XT::Build->root . '/Makefile') =~ /^CARGO = (.+)\nCARGO_TARGET = (.+)$/m;
+my $tmp = tempdir(CLEANUP => 1);
+
+delete @ENV{qw(
+    CARGO CARGO_BUILD_TARGET CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS PERL_MM_OPT PERL_MB_OPT PERL5LIB MAKEFLAGS
+)};
+$ENV{CARGO} = $cargo;
+
+# A fresh copy of the sources in a folder of that name. `linked`: with the core that the tree has already.
+my $copies = 0;
+sub sources {
+    my (%how) = @_;
+    my $dir = join '/', $tmp, $copies++, $how{name} // 'build';
+    make_path($dir);
+    XT::Build::copy_sources($dir);
+    XT::Build::copy_file($core, "$dir/target/$target/release/libdata_pubsub_shared.a") if $how{linked};
+    return $dir;
+}
+
+# Runs a command there; its output on failure.
+sub works {
+    my ($dir, $name, @command) = @_;
+    my $said = XT::Build::run($dir, @command);
+    return ok($? == 0, $name) || (diag($said), 0)[1];
+}
+
+# Makefile.PL and make, with arguments for each.
+sub builds {
+    my ($dir, $arguments, @make) = @_;
+    return works($dir, 'perl Makefile.PL', $^X, 'Makefile.PL', @{ $arguments || [] })
+        && works($dir, "make @make", 'make', '-s', @make);
+}
+
+# What is built or installed there works: which Shared.so was loaded, and a message through each kind of ring.
+my $TRY = <<'PERL';
+use Data::PubSub::Shared;
+for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str)) {
+    my $ring = $class->new(undef, 8);
+    my $sub  = $ring->subscribe;
+    $ring->publish_multi(7, 8, 9);
+    my @got = $sub->drain;
+    die "$class: @got" if "@got" ne '7 8 9';
+}
+print grep {/Shared\.so$/} @DynaLoader::dl_shared_objects, map { $_ // '' } $INC{'Data/PubSub/Shared.pm'};
+PERL
+sub tried {
+    my ($dir, @inc) = @_;
+    my $said = XT::Build::run($dir, $^X, (map {"-I$_"} @inc), '-e', $TRY);
+    return $? == 0 && $said =~ m{^/.*Shared\.so} ? 1 : (diag($said), 0)[1];
+}
+
+sub runs { return ok(tried($_[0], map {"$_[0]/blib/$_"} qw(lib arch)), 'and it works') }
+
+sub installed_command {
+    my ($command) = @_;
+    return scalar grep { -x "$_/$command" } split /:/, $ENV{PATH};
+}
+
+# --- What cargo is told from outside
+
+my %outside = (
+    'RUSTFLAGS is empty'             => { RUSTFLAGS => '' },
+    'RUSTFLAGS names a processor'    => { RUSTFLAGS => '-C target-cpu=native' },
+    'CARGO_BUILD_TARGET'             => { CARGO_BUILD_TARGET => 'wasm32-unknown-unknown' },
+    'CARGO_TARGET_DIR'               => { CARGO_TARGET_DIR => "$tmp/elsewhere" },
+    '[build] target in somebody\'s configuration' => { config => qq([build]\ntarget = "wasm32-unknown-unknown"\n) },
+);
+for my $name (sort keys %outside) {
+    subtest $name => sub {
+        my %environment = %{ $outside{$name} };
+        my $dir    = sources();
+        my $config = delete $environment{config};
+        local @ENV{ keys %environment } = values %environment;
+        if ($config) {
+            make_path("$dir/../.cargo");
+            open my $file, '>', "$dir/../.cargo/config.toml" or die "$dir: $!";
+            print {$file} $config;
+            close $file or die "$dir: $!";
+        }
+        builds($dir) and runs($dir);
+    };
+}
+
+subtest 'the crate as a dependency' => sub {
+    my $dir = "$tmp/dependent";
+    make_path("$dir/src");
+    my %files = (
+        'Cargo.toml'  => qq([package]\nname = "dependent"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\n)
+            . 'data-pubsub-shared = { path = "' . XT::Build->root . qq(" }\n),
+        'Cargo.lock'  => slurp(XT::Build->root . '/Cargo.lock'),
+        'src/main.rs' => <<'RUST',
+use data_pubsub_shared::{Ring, Variant};
+
+fn main() {
+    let ring = Ring::anonymous(Variant::Int, 16, 0).unwrap();
+    let mut sub = ring.subscribe(false);
+    ring.publish_int(5).unwrap();
+    println!("{:?}", sub.poll_int());
+}
+RUST
+    );
+    for my $file (keys %files) {
+        open my $out, '>', "$dir/$file" or die "$file: $!";
+        print {$out} $files{$file};
+        close $out or die "$file: $!";
+    }
+    for my $flags (undef, '', '-C target-cpu=native') {
+        local $ENV{RUSTFLAGS} = $flags // '';
+        delete $ENV{RUSTFLAGS} if !defined $flags;
+        my $said = XT::Build::run($dir, $cargo, qw(run --quiet --offline));
+        is($said, "Some(5)\n", 'RUSTFLAGS ' . (defined $flags ? "'$flags'" : 'not set'));
+    }
+};
+
+# --- The glue: other compilers, flags, folders
+
+my @hardening = qw(-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -Wformat -Werror=format-security);
+my %glue = (
+    'hardening' => { arguments => ["OPTIMIZE=@hardening"], make => ["LDDLFLAGS=$Config{lddlflags} -Wl,-z,relro,-z,now"] },
+    'LTO'       => { arguments => ['OPTIMIZE=-O2 -flto'], make => ["LDDLFLAGS=$Config{lddlflags} -flto"] },
+    'clang'     => { needs => 'clang', arguments => [qw(CC=clang LD=clang)] },
+    'lld'       => { needs => 'ld.lld', make => ["LDDLFLAGS=$Config{lddlflags} -fuse-ld=lld"] },
+    'gold'      => { needs => 'ld.gold', make => ["LDDLFLAGS=$Config{lddlflags} -fuse-ld=gold"] },
+);
+for my $name (sort keys %glue) {
+    subtest $name => sub {
+        my $how = $glue{$name};
+        plan skip_all => "$how->{needs} is not installed" if $how->{needs} && !installed_command($how->{needs});
+        my $dir = sources(linked => 1);
+        builds($dir, $how->{arguments}, 'CARGO=true', @{ $how->{make} || [] }) and runs($dir);
+    };
+}
+
+subtest 'a folder with spaces and other signs' => sub {
+    my $dir = sources(name => q(a folder (of 'mine')));
+    builds($dir) and runs($dir);
+};
+
+subtest 'make -j8, make clean and again, make realclean' => sub {
+    my $dir = sources();
+    builds($dir, [], '-j8') and runs($dir);
+    works($dir, 'make clean', qw(make clean));
+    builds($dir, [], '-j8') and runs($dir);
+    works($dir, 'make realclean', qw(make realclean));
+    my $fresh = sources();
+    is(XT::Build::run('/', qw(diff -r -q), $fresh, $dir), '', 'leaves what was there at first');
+};
+
+subtest 'sources that nobody may write, linked into another folder' => sub {
+    my $from = sources();
+    my $to   = "$from/../linked";
+    my $list = sub { XT::Build::run($from, qw(find . -printf), '%p %T@ %s\n') };
+    works($from, 'read-only', qw(chmod -R a-w .));
+    my $before = $list->();
+    works($from, 'links', qw(cp -rs), realpath($from), $to);
+    works($to, 'folders of our own', qw(chmod -R u+w .)) if !-w "$to/src";
+    XT::Build::copy_file($core, "$to/target/$target/release/libdata_pubsub_shared.a");
+    builds($to, [], 'CARGO=true') and runs(realpath($to));
+    is($list->(), $before, 'the sources are as they were');
+    works($from, 'writable again, to be removed', qw(chmod -R u+w .));
+};
+
+my %install = (
+    PREFIX       => [sub { ["PREFIX=$_[0]"] },                               sub { [] }],
+    INSTALL_BASE => [sub { ["INSTALL_BASE=$_[0]"] },                         sub { [] }],
+    DESTDIR      => [sub { ['INSTALLDIRS=vendor'] }, sub { ["DESTDIR=$_[0]"] }],
+);
+my $installing = sources(linked => 1);
+for my $name (sort keys %install) {
+    subtest "install: $name" => sub {
+        my $to = "$tmp/to-$name";
+        my ($arguments, $make) = map { $_->($to) } @{ $install{$name} };
+        builds($installing, $arguments, 'CARGO=true') or return;
+        works($installing, "make install @$make", qw(make -s install CARGO=true), @$make);
+        my ($module, $object) = map { (XT::Build::run($to, 'find', $to, '-path', $_) =~ /(.+)\n/)[0] // '' }
+            '*/Data/PubSub/Shared.pm', '*/auto/Data/PubSub/Shared/Shared.so';
+        ok(tried('/', map {s{/(?:auto/)?Data/PubSub/.*}{}r} $module, $object), 'what is installed works');
+        ok(scalar XT::Build::run($to, 'find', $to, '-name', 'pubsub-shared', '-perm', '-111'), 'and the command is there');
+    };
+}
+
+subtest 'LINKTYPE=static' => sub {
+    my $dir = sources(linked => 1);
+    builds($dir, ['LINKTYPE=static'], 'CARGO=true', 'LINKTYPE=static') or return;
+    my $archive = "$dir/blib/arch/auto/Data/PubSub/Shared/Shared.a";
+    ok(-e $archive, 'the archive');
+    plan skip_all => 'libperl.a is not installed' if !-e "$Config{archlibexp}/CORE/libperl.a";
+    works($dir, 'a perl with the module in it', qw(make -s perl CARGO=true LINKTYPE=static)) or return;
+    my $said = XT::Build::run($dir, './perl', '-Iblib/lib', '-Iblib/arch', '-e', $TRY =~ s/^print.*//mr . 'print "fine\n"');
+    is($said, "fine\n", 'which works');
+};
+
+# --- Where it cannot be built
+
+# Runs Makefile.PL as it would run elsewhere: (its status, what it said, whether it wrote a Makefile).
+sub configured {
+    my ($environment, @perl) = @_;
+    my $dir = sources();
+    local @ENV{ keys %$environment } = values %$environment;
+    my $said = XT::Build::run($dir, $^X, @perl ? @perl : 'Makefile.PL');
+    return ($? >> 8, $said, -e "$dir/Makefile" ? 1 : 0);
+}
+
+subtest 'no cargo at all' => sub {
+    my ($status, $said, $makefile) = configured({ CARGO => '/nonexistent', PATH => "$tmp/none", HOME => "$tmp/none" });
+    is("$status $makefile", '0 0', 'no Makefile and no error: not applicable here');
+    like($said, qr/needs Rust's cargo, 1\.63 or later, and found none \(tried: .*\)\.\nInstall it/, 'it says what to install');
+};
+
+sub cargo_that_says {
+    my ($version, $host) = @_;
+    my $path = "$tmp/cargo-$version-$host";
+    open my $file, '>', $path or die "$path: $!";
+    print {$file} "#!/bin/sh\necho 'cargo $version'\necho 'release: $version'\necho 'host: $host'\n";
+    close $file and chmod 0755, $path or die "$path: $!";
+    return $path;
+}
+
+for my $refused (
+    ['1.97.0', 'riscv64gc-unknown-linux-gnu',   qr/cannot be built for riscv64gc: .*exchanges 16 bytes without a lock/],
+    ['1.97.0', 'loongarch64-unknown-linux-gnu', qr/cannot be built for loongarch64: /],
+    ['1.97.0', 'i686-unknown-linux-gnu',        qr/cannot be built for i686: /],
+    ['1.97.0', 'powerpc64-unknown-linux-gnu',   qr/cannot be built for powerpc64: /],
+    ['1.83.0', 's390x-unknown-linux-gnu',       qr/needs Rust 1\.84 or later on s390x, and .* is 1\.83\./],
+    ['1.94.0', 'powerpc64le-unknown-linux-gnu', qr/needs Rust 1\.95 or later on powerpc64le, and .* is 1\.94\./],
+) {
+    my ($version, $host, $sentence) = @$refused;
+    my ($status, $said, $makefile) = configured({ CARGO => cargo_that_says($version, $host) });
+    is("$status $makefile", '0 0', "$host with $version: not applicable here");
+    like($said, qr/\AData::PubSub::Shared $sentence.*\nNo Makefile was written\.\n\z/, 'in one sentence');
+}
+for my $taken (['1.84.0', 's390x-unknown-linux-gnu'], ['1.95.0', 'powerpc64le-unknown-linux-gnu'], ['1.63.0', 'aarch64-alpine-linux-musl']) {
+    my ($status, $said, $makefile) = configured({ CARGO => cargo_that_says(@$taken) });
+    is("$status $makefile", '0 1', "$taken->[1] with $taken->[0] is taken") or diag $said;
+}
+
+for my $perl (
+    ['another system' => 'BEGIN { $^O = "freebsd" }', qr/\AOS unsupported: .*Linux/],
+    ['32 bits'        => 'my %c = %Config; untie %Config; %Config = (%c, ivsize => 4, ptrsize => 4);', qr/\AOS unsupported: .*64 bits/],
+) {
+    my ($name, $code, $sentence) = @$perl;
+    my ($status, $said, $makefile) = configured({}, '-MConfig', '-e', "$code do './Makefile.PL' or die \$@");
+    isnt("$status", '0', "$name: an end that testers know");
+    like($said, qr/$sentence.*\n\z/, 'in one sentence');
+    is($makefile, 0, 'and no Makefile');
+}
+
+done_testing;
