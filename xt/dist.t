@@ -30,7 +30,7 @@ subtest 'what is in it' => sub {
 
     my @crates = slurp('Cargo.lock') =~ /^name = "(.+)"\nversion = .+\nsource/mg;
     is_deeply([map {s{vendor/}{}r} glob 'vendor/*'], [sort @crates], 'the crates of Cargo.lock');
-    is_deeply([grep {m{^(?:tests/|xt/(?:fuzz|loom)|\.ci/)}} @files], [], 'nothing that only a checkout can use');
+    is_deeply([grep {m{^(?:tests/|xt/(?:fuzz|loom)|\.(?:ci|github)/)}} @files], [], 'nothing that only a checkout can use');
     cmp_ok(-s $tarball, '<', 2_500_000, 'it is small');
 };
 

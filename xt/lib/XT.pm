@@ -48,7 +48,7 @@ sub for_seconds {
 
 # The kernel kills this process when the one that forked it ends.
 sub dies_with_parent {
-    my %prctl = (x86_64 => 157, aarch64 => 167);
+    my %prctl = (x86_64 => 157, aarch64 => 167, s390x => 172, powerpc64le => 171);
     my ($machine) = grep { $Config{archname} =~ /\A$_/ } sort keys %prctl;
     syscall $prctl{$machine}, 1, 9, 0, 0, 0 if $machine;
     return;

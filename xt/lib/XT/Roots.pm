@@ -1,0 +1,215 @@
+package XT::Roots;
+
+# Other releases of Debian, and other processors, each a folder made by debootstrap to change root into. They are kept, so
+# the second time is quick: XT_ROOTS names the folder that holds them, else target/roots. XT_MIRROR is where Debian is.
+# XT_KEYWORD is a tarball of XS::Parse::Keyword, for releases without it; else the source of Debian's package is taken.
+
+use strict;
+use warnings;
+
+use Cwd ();
+use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Path qw(make_path);
+use FindBin;
+
+our @EXPORT = qw(why_no_roots rows STEPS);
+
+my $TOP   = Cwd::abs_path("$FindBin::Bin/..");
+my $ROOTS = $ENV{XT_ROOTS} || "$TOP/target/roots";
+
+my $MIRROR = $ENV{XT_MIRROR} || 'http://deb.debian.org/debian';
+
+# What stands in the matrix: release, architecture, and for one that is emulated which processor.
+my @ROWS = (
+    [qw(bullseye amd64)], [qw(bookworm amd64)], [qw(trixie amd64)], [qw(sid amd64)],
+    [qw(trixie arm64 cortex-a72)], [qw(trixie arm64 max)],
+);
+
+my %EMULATOR = (arm64 => 'qemu-aarch64');
+
+# Under emulation: a test that asks what qemu's user mode does not do (no robust lists, so no lock of a dead thread is freed;
+# other system calls' error codes; no perf). What is left is the rings themselves.
+my @EMULATED = qw(
+    00-load clear constructor cursor memfd overflow poll poll-cb positions publish-int publish-multi publish-str
+    readonly stats subscribe unlink cli-check
+);
+
+# The oldest Rust that will do is in bookworm's cargo; `run` takes cargo-web where nothing is there yet.
+my %STEP = (
+    build => 'if grep -q bookworm /etc/os-release; then apt-get update -qq; apt-get install -y -qq cargo; fi; ./run build',
+    load  => q{perl -Mblib -MData::PubSub::Shared -e 'print "$Data::PubSub::Shared::VERSION on perl $^V\n"'},
+    prove => 'prove -l -j2 t',
+    cargo => '"$(sed -n "s/^CARGO = //p" Makefile)" test --locked --offline --lib --target-dir target/tests',
+);
+sub STEPS { return qw(build load prove cargo) }
+
+# Why roots cannot be made here; undef where they can.
+sub why_no_roots {
+    return 'roots are made by root' if $>;
+    for my $command (qw(debootstrap chroot unshare git)) {
+        return "$command is not installed" if !grep { -x "$_/$command" } split(/:/, $ENV{PATH}), '/usr/sbin', '/sbin';
+    }
+    return;
+}
+
+# All rows, or those with these names (a release, or a release with its architecture and processor).
+sub rows {
+    my (@names) = @_;
+    my @rows = map { bless { suite => $_->[0], arch => $_->[1], cpu => $_->[2], name => join('-', @$_) }, __PACKAGE__ } @ROWS;
+    return @rows if !@names;
+    return map {
+        my $name = $_;
+        my @these = grep { $_->{name} eq $name || $_->{suite} eq $name && !$_->{cpu} } @rows;
+        die "no row $name; there are: @{[ map { $_->{name} } @rows ]}\n" if !@these;
+        @these;
+    } @names;
+}
+
+sub name { return $_[0]{name} }
+sub root { return "$ROOTS/$_[0]{suite}-$_[0]{arch}" }
+
+# Why this row cannot be here; undef where it can.
+sub why_not {
+    my ($self) = @_;
+    my $emulator = $EMULATOR{ $self->{arch} } // return;
+    return -e "/proc/sys/fs/binfmt_misc/$emulator"
+        ? undef : "the kernel does not start $emulator for programs of $self->{arch} (Debian: qemu-user-static)";
+}
+
+# Makes the root, or finds it there, and puts the sources into it as they are now. Dies with the reason.
+sub prepare {
+    my ($self) = @_;
+    my $root = $self->root;
+    make_path($ROOTS);
+    if (!-d $root) {
+        command("rm -rf $root.new", "$root.log");
+        command("debootstrap --variant=minbase --arch=$self->{arch} $self->{suite} $root.new $MIRROR", "$root.log");
+        # A mirror may be older than it says, and a test of ours is no place to mind.
+        spew("$root.new/etc/apt/apt.conf.d/90roots", qq(Acquire::Check-Valid-Until "false";\n));
+        rename "$root.new", $root or die "$root: $!\n";
+    }
+    copy_sources("$root/src");
+    return;
+}
+
+# The crates, those for the tests too, so that nothing in a root asks the network for them.
+sub vendored {
+    my $vendor = "$ROOTS/vendor";
+    return $vendor if -e "$vendor.lock" && slurp("$vendor.lock") eq slurp("$TOP/Cargo.lock");
+    my $cargo = -e "$TOP/Makefile" && slurp("$TOP/Makefile") =~ /^CARGO = (.+)/m ? $1 : $ENV{CARGO} || 'cargo';
+    command("cd '$TOP' && rm -rf $vendor && '$cargo' vendor --quiet --locked $vendor && cp Cargo.lock $vendor.lock", "$vendor.log");
+    return $vendor;
+}
+
+# What git knows, with the times of its files, so that only what changed is built anew.
+sub copy_sources {
+    my ($to) = @_;
+    make_path("$to/.cargo");
+    my $vendor = vendored();
+    command("cd '$TOP' && git ls-files -z >$to/.files.new && xargs -0 cp -p --parents -u -t $to <$to/.files.new", "$to.log");
+    my %now = map { $_ => 1 } split /\0/, slurp("$to/.files.new");
+    for my $file (-e "$to/.files" ? split /\0/, slurp("$to/.files") : ()) {
+        unlink "$to/$file" if !$now{$file};
+    }
+    rename "$to/.files.new", "$to/.files" or die "$to/.files: $!\n";
+    command("rm -rf $to/vendor && cp -rp $vendor $to/vendor", "$to.log");
+    spew("$to/.cargo/config.toml", qq([source.crates-io]\nreplace-with = "vendor"\n[source.vendor]\ndirectory = "vendor"\n));
+    command("cp '$ENV{XT_KEYWORD}' $to/.keyword.orig.tar.gz", "$to.log") if $ENV{XT_KEYWORD};
+    return;
+}
+
+# Runs one of STEPS: (whether it succeeded, the line that says why not, where all is that it said).
+sub step {
+    my ($self, $step) = @_;
+    my $log    = "$ROOTS/$self->{name}.$step.log";
+    my $script = $STEP{$step};
+    $script = keyword_from_source() . $script if $step eq 'build';
+    $script =~ s/\bt$/join ' ', map {"t\/$_.t"} @EMULATED/e if $step eq 'prove' && $self->{cpu};
+    my $ok = eval { $self->inside($script, $log); 1 };
+    return (1, '', $log) if $ok;
+    my ($first) = grep {/error|not ok|Failed|cannot|refused|No such|signal|run:|timed out/i} split /\n/, slurp($log);
+    return (0, $first // 'it says nothing', $log);
+}
+
+# A release older than XS::Parse::Keyword takes the source of a later one's package.
+sub keyword_from_source {
+    return <<'SH';
+if ! perl -MXS::Parse::Keyword -e 1 2>/dev/null; then
+    apt-get update -qq
+    if ! apt-cache policy libxs-parse-keyword-perl | grep -q '^  Candidate: [^(]'; then
+        apt-get install -y -qq --no-install-recommends gcc libc6-dev libcrypt-dev make perl libmodule-build-perl \
+            libfile-sharedir-perl
+        for kind in deb deb-src; do echo "$kind [trusted=yes] MIRROR bookworm main"; done >/etc/apt/sources.list.d/keyword.list
+        apt-get update -qq
+        mkdir /tmp/keyword && cd /tmp/keyword
+        test -e /src/.keyword.orig.tar.gz || apt-get source -qq --download-only libxs-parse-keyword-perl
+        apt-get download -qq libextutils-cchecker-perl/bookworm && dpkg -i libextutils-cchecker-perl_*.deb
+        rm /etc/apt/sources.list.d/keyword.list && apt-get update -qq
+        tar --strip-components=1 -xf "$(ls /src/.keyword.orig.tar.gz *.orig.tar.* 2>/dev/null | head -n 1)"
+        perl Build.PL
+        ./Build
+        ./Build install
+        cd /src
+    fi
+fi
+SH
+}
+
+# Runs a script in the root, with file systems and processes of its own; all that it says goes to the log.
+sub inside {
+    my ($self, $script, $log) = @_;
+    my $root = $self->root;
+    my %environment = (
+        PATH => '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME => '/root', LC_ALL => 'C.UTF-8',
+        DEBIAN_FRONTEND => 'noninteractive', CARGO_NET_OFFLINE => 'true',
+        $self->{cpu} ? (QEMU_CPU => $self->{cpu}, PUBSUB_TEST_WATCHDOG => 1200) : (),
+    );
+    my $set = join ' ', map {"$_='$environment{$_}'"} sort keys %environment;
+    $script =~ s/MIRROR/$MIRROR/g;
+    spew("$root/src/.step", "set -e\ncd /src\n$script\n");
+    command(<<"SH", $log);
+exec unshare --mount --pid --fork --kill-child sh -e -c '
+    mount -t proc proc $root/proc
+    mount --rbind /dev $root/dev
+    mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
+    mount -t tmpfs -o mode=1777 tmpfs $root/tmp
+    exec timeout -k 10 3000 chroot $root env -i $set sh /src/.step
+'
+SH
+    return;
+}
+
+# A shell command, nicely; dies with its log's last line.
+sub command {
+    my ($command, $log) = @_;
+    make_path(dirname($log));
+    local $ENV{PATH} = "$ENV{PATH}:/usr/sbin:/sbin";
+    my $pid = fork // die "fork: $!\n";
+    if (!$pid) {
+        open STDIN,  '<',  '/dev/null' or die "/dev/null: $!";
+        open STDOUT, '>',  $log        or die "$log: $!";
+        open STDERR, '>&', \*STDOUT    or die "dup: $!";
+        delete @ENV{qw(MAKEFLAGS MAKELEVEL MFLAGS PERL5OPT PERL5LIB)};
+        exec 'nice', 'sh', '-c', $command or die "nice: $!";
+    }
+    waitpid $pid, 0;
+    return if $? == 0;
+    my @said = split /\n/, slurp($log);
+    die +($said[-1] // $command), " (all of it: $log)\n";
+}
+
+sub spew {
+    my ($path, $text) = @_;
+    open my $file, '>', $path or die "$path: $!\n";
+    print {$file} $text and close $file or die "$path: $!\n";
+    return;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $file, '<', $path or die "$path: $!\n";
+    return do { local $/; <$file> } // '';
+}
+
+1;

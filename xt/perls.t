@@ -1,0 +1,29 @@
+# Other perls and other processors: built, loaded and tested in roots of their own. XT_PERLS=1 asks for it, because it
+# takes long and downloads some hundred megabytes the first time.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+
+use XT::Roots;
+
+plan skip_all => 'XT_PERLS=1 runs this' if !$ENV{XT_PERLS};
+if (my $why = why_no_roots()) { plan skip_all => $why }
+
+for my $row (rows()) {
+    subtest $row->name => sub {
+        my $why = $row->why_not;
+        plan skip_all => $why if defined $why;
+        $row->prepare;
+        for my $step (STEPS) {
+            my ($ok, $error, $log) = $row->step($step);
+            ok($ok, $step) or diag "$error ($log)";
+            last if !$ok && $step eq 'build';
+        }
+    };
+}
+
+done_testing;
