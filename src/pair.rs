@@ -257,6 +257,15 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(miri))]
+    fn a_load_needs_no_right_to_write() {
+        let page = memmap2::MmapOptions::new().len(4096).map_anon().unwrap().make_read_only().unwrap();
+        // SAFETY: a page of zeros, which is a pair; nobody writes to it.
+        let pair = unsafe { &*page.as_ptr().cast::<AtomicPair>() };
+        assert_eq!(pair.load(), [0, 0]);
+    }
+
+    #[test]
     fn readers_beside_exchanges_see_both_words_of_one_of_them() {
         const EACH: u64 = if cfg!(miri) { 20 } else { 20_000 };
         let (pair, start) = (&AtomicPair::default(), &Barrier::new(4));
