@@ -32,7 +32,7 @@ sub skip_for {
     plan skip_all => "$why: " . ($line // 'it says nothing');
 }
 
-watchdog(300);
+watchdog(1800);    # a compiler on a busy machine takes its time
 my ($works, $said) = cargo('--version');
 skip_for('cargo does not run', $said) if !$works;
 ($works, $said) = cargo(qw(fetch --quiet --offline --locked --target), $target);
