@@ -181,7 +181,7 @@ SH
     return;
 }
 
-# A shell command, nicely; dies with its log's last line.
+# A shell command; dies with its log's last line.
 sub command {
     my ($command, $log) = @_;
     make_path(dirname($log));
@@ -192,7 +192,7 @@ sub command {
         open STDOUT, '>',  $log        or die "$log: $!";
         open STDERR, '>&', \*STDOUT    or die "dup: $!";
         delete @ENV{qw(MAKEFLAGS MAKELEVEL MFLAGS PERL5OPT PERL5LIB)};
-        exec 'nice', 'sh', '-c', $command or die "nice: $!";
+        exec 'sh', '-c', $command or die "sh: $!";
     }
     waitpid $pid, 0;
     return if $? == 0;
