@@ -1384,7 +1384,12 @@ Capacity: 2 to 2**31 slots, a power of two.
 
 =item *
 
-C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes, for each slot and each of the
+Processors: x86-64 and arm64; with Rust 1.84 s390x, with Rust 1.95 ppc64le. Rings stand on an exchange of 16 bytes
+without a lock. Where there is none, F<Makefile.PL> says so and writes no Makefile.
+
+=item *
+
+C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes (capacity + 1) times C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes, for each slot and each of the
 C<publishers>, C<msg_size> rounded up to 8, and 8 bytes.
 
 =item *
@@ -1414,8 +1419,8 @@ Byte order is the machine's. The file, or memory, consists of
               Words that different parties write stand on cache lines of their own.
     spares    Str only: for each publisher in the middle of a publish, the block that
               it writes to.
-    slots     capacity times 16 (Int) or 8 bytes: lap number and value, always changed
-              as one. The value of Str is the number of a block.
+    slots     capacity times 16 (Int) or 8 bytes: lap number first, then value, always
+              changed as one. The value of Str is the number of a block.
     arena     Str only: the blocks. Each has a length, the UTF-8 flag, and the text.
 
 Inside, positions never go back: C<clear> stores the position at which it happened, and what users
