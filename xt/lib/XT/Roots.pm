@@ -129,7 +129,7 @@ sub step {
     $script =~ s/\bt$/join ' ', map {"t\/$_.t"} @EMULATED/e if $step eq 'prove' && $self->{cpu};
     my $ok = eval { $self->inside($script, $log); 1 };
     return (1, '', $log) if $ok;
-    my ($first) = grep {/error|not ok|Failed|cannot|refused|No such|signal|run:|timed out/i} split /\n/, slurp($log);
+    my ($first) = grep {/error[:\[]|not ok|Failed|cannot|refused|No such|signal|run:|panicked|timed out/i && !/\bok$/} split /\n/, slurp($log);
     return (0, $first // 'it says nothing', $log);
 }
 
