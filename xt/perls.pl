@@ -17,7 +17,8 @@ if (my $why = why_no_roots()) { die "perls.pl: $why\n" }
 
 my $failed = 0;
 printf "%-26s%s\n", 'row', join '', map { sprintf '%-10s', $_ } STEPS;
-for my $row (rows(@ARGV)) {
+my @rows = rows(@ARGV);
+while (my $row = shift @rows) {
     printf '%-26s', $row->name;
     my $why = $row->why_not;
     if (!defined $why && !eval { $row->prepare; 1 }) {

@@ -9,6 +9,7 @@ use warnings;
 
 use Cwd ();
 use Exporter 'import';
+use Fcntl qw(LOCK_EX);
 use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use FindBin;
@@ -82,6 +83,9 @@ sub prepare {
     my ($self) = @_;
     my $root = $self->root;
     make_path($ROOTS);
+    # Another run may be in there; the lock lasts as long as this object.
+    open $self->{lock}, '>', "$root.lock" or die "$root.lock: $!\n";
+    flock $self->{lock}, LOCK_EX or die "flock: $!\n";
     if (!-d $root) {
         command("rm -rf $root.new", "$root.log");
         command("debootstrap --variant=minbase --arch=$self->{arch} $self->{suite} $root.new $MIRROR", "$root.log");
