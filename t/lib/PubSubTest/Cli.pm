@@ -32,7 +32,7 @@ sub cli_as {
     my %file = map { ($_ => spew("$folder/$_", '')) } qw(out err);
     my $pid  = fork // die "fork: $!";
     if (!$pid) {
-        alarm 60;
+        watchdog();
         open STDIN,  '<', "$folder/in" or die "in: $!";
         open STDOUT, '>', $file{out}   or die "out: $!";
         open STDERR, '>', $file{err}   or die "err: $!";
@@ -58,7 +58,7 @@ sub cli_start {
     pipe my $out, my $its_out or die "pipe: $!";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
-        alarm 60;
+        watchdog();
         open STDIN,  '<&', $its_in  or die "in: $!";
         open STDOUT, '>&', $its_out or die "out: $!";
         open STDERR, '>&', $its_out or die "err: $!";
