@@ -14,6 +14,8 @@ use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use FindBin;
 
+use XT::Build;
+
 our @EXPORT = qw(why_no_roots rows STEPS);
 
 my $TOP   = Cwd::abs_path("$FindBin::Bin/..");
@@ -106,13 +108,17 @@ sub vendored {
     return $vendor;
 }
 
-# What git knows, with the times of its files, so that only what changed is built anew.
+# What git knows. Only what differs is copied, with the time of now: compilers go by that.
 sub copy_sources {
     my ($to) = @_;
     make_path("$to/.cargo");
     my $vendor = vendored();
-    command("cd '$TOP' && git ls-files -z >$to/.files.new && xargs -0 cp -p --parents -u -t $to <$to/.files.new", "$to.log");
+    command("cd '$TOP' && git ls-files -z >$to/.files.new", "$to.log");
     my %now = map { $_ => 1 } split /\0/, slurp("$to/.files.new");
+    for my $file (sort keys %now) {
+        XT::Build::copy_file("$TOP/$file", "$to/$file");
+        chmod 0755, "$to/$file" if -x "$TOP/$file";
+    }
     for my $file (-e "$to/.files" ? split /\0/, slurp("$to/.files") : ()) {
         unlink "$to/$file" if !$now{$file};
     }
