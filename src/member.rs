@@ -55,6 +55,9 @@ mod kernel {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
+    /// How long a sweep may take; whoever has all numbers for longer was stopped, or means harm: the right to read is
+    /// enough for locks that refuse ours.
+    const MAX_REFUSED_MS: u32 = 1000;
     /// Numbers tried before a pause.
     const TRIES: u32 = 64;
     const PAGE: usize = 4096;
@@ -67,6 +70,8 @@ mod kernel {
         state: AtomicU64,
         /// The mapping that keeps the lock; 0: none. Of the generation above.
         anchor: AtomicUsize,
+        /// Milliseconds in which somebody had all numbers.
+        refused: AtomicU32,
     }
 
     /// A dead member's number, held while what it left behind is undone.
@@ -75,7 +80,7 @@ mod kernel {
 
     impl Members {
         pub(crate) fn new(source: Option<Source>) -> Self {
-            Members { source, state: AtomicU64::new(0), anchor: AtomicUsize::new(0) }
+            Members { source, state: AtomicU64::new(0), anchor: AtomicUsize::new(0), refused: AtomicU32::new(0) }
         }
 
         /// This process's number; None before it has one.
@@ -96,12 +101,18 @@ mod kernel {
             let _signals = BlockedSignals::new();
             let (number, anchor) = match self.source.as_ref().and_then(Source::reopen) {
                 None => (0, 0),
-                Some(file) => match get_number(&file, put_in_order)? {
-                    0 => (0, 0),
-                    number => match anchor(&file) {
+                Some(file) => match get_number(&file, put_in_order) {
+                    Some(0) => (0, 0),
+                    Some(number) => match anchor(&file) {
                         0 => (0, 0),
                         anchor => (number, anchor),
                     },
+                    // Relaxed: a count of this process's.
+                    None if self.refused.fetch_add(1, Relaxed) < MAX_REFUSED_MS => {
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                        return Err(NoSpare::Interrupted);
+                    }
+                    None => (0, 0),
                 },
             };
             let was = self.state.load(Acquire);
@@ -137,8 +148,8 @@ mod kernel {
         }
     }
 
-    /// A number that nobody has, locked; 0 where the file system has no such locks.
-    fn get_number(file: &File, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+    /// A number that nobody has, locked; 0 where the file system has no such locks; None where somebody has them all.
+    fn get_number(file: &File, put_in_order: impl Fn(Inheritance)) -> Option<u32> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut random = [0u8; 4];
         // SAFETY: room for 4 bytes; a failure leaves zeros, which are as good.
@@ -146,28 +157,27 @@ mod kernel {
         let start = u32::from_ne_bytes(random).wrapping_add(NEXT.fetch_add(1, Relaxed));
         let nth = |i: u32| start.wrapping_add(i) % MAX_MEMBER + 1;
         match lock(file, 1, MAX_MEMBER) {
-            None => return Ok(0),
+            None => return Some(0),
             Some(true) => {
                 put_in_order(Inheritance::All { in_memory: Volume::of(file).is_in_memory() });
                 let number = nth(0);
                 Bytes::of_members(1, number - 1).unlock(file);
                 Bytes::of_members(number + 1, MAX_MEMBER - number).unlock(file);
-                return Ok(number);
+                return Some(number);
             }
             Some(false) => {}
         }
         for number in (0..TRIES).map(nth) {
             match lock(file, number, 1) {
-                None => return Ok(0),
+                None => return Some(0),
                 Some(true) => {
                     put_in_order(Inheritance::Of(number));
-                    return Ok(number);
+                    return Some(number);
                 }
                 Some(false) => {}
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        Err(NoSpare::Interrupted)
+        None
     }
 
     /// Locks `count` numbers from `first` on. None: there are no locks here.
@@ -334,6 +344,16 @@ mod kernel {
                     libc::close(fd);
                 }
             }
+        }
+
+        #[test]
+        fn who_has_all_numbers_for_long_keeps_nobody_from_publishing() {
+            let (file, members) = ring_file();
+            let greedy = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+            assert_eq!(Bytes::of_members(1, MAX_MEMBER).lock(&greedy, Kind::Shared), Ok(true));
+            assert_eq!(members.join(|_| panic!("it may not touch anything")), Err(NoSpare::Interrupted));
+            members.refused.store(MAX_REFUSED_MS, Relaxed);
+            assert_eq!(members.join(|_| panic!("it may not touch anything")), Ok(0));
         }
 
         #[test]
