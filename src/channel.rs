@@ -11,7 +11,7 @@ use crate::cursor::Cursor;
 use crate::error::{uninterrupted, Error, ErrorKind, Result};
 #[cfg(not(loom))]
 use crate::file_lock::{Bytes as LockBytes, Kind, Role};
-use crate::int_ring::Batch;
+use crate::slot_ring::Batch;
 use crate::layout::{Geometry, Header, Variant};
 use crate::member::{Members, NoSpare};
 use crate::notify::Notifier;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::file_lock::Bytes;
 use crate::inspect::{Excerpt, Inspection, Opened, Shared};
-use crate::int_ring::Fate;
+use crate::slot_ring::Fate;
 use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
 use crate::slot::{NarrowSlot, Slot, Stamped, WideSlot, VOID};
 use crate::spare::{Ledger, Bits, Content, Spare, Spares};

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, ErrorKind};
-use crate::int_ring::IntRing;
+use crate::slot_ring::SlotRing;
 use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
 use crate::member::Members;
 use crate::region::Region;
@@ -24,9 +24,9 @@ pub(crate) struct Mapping {
 /// The ring's pointers by variant. Whoever holds one also holds the [`Mapping`] that it points into.
 #[derive(Clone, Copy)]
 pub(crate) enum Core {
-    Int(IntRing<WideSlot>),
-    Int32(IntRing<NarrowSlot>),
-    Int16(IntRing<NarrowSlot>),
+    Int(SlotRing<WideSlot>),
+    Int32(SlotRing<NarrowSlot>),
+    Int16(SlotRing<NarrowSlot>),
     Str(StrRing),
 }
 
@@ -39,9 +39,9 @@ impl Core {
             let header = NonNull::new_unchecked(base.cast::<Header>());
             let slots = NonNull::new_unchecked(base.add(geometry.slots_at as usize));
             match geometry.variant {
-                Variant::Int => Core::Int(IntRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Int32 => Core::Int32(IntRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Int16 => Core::Int16(IntRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Int => Core::Int(SlotRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Int32 => Core::Int32(SlotRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Int16 => Core::Int16(SlotRing::new(header, slots.cast(), geometry.capacity)),
                 Variant::Str => {
                     let spares = NonNull::new_unchecked(base.add(HEADER_LEN as usize));
                     let blocks = NonNull::new_unchecked(base.add(geometry.arena_at as usize));

@@ -16,7 +16,7 @@ use crate::core::Wait;
 use crate::create::Draft;
 use crate::cursor::Next;
 use crate::error::{Error, ErrorKind, Result};
-use crate::int_ring::Batch;
+use crate::slot_ring::Batch;
 use crate::layout::Variant;
 use crate::notify::Notifier;
 use crate::str_ring::{Bytes, Found};

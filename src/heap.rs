@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use crate::int_ring::IntRing;
+use crate::slot_ring::SlotRing;
 use crate::layout::{Geometry, Header, Variant};
 use crate::slot::{NarrowSlot, Slot};
 use crate::spare::Spare;
@@ -24,12 +24,12 @@ fn leak_many<T: Default>(count: u64) -> NonNull<T> {
 }
 
 /// An integer ring of `capacity` slots whose first position is `start`.
-pub(crate) fn int_ring<S: Slot + Default>(capacity: u64, start: u64) -> IntRing<S> {
+pub(crate) fn slot_ring<S: Slot + Default>(capacity: u64, start: u64) -> SlotRing<S> {
     let header = Header::default();
     header.write_pos.store(start, crate::sync::Ordering::SeqCst);
     header.clear.base.store(start, crate::sync::Ordering::SeqCst);
     // SAFETY: leaked, and as many slots as said.
-    unsafe { IntRing::new(leak(header), leak_many(capacity), capacity) }
+    unsafe { SlotRing::new(leak(header), leak_many(capacity), capacity) }
 }
 
 /// A string ring with that many spares.

@@ -20,7 +20,7 @@
 //! ```text
 //!   ffi          C's view: no logic, no panic gets out           <- xs/pubsub.h
 //!   channel      Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
-//!   int_ring     claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
+//!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into   member   who is dead
 //!   core         what both roles stand on
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
@@ -70,7 +70,7 @@ mod file_lock;
 mod heap;
 #[cfg(not(loom))]
 mod inspect;
-mod int_ring;
+mod slot_ring;
 mod layout;
 mod member;
 #[cfg(loom)]

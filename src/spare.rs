@@ -23,7 +23,7 @@
 use std::ptr::NonNull;
 
 use crate::fault::fault_point;
-use crate::int_ring::Fate;
+use crate::slot_ring::Fate;
 use crate::layout::EventLine;
 use crate::member::MAX_MEMBER;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};

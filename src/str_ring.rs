@@ -1,7 +1,7 @@
-//! String rings: integer rings whose values name blocks of bytes.
+//! String rings: slot rings whose values name blocks of bytes.
 //!
 //! A slot's value says which block its message lies in, how long it is, and whether it is characters. Claims, commits,
-//! abandoned positions, clears and readers' rules are those of [`crate::int_ring`], and nobody takes a lock. A publisher
+//! abandoned positions, clears and readers' rules are those of [`crate::slot_ring`], and nobody takes a lock. A publisher
 //! writes the bytes into a spare block, which nobody else may touch ([`crate::spare`]), claims a position, and exchanges the
 //! slot's old block for its own: the old one is its spare now. So a publisher that was stopped for a week tears
 //! nothing: it finds its position gone, claims another, and commits the same block there.
@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 
 use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
-use crate::int_ring::{Batch, Fate, IntRing};
+use crate::slot_ring::{Batch, Fate, SlotRing};
 use crate::layout::{round_up_8, Geometry, Header, UNREGISTERED};
 use crate::member::{Inheritance, Members, NoSpare};
 use crate::slot::{NarrowSlot, Slot};
@@ -108,7 +108,7 @@ const RESTS_PER_CALL: u32 = 16;
 /// One string ring, wherever its bytes live. Copying copies the pointers, not the ring.
 #[derive(Clone, Copy)]
 pub(crate) struct StrRing {
-    pub(crate) ring: IntRing<NarrowSlot>,
+    pub(crate) ring: SlotRing<NarrowSlot>,
     spares: Spares,
     blocks: NonNull<AtomicU64>,
     msg_size: u64,
@@ -128,7 +128,7 @@ impl StrRing {
     ) -> Self {
         // SAFETY: the caller's contract.
         let (ring, spares) = unsafe {
-            let ring = IntRing::new(header, slots, geometry.capacity);
+            let ring = SlotRing::new(header, slots, geometry.capacity);
             (ring, Spares::new(spares, geometry.publishers as u32, geometry.capacity))
         };
         StrRing { ring, spares, blocks, msg_size: geometry.msg_size, block_words: geometry.block_len() / 8 }

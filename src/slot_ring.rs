@@ -1,4 +1,5 @@
-//! Integer rings: any number of publishers, lock-free; any number of readers that write nothing.
+//! The protocol of all rings: any number of publishers, lock-free; any number of readers that write nothing. The values are the
+//! messages of an integer ring, and the blocks that hold those of a string ring ([`crate::str_ring`]).
 //!
 //! A publisher claims positions with one fetch-and-add and commits each with one exchange of its slot (tag and value
 //! together, see [`crate::slot`]). A reader finds at its cursor's slot
@@ -30,7 +31,7 @@ use crate::wait::monotonic_ns;
 const MAX_LAPS_LATE: u64 = 1 << 29;
 
 /// One integer ring, wherever its bytes live. Copying copies the pointers, not the ring.
-pub(crate) struct IntRing<S> {
+pub(crate) struct SlotRing<S> {
     header: NonNull<Header>,
     slots: NonNull<S>,
     /// Capacity - 1; the capacity is a power of two.
@@ -39,13 +40,13 @@ pub(crate) struct IntRing<S> {
     shift: u32,
 }
 
-impl<S> Clone for IntRing<S> {
+impl<S> Clone for SlotRing<S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> Copy for IntRing<S> {}
+impl<S> Copy for SlotRing<S> {}
 
 /// Positions that were claimed and are not committed yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,13 +109,13 @@ fn laps_between<S: Slot>(seen: u64, tag: u64) -> u64 {
     (S::compare(tag, seen & !VOID) / 2 - 1).max(0) as u64
 }
 
-impl<S: Slot> IntRing<S> {
+impl<S: Slot> SlotRing<S> {
     /// # Safety
     /// `header` and `capacity` slots at `slots` must stay valid for as long as any copy of the result is used;
     /// `capacity` is a power of two, at least 2; the slots are aligned to 16 bytes.
     pub(crate) unsafe fn new(header: NonNull<Header>, slots: NonNull<S>, capacity: u64) -> Self {
         debug_assert!(capacity.is_power_of_two() && capacity >= 2);
-        IntRing { header, slots, mask: capacity - 1, shift: capacity.trailing_zeros() }
+        SlotRing { header, slots, mask: capacity - 1, shift: capacity.trailing_zeros() }
     }
 
     #[inline(always)]
@@ -482,12 +483,12 @@ mod tests {
     use crate::heap;
     use crate::slot::{NarrowSlot, WideSlot};
 
-    fn publish_all<S: Slot>(ring: &IntRing<S>, values: &[u64]) {
+    fn publish_all<S: Slot>(ring: &SlotRing<S>, values: &[u64]) {
         let mut batch = ring.claim(values.len() as u64);
         ring.put_all(&mut batch, values.len(), |i| values[i]);
     }
 
-    fn read<S: Slot>(ring: &IntRing<S>, cursor: &mut Cursor) -> Option<u64> {
+    fn read<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Option<u64> {
         loop {
             match ring.read(cursor) {
                 Next::Ready(value) => return Some(value),
@@ -497,7 +498,7 @@ mod tests {
         }
     }
 
-    fn read_all<S: Slot>(ring: &IntRing<S>, cursor: &mut Cursor) -> Vec<u64> {
+    fn read_all<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Vec<u64> {
         std::iter::from_fn(|| read(ring, cursor)).collect()
     }
 
@@ -508,7 +509,7 @@ mod tests {
     }
 
     /// Reads, waiting out readers' patience with dead claims.
-    fn read_patiently<S: Slot>(ring: &IntRing<S>, cursor: &mut Cursor) -> Vec<u64> {
+    fn read_patiently<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Vec<u64> {
         let mut all = read_all(ring, cursor);
         while let Next::Claimed(when) = ring.look(cursor) {
             wait_until(when);
@@ -519,7 +520,7 @@ mod tests {
 
     fn values_arrive_in_order_across_laps<S: Slot + Default>(start: u64) {
         for capacity in [2, 8] {
-            let ring = heap::int_ring::<S>(capacity, start / capacity * capacity);
+            let ring = heap::slot_ring::<S>(capacity, start / capacity * capacity);
             // As if a lap had gone before: where a tag wraps to 0, an unwritten slot would look written.
             for position in ring.header().base() - ring.header().base().min(capacity)..ring.header().base() {
                 assert!(ring.commit(position, 77, |_| ()).is_some());
@@ -546,7 +547,7 @@ mod tests {
     }
 
     fn a_lapped_reader_counts_its_loss<S: Slot + Default>() {
-        let ring = heap::int_ring::<S>(4, 0);
+        let ring = heap::slot_ring::<S>(4, 0);
         let mut cursor = Cursor::at(0);
         publish_all(&ring, &(0..11).collect::<Vec<u64>>());
         assert_eq!(read_all(&ring, &mut cursor), [7, 8, 9, 10]);
@@ -563,7 +564,7 @@ mod tests {
     }
 
     fn a_dead_claim_is_given_up_and_a_late_one_published_again<S: Slot + Default>() {
-        let ring = heap::int_ring::<S>(8, 0);
+        let ring = heap::slot_ring::<S>(8, 0);
         let mut cursor = Cursor::at(0);
         publish_all(&ring, &[1]);
         let mut late = ring.claim(3);
@@ -586,7 +587,7 @@ mod tests {
 
     /// A reader gave up the first position of a batch, and was stopped before it came to the next.
     fn a_batch_that_moves_leaves_no_claim_behind<S: Slot + Default>() {
-        let ring = heap::int_ring::<S>(8, 0);
+        let ring = heap::slot_ring::<S>(8, 0);
         let mut batch = ring.claim(3);
         ring.give_up(0);
         ring.put_all(&mut batch, 3, |i| 10 + i as u64);
@@ -604,7 +605,7 @@ mod tests {
     #[test]
     fn neither_of_a_pair_is_committed_over_a_void() {
         for void in [0, 1] {
-            let ring = heap::int_ring::<NarrowSlot>(8, 0);
+            let ring = heap::slot_ring::<NarrowSlot>(8, 0);
             let mut batch = ring.claim(2);
             ring.give_up(void);
             ring.put_all(&mut batch, 2, |i| 10 + i as u64);
@@ -616,7 +617,7 @@ mod tests {
 
     #[test]
     fn a_young_claim_is_not_given_up_with_an_old_one() {
-        let ring = heap::int_ring::<WideSlot>(8, 0);
+        let ring = heap::slot_ring::<WideSlot>(8, 0);
         let mut cursor = Cursor::at(0);
         ring.claim(1);
         let when = match ring.look(&mut cursor) {
@@ -634,7 +635,7 @@ mod tests {
     /// Many that are dead, with a message among them and one behind.
     fn dead_claims_are_passed_in_pieces<S: Slot + Default>(read_only: bool) {
         let many = 3 * PIECE + 7;
-        let ring = heap::int_ring::<S>(4 * PIECE, 0);
+        let ring = heap::slot_ring::<S>(4 * PIECE, 0);
         ring.claim(2 * PIECE + 1);
         ring.publish(5);
         ring.claim(many - 2 * PIECE - 2);
@@ -682,7 +683,7 @@ mod tests {
 
     #[test]
     fn a_publisher_that_was_lapped_does_not_put_back_what_is_older() {
-        let ring = heap::int_ring::<WideSlot>(2, 0);
+        let ring = heap::slot_ring::<WideSlot>(2, 0);
         let mut stopped = ring.claim(2);
         for value in 100..110 {
             ring.publish(value);
@@ -695,7 +696,7 @@ mod tests {
 
     /// A ring of two slots on which somebody stopped at position 0 while the others went on for `laps`, without going
     /// through them all.
-    fn after_laps<S: Slot + Default>(ring: &IntRing<S>, laps: u64) {
+    fn after_laps<S: Slot + Default>(ring: &SlotRing<S>, laps: u64) {
         for position in [2 * laps - 2, 2 * laps - 1] {
             let slot = ring.slot(position);
             slot.exchange(slot.load(), Stamped { tag: ring.tag(position), value: position }).unwrap();
@@ -706,7 +707,7 @@ mod tests {
     fn late_ones_put_back_nothing<S: Slot + Default>() {
         for laps in [2, 1 << 20, (1 << 29) + 5, (1 << 30) - 1, 1 << 30, (1 << 30) + 1, 3 << 29, (1 << 31) - 7] {
             let newest = [2 * laps - 2, 2 * laps - 1];
-            let ring = heap::int_ring::<S>(2, 0);
+            let ring = heap::slot_ring::<S>(2, 0);
             let (mut one, mut batch) = (ring.claim(1), ring.claim(1));
             after_laps(&ring, laps);
             ring.put(&mut one, 7);
@@ -722,7 +723,7 @@ mod tests {
                 laps
             );
 
-            let ring = heap::int_ring::<S>(2, 0);
+            let ring = heap::slot_ring::<S>(2, 0);
             let mut batch = ring.claim(2);
             after_laps(&ring, laps);
             let held = [ring.slot(0).load(), ring.slot(1).load()];
@@ -741,7 +742,7 @@ mod tests {
 
     #[test]
     fn a_seek_far_ahead_waits_and_does_not_take_an_old_lap_for_the_awaited_one() {
-        let ring = heap::int_ring::<NarrowSlot>(2, 0);
+        let ring = heap::slot_ring::<NarrowSlot>(2, 0);
         publish_all(&ring, &[1, 2]);
         let mut cursor = Cursor::at(0);
         cursor.seek(ring.header(), 2 << 31);
@@ -758,7 +759,7 @@ mod tests {
     fn a_clear_ends_the_wait_for_a_message_ahead() {
         // The clear comes where the awaited message would have been, and before.
         for ahead in [3, 9] {
-            let ring = heap::int_ring::<NarrowSlot>(16, 0);
+            let ring = heap::slot_ring::<NarrowSlot>(16, 0);
             let mut cursor = Cursor::at(0);
             cursor.seek(ring.header(), ahead);
             publish_all(&ring, &[1, 2, 3]);
@@ -773,7 +774,7 @@ mod tests {
 
     #[test]
     fn scribbled_tags_and_positions_are_passed_or_mended() {
-        let ring = heap::int_ring::<WideSlot>(4, 0);
+        let ring = heap::slot_ring::<WideSlot>(4, 0);
         publish_all(&ring, &[1, 2]);
         let garbage = Stamped { tag: 1 << 40, value: 7 };
         ring.slot(0).exchange(ring.slot(0).load(), garbage).unwrap();
@@ -793,7 +794,7 @@ mod tests {
 
     #[test]
     fn nothing_overflows_where_a_scribbled_position_comes_round() {
-        let ring = heap::int_ring::<WideSlot>(4, u64::MAX - 1);
+        let ring = heap::slot_ring::<WideSlot>(4, u64::MAX - 1);
         let mut cursor = Cursor { lost: u64::MAX, ..Cursor::at(u64::MAX - 1) };
         ring.claim(1);
         assert_eq!(read_patiently(&ring, &mut cursor), [], "what was claimed is given up");
@@ -809,10 +810,10 @@ mod tests {
     /// Each value says who published it and how many that one had published before.
     fn nothing_is_lost_or_doubled_between_threads<S: Slot + Default + Send + Sync + 'static>() {
         const EACH: u64 = 60_000;
-        struct Shared<S>(IntRing<S>);
+        struct Shared<S>(SlotRing<S>);
         // SAFETY: leaked, atomic.
         unsafe impl<S> Sync for Shared<S> {}
-        let shared = &Shared(heap::int_ring::<S>(64, 0));
+        let shared = &Shared(heap::slot_ring::<S>(64, 0));
         std::thread::scope(|scope| {
             for publisher in 0..2 {
                 scope.spawn(move || {
