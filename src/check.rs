@@ -424,7 +424,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::Ring;
+    use crate::ring::Ring;
     use crate::inspect::Facts;
     use crate::testfile::TestRing;
 

@@ -11,16 +11,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::slice;
 
-use crate::channel::{Options, Ring, Stats};
-use crate::core::Wait;
 use crate::create::Draft;
 use crate::cursor::Next;
 use crate::error::{Error, ErrorKind, Result};
-use crate::slot_ring::Batch;
 use crate::layout::Variant;
 use crate::notify::Notifier;
+use crate::options::Options;
+use crate::ring::Ring;
+use crate::slot_ring::Batch;
+use crate::stats::Stats;
 use crate::str_ring::{Bytes, Found};
 use crate::subscriber::Subscriber;
+use crate::waiting::Wait;
 
 /// Room for an error's text.
 const TEXT_LEN: usize = 1024;

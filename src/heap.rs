@@ -2,9 +2,9 @@
 
 use std::ptr::NonNull;
 
-use crate::slot_ring::SlotRing;
 use crate::layout::{Geometry, Header, Variant};
 use crate::slot::{NarrowSlot, Slot};
+use crate::slot_ring::SlotRing;
 use crate::spare::Spare;
 use crate::str_ring::StrRing;
 use crate::sync::{AtomicU64, Line};

@@ -8,13 +8,13 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::channel::Stats;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{c_path, inode};
 use crate::layout::{Geometry, Header, Identity, IdentityBytes, Variant, HEADER_LEN};
 use crate::room::Volume;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::spare::Spare;
+use crate::stats::Stats;
 use crate::sync::{
     AtomicU64, Line,
     Ordering::{Acquire, Relaxed},

@@ -19,10 +19,11 @@
 //!
 //! ```text
 //!   ffi          C's view: no logic, no panic gets out           <- xs/pubsub.h
-//!   channel      Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
+//!   ring         Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
+//!   options      what a new ring is like                   stats        what a ring knows of itself
 //!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into   member   who is dead
-//!   core         what both roles stand on
+//!   any_ring     what both roles stand on                  waiting      sleeping until a ring has a message
 //!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
 //!   layout       the shared bytes                          region       memfds, mappings     create   new files
 //!   file         what region and create both need          fd           descriptors that others may close
@@ -44,10 +45,9 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("futexes and memfds are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
-mod channel;
+mod any_ring;
 #[cfg(not(loom))]
 mod check;
-mod core;
 #[cfg(not(loom))]
 mod create;
 #[cfg(loom)]
@@ -76,6 +76,7 @@ mod member;
 #[cfg(loom)]
 mod models;
 mod notify;
+mod options;
 #[cfg(not(loom))]
 mod pair;
 #[cfg(not(loom))]
@@ -83,26 +84,28 @@ mod region;
 #[cfg(loom)]
 #[path = "models/region.rs"]
 mod region;
+mod ring;
 #[cfg(not(loom))]
 mod room;
 #[cfg(not(loom))]
 mod signals;
 mod slot;
 mod spare;
+mod stats;
 mod str_ring;
 mod subscriber;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod testfile;
 mod wait;
+mod waiting;
 #[cfg(not(loom))]
 mod watch;
 #[cfg(loom)]
 #[path = "models/watch.rs"]
 mod watch;
 
-pub use crate::core::Wait;
-pub use channel::{Claimed, Options, Ring, Stats};
+pub use crate::waiting::Wait;
 #[cfg(not(loom))]
 pub use check::{check, Report};
 pub use error::{Error, ErrorKind, Result};
@@ -112,7 +115,10 @@ pub use file_lock::Role;
 pub use inspect::{inspect, Facts, Inspection};
 pub use layout::Variant;
 pub use notify::Notifier;
+pub use options::Options;
 pub use region::unlink;
+pub use ring::{Claimed, Ring};
+pub use stats::Stats;
 pub use str_ring::{Bytes, Found};
 pub use subscriber::Subscriber;
 pub use wait::{monotonic_ns, NEVER};

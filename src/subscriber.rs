@@ -3,19 +3,20 @@
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
-use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
+use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::{Cursor, Next};
 use crate::error::Result;
 use crate::fd::Identity;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
 use crate::wait::{monotonic_ns, Spin};
+use crate::waiting::{sleep_for_message, Wait};
 use crate::watch::Watch;
 
 /// Reads a ring. Messages that are overwritten before it reads them are counted as lost; it is slowed down by nobody and
 /// slows down nobody. It keeps the ring mapped, and so outlives the handle that it came from.
 pub struct Subscriber {
-    core: Core,
+    ring: AnyRing,
     cursor: Cursor,
     spin: Spin,
     notifier: Notifier,
@@ -48,8 +49,8 @@ fn narrow(value: u64) -> i64 {
 }
 
 impl Subscriber {
-    pub(crate) fn new(core: Core, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber { core, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, mapping }
+    pub(crate) fn new(ring: AnyRing, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
+        Subscriber { ring, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, mapping }
     }
 
     /// The next integer, if there is one.
@@ -70,10 +71,10 @@ impl Subscriber {
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
     #[inline(always)]
     pub(crate) fn read_int(&mut self) -> Result<Next<i64>> {
-        let read = match &self.core {
-            Core::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
-            Core::Int32(ring) | Core::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
-            Core::Str(_) => return Err(self.core.mismatch()),
+        let read = match &self.ring {
+            AnyRing::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
+            AnyRing::Str(_) => return Err(self.ring.mismatch()),
         };
         self.settle();
         Ok(read)
@@ -109,12 +110,12 @@ impl Subscriber {
             }
             (out.len(), false)
         }
-        let room = self.cursor.room(self.core.header(), end).min(out.len() as u64) as usize;
+        let room = self.cursor.room(self.ring.header(), end).min(out.len() as u64) as usize;
         let (out, cursor) = (&mut out[..room], &mut self.cursor);
-        let result = match &self.core {
-            Core::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
-            Core::Int32(ring) | Core::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
-            Core::Str(_) => return Err(self.core.mismatch()),
+        let result = match &self.ring {
+            AnyRing::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
+            AnyRing::Str(_) => return Err(self.ring.mismatch()),
         };
         self.settle();
         Ok(result)
@@ -139,9 +140,9 @@ impl Subscriber {
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
     #[inline(always)]
     pub(crate) fn look_for(&mut self, end: u64) -> Result<Next<Found>> {
-        let ring = match &self.core {
-            Core::Str(ring) => ring,
-            _ => return Err(self.core.mismatch()),
+        let ring = match &self.ring {
+            AnyRing::Str(ring) => ring,
+            _ => return Err(self.ring.mismatch()),
         };
         if self.cursor.room(ring.header(), end) == 0 {
             return Ok(Next::Empty);
@@ -164,9 +165,9 @@ impl Subscriber {
     /// `found` is the result of the last `find` of this subscriber; `to` has room for its length rounded up to 8 bytes.
     #[inline(always)]
     pub unsafe fn copy(&mut self, found: &Found, to: *mut u8) -> bool {
-        match &self.core {
+        match &self.ring {
             // SAFETY: the caller vouches for both.
-            Core::Str(ring) if unsafe { ring.copy(&mut self.cursor, found, to) } => {
+            AnyRing::Str(ring) if unsafe { ring.copy(&mut self.cursor, found, to) } => {
                 self.settle();
                 true
             }
@@ -200,7 +201,7 @@ impl Subscriber {
     /// Where a `drain` that begins now ends: the write position, as an inner position.
     #[inline]
     pub fn end(&self) -> u64 {
-        self.core.header().write_pos.load(crate::sync::Ordering::Acquire)
+        self.ring.header().write_pos.load(crate::sync::Ordering::Acquire)
     }
 
     /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds; [`NEVER`](crate::NEVER)),
@@ -211,10 +212,10 @@ impl Subscriber {
 
     /// The same; `stop` is asked just before each sleep, and if it says so, it is as if a signal had come.
     pub fn wait_unless(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
-        let (core, cursor) = (&self.core, &mut self.cursor);
+        let (ring, cursor) = (&self.ring, &mut self.cursor);
         let mut next = Next::Empty;
         self.spin.until(|| {
-            next = look(core, cursor);
+            next = ring.look(cursor);
             matches!(next, Next::Ready(()) | Next::More)
         });
         match next {
@@ -226,7 +227,7 @@ impl Subscriber {
             Next::More => return Wait::TimedOut,
             Next::Empty | Next::Claimed(_) => {}
         }
-        let how = sleep_for_message(core, cursor, deadline, &mut self.naps, stop);
+        let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, stop);
         if how != Wait::Interrupted {
             self.naps = 0;
         }
@@ -249,7 +250,7 @@ impl Subscriber {
             return Ok((fd, false));
         }
         self.watch = None;
-        let watch = self.watch.insert(Box::new(Watch::start(self.core, &self.cursor, &self.mapping)?));
+        let watch = self.watch.insert(Box::new(Watch::start(self.ring, &self.cursor, &self.mapping)?));
         watch.settle(&mut self.cursor);
         self.watched = Some(watch.file());
         Ok((watch.fd().unwrap_or(-1), true))
@@ -278,7 +279,7 @@ impl Subscriber {
 
     /// Messages published and not yet read.
     pub fn lag(&self) -> u64 {
-        self.cursor.lag(self.core.header())
+        self.cursor.lag(self.ring.header())
     }
 
     /// Messages that were overwritten before this subscriber read them.
@@ -298,14 +299,14 @@ impl Subscriber {
 
     /// The next position to read, counted from the last clear.
     pub fn cursor(&self) -> u64 {
-        let header = self.core.header();
+        let header = self.ring.header();
         self.cursor.position(header).saturating_sub(header.base())
     }
 
     /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that
     /// message. Before the oldest that is held: what was overwritten counts as lost when it is passed.
     pub fn seek(&mut self, position: u64) {
-        let header = self.core.header();
+        let header = self.ring.header();
         self.cursor.seek(header, header.base().saturating_add(position));
         self.settle();
     }
@@ -313,13 +314,13 @@ impl Subscriber {
     /// Goes to the write position: only what is published from now on.
     pub fn reset(&mut self) {
         let end = self.end();
-        self.cursor.seek(self.core.header(), end);
+        self.cursor.seek(self.ring.header(), end);
         self.settle();
     }
 
     /// Goes to the oldest message that is still held.
     pub fn reset_oldest(&mut self) {
-        let header = self.core.header();
+        let header = self.ring.header();
         let oldest = header.oldest(self.end(), self.mapping.geometry.capacity);
         self.cursor.seek(header, oldest);
         self.settle();
@@ -327,7 +328,7 @@ impl Subscriber {
 
     /// Positions claimed since the last clear.
     pub fn write_pos(&self) -> u64 {
-        self.core.header().published()
+        self.ring.header().published()
     }
 
     /// The descriptor that event loops watch: the handle's, as it stood when this subscriber was made, or a lent one.

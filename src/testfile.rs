@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::channel::Ring;
 use crate::layout::Variant;
+use crate::ring::Ring;
 
 /// A file that goes with this.
 pub(crate) struct TestRing {

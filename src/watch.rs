@@ -24,7 +24,7 @@ use std::os::raw::c_void;
 use std::os::unix::io::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::core::{look, sleep_for_message, Core, Mapping, Wait};
+use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, Result};
 use crate::fd::Identity;
@@ -33,6 +33,7 @@ use crate::signals::BlockedSignals;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{futex_wait, futex_wake, LONGEST_SLEEP_NS, NEVER};
+use crate::waiting::{sleep_for_message, Wait};
 
 const QUIET: u32 = 0;
 const READABLE: u32 = 1;
@@ -43,7 +44,7 @@ const STACK: usize = 64 * 1024;
 
 /// What the subscriber's thread and the watching one have in common.
 struct Shared {
-    core: Core,
+    ring: AnyRing,
     eventfd: EventFd,
     /// Written under the mutex; a futex word, too.
     state: AtomicU32,
@@ -53,7 +54,7 @@ struct Shared {
     place: Mutex<Cursor>,
 }
 
-// SAFETY: a core's pointers are good in every thread of the process while the mapping lives, which the watch holds for as
+// SAFETY: a ring's pointers are good in every thread of the process while the mapping lives, which the watch holds for as
 // long as its thread runs; the rest is made for two threads.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
@@ -95,9 +96,9 @@ fn this_process() -> u32 {
 
 impl Watch {
     /// Starts watching from `cursor` on.
-    pub(crate) fn start(core: Core, cursor: &Cursor, mapping: &Arc<Mapping>) -> Result<Watch> {
+    pub(crate) fn start(ring: AnyRing, cursor: &Cursor, mapping: &Arc<Mapping>) -> Result<Watch> {
         let shared = Arc::new(Shared {
-            core,
+            ring,
             eventfd: EventFd::new()?,
             state: AtomicU32::new(QUIET),
             moved: AtomicU32::new(0),
@@ -134,7 +135,7 @@ impl Watch {
         let mut place = self.shared.lock();
         let back = cursor.next < place.next;
         *place = cursor.clone();
-        let ready = is_worth_a_read(look(&self.shared.core, &mut place));
+        let ready = is_worth_a_read(self.shared.ring.look(&mut place));
         *place = cursor.clone();
         match self.shared.state.load(Relaxed) {
             READABLE if !ready => {
@@ -147,7 +148,7 @@ impl Watch {
             QUIET if back => {
                 self.shared.moved.store(1, SeqCst);
                 if !place.read_only {
-                    self.shared.core.wake_sleepers();
+                    self.shared.ring.wake_sleepers();
                 }
             }
             _ => {}
@@ -178,7 +179,7 @@ impl Drop for Watch {
         futex_wake(&self.shared.state, 1);
         // Who may not write has a thread that naps, and wakes nobody.
         if !read_only {
-            self.shared.core.wake_sleepers();
+            self.shared.ring.wake_sleepers();
         }
         // SAFETY: a thread of this process that nobody else joins.
         unsafe { libc::pthread_join(self.thread, std::ptr::null_mut()) };
@@ -192,7 +193,7 @@ fn is_worth_a_read(next: Next<()>) -> bool {
 
 /// The thread: no Perl, no signals.
 fn run(shared: &Shared) {
-    let core = &shared.core;
+    let ring = &shared.ring;
     let mut naps = 0;
     loop {
         match shared.state.load(SeqCst) {
@@ -208,13 +209,13 @@ fn run(shared: &Shared) {
                 let mut how = Wait::Interrupted;
                 // A read-only thread keeps its patience with a claim from nap to nap.
                 while how == Wait::Interrupted && !stop() {
-                    how = sleep_for_message(core, &mut cursor, NEVER, &mut naps, stop);
+                    how = sleep_for_message(ring, &mut cursor, NEVER, &mut naps, stop);
                 }
                 naps = 0;
                 let place = shared.lock();
                 let mut now = place.clone();
                 let patient = start.read_only && how == Wait::Ready && start.next == now.next;
-                if shared.state.load(Relaxed) == QUIET && (patient || is_worth_a_read(look(core, &mut now))) {
+                if shared.state.load(Relaxed) == QUIET && (patient || is_worth_a_read(ring.look(&mut now))) {
                     shared.set_readable();
                 }
             }

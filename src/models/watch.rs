@@ -3,7 +3,7 @@
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
-use crate::core::{Core, Mapping};
+use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fd::Identity;
@@ -11,7 +11,7 @@ use crate::fd::Identity;
 pub(crate) struct Watch;
 
 impl Watch {
-    pub(crate) fn start(_: Core, _: &Cursor, _: &Arc<Mapping>) -> Result<Watch> {
+    pub(crate) fn start(_: AnyRing, _: &Cursor, _: &Arc<Mapping>) -> Result<Watch> {
         Err(Error::new(ErrorKind::Argument, "a model has no descriptors"))
     }
 

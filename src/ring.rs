@@ -5,72 +5,22 @@ use std::os::unix::io::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::core::{Core, Mapping};
-use crate::create::{Creation, Draft};
+use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
-use crate::error::{uninterrupted, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
 use crate::file_lock::{Bytes as LockBytes, Kind, Role};
-use crate::slot_ring::Batch;
-use crate::layout::{Geometry, Header, Variant};
+use crate::layout::{Geometry, Variant};
 use crate::member::{Members, NoSpare};
 use crate::notify::Notifier;
+use crate::options::Options;
 use crate::region::Region;
+use crate::slot_ring::Batch;
+use crate::stats::Stats;
 use crate::str_ring::Bytes;
 use crate::subscriber::Subscriber;
 use crate::sync::AtomicU32;
-use crate::sync::Ordering::{Relaxed, SeqCst};
-
-/// What can be known about a ring without touching its messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Stats {
-    /// Slots.
-    pub capacity: u64,
-    /// The longest message in bytes; 0 for integers.
-    pub msg_size: u64,
-    /// Bytes of the arena; 0 for integers.
-    pub arena_len: u64,
-    /// Bytes mapped.
-    pub mmap_size: u64,
-    /// Positions claimed since the last clear.
-    pub write_pos: u64,
-    /// Messages published since the last clear; while others publish, it includes what they have claimed.
-    pub publish_ok: u64,
-    /// Spare blocks taken over from publishers of strings that died in the middle of a publish.
-    pub recoveries: u64,
-    /// Positions given up since the ring was made: claimed, but their publisher died or published elsewhere.
-    pub abandoned: u64,
-    /// Subscribers asleep, as far as is known.
-    pub sub_waiters: u64,
-    /// Publishers of strings that can be in the middle of a publish at once; 0 for integers.
-    pub publishers: u64,
-    /// Spare blocks of which nobody knows where they are, until a process publishes while no other does.
-    pub leaked: u64,
-}
-
-impl Stats {
-    pub(crate) fn read(header: &Header, geometry: &Geometry) -> Stats {
-        let Geometry { capacity, msg_size, publishers, arena_len, total, .. } = *geometry;
-        // Relaxed: statistics.
-        let abandoned = header.events.abandoned.load(Relaxed);
-        let write_pos = header.published();
-        let since_clear = abandoned.saturating_sub(header.clear.abandoned.load(Relaxed));
-        Stats {
-            capacity,
-            msg_size,
-            arena_len,
-            mmap_size: total,
-            write_pos,
-            publish_ok: write_pos.saturating_sub(since_clear),
-            recoveries: header.events.recoveries.load(Relaxed),
-            abandoned,
-            sub_waiters: header.wake.sleepers().into(),
-            publishers,
-            leaked: header.events.leaked.load(Relaxed),
-        }
-    }
-}
+use crate::sync::Ordering::SeqCst;
 
 /// What became of a claim to a [`Role`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,91 +36,12 @@ pub enum Claimed {
     Doubled = 3,
 }
 
-/// What a new ring is like. A ring that exists keeps its own sizes.
-///
-/// ```
-/// use data_pubsub_shared::{Options, Variant};
-///
-/// let ring = Options { capacity: 1000, msg_size: 80, publishers: 4, ..Options::default() }.anonymous(Variant::Str)?;
-/// assert_eq!((ring.capacity(), ring.stats().publishers), (1024, 4));
-/// # Ok::<(), data_pubsub_shared::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Options {
-    /// Slots, 1 ..= 2^31, rounded up to a power of two, at least 2; 0: only a ring that exists is opened.
-    pub capacity: u64,
-    /// Strings: the longest message in bytes, 1 ..= 2^31 - 1.
-    pub msg_size: u64,
-    /// Strings: how many publishers can be in the middle of a publish at once, 1 ..= 65,536; 0: as many as fit into 4 MiB,
-    /// 16 ..= 64.
-    pub publishers: u64,
-    /// A file's permission bits, whatever the umask.
-    pub mode: u32,
-}
-
-impl Default for Options {
-    /// No capacity, messages of 256 bytes, as many publishers as is usual, mode 0600.
-    fn default() -> Self {
-        Options { capacity: 0, msg_size: 256, publishers: 0, mode: 0o600 }
-    }
-}
-
-impl Options {
-    fn geometry(&self, variant: Variant) -> Result<Geometry> {
-        Geometry::new(variant, self.capacity, self.msg_size, self.publishers)
-    }
-
-    /// What a new ring of these will say of itself.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`] for sizes out of range.
-    pub fn sizes(&self, variant: Variant) -> Result<Stats> {
-        Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
-    }
-
-    /// Opens the ring at `path`, or makes it.
-    ///
-    /// # Errors
-    /// As [`Ring::open`].
-    pub fn open(&self, variant: Variant, path: &Path) -> Result<Ring> {
-        let mut draft = Draft::default();
-        uninterrupted(|| self.open_some(variant, path, &mut draft))
-    }
-
-    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`], so that the caller
-    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
-    pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
-        let creation = match self.capacity {
-            0 => None,
-            _ => Some(Creation::new(self.geometry(variant)?, self.mode)?),
-        };
-        Region::open(path, variant, creation.as_ref(), draft).map(Ring::from)
-    }
-
-    /// A new ring without a name, shared with the children that this process forks.
-    ///
-    /// # Errors
-    /// As [`Ring::open`].
-    pub fn anonymous(&self, variant: Variant) -> Result<Ring> {
-        Ring::in_memory(unnamed(), self.geometry(variant)?, false)
-    }
-
-    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
-    ///
-    /// # Errors
-    /// As [`Ring::open`].
-    pub fn memfd(&self, variant: Variant, name: &CStr) -> Result<Ring> {
-        Ring::in_memory(name, self.geometry(variant)?, true)
-    }
-}
-
 /// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
 ///
 /// Dropping it unmaps the ring once its last subscriber is gone, too; the ring itself lives on in its file or with the
 /// other processes that map it.
 pub struct Ring {
-    core: Core,
+    ring: AnyRing,
     mapping: Arc<Mapping>,
     notifier: Notifier,
     read_only: bool,
@@ -224,10 +95,6 @@ impl Ring {
         Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
     }
 
-    fn in_memory(name: &CStr, geometry: Geometry, keep: bool) -> Result<Ring> {
-        Ok(Ring::from((Region::memory(name, &geometry, keep)?, geometry)))
-    }
-
     /// Opens the ring behind `fd`, which is duplicated and stays the caller's: for reading only, as
     /// [`open_read_only`](Self::open_read_only) does, where `fd` is open for reading only.
     ///
@@ -264,13 +131,13 @@ impl Ring {
     #[inline(always)]
     pub fn publish_int(&self, value: i64) -> Result<()> {
         self.check_writable()?;
-        match &self.core {
-            Core::Int(ring) => ring.publish(value as u64),
-            Core::Int32(ring) => ring.publish(value as u64),
-            Core::Int16(ring) => ring.publish(value as i16 as u64),
-            Core::Str(_) => return Err(self.core.mismatch()),
+        match &self.ring {
+            AnyRing::Int(ring) => ring.publish(value as u64),
+            AnyRing::Int32(ring) => ring.publish(value as u64),
+            AnyRing::Int16(ring) => ring.publish(value as i16 as u64),
+            AnyRing::Str(_) => return Err(self.ring.mismatch()),
         }
-        self.core.wake_sleepers();
+        self.ring.wake_sleepers();
         Ok(())
     }
 
@@ -303,10 +170,10 @@ impl Ring {
         if count > MOST_CLAIMED {
             return Err(refused(format!("count must be at most {}, not {}", MOST_CLAIMED, count)));
         }
-        match &self.core {
-            Core::Int(ring) => Ok(ring.claim(count as u64)),
-            Core::Int32(ring) | Core::Int16(ring) => Ok(ring.claim(count as u64)),
-            Core::Str(_) => Err(self.core.mismatch()),
+        match &self.ring {
+            AnyRing::Int(ring) => Ok(ring.claim(count as u64)),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => Ok(ring.claim(count as u64)),
+            AnyRing::Str(_) => Err(self.ring.mismatch()),
         }
     }
 
@@ -314,11 +181,11 @@ impl Ring {
     #[inline]
     pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) {
         let count = values.len().min(batch.remaining());
-        match &self.core {
-            Core::Int(ring) => ring.put_all(batch, count, |i| values[i] as u64),
-            Core::Int32(ring) => ring.put_all(batch, count, |i| values[i] as u64),
-            Core::Int16(ring) => ring.put_all(batch, count, |i| values[i] as i16 as u64),
-            Core::Str(_) => {}
+        match &self.ring {
+            AnyRing::Int(ring) => ring.put_all(batch, count, |i| values[i] as u64),
+            AnyRing::Int32(ring) => ring.put_all(batch, count, |i| values[i] as u64),
+            AnyRing::Int16(ring) => ring.put_all(batch, count, |i| values[i] as i16 as u64),
+            AnyRing::Str(_) => {}
         }
     }
 
@@ -326,7 +193,7 @@ impl Ring {
     #[inline(always)]
     pub(crate) fn wake(&self) {
         if !self.read_only {
-            self.core.wake_sleepers();
+            self.ring.wake_sleepers();
         }
     }
 
@@ -342,8 +209,8 @@ impl Ring {
     #[inline(always)]
     pub unsafe fn publish_strs(&self, messages: &[Bytes]) -> Result<()> {
         self.check_writable()?;
-        let ring = match &self.core {
-            Core::Str(ring) => ring,
+        let ring = match &self.ring {
+            AnyRing::Str(ring) => ring,
             other => return Err(other.mismatch()),
         };
         for message in messages {
@@ -354,7 +221,7 @@ impl Ring {
         // SAFETY: the caller vouches for the bytes.
         match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
             Ok(()) => {
-                self.core.wake_sleepers();
+                self.ring.wake_sleepers();
                 Ok(())
             }
             Err(NoSpare::Interrupted) => {
@@ -383,11 +250,11 @@ impl Ring {
 
     /// A subscriber to what is published from now on; with `all`, from the oldest message that is still held.
     pub fn subscribe(&self, all: bool) -> Subscriber {
-        let header = self.core.header();
+        let header = self.ring.header();
         let end = header.write_pos.load(SeqCst);
         let start = if all { header.oldest(end, self.mapping.geometry.capacity) } else { end };
         let cursor = Cursor { read_only: self.read_only, ..Cursor::at(start) };
-        Subscriber::new(self.core, cursor, self.notifier.clone(), Arc::clone(&self.mapping))
+        Subscriber::new(self.ring, cursor, self.notifier.clone(), Arc::clone(&self.mapping))
     }
 
     /// Discards, in one step, everything published before. Users' positions start at 0 again.
@@ -396,7 +263,7 @@ impl Ring {
     /// [`ErrorKind::Argument`] on a read-only ring.
     pub fn clear(&self) -> Result<()> {
         self.check_writable()?;
-        self.core.header().clear();
+        self.ring.header().clear();
         Ok(())
     }
 
@@ -412,7 +279,7 @@ impl Ring {
 
     /// Positions claimed since the last clear.
     pub fn write_pos(&self) -> u64 {
-        self.core.header().published()
+        self.ring.header().published()
     }
 
     /// The path as it was given; None for rings in memory.
@@ -436,12 +303,12 @@ impl Ring {
 
     /// What can be known without touching messages.
     pub fn stats(&self) -> Stats {
-        Stats::read(self.core.header(), &self.mapping.geometry)
+        Stats::read(self.ring.header(), &self.mapping.geometry)
     }
 
     /// The position of the last clear, as those count that are never set back.
     pub fn base(&self) -> u64 {
-        self.core.header().base()
+        self.ring.header().base()
     }
 
     /// Which file the ring is in, as a text that no other file has: device, inode, and when it was made, where the file
@@ -480,8 +347,8 @@ impl Ring {
     /// Who publishes, and the ring of a string variant.
     #[cfg(all(test, loom))]
     pub(crate) fn inner(&self) -> (&Members, &crate::str_ring::StrRing) {
-        match &self.core {
-            Core::Str(ring) => (&self.mapping.members, ring),
+        match &self.ring {
+            AnyRing::Str(ring) => (&self.mapping.members, ring),
             _ => unreachable!("a ring of strings"),
         }
     }
@@ -501,7 +368,7 @@ impl std::fmt::Debug for Ring {
 impl From<(Region, Geometry)> for Ring {
     fn from((region, geometry): (Region, Geometry)) -> Ring {
         Ring {
-            core: Core::new(&region, &geometry),
+            ring: AnyRing::new(&region, &geometry),
             mapping: Arc::new(Mapping { members: Members::new(region.source()), region, geometry }),
             notifier: Notifier::default(),
             read_only: false,
@@ -518,8 +385,4 @@ const MOST_CLAIMED: usize = 1 << 31;
 #[cold]
 fn refused(why: String) -> Error {
     Error::new(ErrorKind::Argument, why)
-}
-
-fn unnamed() -> &'static CStr {
-    CStr::from_bytes_with_nul(b"pubsub\0").expect("ends in NUL")
 }
