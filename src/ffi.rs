@@ -1,4 +1,4 @@
-//! The core as C sees it; `xs/pubsub.h` documents every function. Nothing here decides anything.
+//! The core as C sees it; `include/pubsub.h` documents every function. Nothing here decides anything.
 //!
 //! Pointers come from this module or are documented in the header; a panic aborts, because it must not unwind into C.
 //! Handles are used by one thread at a time, as C's `FILE` without locking.

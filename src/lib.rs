@@ -18,7 +18,7 @@
 //! # The whole picture
 //!
 //! ```text
-//!   ffi          C's view: no logic, no panic gets out           <- xs/pubsub.h
+//!   ffi          C's view: no logic, no panic gets out           <- include/pubsub.h
 //!   ring         Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
 //!   options      what a new ring is like                   stats        what a ring knows of itself
 //!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads

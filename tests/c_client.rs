@@ -1,4 +1,4 @@
-//! C programs, compiled against `xs/pubsub.h` and linked with the static library: one exchanges messages with this one, one
+//! C programs, compiled against `include/pubsub.h` and linked with the static library: one exchanges messages with this one, one
 //! tries what the header promises of wrong calls.
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn build(dir: &Path, name: &str, flag: Option<&str>) -> PathBuf {
     let status = compiler
         .to_command()
         .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-D_GNU_SOURCE", "-I"])
-        .arg(root.join("xs"))
+        .arg(root.join("include"))
         .args(flag.filter(|_| compiler.is_like_gnu()))
         .arg(root.join(format!("tests/{}.c", name)))
         .arg(static_library())
