@@ -32,7 +32,7 @@ PERL_STATIC_INLINE OP *lag(pTHX_ const ps_call *call) {
 /* ---- one op for each keyword ---- */
 
 #define KEYWORD(variant, verb, role, VARIANT)                                                                        \
-    static const ps_call call_##variant##_##verb = { &ps_classes[role][VARIANT], "ps_" #variant "_" #verb, TRUE, FALSE };   \
+    static const ps_call call_##variant##_##verb = { &ps_classes[role][VARIANT], "ps_" #variant "_" #verb, PS_KEYWORD };\
     static OP *pp_##variant##_##verb(pTHX) { return verb(aTHX_ &call_##variant##_##verb); }
 
 #define KEYWORDS(variant, VARIANT)                                                                                   \

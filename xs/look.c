@@ -103,11 +103,18 @@ SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
     return sv_2mortal(newRV_noinc((SV *)hv));
 }
 
-GETTER(base, sv_setuv_mg(TARG, ps_base(RING)))
-GETTER(identity, char text[PS_IDENTITY_LEN]; ps_identity(RING, text); sv_setpv_mg(TARG, text))
+static void ring_base(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_base(RING));
+}
+
+static void ring_identity(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    char text[PS_IDENTITY_LEN];
+    ps_identity(RING, text);
+    RETURN_PV(text);
+}
 
 /* The role is up or down. '' where it is ours now, or what forbids it. */
-METHOD(claim_role) {
+static void ring_claim_role(pTHX_ const ps_call *call, I32 ax, I32 items) {
     static const char *const answers[] = { "", "taken", "opposed", "doubled" };
     ps_ring *ring = RING;
     STRLEN len, stream_len = 0;
@@ -118,3 +125,10 @@ METHOD(claim_role) {
     ST(0) = newSVpvn_flags(answers[claimed], strlen(answers[claimed]), SVs_TEMP);
     XSRETURN(1);
 }
+
+#define METHODS(variant)                                                                                             \
+    PS_METHOD(PS_RING, variant, "_base", ring_base, 0, 1, 1, "self")                                                 \
+    PS_METHOD(PS_RING, variant, "_identity", ring_identity, 0, 1, 1, "self")                                         \
+    PS_METHOD(PS_RING, variant, "_claim_role", ring_claim_role, 0, 2, 3, "self, role, stream = no matter")
+
+const ps_method ps_look_methods[] = { METHODS(PS_INT) METHODS(PS_INT32) METHODS(PS_INT16) METHODS(PS_STR) PS_LAST_METHOD };

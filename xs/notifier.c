@@ -1,4 +1,4 @@
-/* What rings and subscribers have in common: the notifier, and their end. */
+/* The notifier that rings and subscribers have: an eventfd for event loops. */
 
 #include "method.h"
 
@@ -8,47 +8,54 @@ static ps_notifier *notifier(pTHX_ const ps_call *call, SV *self) {
     return call->class->role == PS_SUB ? ps_sub_notifier((ps_sub *)handle) : ps_ring_notifier((ps_ring *)handle);
 }
 
-GETTER(fileno, sv_setiv_mg(TARG, ps_notifier_fd(notifier(aTHX_ call, ST(0)))))
-
-METHOD(eventfd) {
-    dXSTARG;
-    ps_error error;
-    int fd = ps_notifier_make(notifier(aTHX_ call, ST(0)), &error);
-    PERL_UNUSED_VAR(items);
-    if (fd < 0) ps_fail(aTHX_ call, &error);
-    sv_setiv_mg(TARG, fd);
-    ST(0) = TARG;
-    XSRETURN(1);
+static void notifier_fileno(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_IV(ps_notifier_fd(notifier(aTHX_ call, ST(0))));
 }
 
-METHOD(eventfd_set) {
+static void notifier_eventfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_error error;
+    int fd = ps_notifier_make(notifier(aTHX_ call, ST(0)), &error);
+    if (fd < 0) ps_fail(aTHX_ call, &error);
+    RETURN_IV(fd);
+}
+
+static void notifier_eventfd_set(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     const ps_pin pin = (ps_handle(aTHX_ call, ST(0)), ps_pinned(aTHX_ ST(0)));
     int fd = ps_arg_fd(aTHX_ call, ST(1), TRUE);
-    PERL_UNUSED_VAR(items);
     ps_repin(aTHX_ call, &pin);
     if (!ps_notifier_lend(notifier(aTHX_ call, pin.self), fd, &error)) ps_fail(aTHX_ call, &error);
     XSRETURN_EMPTY;
 }
 
-METHOD(notify) {
+static void notifier_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     int told = ps_notifier_notify(notifier(aTHX_ call, ST(0)), &error);
-    PERL_UNUSED_VAR(items);
     if (told < 0) ps_fail(aTHX_ call, &error);
     ST(0) = boolSV(told);
     XSRETURN(1);
 }
 
-METHOD(eventfd_consume) {
+static void notifier_eventfd_consume(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     uint64_t count;
     int taken = ps_notifier_consume(notifier(aTHX_ call, ST(0)), &count, &error);
-    PERL_UNUSED_VAR(items);
     if (taken < 0) ps_fail(aTHX_ call, &error);
     ST(0) = taken ? sv_2mortal(newSVuv(count)) : &PL_sv_undef;
     XSRETURN(1);
 }
 
-/* Also called by perl for hand-blessed references and twice for one object: anything but a live object is fine. */
-DEED(DESTROY, ps_destroy(aTHX_ call, ST(0)))
+#define METHODS(role, variant, flags)                                                                                \
+    PS_METHOD(role, variant, "fileno", notifier_fileno, flags, 1, 1, "self")                                         \
+    PS_METHOD(role, variant, "eventfd_set", notifier_eventfd_set, flags, 2, 2, "self, fd")                           \
+    PS_METHOD(role, variant, "notify", notifier_notify, flags, 1, 1, "self")                                         \
+    PS_METHOD(role, variant, "eventfd_consume", notifier_eventfd_consume, flags, 1, 1, "self")
+
+#define METHODS_OF_ROLES(variant)                                                                                    \
+    METHODS(PS_RING, variant, PS_READS)                                                                              \
+    PS_METHOD(PS_RING, variant, "eventfd", notifier_eventfd, PS_READS, 1, 1, "self")                                 \
+    METHODS(PS_SUB, variant, 0)
+
+const ps_method ps_notifier_methods[] = {
+    METHODS_OF_ROLES(PS_INT) METHODS_OF_ROLES(PS_INT32) METHODS_OF_ROLES(PS_INT16) METHODS_OF_ROLES(PS_STR) PS_LAST_METHOD
+};

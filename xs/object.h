@@ -40,9 +40,16 @@ extern const ps_class ps_classes[3][PS_STR + 1];
 typedef struct {
     const ps_class *class;
     const char *name;
-    bool keyword;
-    bool reads; /* fine on a read-only handle, too */
+    U8 flags;
 } ps_call;
+
+enum {
+    PS_KEYWORD = 1,
+    PS_READS = 2,        /* fine on a read-only handle, too */
+    PS_TAKES_MODE = 4,   /* a constructor of files */
+    PS_FROM_OLDEST = 8,  /* subscribes to what is held, too */
+    PS_UNDEF_IS_ALL = 16 /* a count may be undef */
+};
 
 /* Names the call and the cause. */
 void ps_croak(pTHX_ const ps_call *call, const char *format, ...) __attribute__noreturn__ __attribute__format__(__printf__, pTHX_2, pTHX_3);
@@ -50,9 +57,6 @@ void ps_fail(pTHX_ const ps_call *call, const ps_error *error) __attribute__nore
 
 /* A new object of the class, blessed into stash; a mortal reference. */
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle);
-
-/* Frees the handle of an object, if it has one; the object is destroyed from then on. */
-void ps_destroy(pTHX_ const ps_call *call, SV *self);
 
 /* The cold end of ps_handle: asks get-magic for the object, and croaks where there is none. */
 void *ps_handle_slow(pTHX_ const ps_call *call, SV *self);
@@ -68,7 +72,7 @@ PERL_STATIC_INLINE MAGIC *ps_magic(const ps_class *class, SV *body) {
 /* The magic of an object that the call may use, or NULL. */
 PERL_STATIC_INLINE MAGIC *ps_magic_for(const ps_call *call, SV *self) {
     MAGIC *mg = SvROK(self) ? ps_magic(call->class, SvRV(self)) : NULL;
-    if (!mg && call->reads && SvROK(self)) mg = ps_magic(&ps_classes[PS_READER][call->class->variant], SvRV(self));
+    if (!mg && (call->flags & PS_READS) && SvROK(self)) mg = ps_magic(&ps_classes[PS_READER][call->class->variant], SvRV(self));
     return mg;
 }
 

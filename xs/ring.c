@@ -100,8 +100,8 @@ typedef struct {
 
 /* The argument with that name, or NULL. */
 static SV **named(const ps_call *call, wanted *all, const char *name) {
-    const bool is_str = PS_IS_STR(call->class), is_file = strEQ(call->name, "new");
-    if (is_file && strEQ(name, "mode")) return &all->mode;
+    const bool is_str = PS_IS_STR(call->class), takes_mode = call->flags & PS_TAKES_MODE;
+    if (takes_mode && strEQ(name, "mode")) return &all->mode;
     if (is_str && strEQ(name, "msg_size")) return &all->msg_size;
     if (is_str && strEQ(name, "publishers")) return &all->publishers;
     return NULL;
@@ -114,22 +114,22 @@ static ps_options read_options(pTHX_ const ps_call *call, I32 ax, I32 items, UV 
     I32 i = 2, most = 0;
     places[most++] = &all.capacity;
     if (PS_IS_STR(call->class)) places[most++] = &all.msg_size;
-    if (strEQ(call->name, "new")) places[most++] = &all.mode;
+    if (call->flags & PS_TAKES_MODE) places[most++] = &all.mode;
     for (; i < items; i++) {
         SV *sv = PS_VALUE(ST(i));
         /* A name stands behind the capacity, is a word, and a value follows. */
         if (i > 2 && (items - i) % 2 == 0 && SvPOK(sv) && isIDFIRST_A(*SvPVX(sv))) {
             if (!(place = named(call, &all, SvPVX(sv)))) {
                 ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %s%s", SVfARG(sv),
-                         strEQ(call->name, "new") ? "mode" : PS_IS_STR(call->class) ? "" : "none here",
-                         !PS_IS_STR(call->class) ? "" : strEQ(call->name, "new") ? ", msg_size, publishers" : "msg_size, publishers");
+                         call->flags & PS_TAKES_MODE ? "mode" : PS_IS_STR(call->class) ? "" : "none here",
+                         !PS_IS_STR(call->class) ? "" : call->flags & PS_TAKES_MODE ? ", msg_size, publishers" : "msg_size, publishers");
             }
             i++;
             *place = PS_VALUE(ST(i));
         } else if (i - 2 < most) {
             *places[i - 2] = sv;
         } else {
-            Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method_call *)call)->usage);
+            Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method *)call)->usage);
         }
     }
     options.capacity = SvOK(all.capacity) || least_capacity ? arg_capacity(aTHX_ call, all.capacity, least_capacity) : 0;
@@ -140,7 +140,7 @@ static ps_options read_options(pTHX_ const ps_call *call, I32 ax, I32 items, UV 
     return options;
 }
 
-METHOD(new) {
+static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *path_sv = ARGUMENT(1);
     const ps_options options = read_options(aTHX_ call, ax, items, 0);
@@ -155,7 +155,7 @@ METHOD(new) {
     RETURN_RING(open_path(aTHX_ call, path, len, &options, &error));
 }
 
-METHOD(new_readonly) {
+static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *path_sv = ARGUMENT(1);
     STRLEN len;
@@ -166,7 +166,7 @@ METHOD(new_readonly) {
     RETURN_RING(ps_ring_open_read_only(call->class->variant, path, len, &error));
 }
 
-METHOD(new_memfd) {
+static void ring_new_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *name_sv = ARGUMENT(1);
     const ps_options options = read_options(aTHX_ call, ax, items, 1);
@@ -176,67 +176,73 @@ METHOD(new_memfd) {
     RETURN_RING(ps_ring_memfd(call->class->variant, name, &options, &error));
 }
 
-METHOD(new_from_fd) {
+static void ring_new_from_fd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = stash_of(aTHX_ ST(0));
     int fd = ps_arg_fd(aTHX_ call, ST(1), FALSE);
     ps_error error;
-    PERL_UNUSED_VAR(items);
     RETURN_RING(ps_ring_from_fd(call->class->variant, fd, &error));
 }
 
 /* ---- publishing ---- */
 
-METHOD(publish) {
-    PERL_UNUSED_VAR(items);
+static void ring_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_publish(aTHX_ call, ax);
     XSRETURN_YES;
 }
 
-METHOD(publish_multi) {
-    dXSTARG;
-    sv_setuv_mg(TARG, ps_publish_multi(aTHX_ call, ax, items - 1));
-    ST(0) = TARG;
-    XSRETURN(1);
+static void ring_publish_multi(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_publish_multi(aTHX_ call, ax, items - 1));
 }
 
-METHOD(publish_notify) {
-    PERL_UNUSED_VAR(items);
+static void ring_publish_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_publish(aTHX_ call, ax);
     /* The message is published: a descriptor that somebody closed is no reason to say otherwise. */
     (void)ps_notifier_notify(ps_ring_notifier(RING), NULL);
     XSRETURN_YES;
 }
 
-METHOD(subscribe) {
+static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_class *class = &ps_classes[PS_SUB][call->class->variant];
-    ps_sub *sub = ps_subscribe(RING, strEQ(call->name, "subscribe_all"));
-    PERL_UNUSED_VAR(items);
+    ps_sub *sub = ps_subscribe(RING, !!(call->flags & PS_FROM_OLDEST));
     ST(0) = ps_object(aTHX_ class, gv_stashpv(class->package, GV_ADD), sub);
     XSRETURN(1);
 }
 
 /* ---- looking in and looking after ---- */
 
-GETTER(memfd, sv_setiv_mg(TARG, ps_memfd(RING)))
-GETTER(ring_write_pos, sv_setuv_mg(TARG, ps_write_pos(RING)))
-GETTER(ring_capacity, ps_stat stat; ps_stats(RING, &stat); sv_setuv_mg(TARG, stat.capacity))
-GETTER(msg_size, ps_stat stat; ps_stats(RING, &stat); sv_setuv_mg(TARG, stat.msg_size))
+static void ring_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_IV(ps_memfd(RING));
+}
 
-METHOD(path) {
+static void ring_write_pos(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_write_pos(RING));
+}
+
+static void ring_capacity(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_stat stat;
+    ps_stats(RING, &stat);
+    RETURN_UV(stat.capacity);
+}
+
+static void ring_msg_size(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_stat stat;
+    ps_stats(RING, &stat);
+    RETURN_UV(stat.msg_size);
+}
+
+static void ring_path(pTHX_ const ps_call *call, I32 ax, I32 items) {
     size_t len;
     const char *path = ps_path(RING, &len);
     const bool read_only = !ps_magic(call->class, SvRV(ST(0)));
-    PERL_UNUSED_VAR(items);
     ST(0) = path ? newSVpvn_flags(path, len, SVs_TEMP) : &PL_sv_undef;
     /* `new_readonly` takes names from outside. */
     if (path && read_only) SvTAINTED_on(ST(0));
     XSRETURN(1);
 }
 
-METHOD(stats) {
+static void ring_stats(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_stat stat;
     HV *hv;
-    PERL_UNUSED_VAR(items);
     ps_stats(RING, &stat);
     hv = newHV();
     ST(0) = sv_2mortal(newRV_noinc((SV *)hv));
@@ -257,10 +263,18 @@ METHOD(stats) {
     XSRETURN(1);
 }
 
-DEED(clear, (void)ps_clear(RING, NULL))
-DEED(sync, ps_error error; if (!ps_sync(RING, &error)) ps_fail(aTHX_ call, &error))
+static void ring_clear(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    (void)ps_clear(RING, NULL);
+    XSRETURN_EMPTY;
+}
 
-METHOD(unlink) {
+static void ring_sync(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_error error;
+    if (!ps_sync(RING, &error)) ps_fail(aTHX_ call, &error);
+    XSRETURN_EMPTY;
+}
+
+static void ring_unlink(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     if (SvROK(ST(0))) {
         ps_ring *ring = RING;
@@ -280,3 +294,39 @@ METHOD(unlink) {
     }
     XSRETURN_YES;
 }
+
+/* ---- the methods ---- */
+
+#define METHODS(variant)                                                                                             \
+    PS_METHOD(PS_RING, variant, "new_readonly", ring_new_readonly, 0, 2, 2, "class, path")                           \
+    PS_METHOD(PS_RING, variant, "new_from_fd", ring_new_from_fd, 0, 2, 2, "class, fd")                               \
+    PS_METHOD(PS_RING, variant, "memfd", ring_memfd, PS_READS, 1, 1, "self")                                         \
+    PS_METHOD(PS_RING, variant, "publish", ring_publish, 0, 2, 2, "self, value")                                     \
+    PS_METHOD(PS_RING, variant, "publish_multi", ring_publish_multi, 0, 1, PS_ANY, "self, ...")                      \
+    PS_METHOD(PS_RING, variant, "publish_notify", ring_publish_notify, 0, 2, 2, "self, value")                       \
+    PS_METHOD(PS_RING, variant, "subscribe", ring_subscribe, PS_READS, 1, 1, "self")                                 \
+    PS_METHOD(PS_RING, variant, "subscribe_all", ring_subscribe, PS_READS | PS_FROM_OLDEST, 1, 1, "self")            \
+    PS_METHOD(PS_RING, variant, "capacity", ring_capacity, PS_READS, 1, 1, "self")                                   \
+    PS_METHOD(PS_RING, variant, "path", ring_path, PS_READS, 1, 1, "self")                                           \
+    PS_METHOD(PS_RING, variant, "stats", ring_stats, PS_READS, 1, 1, "self")                                         \
+    PS_METHOD(PS_RING, variant, "write_pos", ring_write_pos, PS_READS, 1, 1, "self")                                 \
+    PS_METHOD(PS_RING, variant, "clear", ring_clear, 0, 1, 1, "self")                                                \
+    PS_METHOD(PS_RING, variant, "sync", ring_sync, PS_READS, 1, 1, "self")                                           \
+    PS_METHOD(PS_RING, variant, "unlink", ring_unlink, 0, 1, 2, "self_or_class, path = self->path")
+
+#define INT_METHODS(variant)                                                                                         \
+    METHODS(variant)                                                                                                 \
+    PS_METHOD(PS_RING, variant, "new", ring_new, PS_TAKES_MODE, 2, PS_ANY,                                           \
+              "class, path, capacity = that of the existing ring, mode = 0600, option => value, ...")                \
+    PS_METHOD(PS_RING, variant, "new_memfd", ring_new_memfd, 0, 3, PS_ANY, "class, name, capacity, option => value, ...")
+
+const ps_method ps_ring_methods[] = {
+    INT_METHODS(PS_INT) INT_METHODS(PS_INT32) INT_METHODS(PS_INT16)
+    METHODS(PS_STR)
+    PS_METHOD(PS_RING, PS_STR, "new", ring_new, PS_TAKES_MODE, 2, PS_ANY,
+              "class, path, capacity = that of the existing ring, msg_size = 256, mode = 0600, option => value, ...")
+    PS_METHOD(PS_RING, PS_STR, "new_memfd", ring_new_memfd, 0, 3, PS_ANY,
+              "class, name, capacity, msg_size = 256, option => value, ...")
+    PS_METHOD(PS_RING, PS_STR, "msg_size", ring_msg_size, PS_READS, 1, 1, "self")
+    PS_LAST_METHOD
+};

@@ -9,10 +9,9 @@
 /* The calling op's own scalar, where it has one: cheaper than a new one for each integer. */
 #define OWN_TARG (PL_op->op_private & OPpENTERSUB_HASTARG ? PAD_SV(PL_op->op_targ) : NULL)
 
-METHOD(poll) {
+static void sub_poll(pTHX_ const ps_call *call, I32 ax, I32 items) {
     bool more = FALSE;
     SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, SUB, targ, &more);
-    PERL_UNUSED_VAR(items);
     if (UNLIKELY(message == &PL_sv_undef && more)) message = ps_next_further(aTHX_ call, ST(0), targ);
     ST(0) = message;
     XSRETURN(1);
@@ -82,19 +81,19 @@ static ps_sub *count_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 
     } else {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         /* `poll_multi` and `poll_wait_multi` need a count. */
-        *most = ps_arg_count(aTHX_ call, ST(i), strnEQ(call->name, "drain", 5));
+        *most = ps_arg_count(aTHX_ call, ST(i), !!(call->flags & PS_UNDEF_IS_ALL));
         sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
     }
     return sub;
 }
 
-METHOD(drain) {
+static void sub_drain(pTHX_ const ps_call *call, I32 ax, I32 items) {
     UV most;
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
     XSRETURN(deliver(aTHX_ call, ax, sub, most, ps_end(sub)));
 }
 
-METHOD(drain_notify) {
+static void sub_drain_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     UV most;
     SSize_t count;
     uint64_t taken;
@@ -157,7 +156,7 @@ static uint64_t deadline_of(pTHX_ const ps_call *call, const timeout *wanted) {
     return wanted->plain ? ps_arg_deadline(aTHX_ call, wanted->plain) : wanted->deadline;
 }
 
-METHOD(poll_wait) {
+static void sub_poll_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
     ps_sub *sub = SUB;
     bool more = FALSE;
@@ -179,7 +178,7 @@ METHOD(poll_wait) {
     XSRETURN(1);
 }
 
-METHOD(poll_wait_multi) {
+static void sub_poll_wait_multi(pTHX_ const ps_call *call, I32 ax, I32 items) {
     UV most;
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
     const timeout wanted = timeout_argument(aTHX_ call, ax, items, 2);
@@ -224,8 +223,7 @@ static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end
     return message;
 }
 
-METHOD(poll_cb) {
-    dXSTARG;
+static void sub_poll_cb(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
     SV *code = (SV *)ps_arg_code(aTHX_ call, ST(1));
     ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
@@ -234,7 +232,6 @@ METHOD(poll_cb) {
     UV count = 0;
     bool more = FALSE;
     dSP;
-    PERL_UNUSED_VAR(items);
     sv_2mortal(SvREFCNT_inc_simple_NN(code));
     /* On a stack of its own a handler cannot `last` or `goto` out of this call, which perl would not survive. */
     PUSHSTACKi(PERLSI_UNKNOWN);
@@ -257,26 +254,33 @@ METHOD(poll_cb) {
     }
     LEAVE;
     POPSTACK;
-    sv_setuv_mg(TARG, count);
-    ST(0) = TARG;
-    XSRETURN(1);
+    RETURN_UV(count);
 }
 
 /* ---- positions ---- */
 
-GETTER(sub_write_pos, sv_setuv_mg(TARG, ps_sub_write_pos(SUB)))
-GETTER(sub_capacity, sv_setuv_mg(TARG, ps_sub_capacity(SUB)))
-GETTER(lag, sv_setuv_mg(TARG, ps_lag(SUB)))
-GETTER(overflow_count, sv_setuv_mg(TARG, ps_overflow_count(SUB)))
+static void sub_write_pos(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_sub_write_pos(SUB));
+}
 
-METHOD(has_overflow) {
-    PERL_UNUSED_VAR(items);
+static void sub_capacity(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_sub_capacity(SUB));
+}
+
+static void sub_lag(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_lag(SUB));
+}
+
+static void sub_overflow_count(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_overflow_count(SUB));
+}
+
+static void sub_has_overflow(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ST(0) = boolSV(ps_has_overflow(SUB));
     XSRETURN(1);
 }
 
-METHOD(cursor) {
-    dXSTARG;
+static void sub_cursor(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_sub *sub = SUB;
     if (items > 1) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
@@ -286,25 +290,29 @@ METHOD(cursor) {
         sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
         if (seeks) ps_seek(sub, position);
     }
-    sv_setuv_mg(TARG, ps_cursor(sub));
-    ST(0) = TARG;
-    XSRETURN(1);
+    RETURN_UV(ps_cursor(sub));
 }
 
-DEED(reset, ps_reset(SUB, FALSE))
-DEED(reset_oldest, ps_reset(SUB, TRUE))
+static void sub_reset(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_reset(SUB, FALSE);
+    XSRETURN_EMPTY;
+}
+
+static void sub_reset_oldest(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_reset(SUB, TRUE);
+    XSRETURN_EMPTY;
+}
 
 /* ---- a handle for event loops ---- */
 
 /* A file handle of its own on the subscriber's descriptor, the same one each time until it is closed, or a fork. The magic
  * keeps it. */
-METHOD(fh) {
+static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     bool first = FALSE;
     ps_sub *sub = SUB;
     MAGIC *mg = ps_magic_for(call, ST(0));
     int fd;
-    PERL_UNUSED_VAR(items);
     ps_disown_closed(aTHX_ mg->mg_obj, sub);
     fd = ps_watch(sub, &first, &error);
     if (fd < 0) ps_fail(aTHX_ call, &error);
@@ -333,3 +341,25 @@ METHOD(fh) {
     ST(0) = sv_2mortal(newRV_inc(mg->mg_obj));
     XSRETURN(1);
 }
+
+/* ---- the methods ---- */
+
+#define METHODS(variant)                                                                                             \
+    PS_METHOD(PS_SUB, variant, "poll", sub_poll, 0, 1, 1, "self")                                                    \
+    PS_METHOD(PS_SUB, variant, "poll_multi", sub_drain, 0, 2, 2, "self, count")                                      \
+    PS_METHOD(PS_SUB, variant, "drain", sub_drain, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")                         \
+    PS_METHOD(PS_SUB, variant, "drain_notify", sub_drain_notify, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")           \
+    PS_METHOD(PS_SUB, variant, "poll_wait", sub_poll_wait, 0, 1, 2, "self, timeout = for ever")                      \
+    PS_METHOD(PS_SUB, variant, "poll_wait_multi", sub_poll_wait_multi, 0, 2, 3, "self, count, timeout = for ever")   \
+    PS_METHOD(PS_SUB, variant, "poll_cb", sub_poll_cb, 0, 2, 2, "self, handler")                                     \
+    PS_METHOD(PS_SUB, variant, "fh", sub_fh, 0, 1, 1, "self")                                                        \
+    PS_METHOD(PS_SUB, variant, "lag", sub_lag, 0, 1, 1, "self")                                                      \
+    PS_METHOD(PS_SUB, variant, "overflow_count", sub_overflow_count, 0, 1, 1, "self")                                \
+    PS_METHOD(PS_SUB, variant, "has_overflow", sub_has_overflow, 0, 1, 1, "self")                                    \
+    PS_METHOD(PS_SUB, variant, "cursor", sub_cursor, 0, 1, 2, "self, position = as it is")                           \
+    PS_METHOD(PS_SUB, variant, "write_pos", sub_write_pos, 0, 1, 1, "self")                                          \
+    PS_METHOD(PS_SUB, variant, "capacity", sub_capacity, 0, 1, 1, "self")                                            \
+    PS_METHOD(PS_SUB, variant, "reset", sub_reset, 0, 1, 1, "self")                                                  \
+    PS_METHOD(PS_SUB, variant, "reset_oldest", sub_reset_oldest, 0, 1, 1, "self")
+
+const ps_method ps_sub_methods[] = { METHODS(PS_INT) METHODS(PS_INT32) METHODS(PS_INT16) METHODS(PS_STR) PS_LAST_METHOD };

@@ -1,0 +1,174 @@
+/* Messages between Perl and the ring, where the inline functions of object.h leave off. */
+
+#include "object.h"
+
+/* ---- publishing ---- */
+
+#define MOST_VALUES 8192
+#define CHUNK 256
+
+/* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, whatever Perl code does to them. */
+static void pin_arguments(pTHX_ SSize_t at, SSize_t count) {
+    SSize_t i;
+    EXTEND_MORTAL(count);
+    for (i = 1; i <= count; i++) sv_2mortal(SvREFCNT_inc_simple_NN(PL_stack_base[at + i]));
+}
+
+/* Memory for `count` items that perl frees when the statement ends, or dies. */
+#define SCRATCH(type, count) ((type *)SvPVX(sv_2mortal(newSV((count) * sizeof(type)))))
+
+/* The bytes that sv stands for now; they stay where they are until more Perl code runs. */
+static ps_bytes bytes_of(pTHX_ SV *sv) {
+    ps_bytes message;
+    STRLEN len;
+    message.ptr = SvPV(sv, len);
+    message.len = len;
+    message.utf8 = !!SvUTF8(sv);
+    return message;
+}
+
+/* The same bytes in memory that nobody else can change. */
+static ps_bytes private_copy(pTHX_ ps_bytes message) {
+    message.ptr = SvPVX(newSVpvn_flags(message.ptr, message.len, SVs_TEMP));
+    return message;
+}
+
+/* Publishes messages that no Perl code can change, or `plain` ones, of which private copies are made before any runs. */
+static void publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, bool plain) {
+    ps_error error;
+    const ps_ring *ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+    while (!ps_publish_strs(ring, messages, count, &error)) {
+        if (error.kind != PS_INTERRUPTED) ps_fail(aTHX_ call, &error);
+        if (plain) {
+            size_t i;
+            for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ messages[i]);
+            plain = FALSE;
+        }
+        PERL_ASYNC_CHECK();
+        ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+    }
+}
+
+void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
+    const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+    SV *value = PL_stack_base[at + 1];
+    pin_arguments(aTHX_ at, 1);
+    if (PS_IS_STR(call->class)) {
+        ps_bytes message = bytes_of(aTHX_ value);
+        publish_bytes(aTHX_ call, &pin, &message, 1, TRUE);
+    } else {
+        IV iv = SvIV(value);
+        (void)ps_publish_int((const ps_ring *)ps_repin(aTHX_ call, &pin), iv, NULL);
+    }
+}
+
+/* The flags that all arguments have, and those that any has. */
+static void survey(pTHX_ SSize_t at, SSize_t count, U32 *all, U32 *any) {
+    SV *const *value = PL_stack_base + at + 1;
+    SSize_t i;
+    *all = ~(U32)0;
+    *any = 0;
+    for (i = 0; i < count; i++) {
+        U32 flags = SvFLAGS(value[i]);
+        *all &= flags;
+        *any |= flags;
+    }
+}
+
+static void publish_ints(pTHX_ const ps_call *call, SSize_t at, size_t count, bool plain) {
+    const ps_ring *ring;
+    int64_t chunk[CHUNK], *values = chunk;
+    size_t done, n, i;
+    ps_batch batch;
+    if (!plain) {
+        const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+        pin_arguments(aTHX_ at, count);
+        values = SCRATCH(int64_t, count);
+        for (i = 0; i < count; i++) values[i] = SvIV(PL_stack_base[at + 1 + i]);
+        ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
+        (void)ps_claim(ring, count, &batch, NULL);
+        ps_put(ring, &batch, values, count);
+    } else {
+        SV *const *value = PL_stack_base + at + 1;
+        ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
+        (void)ps_claim(ring, count, &batch, NULL);
+        for (done = 0; done < count; done += n) {
+            n = count - done < CHUNK ? count - done : CHUNK;
+            for (i = 0; i < n; i++) chunk[i] = SvIVX(value[done + i]);
+            ps_put(ring, &batch, chunk, n);
+        }
+    }
+    ps_wake(ring);
+}
+
+static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, bool plain) {
+    const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+    ps_bytes chunk[CHUNK], *messages = count <= CHUNK ? chunk : SCRATCH(ps_bytes, count);
+    size_t i;
+    if (plain) {
+        SV *const *value = PL_stack_base + at + 1;
+        for (i = 0; i < count; i++) {
+            messages[i].ptr = SvPVX_const(value[i]);
+            messages[i].len = SvCUR(value[i]);
+            messages[i].utf8 = !!SvUTF8(value[i]);
+        }
+    } else {
+        pin_arguments(aTHX_ at, count);
+        for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ PL_stack_base[at + 1 + i]));
+    }
+    publish_bytes(aTHX_ call, &pin, messages, count, plain);
+}
+
+UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
+    U32 all, any;
+    ps_handle(aTHX_ call, PL_stack_base[at]);
+    if (count > MOST_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MOST_VALUES);
+    if (count == 0) return 0;
+    survey(aTHX_ at, count, &all, &any);
+    if (PS_IS_STR(call->class)) {
+        publish_strs(aTHX_ call, at, count, (all & SVf_POK) && !(any & (SVs_GMG | SVf_ROK)));
+    } else {
+        publish_ints(aTHX_ call, at, count, (all & SVf_IOK) && !(any & (SVs_GMG | SVf_ROK)));
+    }
+    return count;
+}
+
+/* ---- reading ---- */
+
+static uint64_t end_by_now(const ps_sub *sub, uint64_t end) {
+    const uint64_t now = ps_end(sub);
+    return now < end ? now : end;
+}
+
+bool ps_next_str_in(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more) {
+    ps_found found;
+    int got;
+    while ((got = ps_find(sub, end, &found, NULL)) == 1) {
+        if (ps_copy_to(aTHX_ sub, &found, sv)) {
+            /* The room may be that for a longer one. */
+            if (SvLEN(sv) / 2 > SvCUR(sv) + 64) SvPV_renew(sv, SvCUR(sv) + 1);
+            return TRUE;
+        }
+        end = end_by_now(sub, end);
+    }
+    *more = got == PS_MORE;
+    return FALSE;
+}
+
+SV *ps_next_str_again(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more) {
+    if (ps_next_str_in(aTHX_ sub, end_by_now(sub, end), sv, more)) return sv;
+    SvREFCNT_dec_NN(sv);
+    return NULL;
+}
+
+SV *ps_next_further(pTHX_ const ps_call *call, SV *self, SV *targ) {
+    const ps_pin pin = ps_pinned(aTHX_ self);
+    SV *message;
+    bool more;
+    do {
+        ps_sub *sub = ps_after_signals(aTHX_ call, &pin);
+        more = FALSE;
+        message = ps_next(aTHX_ call->class, sub, targ, &more);
+    } while (more);
+    return message;
+}
