@@ -221,7 +221,7 @@ sub finish {
     my $json = $self->{json};
     $self->print_table(@columns) if !defined $json or length $json;
     if (defined $json) {
-        my $text = JSON::PP->new->canonical->pretty->encode($self->document);
+        my $text = encoded($self->document);
         if (length $json) {
             open my $out, '>', $json or die "$json: $!\n";
             print {$out} $text;
@@ -233,6 +233,27 @@ sub finish {
     }
     alarm 0;
     return;
+}
+
+# A document as JSON: a line for each row and for each note, so that a new run is a short difference. Figures keep the digits
+# that mean something.
+sub encoded {
+    my ($document) = @_;
+    my $json = JSON::PP->new->canonical->allow_nonref;
+    my $text = join ",\n", map {
+        my $value = rounded($document->{$_});
+        my $list  = ref $value eq 'ARRAY' ? join ",\n", map { '  ' . $json->encode($_) } @$value : undef;
+        $json->encode($_) . ': ' . (defined $list ? "[\n$list\n]" : $json->encode($value));
+    } sort keys %$document;
+    return "{\n$text\n}\n";
+}
+
+sub rounded {
+    my ($value) = @_;
+    return { map { ($_ => rounded($value->{$_})) } keys %$value } if ref $value eq 'HASH';
+    return [ map { rounded($_) } @$value ] if ref $value eq 'ARRAY';
+    return $value if ref $value || !defined $value;
+    return JSON::PP->new->allow_nonref->encode($value) =~ /\A-?[0-9]+\./ ? 0 + sprintf '%.5g', $value : $value;
 }
 
 sub document {
