@@ -7,15 +7,9 @@
 use crate::layout::Header;
 use crate::sync::Ordering::Acquire;
 
-/// How long a claimed position may stay uncommitted before readers give it up. A publisher that is alive needs
-/// nanoseconds; one that was only slow publishes again at the end, so this bounds a wait and decides nothing else.
-#[cfg(not(loom))]
-pub(crate) const PATIENCE_NS: u64 = 2_000_000;
-/// Time does not pass in a model: a reader may lose patience at any moment.
-#[cfg(loom)]
-pub(crate) const PATIENCE_NS: u64 = 0;
+pub(crate) use crate::time::{PATIENCE_NS, PIECE};
 
-/// The same for a reader that may not write and so cannot give up a claim for all: it skips the position for itself and
+/// As [`PATIENCE_NS`], for a reader that may not write and so cannot give up a claim for all: it skips the position for itself and
 /// counts it as lost, because the publisher may yet commit it. So it is more patient.
 pub(crate) const READ_ONLY_PATIENCE_NS: u64 = 100_000_000;
 
@@ -43,13 +37,6 @@ impl<T> Next<T> {
         }
     }
 }
-
-/// Positions without a message that one look passes at most, and claims that it gives up: about a millisecond's work.
-#[cfg(not(loom))]
-pub(crate) const PIECE: u64 = 1 << 16;
-/// In a model a look ends in the middle of a few.
-#[cfg(loom)]
-pub(crate) const PIECE: u64 = 2;
 
 /// A claimed position that a reader waits for.
 #[derive(Clone, Copy, Debug)]

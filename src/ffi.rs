@@ -36,7 +36,7 @@ pub struct Failure {
 }
 
 /// Fills `failure`, which must be writable or null, and says whether all went well.
-unsafe fn report(failure: *mut Failure, error: Option<&Error>) -> bool {
+pub(crate) unsafe fn report(failure: *mut Failure, error: Option<&Error>) -> bool {
     // SAFETY: the caller's contract.
     if let (Some(failure), Some(error)) = (unsafe { failure.as_mut() }, error) {
         let text = shortened(error.to_string(), TEXT_LEN - 1);
@@ -67,7 +67,7 @@ fn shortened(text: String, most: usize) -> String {
 }
 
 /// A boxed value, or null and an error.
-unsafe fn give<T>(result: Result<T>, failure: *mut Failure) -> *mut T {
+pub(crate) unsafe fn give<T>(result: Result<T>, failure: *mut Failure) -> *mut T {
     match result {
         Ok(value) => Box::into_raw(Box::new(value)),
         Err(error) => {
@@ -92,7 +92,7 @@ unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
     unsafe { slice::from_raw_parts(first, count) }
 }
 
-unsafe fn path<'a>(bytes: *const c_char, len: usize) -> &'a Path {
+pub(crate) unsafe fn path<'a>(bytes: *const c_char, len: usize) -> &'a Path {
     // SAFETY: the caller's contract: `len` readable bytes.
     Path::new(OsStr::from_bytes(unsafe { items(bytes.cast(), len) }))
 }
@@ -535,176 +535,5 @@ pub unsafe extern "C" fn ps_sizes(number: u32, options: &Options, stats: &mut St
         }
         // SAFETY: a writable error, as documented.
         Err(error) => unsafe { report(failure, Some(&error)) },
-    }
-}
-
-/// Rings' files, which the models do not have.
-#[cfg(not(loom))]
-mod files {
-    use std::ffi::CString;
-
-    use super::*;
-    use crate::check::Report;
-    use crate::file_lock::Role;
-    use crate::inspect::Inspection;
-
-    const IDENTITY_LEN: usize = 96;
-    const REASON_LEN: usize = 160;
-
-    /// `ps_header`; see there.
-    #[derive(Clone, Copy)]
-    #[repr(C)]
-    pub struct FileHeader {
-        stats: Stats,
-        end: u64,
-        base: u64,
-        used: u64,
-        size: u64,
-        allocated: u64,
-        device: u64,
-        inode: u64,
-        variant: u32,
-        mode: u32,
-        uid: u32,
-        unregistered: bool,
-        has_magic: bool,
-        likely: bool,
-        by_descriptor: bool,
-        identity: [c_char; IDENTITY_LEN],
-        reason: [c_char; REASON_LEN],
-    }
-
-    /// As much of the text as there is room for, and a NUL. All texts here are ASCII.
-    fn put<const LEN: usize>(to: &mut [c_char; LEN], text: &str) {
-        *to = [0; LEN];
-        to[..LEN - 1].iter_mut().zip(text.as_bytes()).for_each(|(to, from)| *to = *from as c_char);
-    }
-
-    impl From<&Inspection> for FileHeader {
-        fn from(seen: &Inspection) -> FileHeader {
-            let mut header = FileHeader {
-                stats: seen.stats,
-                end: seen.end,
-                base: seen.base,
-                used: seen.used,
-                size: seen.file.size,
-                allocated: seen.file.allocated,
-                device: seen.file.inode.0,
-                inode: seen.file.inode.1,
-                variant: seen.variant.map_or(0, |variant| variant as u32),
-                mode: seen.file.mode,
-                uid: seen.file.uid,
-                unregistered: seen.unregistered,
-                has_magic: seen.has_magic,
-                likely: seen.likely,
-                by_descriptor: seen.file.by_descriptor,
-                identity: [0; IDENTITY_LEN],
-                reason: [0; REASON_LEN],
-            };
-            put(&mut header.identity, &seen.file.identity);
-            put(&mut header.reason, seen.reason.as_deref().unwrap_or(""));
-            header
-        }
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_inspect(
-        bytes: *const c_char,
-        len: usize,
-        header: &mut FileHeader,
-        failure: *mut Failure,
-    ) -> bool {
-        // SAFETY: `len` readable bytes and a writable error, as documented.
-        unsafe {
-            match crate::inspect::inspect(path(bytes, len)) {
-                Ok(seen) => {
-                    *header = FileHeader::from(&seen);
-                    true
-                }
-                Err(error) => report(failure, Some(&error)),
-            }
-        }
-    }
-
-    /// A report, with its texts as C has them.
-    #[derive(Debug)]
-    pub struct Texts {
-        problems: Vec<CString>,
-        notes: Vec<CString>,
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_check(
-        bytes: *const c_char,
-        len: usize,
-        all: bool,
-        header: &mut FileHeader,
-        checked: &mut u64,
-        failure: *mut Failure,
-    ) -> *mut Texts {
-        // SAFETY: `len` readable bytes and a writable error, as documented.
-        unsafe {
-            let texts = crate::check::check(path(bytes, len), all).map(|found: Report| {
-                let c =
-                    |texts: Vec<String>| texts.into_iter().map(|t| CString::new(t).expect("no NUL in it")).collect();
-                *header = FileHeader::from(&found.inspection);
-                *checked = found.checked.unwrap_or(0);
-                Texts { problems: c(found.problems), notes: c(found.notes) }
-            });
-            give(texts, failure)
-        }
-    }
-
-    fn nth(texts: &[CString], i: usize) -> *const c_char {
-        texts.get(i).map_or(std::ptr::null(), |text| text.as_ptr())
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_report_problem(texts: &Texts, i: usize) -> *const c_char {
-        nth(&texts.problems, i)
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_report_note(texts: &Texts, i: usize) -> *const c_char {
-        nth(&texts.notes, i)
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_report_free(texts: *mut Texts) {
-        // SAFETY: from `ps_check`, and not used again.
-        drop(unsafe { Box::from_raw(texts) });
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_identity(ring: &Ring, text: &mut [c_char; IDENTITY_LEN]) {
-        put(text, &ring.identity().unwrap_or_default());
-    }
-
-    #[no_mangle]
-    pub unsafe extern "C" fn ps_claim_role(
-        ring: &mut Ring,
-        number: c_int,
-        stream: *const c_char,
-        len: usize,
-        failure: *mut Failure,
-    ) -> c_int {
-        // SAFETY: null or `len` readable bytes, as documented.
-        let stream = unsafe {
-            if stream.is_null() {
-                None
-            } else {
-                Some(slice::from_raw_parts(stream.cast(), len))
-            }
-        };
-        let role = Role::from_number(number)
-            .ok_or_else(|| Error::new(ErrorKind::Argument, format!("role must be 0 or 1, not {}", number)));
-        match role.and_then(|role| ring.claim_role(role, stream)) {
-            Ok(claimed) => claimed as c_int,
-            Err(error) => {
-                // SAFETY: a writable error, as documented.
-                unsafe { report(failure, Some(&error)) };
-                -1
-            }
-        }
     }
 }

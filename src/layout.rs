@@ -310,7 +310,6 @@ pub(crate) struct Header {
     pub(crate) events: Line<EventLine>,
 }
 
-#[cfg(not(loom))]
 const _: () = {
     assert!(IDENTITY_LEN == 72 && std::mem::size_of::<Header>() == 5 * 128);
     assert!(std::mem::size_of::<usize>() == 8);
@@ -371,7 +370,7 @@ impl Header {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -22,17 +22,21 @@
 //!   ring         Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
 //!   options      what a new ring is like                   stats        what a ring knows of itself
 //!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
-//!   slot         tag and value in one exchange             spare        blocks to write into   member   who is dead
+//!   slot         tag and value in one exchange             spare        blocks to write into
 //!   any_ring     what both roles stand on                  waiting      sleeping until a ring has a message
-//!   cursor       a reader's place and its account          wait         eventcount, clock, spinning
-//!   layout       the shared bytes                          region       memfds, mappings     create   new files
-//!   file         what region and create both need          fd           descriptors that others may close
-//!   file_lock    locks on bytes behind the ring's end      room         free space, memory limits
-//!   inspect      a ring's file from outside                 check        whether it is sound
-//!   notify       eventfds                                  watch        a descriptor for any publisher's messages
-//!   fault        points at which tests hurt a process
-//!   sync         the one seam to atomics                   pair         two words in one exchange
-//!   error        what can go wrong
+//!   cursor       a reader's place and its account          wait         eventcount, spinning
+//!   layout       the shared bytes                          notify       eventfds
+//!   fault        points at which tests hurt a process      error        what can go wrong
+//!   sync         the one seam to atomics                   inheritance  what publishers leave to each other
+//!
+//!   system       what needs an operating system; the models of models/ stand on their own
+//!     region     memfds, mappings                            create     new files
+//!     file       what region and create both need            fd         descriptors that others may close
+//!     file_lock  locks on bytes behind the ring's end        role       what a bridge does with a ring
+//!     member     who publishes, and who is dead              room       free space, memory limits
+//!     inspect    a ring's file from outside                  check      whether it is sound
+//!     watch      a descriptor for any publisher's messages   pair       two words in one exchange
+//!     futex      sleeping on a word                          time       clock, naps, how patient to be
 //! ```
 //!
 //! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a
@@ -40,85 +44,44 @@
 
 #![warn(missing_docs, unsafe_op_in_unsafe_fn, missing_debug_implementations)]
 #![warn(clippy::undocumented_unsafe_blocks)]
-#![cfg_attr(loom, allow(dead_code))]
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("futexes and memfds are Linux's, and positions have 64 bits: build for 64-bit Linux");
 
 mod any_ring;
-#[cfg(not(loom))]
-mod check;
-#[cfg(not(loom))]
-mod create;
-#[cfg(loom)]
-#[path = "models/create.rs"]
-mod create;
 mod cursor;
 mod error;
 mod fault;
-#[cfg(not(loom))]
-mod fd;
-#[cfg(loom)]
-#[path = "models/fd.rs"]
-mod fd;
 mod ffi;
-#[cfg(not(loom))]
-mod file;
-#[cfg(not(loom))]
-mod file_lock;
-#[cfg(all(test, not(loom)))]
-mod heap;
-#[cfg(not(loom))]
-mod inspect;
-mod slot_ring;
+mod inheritance;
 mod layout;
-mod member;
-#[cfg(loom)]
-mod models;
 mod notify;
 mod options;
-#[cfg(not(loom))]
-mod pair;
-#[cfg(not(loom))]
-mod region;
-#[cfg(loom)]
-#[path = "models/region.rs"]
-mod region;
 mod ring;
-#[cfg(not(loom))]
-mod room;
-#[cfg(not(loom))]
-mod signals;
 mod slot;
+mod slot_ring;
 mod spare;
 mod stats;
 mod str_ring;
 mod subscriber;
 mod sync;
-#[cfg(all(test, not(loom)))]
-mod testfile;
+/// What the others stand on; the models have their own.
+#[cfg_attr(loom, path = "models/mod.rs")]
+mod system;
 mod wait;
 mod waiting;
-#[cfg(not(loom))]
-mod watch;
-#[cfg(loom)]
-#[path = "models/watch.rs"]
-mod watch;
 
-pub use crate::waiting::Wait;
-#[cfg(not(loom))]
-pub use check::{check, Report};
+use system::*;
+
 pub use error::{Error, ErrorKind, Result};
-#[cfg(not(loom))]
-pub use file_lock::Role;
-#[cfg(not(loom))]
-pub use inspect::{inspect, Facts, Inspection};
 pub use layout::Variant;
 pub use notify::Notifier;
 pub use options::Options;
-pub use region::unlink;
-pub use ring::{Claimed, Ring};
+pub use ring::Ring;
 pub use stats::Stats;
 pub use str_ring::{Bytes, Found};
 pub use subscriber::Subscriber;
+pub use system::public::*;
 pub use wait::{monotonic_ns, NEVER};
+pub use waiting::Wait;

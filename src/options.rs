@@ -48,7 +48,7 @@ impl Options {
     /// What a new ring of these will say of itself.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for sizes out of range.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range.
     pub fn sizes(&self, variant: Variant) -> Result<Stats> {
         Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
     }
@@ -62,7 +62,7 @@ impl Options {
         uninterrupted(|| self.open_some(variant, path, &mut draft))
     }
 
-    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`], so that the caller
+    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted), so that the caller
     /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
     pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
         let creation = match self.capacity {

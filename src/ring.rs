@@ -8,13 +8,12 @@ use std::sync::Arc;
 use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(not(loom))]
-use crate::file_lock::{Bytes as LockBytes, Kind, Role};
 use crate::layout::{Geometry, Variant};
 use crate::member::{Members, NoSpare};
 use crate::notify::Notifier;
 use crate::options::Options;
 use crate::region::Region;
+use crate::role::Held;
 use crate::slot_ring::Batch;
 use crate::stats::Stats;
 use crate::str_ring::Bytes;
@@ -22,34 +21,19 @@ use crate::subscriber::Subscriber;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::SeqCst;
 
-/// What became of a claim to a [`Role`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Claimed {
-    /// The handle has it.
-    Yes = 0,
-    /// Another bridge has it, and one only can.
-    Taken = 1,
-    /// Another bridge has the other role.
-    Opposed = 2,
-    /// Another bridge sends the ring's messages to the same stream.
-    Doubled = 3,
-}
-
 /// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
 ///
 /// Dropping it unmaps the ring once its last subscriber is gone, too; the ring itself lives on in its file or with the
 /// other processes that map it.
 pub struct Ring {
     ring: AnyRing,
-    mapping: Arc<Mapping>,
+    pub(crate) mapping: Arc<Mapping>,
     notifier: Notifier,
     read_only: bool,
     /// Where this handle's publishers found a spare block the last time.
     home: AtomicU32,
     /// Holds the lock that says what a bridge does with the ring.
-    #[cfg(not(loom))]
-    role: Option<std::fs::File>,
+    pub(crate) role: Option<Held>,
 }
 
 // SAFETY: everything shared is atomic, between threads as between processes.
@@ -311,41 +295,9 @@ impl Ring {
         self.ring.header().base()
     }
 
-    /// Which file the ring is in, as a text that no other file has: device, inode, and when it was made, where the file
-    /// system says that. None: nobody knows.
-    #[cfg(not(loom))]
-    pub fn identity(&self) -> Option<String> {
-        self.mapping.region.source().map(|source| source.inode.to_string())
-    }
-
-    /// Says, as long as this handle lives, what a bridge does with the ring; and, if given, that no other one is to do the same
-    /// with the stream of this name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::System`] where the ring's file cannot be opened once more, or has no locks.
-    #[cfg(not(loom))]
-    pub fn claim_role(&mut self, role: Role, stream: Option<&[u8]>) -> Result<Claimed> {
-        let file = self.mapping.region.source().and_then(|source| source.reopen());
-        let file = file.ok_or_else(|| Error::from_os("opening the ring's file once more", libc::ENOENT))?;
-        let refused = |code| Error::from_os("locking a byte of the ring's file", code);
-        // First our own: of two that come at once, one at least sees the other.
-        if !LockBytes::of_role(role).lock(&file, role.kind()).map_err(refused)? {
-            return Ok(Claimed::Taken);
-        }
-        if let Some(name) = stream {
-            if !LockBytes::of_stream(name).lock(&file, Kind::Exclusive).map_err(refused)? {
-                return Ok(Claimed::Doubled);
-            }
-        }
-        if LockBytes::of_role(role.other()).is_locked(&file).map_err(refused)? {
-            return Ok(Claimed::Opposed);
-        }
-        self.role = Some(file);
-        Ok(Claimed::Yes)
-    }
-
-    /// Who publishes, and the ring of a string variant.
-    #[cfg(all(test, loom))]
+    /// Who publishes, and the ring of a string variant, for tests.
+    #[cfg(test)]
+    #[allow(dead_code)]
     pub(crate) fn inner(&self) -> (&Members, &crate::str_ring::StrRing) {
         match &self.ring {
             AnyRing::Str(ring) => (&self.mapping.members, ring),
@@ -373,7 +325,6 @@ impl From<(Region, Geometry)> for Ring {
             notifier: Notifier::default(),
             read_only: false,
             home: AtomicU32::new(0),
-            #[cfg(not(loom))]
             role: None,
         }
     }

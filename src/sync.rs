@@ -6,7 +6,7 @@
 pub(crate) use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub(crate) use crate::models::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+pub(crate) use crate::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
 pub(crate) use crate::pair::AtomicPair;

@@ -27,9 +27,12 @@
 
 use crate::fault::fault_point;
 use crate::layout::WakeLine;
-#[cfg(not(loom))]
-use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Relaxed, SeqCst};
+use crate::time::processors;
+
+pub(crate) use crate::futex::{futex_wait, futex_wake};
+pub use crate::time::monotonic_ns;
+pub(crate) use crate::time::{nap, pause};
 
 const W: u32 = 1;
 const K: u32 = 2;
@@ -41,21 +44,6 @@ pub(crate) const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 /// A deadline that never comes.
 pub const NEVER: u64 = u64::MAX;
 
-/// The monotonic clock in nanoseconds.
-#[cfg(not(loom))]
-pub fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a timespec to write to; this clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// Time does not pass in a model.
-#[cfg(loom)]
-pub fn monotonic_ns() -> u64 {
-    0
-}
-
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sleep {
@@ -64,62 +52,6 @@ pub(crate) enum Sleep {
     TimedOut,
     /// A signal was handled.
     Interrupted,
-}
-
-/// Sleeps while `word` is `expected`, for at most `nanoseconds`. Works across processes.
-#[cfg(not(loom))]
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> Sleep {
-    let timeout = libc::timespec {
-        tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
-        tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
-    };
-    // SAFETY: `word` and `timeout` outlive the call; the kernel reads both.
-    let result =
-        unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAIT, expected, &timeout) };
-    match if result == 0 { 0 } else { crate::error::last_os_code() } {
-        libc::ETIMEDOUT => Sleep::TimedOut,
-        libc::EINTR => Sleep::Interrupted,
-        _ => Sleep::Woken,
-    }
-}
-
-/// Wakes up to `most` sleepers on `word`, in all processes.
-#[cfg(not(loom))]
-pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
-    // SAFETY: the kernel only looks at the address.
-    unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAKE, most) };
-}
-
-#[cfg(loom)]
-pub(crate) use crate::models::futex::{futex_wait, futex_wake, nap};
-
-/// The shortest and the longest sleep of who cannot be woken, in nanoseconds.
-#[cfg(not(loom))]
-const NAP_NS: (u64, u64) = (50_000, 5_000_000);
-
-/// The next of a row of naps, each longer than the last, of at most `most` nanoseconds; `naps` counts them.
-#[cfg(not(loom))]
-pub(crate) fn nap(naps: &mut u32, most: u64) -> Sleep {
-    let nanoseconds = (NAP_NS.0 << (*naps).min(16)).min(NAP_NS.1).min(most);
-    *naps += 1;
-    let wanted = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds as libc::c_long };
-    // SAFETY: a timespec to read; what remains is not asked for.
-    if unsafe { libc::nanosleep(&wanted, std::ptr::null_mut()) } == 0 {
-        return Sleep::Woken;
-    }
-    Sleep::Interrupted
-}
-
-/// A moment's rest between two looks.
-#[cfg(not(loom))]
-#[inline(always)]
-pub(crate) fn pause() {
-    std::hint::spin_loop();
-}
-
-#[cfg(loom)]
-pub(crate) fn pause() {
-    loom::thread::yield_now();
 }
 
 impl WakeLine {
@@ -236,22 +168,5 @@ impl Spin {
         self.rounds = (self.rounds / 2).max(1);
         self.paid = false;
         false
-    }
-}
-
-/// Processors that this process may use, as at the first call.
-fn processors() -> usize {
-    if cfg!(loom) {
-        return 1;
-    }
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static KNOWN: AtomicUsize = AtomicUsize::new(0);
-    match KNOWN.load(Ordering::Relaxed) {
-        0 => {
-            let n = std::thread::available_parallelism().map_or(1, |n| n.get());
-            KNOWN.store(n, Ordering::Relaxed);
-            n
-        }
-        n => n,
     }
 }

@@ -11,7 +11,7 @@ use PubSubTest;
 use Test::More;
 
 my %points;
-for my $file (glob XT::Build->root . '/src/*.rs') {
+for my $file (glob XT::Build->root . '/src/{*,*/*,*/*/*}.rs') {
     my $text = slurp($file);
     $points{$1}++ while $text =~ /fault_point!\("([^"]+)"\)/g;
 }

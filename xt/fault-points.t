@@ -251,7 +251,7 @@ each_variant(sub {
 });
 
 my %named;
-for my $file (glob XT::Build->root . '/src/*.rs') {
+for my $file (glob XT::Build->root . '/src/{*,*/*,*/*/*}.rs') {
     my $text = slurp($file);
     $named{$1} = 1 while $text =~ /fault_point!\("([^"]+)"\)/g;
 }

@@ -1,4 +1,4 @@
-# loom tries every order in which the threads of small models can run, over the core's own sources (src/models.rs).
+# loom tries every order in which the threads of small models can run, over the core's own sources (src/models/).
 #
 # Executions with at most 2 preemptions (small models: 3) by default, which takes about a minute after the build;
 # LOOM_MAX_PREEMPTIONS sets another bound, XT_FULL=1 none at all, which takes hours.

@@ -50,13 +50,6 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> S
     Sleep::Woken
 }
 
-/// Time does not pass: a nap is over at once.
-pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
-    *naps += 1;
-    loom::thread::yield_now();
-    Sleep::Woken
-}
-
 /// Wakes up to `most` sleepers on `word`, the longest first.
 pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
     WAKES.with(|wakes| wakes.set(wakes.get() + 1));

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use loom::sync::Mutex;
 
-use crate::member::{Inheritance, NoSpare};
+pub(crate) use crate::inheritance::{Inheritance, NoSpare, MAX_MEMBER};
 
 loom::thread_local! {
     static NUMBER: Cell<u32> = Cell::new(0);

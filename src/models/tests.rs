@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::atomic::{make_shadows, put_fences, Fences};
 use super::member::become_member;
-use super::{fault, futex};
+use super::{armed, futex};
 use crate::{Options, Ring, Subscriber, Variant, Wait, NEVER};
 
 /// Explores `model` with either way of SeqCst, and says how many executions there were. The environment variable
@@ -186,7 +186,7 @@ fn a_publisher_killed_after_its_claim() {
         let mut reader = Reader::new(&ring, false);
         let other = Arc::clone(&ring);
         let a = thread::spawn(move || {
-            assert!(fault::killed_at("after-claim", || {
+            assert!(armed::killed_at("after-claim", || {
                 let _ = other.publish_int(10);
             }));
         });
@@ -307,7 +307,7 @@ fn a_waker_killed(point: &'static str) {
     let a = thread::spawn(move || take(reader, 2));
     let killed = Arc::clone(&ring);
     // Where nobody sleeps yet, there is nobody to wake: then it comes through alive.
-    thread::spawn(move || fault::killed_at(point, || killed.publish_int(10).unwrap())).join().unwrap();
+    thread::spawn(move || armed::killed_at(point, || killed.publish_int(10).unwrap())).join().unwrap();
     ring.publish_int(20).unwrap();
     assert_eq!(a.join().unwrap().got, [10, 20]);
 }
@@ -411,7 +411,7 @@ fn publish_as(member: u32, ring: &Ring, value: u8) {
 /// Publishes as `member`, which dies at `point`.
 fn die_publishing(member: u32, point: &'static str, ring: &Ring, value: u8) {
     become_member(member);
-    assert!(fault::killed_at(point, || ring.publish_str(&[value; 8]).unwrap()), "it comes to {}", point);
+    assert!(armed::killed_at(point, || ring.publish_str(&[value; 8]).unwrap()), "it comes to {}", point);
     ring.inner().0.dies(member);
 }
 
@@ -520,7 +520,7 @@ fn one_who_takes_over_may_die_too() {
             {
                 let (members, inner) = ring.inner();
                 let _held = members.hold(1).expect("it is dead");
-                assert!(fault::killed_at("recovering", || {
+                assert!(armed::killed_at("recovering", || {
                     inner.recover(1);
                 }));
             }

@@ -3,7 +3,7 @@ package Data::PubSub::Shared::CLI::Check;
 # Private to the command pubsub-shared: `check`, whether a ring's file is sound.
 #
 # A problem is what no sequence of calls, deaths and restarts leaves behind; a note is what one may want
-# to know. Both are found by the core, in src/check.rs.
+# to know. Both are found by the core, in src/system/check.rs.
 
 use 5.022;
 use strict;

@@ -14,33 +14,8 @@
 //! member 0: nobody ever takes it for dead.
 
 pub(crate) use self::kernel::Members;
+pub(crate) use crate::inheritance::{Inheritance, NoSpare, MAX_MEMBER};
 
-/// Members but 0; numbers are 1 ..= this.
-pub(crate) const MAX_MEMBER: u32 = 65_535;
-
-/// What a process that has just become a member finds, and is to put in order before it publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Inheritance {
-    /// What an earlier member of this number, its own, left behind.
-    Of(u32),
-    /// Everything: nobody else publishes, and nobody will before it is done.
-    All {
-        /// The ring lies in memory. A file on a disk may have seen the machine go down, with some of its pages newer
-        /// than others.
-        in_memory: bool,
-    },
-}
-
-/// Why there is no block to write to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoSpare {
-    /// All are in use, or another process looks after the ring alone: try again, signals handled.
-    Interrupted,
-    /// Somebody scribbled on all of them.
-    Damaged,
-}
-
-#[cfg(not(loom))]
 mod kernel {
     use super::*;
     use crate::file::Source;
@@ -364,9 +339,4 @@ mod kernel {
             assert!(members.hold(1).is_none() && members.hold(0).is_none());
         }
     }
-}
-
-#[cfg(loom)]
-mod kernel {
-    pub(crate) use crate::models::member::Members;
 }

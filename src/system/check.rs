@@ -1,4 +1,4 @@
-//! Whether a ring's file is sound, looked at from outside as in [`crate::inspect`].
+//! Whether a ring's file is sound, looked at from outside as in [`crate::inspect()`].
 //!
 //! A problem is what no sequence of calls, deaths and restarts leaves behind; a note is what one may want to know. The ring
 //! may be in use. So the write position is read after the slots (whatever stands in them was claimed before), what looks wrong
@@ -50,7 +50,7 @@ pub struct Report {
 /// Looks at the file at `path` and its slots: a part of them where there are more than a million, unless `all` says otherwise.
 ///
 /// # Errors
-/// As [`inspect`](crate::inspect); and where the file is truncated meanwhile.
+/// As [`inspect`](crate::inspect()); and where the file is truncated meanwhile.
 pub fn check(path: &Path, all: bool) -> Result<Report> {
     let opened = Opened::new(path)?;
     let mut report = Report {

@@ -1,0 +1,3 @@
+//! Roles of bridges: not in a model.
+
+pub(crate) type Held = ();

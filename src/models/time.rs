@@ -1,0 +1,29 @@
+//! Time of a model: it does not pass.
+
+use crate::wait::Sleep;
+
+/// A reader may lose patience at any moment.
+pub(crate) const PATIENCE_NS: u64 = 0;
+
+/// A look ends in the middle of a few positions.
+pub(crate) const PIECE: u64 = 2;
+
+/// Time does not pass in a model.
+pub fn monotonic_ns() -> u64 {
+    0
+}
+
+/// A nap is over at once.
+pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
+    *naps += 1;
+    pause();
+    Sleep::Woken
+}
+
+pub(crate) fn pause() {
+    loom::thread::yield_now();
+}
+
+pub(crate) fn processors() -> usize {
+    1
+}
