@@ -31,7 +31,8 @@
 //!
 //!   system       what needs an operating system; the models of models/ stand on their own
 //!     region     memfds, mappings                            create     new files
-//!     file       what region and create both need            fd         descriptors that others may close
+//!     file       what region and create both need            space      its disk space
+//!     fd         descriptors that others may close           signals    moments without them
 //!     file_lock  locks on bytes behind the ring's end        role       what a bridge does with a ring
 //!     member     who publishes, and who is dead              room       free space, memory limits
 //!     inspect    a ring's file from outside                  check      whether it is sound

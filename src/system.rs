@@ -22,6 +22,7 @@ pub(crate) mod region;
 pub(crate) mod role;
 pub(crate) mod room;
 pub(crate) mod signals;
+pub(crate) mod space;
 #[cfg(test)]
 pub(crate) mod testfile;
 pub(crate) mod time;

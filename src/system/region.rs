@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::create::{allocated, check_file_size_limit, create, fill_in_place, is_memfd, write_header, Creation, Draft};
+use crate::create::{create, fill_in_place, write_header, Creation, Draft};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fd::{above_standard, duplicate, made, OurFd};
 use crate::file::{c_path, inode, os_error, unusable, Source};
 use crate::layout::{Geometry, Identity, IdentityBytes, Variant, HEADER_LEN};
 use crate::room::{check_memory, Volume};
+use crate::space::{allocated, check_file_size_limit, is_memfd};
 
 /// A mapped ring.
 #[derive(Debug)]
