@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fault::fault_point;
 use crate::fd::above_standard;
-use crate::file::{c_path, inode, os_error, unusable, Inode};
+use crate::file::{c_path, inode, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
 use crate::region::{FileLock, TRIES};
 use crate::space::Space;
