@@ -131,3 +131,6 @@ impl Cursor {
         self.next = oldest;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,3 +170,6 @@ impl Spin {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

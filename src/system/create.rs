@@ -324,3 +324,6 @@ fn is_blank(file: &File, len: u64) -> Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

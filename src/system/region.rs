@@ -377,3 +377,6 @@ pub fn unlink(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

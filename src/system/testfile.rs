@@ -1,4 +1,4 @@
-//! Rings in files, for tests that look at them from outside and damage them.
+//! Rings in files, for tests that look at them from outside and damage them; and folders of tests.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -8,6 +8,41 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::layout::Variant;
 use crate::ring::Ring;
 
+fn fresh_path() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("pubsub-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+    std::env::temp_dir().join(name)
+}
+
+/// A folder that goes with this, and what is in it.
+pub(crate) struct TestDir(PathBuf);
+
+impl TestDir {
+    pub(crate) fn new() -> TestDir {
+        let path = fresh_path();
+        std::fs::create_dir(&path).unwrap();
+        TestDir(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The names in it.
+    pub(crate) fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A file that goes with this.
 pub(crate) struct TestRing {
     path: PathBuf,
@@ -15,9 +50,7 @@ pub(crate) struct TestRing {
 
 impl TestRing {
     fn fresh() -> TestRing {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("pubsub-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
-        TestRing { path: std::env::temp_dir().join(name) }
+        TestRing { path: fresh_path() }
     }
 
     /// A ring with messages of 16 bytes and two publishers' spares at the least.

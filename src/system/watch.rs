@@ -261,3 +261,6 @@ fn start_thread(shared: &Arc<Shared>) -> Result<libc::pthread_t> {
         code => Err(Error::from_os("pthread_create", code)),
     }
 }
+
+#[cfg(test)]
+mod tests;

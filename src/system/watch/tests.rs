@@ -1,0 +1,64 @@
+use crate::{Ring, Subscriber, Variant};
+use std::os::unix::io::RawFd;
+
+fn watched() -> (Ring, Subscriber, RawFd) {
+    let ring = Ring::anonymous(Variant::Int, 8, 0).unwrap();
+    let mut sub = ring.subscribe(false);
+    let fd = sub.watch().unwrap();
+    (ring, sub, fd)
+}
+
+/// Whether the descriptor can be read; with `wait`, once it can.
+fn readable(fd: RawFd, wait: bool) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, as said.
+    unsafe { libc::poll(&mut poll, 1, if wait { -1 } else { 0 }) > 0 }
+}
+
+#[test]
+fn the_descriptor_is_readable_while_there_are_messages() {
+    let (ring, mut sub, fd) = watched();
+    assert!(!readable(fd, false));
+    ring.publish_ints(&[1, 2]).unwrap();
+    assert!(readable(fd, true));
+    assert_eq!(sub.poll_int().unwrap(), Some(1));
+    assert!(readable(fd, false), "one is left");
+    assert_eq!((sub.poll_int().unwrap(), sub.poll_int().unwrap()), (Some(2), None));
+    assert!(!readable(fd, false));
+    ring.publish_int(3).unwrap();
+    assert!(readable(fd, true), "again");
+}
+
+#[test]
+fn a_move_of_the_cursor_is_known_at_once() {
+    let (ring, mut sub, fd) = watched();
+    ring.publish_ints(&[1, 2]).unwrap();
+    sub.reset();
+    assert!(!readable(fd, false));
+    sub.seek(1);
+    assert!(readable(fd, false));
+    sub.reset_oldest();
+    assert!(readable(fd, false));
+}
+
+#[test]
+fn there_is_one_descriptor_until_it_is_closed() {
+    let (_ring, mut sub, fd) = watched();
+    assert_eq!(sub.watch_anew().unwrap(), (fd, false));
+    assert!(sub.is_watched_by(fd));
+    // SAFETY: the number is the subscriber's, which has to bear that the program closes it.
+    unsafe { libc::close(fd) };
+    assert!(!sub.is_watched_by(fd));
+    let (again, new) = sub.watch_anew().unwrap();
+    assert!(new && sub.is_watched_by(again));
+}
+
+#[test]
+fn a_watch_ends_with_its_subscriber() {
+    let (ring, sub, fd) = watched();
+    drop(sub);
+    ring.publish_int(1).unwrap();
+    // SAFETY: only a number goes in. Another test may have it by now; then it is no eventfd that is readable.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    assert!(flags < 0 || !readable(fd, false));
+}
