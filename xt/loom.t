@@ -30,7 +30,7 @@ my $executions = 0;
         pass $model;
         $executions += $count;
     },
-    @models, qw(-- --nocapture --test-threads=2 models)
+    @models, qw(-- --nocapture --test-threads=2 system::tests)
 );
 is $status, 0, 'every execution of every model is right' or diag $says;
 cmp_ok $executions, '>', 0, "$executions executions in all";
