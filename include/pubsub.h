@@ -104,6 +104,15 @@ void ps_ring_free(ps_ring *ring);
  * no path. Gone already is fine. False on any failure. */
 bool ps_ring_unlink(const ps_ring *ring, ps_error *error);
 
+/* Whether somebody removed the ring's file, or another one took its path. Never true for rings in memory. */
+bool ps_ring_is_gone(const ps_ring *ring);
+bool ps_sub_is_gone(const ps_sub *sub);
+
+/* Goes on with the ring that the path leads to now; a subscriber at its oldest message. Subscribers of a handle stay with the
+ * ring that they had. False, and nothing has changed: as ps_ring_open with capacity 0, or PS_ARGUMENT where there is no path. */
+bool ps_ring_reopen(ps_ring *ring, ps_error *error);
+bool ps_sub_reopen(ps_sub *sub, ps_error *error);
+
 /* Removes the file at the path; gone already is fine. False on any other failure: PS_SYSTEM. */
 bool ps_unlink(const char *path, size_t path_len, ps_error *error);
 
@@ -267,7 +276,12 @@ uint64_t ps_now(void);
  * have been: then look after it and wait again). signalled is NULL or what the program's signal handlers set to something
  * else than 0: looked at just before each sleep, so that a signal that came since the caller last looked ends the wait, too;
  * without it, a second may pass. */
-enum ps_wait_result { PS_TIMED_OUT = 0, PS_READY = 1, PS_SIGNALLED = 2 };
+enum ps_wait_result {
+    PS_TIMED_OUT = 0,
+    PS_READY = 1,
+    PS_SIGNALLED = 2,
+    PS_GONE = 3 /* nothing is left to read, and ps_sub_is_gone */
+};
 int ps_wait(ps_sub *sub, uint64_t deadline, const int *signalled);
 
 /* Messages published and not yet read; those overwritten unread so far; whether messages are being overwritten unread. */

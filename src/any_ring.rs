@@ -1,6 +1,7 @@
 //! What both roles stand on: the ring behind a handle, whatever its variant, and what keeps it mapped.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, ErrorKind};
@@ -18,6 +19,19 @@ pub(crate) struct Mapping {
     pub(crate) geometry: Geometry,
     /// Of publishers of strings.
     pub(crate) members: Members,
+}
+
+impl Mapping {
+    /// A mapped ring's pointers, and what keeps them good.
+    pub(crate) fn new((region, geometry): (Region, Geometry)) -> (AnyRing, Arc<Mapping>) {
+        let ring = AnyRing::new(&region, &geometry);
+        (ring, Arc::new(Mapping { members: Members::new(region.source()), region, geometry }))
+    }
+
+    /// Whether the ring's file was removed, or another one took its path.
+    pub(crate) fn is_gone(&self, ring: &AnyRing) -> bool {
+        ring.header().is_gone() || self.region.is_elsewhere()
+    }
 }
 
 /// The ring's pointers by variant. Whoever holds one also holds the [`Mapping`] that it points into.

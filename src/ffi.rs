@@ -179,6 +179,28 @@ pub unsafe extern "C" fn ps_ring_free(ring: *mut Ring) {
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ps_ring_is_gone(ring: &Ring) -> bool {
+    ring.is_gone()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_reopen(ring: &mut Ring, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, ring.reopen().err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_is_gone(sub: &Subscriber) -> bool {
+    sub.is_gone()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_reopen(sub: &mut Subscriber, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, sub.reopen().err().as_ref()) }
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_ring_unlink(ring: &Ring, failure: *mut Failure) -> bool {
     // SAFETY: a writable error, as documented.
     unsafe { report(failure, ring.unlink().err().as_ref()) }

@@ -5,7 +5,7 @@
 //!   128   publish     write_pos                                           written by publishers
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
 //!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
-//!   512   events      recoveries, abandoned, leaked, unregistered         written at rare events
+//!   512   events      recoveries, abandoned, leaked, unregistered, gone   written at rare events
 //!   4096  spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
 //!   ...   slots       capacity * 16 (Int) or * 8 (Int32, Int16, Str) bytes
 //!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 bytes     Str only
@@ -195,6 +195,11 @@ impl Identity {
         unsafe { std::mem::transmute(self) }
     }
 
+    /// A ring of this layout, as far as the first words say.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.magic == MAGIC && self.version == VERSION
+    }
+
     /// No magic number yet: nobody finished initialising this file.
     pub(crate) fn is_unwritten(&self) -> bool {
         self.magic == 0
@@ -285,7 +290,15 @@ pub(crate) struct EventLine {
     pub(crate) leaked: AtomicU64,
     /// [`UNREGISTERED`] once somebody published of whom nobody can know whether it lives.
     pub(crate) unregistered: AtomicU64,
+    /// [`GONE`] once somebody removed the ring's file.
+    pub(crate) gone: AtomicU64,
 }
+
+/// No number that a scribble is likely to leave.
+pub(crate) const GONE: u64 = u64::from_ne_bytes(*b"unlinked");
+/// Where that word stands in the file, and the word on which sleepers sleep.
+pub(crate) const GONE_AT: u64 = 512 + 4 * 8;
+pub(crate) const WAKE_AT: u64 = 384;
 
 /// Line 2: what `clear` writes.
 #[derive(Debug, Default)]
@@ -313,9 +326,24 @@ pub(crate) struct Header {
 const _: () = {
     assert!(IDENTITY_LEN == 72 && std::mem::size_of::<Header>() == 5 * 128);
     assert!(std::mem::size_of::<usize>() == 8);
+    // Word by word: `offset_of!` is newer than the oldest Rust that builds this.
+    assert!(GONE_AT as usize + 8 == 4 * 128 + std::mem::size_of::<EventLine>() && WAKE_AT as usize == 3 * 128);
 };
 
 impl Header {
+    /// Whether somebody removed the ring's file by way of this library.
+    pub(crate) fn is_gone(&self) -> bool {
+        // SeqCst: after the announcement of a sleep; meets `remove`.
+        self.events.gone.load(crate::sync::Ordering::SeqCst) == GONE
+    }
+
+    /// The ring's file was removed: says so, and wakes whoever sleeps.
+    pub(crate) fn remove(&self) {
+        // SeqCst: before the look for sleepers.
+        self.events.gone.store(GONE, crate::sync::Ordering::SeqCst);
+        self.wake.wake_sleepers();
+    }
+
     /// The oldest position still held when the next one is `write_pos`.
     pub(crate) fn oldest(&self, write_pos: u64, capacity: u64) -> u64 {
         write_pos.saturating_sub(capacity).max(self.base())
@@ -403,7 +431,7 @@ mod tests {
 
     #[test]
     fn the_header_has_the_places_that_the_picture_shows() {
-        assert_eq!(Header::default().used(), [(0, 72), (128, 8), (256, 16), (384, 8), (512, 32)]);
+        assert_eq!(Header::default().used(), [(0, 72), (128, 8), (256, 16), (384, 8), (512, 40)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Geometry, Variant};
-use crate::member::{Members, NoSpare};
+use crate::member::NoSpare;
 use crate::notify::Notifier;
 use crate::options::Options;
 use crate::region::Region;
@@ -105,7 +105,31 @@ impl Ring {
     /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] where the path leads to another file by
     /// now, [`ErrorKind::System`] where the system refuses.
     pub fn unlink(&self) -> Result<()> {
-        self.mapping.region.unlink()
+        self.mapping.region.unlink()?;
+        if !self.read_only {
+            self.ring.header().remove();
+        }
+        Ok(())
+    }
+
+    /// Whether somebody removed the ring's file, or another one took its path: new processes do not come to this ring any
+    /// more. Never true for rings in memory.
+    pub fn is_gone(&self) -> bool {
+        self.mapping.is_gone(&self.ring)
+    }
+
+    /// Goes on with the ring that the path leads to now. Subscribers made before stay with the old one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`] where the ring has no path. The handle is as it
+    /// was then.
+    pub fn reopen(&mut self) -> Result<()> {
+        let variant = self.mapping.geometry.variant;
+        let (ring, mapping) = Mapping::new(self.mapping.region.reopen(variant, self.read_only)?);
+        self.ring = ring;
+        self.mapping = mapping;
+        self.home = AtomicU32::new(0);
+        Ok(())
     }
 
     /// Publishes an integer, cut to the variant's width as a C cast does.
@@ -298,7 +322,7 @@ impl Ring {
     /// Who publishes, and the ring of a string variant, for tests.
     #[cfg(test)]
     #[allow(dead_code)]
-    pub(crate) fn inner(&self) -> (&Members, &crate::str_ring::StrRing) {
+    pub(crate) fn inner(&self) -> (&crate::member::Members, &crate::str_ring::StrRing) {
         match &self.ring {
             AnyRing::Str(ring) => (&self.mapping.members, ring),
             _ => unreachable!("a ring of strings"),
@@ -318,10 +342,11 @@ impl std::fmt::Debug for Ring {
 }
 
 impl From<(Region, Geometry)> for Ring {
-    fn from((region, geometry): (Region, Geometry)) -> Ring {
+    fn from(mapped: (Region, Geometry)) -> Ring {
+        let (ring, mapping) = Mapping::new(mapped);
         Ring {
-            ring: AnyRing::new(&region, &geometry),
-            mapping: Arc::new(Mapping { members: Members::new(region.source()), region, geometry }),
+            ring,
+            mapping,
             notifier: Notifier::default(),
             read_only: false,
             home: AtomicU32::new(0),

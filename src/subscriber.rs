@@ -25,6 +25,8 @@ pub struct Subscriber {
     watched: Option<Identity>,
     /// Naps since a message was last found; of read-only rings.
     naps: u32,
+    /// The last wait was cut short, or had lasted for a while: worth a look whether the ring is still there.
+    waited: bool,
     mapping: Arc<Mapping>,
 }
 
@@ -50,7 +52,7 @@ fn narrow(value: u64) -> i64 {
 
 impl Subscriber {
     pub(crate) fn new(ring: AnyRing, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber { ring, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, mapping }
+        Subscriber { ring, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, waited: false, mapping }
     }
 
     /// The next integer, if there is one.
@@ -227,11 +229,43 @@ impl Subscriber {
             Next::More => return Wait::TimedOut,
             Next::Empty | Next::Claimed(_) => {}
         }
+        if self.waited && next == Next::Empty && self.mapping.is_gone(ring) {
+            return Wait::Gone;
+        }
         let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, stop);
+        // A nap is short, so that not each of them asks the file system.
+        self.waited = how == Wait::Interrupted && (!cursor.read_only || self.naps % 256 == 0);
         if how != Wait::Interrupted {
             self.naps = 0;
         }
         how
+    }
+
+    /// Whether nothing will come any more: somebody removed the ring's file, or another one took its path. Never true for
+    /// rings in memory. Messages that were published before can still be read.
+    pub fn is_gone(&self) -> bool {
+        self.mapping.is_gone(&self.ring)
+    }
+
+    /// Goes on with the ring that the path leads to now, at its oldest message. What this subscriber lost so far stays in its
+    /// account. A descriptor of [`watch`](Self::watch) must be asked for anew.
+    ///
+    /// # Errors
+    /// As [`Ring::open`](crate::Ring::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where
+    /// the ring has no path. The subscriber is as it was then.
+    pub fn reopen(&mut self) -> Result<()> {
+        let (variant, read_only) = (self.mapping.geometry.variant, self.cursor.read_only);
+        let (ring, mapping) = Mapping::new(self.mapping.region.reopen(variant, read_only)?);
+        let header = ring.header();
+        let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
+        let cursor = Cursor { read_only, lost: self.cursor.lost, ..Cursor::at(oldest) };
+        // The watch first: its thread reads the old ring.
+        self.watch = None;
+        self.ring = ring;
+        self.cursor = cursor;
+        self.mapping = mapping;
+        (self.spin, self.naps, self.waited) = (Spin::new(), 0, false);
+        Ok(())
     }
 
     /// A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The

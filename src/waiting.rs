@@ -14,6 +14,8 @@ pub enum Wait {
     Ready = 1,
     /// A signal was handled, or may have been: look after it and wait again.
     Interrupted = 2,
+    /// There is no message, and none will come: somebody removed the ring's file, or replaced it.
+    Gone = 3,
 }
 
 /// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled; or `stop`, asked
@@ -42,6 +44,9 @@ pub(crate) fn sleep_for_message(
         }
         if next == Next::More {
             return Wait::Interrupted;
+        }
+        if next == Next::Empty && ring.header().is_gone() {
+            return Wait::Gone;
         }
         let bound = now + LONGEST_SLEEP_NS;
         let until = match next {

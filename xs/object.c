@@ -133,8 +133,32 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin) {
     return mg->mg_ptr;
 }
 
+static void object_is_gone(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    void *handle = ps_handle(aTHX_ call, ST(0));
+    ST(0) = boolSV(call->class->role == PS_SUB ? ps_sub_is_gone((ps_sub *)handle) : ps_ring_is_gone((ps_ring *)handle));
+    XSRETURN(1);
+}
+
+static void object_reopen(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    void *handle = ps_handle(aTHX_ call, ST(0));
+    MAGIC *mg = ps_magic_for(call, ST(0));
+    const bool is_sub = call->class->role == PS_SUB;
+    ps_error error;
+    if (is_sub) ps_disown_closed(aTHX_ mg->mg_obj, (ps_sub *)handle);
+    if (!(is_sub ? ps_sub_reopen((ps_sub *)handle, &error) : ps_ring_reopen((ps_ring *)handle, &error))) ps_fail(aTHX_ call, &error);
+    /* A subscriber's file handle was for the old ring; when this call is over, because Perl code may run. */
+    sv_2mortal(mg->mg_obj);
+    mg->mg_obj = NULL;
+    XSRETURN_YES;
+}
+
+#define METHODS_OF_ROLE(role, variant, flags)                                                                        \
+    PS_METHOD(role, variant, "is_gone", object_is_gone, flags, 1, 1, "self")                                         \
+    PS_METHOD(role, variant, "reopen", object_reopen, flags, 1, 1, "self")                                           \
+    PS_METHOD(role, variant, "DESTROY", object_DESTROY, flags, 1, 1, "self")
+
 #define METHODS(variant)                                                                                             \
-    PS_METHOD(PS_RING, variant, "DESTROY", object_DESTROY, PS_READS, 1, 1, "self")                                   \
-    PS_METHOD(PS_SUB, variant, "DESTROY", object_DESTROY, 0, 1, 1, "self")
+    METHODS_OF_ROLE(PS_RING, variant, PS_READS)                                                                      \
+    METHODS_OF_ROLE(PS_SUB, variant, 0)
 
 const ps_method ps_object_methods[] = { METHODS(PS_INT) METHODS(PS_INT32) METHODS(PS_INT16) METHODS(PS_STR) PS_LAST_METHOD };

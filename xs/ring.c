@@ -9,15 +9,19 @@ static HV *stash_of(pTHX_ SV *class) {
     return SvROK(class) && SvOBJECT(SvRV(class)) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
 }
 
-/* A handle as a new object of the class that the caller named, or the error. */
+/* A handle as a new mortal object of the class that the caller named. */
+static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
+    return ps_object(aTHX_ &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant], stash, ring);
+}
+
+/* The same as the result, or the error. */
 #define RETURN_RING(ring)                                                                                            \
     STMT_START {                                                                                                     \
         dSAVE_ERRNO;                                                                                                 \
         ps_ring *made = (ring);                                                                                      \
         if (!made) ps_fail(aTHX_ call, &error);                                                                      \
         RESTORE_ERRNO;                                                                                               \
-        ST(0) = ps_object(aTHX_ &ps_classes[ps_ring_read_only(made) ? PS_READER : PS_RING][call->class->variant],    \
-                          stash, made);                                                                              \
+        ST(0) = new_object(aTHX_ call, made, stash);                                                                 \
         XSRETURN(1);                                                                                                 \
     } STMT_END
 
@@ -95,34 +99,42 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
 
 /* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
 typedef struct {
-    SV *capacity, *msg_size, *publishers, *mode;
-} wanted;
+    SV *capacity, *msg_size, *publishers, *mode, *strict;
+} arguments;
+
+typedef struct {
+    ps_options options;
+    bool msg_size_given, strict;
+} request;
+
+/* What may be named, for integers and strings: by `new`, and where there is no file. */
+static const char *const option_names[2][2] = { { "mode, strict", "mode, msg_size, publishers, strict" }, { "none", "msg_size, publishers" } };
 
 /* The argument with that name, or NULL. */
-static SV **named(const ps_call *call, wanted *all, const char *name) {
-    const bool is_str = PS_IS_STR(call->class), takes_mode = call->flags & PS_TAKES_MODE;
-    if (takes_mode && strEQ(name, "mode")) return &all->mode;
+static SV **named(const ps_call *call, arguments *all, const char *name) {
+    const bool is_str = PS_IS_STR(call->class), is_file = call->flags & PS_TAKES_MODE;
+    if (is_file && strEQ(name, "mode")) return &all->mode;
+    if (is_file && strEQ(name, "strict")) return &all->strict;
     if (is_str && strEQ(name, "msg_size")) return &all->msg_size;
     if (is_str && strEQ(name, "publishers")) return &all->publishers;
     return NULL;
 }
 
-static ps_options read_options(pTHX_ const ps_call *call, I32 ax, I32 items, UV least_capacity) {
-    wanted all = { &PL_sv_undef, &PL_sv_undef, &PL_sv_undef, &PL_sv_undef };
+static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV least_capacity) {
+    arguments all = { &PL_sv_undef, &PL_sv_undef, &PL_sv_undef, &PL_sv_undef, &PL_sv_undef };
+    const bool is_str = PS_IS_STR(call->class), is_file = call->flags & PS_TAKES_MODE;
     SV **places[3], **place;
-    ps_options options;
+    request wanted;
     I32 i = 2, most = 0;
     places[most++] = &all.capacity;
-    if (PS_IS_STR(call->class)) places[most++] = &all.msg_size;
-    if (call->flags & PS_TAKES_MODE) places[most++] = &all.mode;
+    if (is_str) places[most++] = &all.msg_size;
+    if (is_file) places[most++] = &all.mode;
     for (; i < items; i++) {
         SV *sv = PS_VALUE(ST(i));
         /* A name stands behind the capacity, is a word, and a value follows. */
         if (i > 2 && (items - i) % 2 == 0 && SvPOK(sv) && isIDFIRST_A(*SvPVX(sv))) {
             if (!(place = named(call, &all, SvPVX(sv)))) {
-                ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %s%s", SVfARG(sv),
-                         call->flags & PS_TAKES_MODE ? "mode" : PS_IS_STR(call->class) ? "" : "none here",
-                         !PS_IS_STR(call->class) ? "" : call->flags & PS_TAKES_MODE ? ", msg_size, publishers" : "msg_size, publishers");
+                ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %s", SVfARG(sv), option_names[!is_file][is_str]);
             }
             i++;
             *place = PS_VALUE(ST(i));
@@ -132,27 +144,70 @@ static ps_options read_options(pTHX_ const ps_call *call, I32 ax, I32 items, UV 
             Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method *)call)->usage);
         }
     }
-    options.capacity = SvOK(all.capacity) || least_capacity ? arg_capacity(aTHX_ call, all.capacity, least_capacity) : 0;
-    options.msg_size = arg_msg_size(aTHX_ call, all.msg_size);
-    options.publishers =
+    wanted.options.capacity = SvOK(all.capacity) || least_capacity ? arg_capacity(aTHX_ call, all.capacity, least_capacity) : 0;
+    wanted.options.msg_size = arg_msg_size(aTHX_ call, all.msg_size);
+    wanted.options.publishers =
         SvOK(all.publishers) ? ps_arg_uv(aTHX_ call, all.publishers, "publishers", "an integer from 1 to 65536", 1, MOST_PUBLISHERS) : 0;
-    options.mode = (uint32_t)arg_mode(aTHX_ call, all.mode);
-    return options;
+    wanted.options.mode = (uint32_t)arg_mode(aTHX_ call, all.mode);
+    wanted.msg_size_given = SvOK(all.msg_size) && SvTRUE_nomg_NN(all.msg_size);
+    wanted.strict = SvTRUE(all.strict);
+    return wanted;
+}
+
+/* A ring that exists keeps its own sizes; whoever asked for others is told, or refused. The warning may be fatal: the caller has
+ * put the ring into an object. */
+static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const request *wanted) {
+    const ps_options *options = &wanted->options;
+    ps_stat has;
+    UV rounded = 2;
+    SV *text;
+    ps_stats(ring, &has);
+    while (rounded < options->capacity) rounded *= 2;
+    if (options->capacity && rounded != has.capacity) {
+        text = newSVpvf("capacity %" UVuf " was asked for, the ring has %" UVuf, (UV)options->capacity, (UV)has.capacity);
+    } else if (wanted->msg_size_given && options->msg_size != has.msg_size) {
+        text = newSVpvf("msg_size %" UVuf " was asked for, the ring has %" UVuf, (UV)options->msg_size, (UV)has.msg_size);
+    } else if (options->publishers && options->publishers != has.publishers) {
+        text = newSVpvf("publishers %" UVuf " was asked for, the ring has %" UVuf, (UV)options->publishers, (UV)has.publishers);
+    } else {
+        return;
+    }
+    sv_2mortal(text);
+    if (wanted->strict) ps_croak(aTHX_ call, "%" SVf, SVfARG(text));
+    {
+        dSP;
+        ENTER;
+        PUSHMARK(SP);
+        mXPUSHs(newSVpvf("%s->%s: %" SVf, call->class->package, call->name, SVfARG(text)));
+        PUTBACK;
+        call_pv("Data::PubSub::Shared::_warn", G_VOID | G_DISCARD);
+        LEAVE;
+    }
 }
 
 static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *path_sv = ARGUMENT(1);
-    const ps_options options = read_options(aTHX_ call, ax, items, 0);
+    const request wanted = read_request(aTHX_ call, ax, items, 0);
     STRLEN len;
     const char *path;
     ps_error error;
     if (!SvOK(path_sv)) {
-        if (!options.capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
-        RETURN_RING(ps_ring_anonymous(call->class->variant, &options, &error));
+        if (!wanted.options.capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
+        RETURN_RING(ps_ring_anonymous(call->class->variant, &wanted.options, &error));
     }
     path = arg_path(aTHX_ call, path_sv, &len);
-    RETURN_RING(open_path(aTHX_ call, path, len, &options, &error));
+    {
+        dSAVE_ERRNO;
+        ps_ring *ring = open_path(aTHX_ call, path, len, &wanted.options, &error);
+        SV *object;
+        if (!ring) ps_fail(aTHX_ call, &error);
+        RESTORE_ERRNO;
+        object = new_object(aTHX_ call, ring, stash);
+        compare_sizes(aTHX_ call, ring, &wanted);
+        ST(0) = object;
+        XSRETURN(1);
+    }
 }
 
 static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
@@ -169,11 +224,11 @@ static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
 static void ring_new_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = stash_of(aTHX_ ST(0));
     SV *name_sv = ARGUMENT(1);
-    const ps_options options = read_options(aTHX_ call, ax, items, 1);
+    const request wanted = read_request(aTHX_ call, ax, items, 1);
     STRLEN len;
     const char *name = SvOK(name_sv) ? arg_name(aTHX_ call, name_sv, "name", &len) : "pubsub";
     ps_error error;
-    RETURN_RING(ps_ring_memfd(call->class->variant, name, &options, &error));
+    RETURN_RING(ps_ring_memfd(call->class->variant, name, &wanted.options, &error));
 }
 
 static void ring_new_from_fd(pTHX_ const ps_call *call, I32 ax, I32 items) {

@@ -123,6 +123,7 @@ static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, ui
         case PS_READY:
             return sub;
         case PS_TIMED_OUT:
+        case PS_GONE:
             return NULL;
         default:
             PERL_ASYNC_CHECK();

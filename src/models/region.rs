@@ -67,6 +67,14 @@ impl Region {
         no_files()
     }
 
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn reopen(&self, _: Variant, _: bool) -> Result<(Region, Geometry)> {
+        no_files()
+    }
+
     pub(crate) fn source(&self) -> Option<()> {
         None
     }

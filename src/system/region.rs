@@ -15,9 +15,11 @@ use crate::create::{create, fill_in_place, write_header, Creation, Draft};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fd::{above_standard, duplicate, made, OurFd};
 use crate::file::{c_path, inode, os_error, unusable, Source};
-use crate::layout::{Geometry, Identity, IdentityBytes, Variant, HEADER_LEN};
+use crate::layout::{Geometry, Identity, IdentityBytes, Variant, GONE, GONE_AT, HEADER_LEN, WAKE_AT};
 use crate::room::{check_memory, Volume};
 use crate::space::{allocated, check_file_size_limit, is_memfd};
+use crate::sync::AtomicU32;
+use crate::futex::futex_wake;
 
 /// A mapped ring.
 #[derive(Debug)]
@@ -171,6 +173,34 @@ impl Region {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(os_error(&format!("lstat({})", home.path.display()), &e)),
         }
+    }
+
+    /// Whether the path leads to another file by now, or to none.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        match &self.source {
+            Some(source) if self.path.is_some() => match std::fs::symlink_metadata(&source.path) {
+                Ok(meta) => inode(&meta) != source.inode,
+                Err(e) => matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)),
+            },
+            _ => false,
+        }
+    }
+
+    /// What the path leads to now.
+    pub(crate) fn reopen(&self, variant: Variant, read_only: bool) -> Result<(Region, Geometry)> {
+        let (given, source) = match (&self.path, &self.source) {
+            (Some(given), Some(source)) => (given, source),
+            _ => return Err(Error::new(ErrorKind::Argument, "this ring has no path")),
+        };
+        if matches!(std::fs::symlink_metadata(&source.path), Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
+            return Err(Error::from_os(format!("open({})", source.path.display()), libc::ENOENT));
+        }
+        let (region, geometry) = if read_only {
+            Region::open_read_only(&source.path, variant)?
+        } else {
+            uninterrupted(|| Region::open(&source.path, variant, None, &mut Draft::default()))?
+        };
+        Ok((Region { path: Some(given.clone()), ..region }, geometry))
     }
 
     /// The descriptor of a memfd that is for passing on; None for others, and where the program has closed it.
@@ -371,10 +401,28 @@ impl Drop for FileLock<'_> {
 /// [`ErrorKind::System`] where the system refuses for another reason.
 pub fn unlink(path: &Path) -> Result<()> {
     let name = c_path(path)?;
+    // To tell those who have it open. Without the right to write they find out by the path.
+    let file = open_existing(&name, path, libc::O_RDWR).unwrap_or(None);
     // SAFETY: a C string.
     if unsafe { libc::unlink(name.as_ptr()) } < 0 && last_os_code() != libc::ENOENT {
         return Err(Error::last_os(format!("unlink({})", path.display())));
     }
+    if let Some(file) = file {
+        let _ = tell_that_it_is_gone(&file);
+    }
+    Ok(())
+}
+
+/// Marks a ring's file, and wakes whoever sleeps on it. Whoever falls asleep just then looks again after a second.
+fn tell_that_it_is_gone(file: &File) -> Result<()> {
+    match read_header(file)? {
+        Some(header) if Identity::from_bytes(&header).is_readable() => {}
+        _ => return Ok(()),
+    }
+    file.write_all_at(&GONE.to_ne_bytes(), GONE_AT).map_err(|e| os_error("pwrite", &e))?;
+    let page = MmapOptions::new().len(HEADER_LEN as usize).map_raw(file).map_err(|e| os_error("mmap", &e))?;
+    // SAFETY: within the page, and aligned; nobody but the kernel looks at it, which reports what it cannot read.
+    futex_wake(unsafe { &*page.as_ptr().add(WAKE_AT as usize).cast::<AtomicU32>() }, i32::MAX);
     Ok(())
 }
 

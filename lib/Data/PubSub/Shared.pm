@@ -4,6 +4,7 @@ use 5.022;
 use strict;
 use warnings;
 no warnings 'redefine';    # a module reloader comes here again
+use warnings::register;
 
 our $VERSION = '0.01';
 
@@ -30,6 +31,9 @@ for my $method (qw(new new_readonly new_memfd new_from_fd unlink)) {
         Carp::croak("${class}->$method: this is a method of " . join(', ', @VARIANTS[0 .. 2]) . " and $VARIANTS[3]");
     };
 }
+
+# Called by `new`. The message is about the caller's line, if that line wants to hear it.
+sub _warn { warnings::warnif(__PACKAGE__, $_[0]); return }
 
 # How B::Deparse writes the keywords' ops.
 for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish poll lag) } qw(int int32 int16 str)) {
