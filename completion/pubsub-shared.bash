@@ -23,7 +23,7 @@ _pubsub_shared() {
     case $command in
         stat)   options='--interval --table --json' ;;
         top)    options='--delay --once --batch' ;;
-        tail)   options='--lines --follow --raw --json --null' ;;
+        tail)   options='--lines --follow --follow-path --raw --json --null' ;;
         pub)    options='--null --truncate --skip --strict' ;;
         create) options='--variant --capacity --msg-size --publishers --mode --force' ;;
         unlink) options='--force' ;;

@@ -47,6 +47,30 @@ subtest 'tail -f' => sub {
     is_deeply([cli_end($run)], [-$TERM, ''], 'so does SIGTERM');
 };
 
+subtest 'tail of a ring that is removed, or replaced' => sub {
+    my $class = variant('Int')->class;
+    for my $way ('unlink', 'rm') {
+        my $path = fresh_path();
+        my $ring = $class->new($path, 8);
+        my $gone = sub { $way eq 'rm' ? unlink $path : $class->unlink($path) };
+        $ring->publish_multi(1, 2);
+        my ($once, $on) = map { cli_start('tail', $_, $path) } qw(-f -F);
+        is(read_until($_, qr/2\n/), "1\n2\n", "$way: what is there") for $once, $on;
+        $ring->publish(3);
+        $gone->();
+        is_deeply([cli_end($once)], [1, "3\npubsub-shared: $path: removed or replaced; nothing more will come\n"], '-f ends');
+        is(read_until($on, qr/ring\n/), "3\npubsub-shared: $path: removed; waiting for a new ring\n", '-F waits');
+        $class->new($path, 16)->publish_multi(4, 5);
+        is(read_until($on, qr/5\n/), "pubsub-shared: $path: a new ring\n4\n5\n", 'and goes on');
+        $gone->();
+        read_until($on, qr/waiting for a new ring\n/);
+        variant('Str')->class->new($path, 8);
+        like(read_until($on, qr/waiting for a new ring\n/), qr/holds a Str ring, opened as Int; waiting/, 'what is there now is no such');
+        close delete $on->{out};
+        is((cli_end($on))[0], 0, 'ends when nobody reads');
+    }
+};
+
 subtest 'readers that go' => sub {
     my $run = cli_start(qw(tail -n 1 -f), $path);
     read_until($run, qr/\n/);

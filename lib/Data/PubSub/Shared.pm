@@ -243,10 +243,16 @@ write. A mode without these two bits croaks, because it is nearly always a mista
 to an integer ring, or octal digits in a string. C<'0644'> is the number 644; write C<0644>, or
 C<oct('0644')>.
 
+=item strict
+
+By name only: with a true value, C<new> croaks where the file holds a ring of other sizes than those that are asked for.
+
 =back
 
-Where the file holds a ring already, capacity and message size are taken from there; the arguments
-are checked for their range and otherwise ignored. Ask C<< $ring->capacity >> what you got.
+Where the file holds a ring already, its sizes are taken from there. Arguments that ask for others (after rounding up)
+are a warning in the category C<Data::PubSub::Shared>, and an error with C<< strict => 1 >>:
+
+    Class->new: capacity 512 was asked for, the ring has 256
 
 A new file is given all its disk space here, so a full disk is an error of C<new> rather than a
 crash later. For a large ring that takes a while; signal handlers run meanwhile, and one that dies
@@ -426,8 +432,8 @@ files on a disk. Returns nothing; croaks with the system's error text.
     $ring->unlink;
     Class->unlink($path);
 
-Removes the ring's file. Processes that have it open go on using it; the next C<new> makes a new
-ring. Returns true, also where the file is gone already. Croaks with the system's error text where
+Removes the ring's file. Processes that have it open can go on using it, and learn that it is gone: L</is_gone> is true,
+and their waits end. The next C<new> makes a new ring. Returns true, also where the file is gone already. Croaks with the system's error text where
 removing fails.
 
 A ring object removes the file that it was opened in, wherever the process has gone with C<chdir>
@@ -542,7 +548,8 @@ also ends at a position that a publisher has claimed and not filled yet, and may
     my $value = $sub->poll_wait($timeout);
 
 The next message. Where there is none yet, sleeps until one is published or C<$timeout> seconds
-have passed; then returns undef.
+have passed; then returns undef. Where the ring L<is gone|/is_gone> and nothing is left to read, returns undef at once; it
+notices C<unlink> of this module immediately, and other ways within two seconds.
 
     my $v = $sub->poll_wait(0.25) // die "nothing for a quarter of a second";
 
@@ -689,6 +696,30 @@ Moves the cursor to the oldest message that the ring holds. Returns nothing.
     my $slots = $sub->capacity;
 
 How many messages the ring holds: the number asked for, rounded up to a power of two.
+
+=head2 is_gone
+
+    my $gone = $ring->is_gone;
+    my $gone = $sub->is_gone;
+
+Whether the ring's file was removed, or another one took its path, so that processes that start now do not come to this
+ring. What it holds can still be read. Never true for a ring in memory. Costs one stat(2).
+
+    while (1) {
+        while (defined(my $value = $sub->poll_wait(60))) { print "$value\n" }
+        next if !$sub->is_gone;
+        sleep 1 until eval { $sub->reopen };    # until somebody has made the next one
+    }
+
+=head2 reopen
+
+    $ring->reopen;
+    $sub->reopen;
+
+Goes on with the ring that stands under the path now, and returns true. Subscribers and the ring object that made them are
+reopened each for itself. A subscriber starts at the oldest message that the ring holds; its C<overflow_count> goes on, and
+its C<fh> must be asked for anew. Croaks with C<this ring has no path>, or as C<new> does where nothing is there or nothing
+that fits; the object is as it was then.
 
 =head2 write_pos
 
@@ -1243,6 +1274,9 @@ An anonymous ring (C<$path> undef) belongs to the process that created it and to
 replaces itself by exec, as Server::Starter, hypnotoad and others do to deploy a new version without a pause,
 creates another one. The old workers, which are still finishing their requests, and the new ones do not hear
 each other. Give the ring a path, or pass a memfd on.
+
+A ring of another size needs a new file. Whoever deploys removes the old one (C<unlink>) and makes the new one; the others
+find out with L</is_gone> and go on with L</reopen>. What was published to the old ring can be read until they do.
 
 A memfd is close-on-exec. To pass one to a program that you exec, duplicate it and clear the flag of the
 duplicate:

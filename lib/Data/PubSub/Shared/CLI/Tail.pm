@@ -16,7 +16,7 @@ use Data::PubSub::Shared::CLI::Text qw(number);
 sub run {
     my (@arguments) = @_;
     my %opt = (lines => 10);
-    options(\@arguments, \%opt, 'lines|n=s', 'follow|f', 'raw|r', 'json|j', 'null|0');
+    options(\@arguments, \%opt, 'lines|n=s', 'follow|f', 'follow-path|F', 'raw|r', 'json|j', 'null|0');
     usage('expected exactly one RING') if @arguments != 1;
     my ($plus, $count) = $opt{lines} =~ /\A(\+?)(.*)\z/s;
     $count = number($count) // usage("--lines must be a number of messages, or + and a position, not '$opt{lines}'");
@@ -30,8 +30,10 @@ sub run {
     if    ($plus)                        { $sub->cursor($count) }
     elsif ($end - $sub->cursor > $count) { $sub->cursor($end - $count) }
 
+    $opt{follow} ||= $opt{'follow-path'};
     my $reader = {
         sub  => $sub,
+        path => $file->{path},
         end  => $opt{follow} ? undef : $end,
         next => $sub->cursor,
         lost => 0,
@@ -43,11 +45,17 @@ sub run {
         next if $sub->poll_cb($take);
         flush();
         my $message = $opt{follow} ? wait_for_next($sub) : wait_for_claimed($sub, $end);
-        if (!defined $message) {
-            complain_of_losses($reader);
-            last;
+        if (defined $message) {
+            $take->($message);
+            next;
         }
-        $take->($message);
+        complain_of_losses($reader);
+        last if !$opt{follow} || !$sub->is_gone;
+        if (!$opt{'follow-path'}) {
+            complain("$file->{path}: removed or replaced; nothing more will come");
+            return 1;
+        }
+        last if !find_next_ring($reader);
     }
     return 0;
 }
@@ -87,18 +95,39 @@ sub wait_for_claimed {
     return $message;
 }
 
-# Undef: whoever read our output has gone.
+# Undef: whoever read our output has gone, or the ring has.
 sub wait_for_next {
     my ($sub) = @_;
     while (1) {
         my $message = $sub->poll_wait(1);
         return $message if defined $message;
-        # A pipe whose other end is closed kills us only when we write to it, and that may take long.
-        my $poll = IO::Poll->new;
-        $poll->mask(\*STDOUT => POLLERR | POLLHUP);
-        $poll->poll(0);
-        return undef if $poll->events(\*STDOUT);
+        return undef if $sub->is_gone || reader_left(0);
     }
+}
+
+# Goes on with what stands under the path next, from its oldest message on. False: whoever read our output has gone.
+sub find_next_ring {
+    my ($self) = @_;
+    my ($sub, $said) = ($self->{sub}, '');
+    until ($! = 0, eval { $sub->reopen; 1 }) {
+        my $why = $!{ENOENT} ? 'removed' : $@ =~ s/ at \S+ line \d+\.\n\z//r;
+        complain("$self->{path}: $why; waiting for a new ring") if $why ne $said;
+        $said = $why;
+        return 0 if reader_left(0.1);
+    }
+    complain("$self->{path}: a new ring");
+    $self->{next} = $sub->cursor;
+    return 1;
+}
+
+# Whether the other end of the pipe that we write to is closed, or is so within some seconds. We would be killed only by
+# writing to it, and that may take long.
+sub reader_left {
+    my ($seconds) = @_;
+    my $poll = IO::Poll->new;
+    $poll->mask(\*STDOUT => POLLERR | POLLHUP);
+    $poll->poll($seconds);
+    return $poll->events(\*STDOUT);
 }
 
 # Code that makes of a message and its position what is written.
