@@ -22,7 +22,7 @@ use crate::sync::{AtomicU32, AtomicU64, Line};
 /// "PubSubSh" as it lies in memory.
 const MAGIC: u64 = u64::from_ne_bytes(*b"PubSubSh");
 const FOREIGN_MAGIC: u64 = MAGIC.swap_bytes();
-/// How files of the implementation in C begin.
+/// How files of the other implementation of this name begin, versions 0.x on CPAN.
 const OTHER_MAGIC: &[u8] = b"1BSP";
 /// Changes whenever the meaning of a shared byte changes.
 const VERSION: u32 = 2;
@@ -220,7 +220,7 @@ impl Identity {
             return Err(match self.magic {
                 FOREIGN_MAGIC => "a ring file of a machine with another byte order".to_owned(),
                 magic if magic.to_ne_bytes().starts_with(OTHER_MAGIC) => {
-                    "a ring file of another implementation (magic \"1BSP\")".to_owned()
+                    "a ring file of Data::PubSub::Shared 0.x, another implementation (magic \"1BSP\")".to_owned()
                 }
                 _ => "not a ring file".to_owned(),
             });

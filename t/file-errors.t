@@ -51,7 +51,8 @@ each_variant(sub {
         );
     }
     my %changed = (
-        'a file of the implementation in C' => [0, '1BSP', 'a ring file of another implementation (magic "1BSP")'],
+        'a file of the implementation in C' => [0, '1BSP',
+            'a ring file of Data::PubSub::Shared 0.x, another implementation (magic "1BSP")'],
         'another byte order' => [0, scalar reverse('PubSubSh'), 'a ring file of a machine with another byte order'],
         'an unknown variant' => [12, pack('L', 9), "holds a ring of unknown variant 9, opened as $name"],
         'a later version'    => [8, pack('L', 77), qr/\Alayout version 77, and this library reads \d+\z/],

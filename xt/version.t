@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# The version stands in lib/Data/PubSub/Shared.pm and in the other public modules (t/versions.t), in no private one; what
-# else must name it agrees. The crate has a version of its own, since its interface is another.
+# The version is in lib/Data/PubSub/Shared.pm and in the other public modules (t/versions.t), in no private one; what
+# else names it agrees. The crate has the same in Rust's form: 1.000 is 1.0.0.
 
 use strict;
 use warnings;
@@ -9,6 +9,7 @@ use ExtUtils::MakeMaker;
 use File::Find 'find';
 use FindBin;
 use Test::More;
+use version;
 
 chdir "$FindBin::Bin/.." or die "chdir: $!";
 
@@ -29,6 +30,9 @@ SKIP: {
     my ($package) = slurp('debian/changelog') =~ /^\S+ \((.+)-/;
     is($package, $version, 'so does the changelog of the Debian package');
 }
+
+my $of_crate = version->parse($version)->normal =~ s/^v//r;
+like(slurp($_), qr/^name = "data-pubsub-shared"\nversion = "\Q$of_crate\E"$/m, "$_ has $of_crate") for qw(Cargo.toml Cargo.lock);
 
 my @own;
 find({ no_chdir => 1, wanted => sub { push @own, $_ if /\.pm$/ && slurp($_) =~ /^\s*our\s+\$VERSION\s*=\s*['"\d]/m } }, 'lib');

@@ -6,7 +6,7 @@ use warnings;
 no warnings 'redefine';    # a module reloader comes here again
 use warnings::register;
 
-our $VERSION = '0.01';
+our $VERSION = '1.000';
 
 require XSLoader;
 XSLoader::load(__PACKAGE__, $VERSION);
@@ -1340,6 +1340,7 @@ C<PERL_SIGNALS=unsafe>. If such a handler dies inside a call of this module, it 
 about to release something. A publisher leaves a position empty, and one of C<Str> also keeps a spare block for as
 long as this process lives; memory and descriptors leak. Call
 C<< $action->safe(1) >>, use C<%SIG>, or let the handler do no more than set a variable.
+
 =head2 Containers and small memory
 
 A ring takes all its room when it is made. In a container F</dev/shm> often has 64 MiB only:
@@ -1427,7 +1428,7 @@ without a lock. Where there is none, F<Makefile.PL> says so and writes no Makefi
 
 =item *
 
-C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes (capacity + 1) times C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes, for each slot and each of the
+C<msg_size>: 1 to 2**31 - 1 bytes. The arena for the text takes, for each slot and each of the
 C<publishers>, C<msg_size> rounded up to 8, and 8 bytes.
 
 =item *
@@ -1464,6 +1465,46 @@ Byte order is the machine's. The file, or memory, consists of
 Inside, positions never go back: C<clear> stores the position at which it happened, and what users
 see is counted from there. The modules of the Rust core (F<src/layout.rs> and its neighbours)
 describe each field, its writers, and why the orders of access are right.
+
+=head1 MOVING FROM VERSION 0.x
+
+Versions 0.x of C<Data::PubSub::Shared> on CPAN, up to 0.12, are another implementation by another author. This one shares
+their interface but none of their code, and starts at 1.000, so that C<use Data::PubSub::Shared 1.000> asks for it. The advisory
+CVE-2026-64617 covers versions of the other implementation before 0.07. It does not cover this one.
+
+Programs move unchanged, rings do not:
+
+=over 4
+
+=item *
+
+The file formats differ. C<new> refuses a file of the other implementation with C<invalid or incompatible: a ring file of
+Data::PubSub::Shared 0.x, another implementation>, and does not touch it. Stop all processes that use the ring, remove the file, and
+start them with this module: nothing but the unread messages is lost. Both cannot use a ring at the same time.
+
+=item *
+
+A new file has mode 0600 unless C<$mode> says otherwise, and symbolic links are refused. Processes of several users need a
+C<$mode>: see L</new>.
+
+=item *
+
+C<Str> publishers take no lock, so a ring has no recovery time and C<recoveries> in L</stats> counts something else. See
+L</AFTER A CRASH>.
+
+=item *
+
+C<clear> may be called at any time, and live subscribers go on behind it by themselves.
+
+=item *
+
+L</new_readonly>, L</fh>, the C<$mode> and C<publishers> of L</new> and the commands L<pubsub-shared> and L<pubsub-bridge> are new.
+
+=item *
+
+To build the module takes Rust's cargo, 1.63 or later.
+
+=back
 
 =head1 SEE ALSO
 

@@ -4,7 +4,7 @@ use 5.022;
 use strict;
 use warnings;
 
-our $VERSION = '0.01';
+our $VERSION = '1.000';
 
 use Data::PubSub::Shared::Bridge::Down;
 use Data::PubSub::Shared::Bridge::Up;

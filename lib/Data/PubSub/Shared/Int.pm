@@ -5,7 +5,7 @@ use warnings;
 
 use Data::PubSub::Shared ();
 
-our $VERSION = '0.01';
+our $VERSION = '1.000';
 our @ISA     = 'Data::PubSub::Shared';
 
 @Data::PubSub::Shared::Int::Sub::ISA = 'Data::PubSub::Shared::Sub';
