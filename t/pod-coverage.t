@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
-# Every public method of every ring and subscriber class is documented on its variant's page, and so is each keyword;
-# those of the bridge are on its page.
+# The page Data::PubSub::Shared documents every public method of every ring and subscriber class, in the section for that
+# kind of object, and nothing else there. The variants' pages lead to these sections and document the keywords; the bridge
+# has a page of its own.
 # For authors: needs Pod::Coverage.
 
 use strict;
@@ -16,31 +17,57 @@ require_ok('Data::PubSub::Shared');
 # Perl and `use` call these, nobody else. DESTROY, which Pod::Coverage would leave out, is public here.
 my @PRIVATE = (qr/^_/, qr/^\(/, qr/^(?:un)?import$/, qr/^CLONE_SKIP$/, qr/^bootstrap$/);
 
+my $PAGE = "$FindBin::Bin/../lib/Data/PubSub/Shared.pm";
+my %SECTIONS = (
+    ring => ['CONSTRUCTORS', 'RING METHODS', 'METHODS OF BOTH'],
+    sub  => ['SUBSCRIBER METHODS', 'METHODS OF BOTH'],
+);
+
+sub text_of {
+    my ($path) = @_;
+    open my $in, '<', $path or die "$path: $!";
+    return do { local $/; <$in> };
+}
+
+# Section => the methods it documents.
+my %documented;
+for my $section (split /^(?==head1 )/m, text_of($PAGE)) {
+    my ($title) = $section =~ /^=head1 (.+)/ or next;
+    $documented{$title} = { map { $_ => 1 } $section =~ /^=head2 (\w+)$/mg };
+}
+
+my %met;
 for my $variant (qw(Int Int32 Int16 Str)) {
     my $page = "$FindBin::Bin/../lib/Data/PubSub/Shared/$variant.pm";
+    my $text = text_of($page);
     # Pod::Coverage requires what it rates; the subscriber classes have no file of their own.
     $INC{"Data/PubSub/Shared/$variant/Sub.pm"} = $page;
-    for my $class ("Data::PubSub::Shared::$variant", "Data::PubSub::Shared::${variant}::Sub") {
-        my $coverage = Pod::Coverage->new(
-            package => $class,
-            pod_from => $page,
-            private => \@PRIVATE,
-        );
+    for my $kind (qw(ring sub)) {
+        my $class = "Data::PubSub::Shared::$variant" . ($kind eq 'sub' ? '::Sub' : '');
+        my $coverage = Pod::Coverage->new(package => $class, pod_from => $PAGE, private => \@PRIVATE);
         is $coverage->coverage, 1, "$class is documented"
             or diag $coverage->why_unrated // join ' ', 'without documentation:', sort $coverage->naked;
-        cmp_ok scalar($coverage->covered), '>', 10, "$class has its methods" if defined $coverage->coverage;
+        my @methods = $coverage->covered;
+        cmp_ok scalar(@methods), '>', 10, "$class has its methods";
+        $met{$_}{$kind} = 1 for @methods;
+        is_deeply [grep { my $method = $_; !grep { $documented{$_}{$method} } @{ $SECTIONS{$kind} } } sort @methods], [],
+            "where the methods of a $kind are";
+        like $text, qr{L<\Q$_\E\|Data::PubSub::Shared/\Q$_\E>}, "the page of $variant leads to $_" for @{ $SECTIONS{$kind} };
     }
-
-    open my $in, '<', $page or die "$page: $!";
-    my $text = do { local $/; <$in> };
     like $text, qr/^=item \Qps_${\ lc $variant}_$_\E /m, "the keyword for $_ of $variant is documented"
         for qw(publish poll lag);
 }
 
+for my $kind (qw(ring sub)) {
+    is_deeply [grep { !$met{$_}{$kind} } map { sort keys %{ $documented{$_} } } grep { $_ ne 'METHODS OF BOTH' } @{ $SECTIONS{$kind} }],
+        [], "a $kind has all the methods that are documented for it";
+}
+is_deeply [grep { !$met{$_} } sort keys %{ $documented{'METHODS OF BOTH'} }], [], 'and so have both, or one of them';
+
 # The parent of all the classes has the constructors, to say where they are.
 my $root = Pod::Coverage->new(
     package => 'Data::PubSub::Shared',
-    pod_from => "$FindBin::Bin/../lib/Data/PubSub/Shared.pm",
+    pod_from => $PAGE,
     private => \@PRIVATE,
 );
 is $root->coverage, 1, 'the methods of Data::PubSub::Shared itself are documented'
@@ -54,8 +81,7 @@ my $bridge = Pod::Coverage->new(
 );
 is $bridge->coverage, 1, 'Data::PubSub::Shared::Bridge is documented'
     or diag $bridge->why_unrated // join ' ', 'without documentation:', sort $bridge->naked;
-open my $in, '<', "$FindBin::Bin/../lib/Data/PubSub/Shared/Bridge.pm" or die $!;
-my $text = do { local $/; <$in> };
+my $text = text_of("$FindBin::Bin/../lib/Data/PubSub/Shared/Bridge.pm");
 for my $method (qw(run stop status)) {
     can_ok "Data::PubSub::Shared::Bridge::$_", $method for qw(Up Down);
     like $text, qr/^=head2 $method$/m, "$method is documented";

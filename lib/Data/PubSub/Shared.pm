@@ -209,6 +209,7 @@ In this section and the next, C<Class> stands for one of the four packages.
     my $ring = Class->new($path, $capacity);
     my $ring = Class->new($path, $capacity, $mode);                # Int, Int32, Int16
     my $ring = Data::PubSub::Shared::Str->new($path, $capacity, $msg_size, $mode);
+    my $ring = Data::PubSub::Shared::Str->new($path, $capacity, publishers => 256, mode => 0660);
 
 Opens the ring in the file C<$path>, and creates it if there is none. Creating is atomic: of
 several processes that do this at the same moment one makes the ring, and all get that one. A new
@@ -232,22 +233,29 @@ then only opens a ring, and never creates one.
 
 =item $msg_size
 
-C<Str> only: the longest message, in bytes, from 1 to 2147483647 (2**31 - 1). Left out, undef or 0:
-256.
+C<Str> only: the longest message, in bytes, from 1 to 2147483647 (2**31 - 1). Default, also for undef and 0: 256.
 
 =item $mode
 
-The permissions that a new file gets, whatever the umask is. Left out or undef: 0600. A mode as
+The permissions that a new file gets, whatever the umask is. Default: 0600. A mode as
 C<stat> returns it will do; what is beyond 07777 is dropped. The owner must be allowed to read and to
 write. A mode without these two bits croaks, because it is nearly always a mistake: a C<$msg_size> given
 to an integer ring, or octal digits in a string. C<'0644'> is the number 644; write C<0644>, or
 C<oct('0644')>.
 
+=item publishers
+
+C<Str> only, and by name only: how many publishers can be in the middle of C<publish> at once, from 1 to 65536. Each takes
+128 bytes and one message's room. Further publishers wait until one of them is done. Processes that have the ring open without
+publishing at that moment do not count. Default: as many as fit into 4 MiB, at least 16 and at most 64.
+
 =item strict
 
-By name only: with a true value, C<new> croaks where the file holds a ring of other sizes than those that are asked for.
+By name only: with a true value, C<new> croaks if the file holds a ring of other sizes than those that are asked for.
 
 =back
+
+C<$msg_size> and C<$mode> may be given by name, too, after the positional arguments.
 
 Where the file holds a ring already, its sizes are taken from there. Arguments that ask for others (after rounding up)
 are a warning in the category C<Data::PubSub::Shared>, and an error with C<< strict => 1 >>:
