@@ -18,7 +18,7 @@ what was lost on its way through Redis. With --stop it ends where the stream end
 more until Ctrl-C. The password, where one is needed, comes by the environment variable
 PUBSUB_BRIDGE_PASSWORD.
 
-Needed: the Python module redis (Debian package python3-redis). The documentation, "THE STREAM", describes
+Needed: the Python module redis (Debian package python3-redis). docs/stream-format.md describes
 what is read here. A program that must not lose its place when it ends stores Reader.last and
 Reader.origins together with what it makes of the messages, in one transaction, whenever it is between
 two entries.

@@ -475,99 +475,13 @@ then that many of its first messages are not sent.
 
 =head1 THE STREAM
 
-This section is for those who read or write the stream without this module. A complete reader in
-another language is F<eg/bridge-consumer.py>.
+Programs in other languages can read the stream and write to it. F<docs/stream-format.md> in the distribution describes it:
+the fields of an entry, the numbers by which a reader finds duplicates and gaps, the hash of origins, and the two scripts.
+F<eg/bridge-consumer.py> is a complete reader in Python.
 
-=head2 Entries
-
-Each entry has three fields, which this module writes in this order:
-
-    o       ORIGIN#EPOCH: the origin, a "#", the epoch in decimal (up to 15 digits)
-    s       the number of its first message, in decimal: 1 or more, up to 16 digits
-    KIND    the content; the field's name is one of these letters:
-
-    i       one integer, in decimal, with a minus sign if negative
-    I       integers, with one space between
-    m       one message, the bytes as they are
-    M       messages: before each its length in bytes, 32 bits, big-endian
-    u       one text, in UTF-8
-    U       texts in UTF-8, each behind its length in bytes, as with M
-    g       a gap: the reason, a space, how many messages were lost, in decimal
-
-An origin is C<HOST/RING-RANDOM>: the host's name, the file name of the ring, and eight hexadecimal
-digits that were drawn when the state file was made. Do not take it apart, but for C<HOST/> at its
-beginning, which C<skip_own> looks at; the epoch stands behind the last C<#>.
-
-Messages from integer rings come as C<i> or C<I>. From rings of strings, those that perl has marked as
-characters come as C<u> or C<U>, all others as C<m> or C<M>. Between two packed messages there is
-nothing but the length. An empty string is a message.
-
-A reader should take the fields in any order, and ignore fields whose names are longer than one
-letter. Down leaves entries that it cannot understand out, reports them on standard error, and counts
-them as C<malformed>.
-
-=head2 Numbers
-
-An entry with N messages takes the numbers s to s + N - 1 of its origin. So does a gap of N lost
-messages: it stands for them, and they are counted also if its entry itself is lost. A gap of unknown
-length, which says 0, takes one number.
-
-Keep for each origin the epoch and the number that comes next; for one that you have not met, 0 and 1.
-For an entry with epoch E, first number S and N numbers:
-
-    E < epoch    a duplicate: leave it out, and change nothing
-    E = epoch    the first next - S of its messages, if that is positive, are duplicates: leave them
-                 out; if that is all of them, change nothing; a gap becomes shorter by as many
-    E > epoch    nothing of it is a duplicate
-    then         if S > next, S - next messages have been lost in the stream
-                 epoch = E, next = S + N
-
-Why a new epoch may take back numbers: it begins where the server knew the one before to end. If the
-server had lost the end of it, those numbers are given again, to other messages.
-
-The server lets duplicates come into the stream only where it has lost its hash of origins. A reader has
-to mind them all the same, and because it may have to read again what it had read: remember the
-identifier of the last entry together with the numbers, in one transaction with what you do with the
-messages.
-
-To begin with what comes from now on, read the identifier of the stream's last entry and the hash,
-both in one transaction (MULTI, or a script); an origin's next number is LAST + 1.
-
-=head2 The hash of origins
-
-Beside the stream NAME stands the hash C<{NAME}:origins>; or C<NAME:origins>, if NAME has braces with
-something in them, so that both keys have the same slot in a cluster. For each origin it has
-
-    EPOCH LAST POSITION
-
-with one space between: the epoch, the last number that stands in the stream (0 before the first), and
-where the ring was read up to. The position is Up's own affair, may hold spaces, and may be empty. (It
-is the ring's identity, C<DEVICE:INODE:BIRTH>, a space, and the number of messages ever claimed in the
-ring.)
-
-Origins are never removed. A ring that is gone leaves some hundred bytes behind; C<HDEL> it, if you
-know that it will not come back.
-
-=head2 What the scripts do
-
-Both run as a whole.
-
-C<begin> (origin, least epoch, number, position). If the hash has the origin, number and position are
-taken from there. The epoch is one more than the greater of the least epoch and the one in the hash.
-The three are written to the hash and returned, and whether the origin was known.
-
-C<append> (origin, epoch, first number, position, maxlen, last acknowledged number, entries). If the
-hash has a later epoch, nothing happens, and the error begins with C<FENCED>. If the first number is
-greater than that of the last message in the hash and also than the last acknowledged one, by more
-than 1, nothing happens, and the error begins with C<HOLE>: a batch before this one was refused, and
-comes first. Otherwise each entry is appended whose number is
-greater than the last in the hash; the others stand in the stream already. The last C<XADD> has
-C<MAXLEN ~ maxlen>. If anything was appended, the epoch, the last number and the position are written to
-the hash.
-
-A writer in another language does the same with an origin of its own. One that only has C<XADD>, with
-an epoch of 1 and numbers that it keeps itself, is understood as well; it lacks the safety of the
-scripts, and readers notice that its last messages were trimmed only when it sends the next.
+In short: each entry has the fields C<o> (C<ORIGIN#EPOCH>), C<s> (the number of its first message) and one of C<i>, C<I>, C<m>, C<M>,
+C<u>, C<U> for the messages or C<g> for a gap. The hash C<{NAME}:origins> beside the stream NAME keeps for each origin its epoch,
+its last number and its place in the ring.
 
 =head1 STATE FILE
 
@@ -709,7 +623,7 @@ answer takes longer than C<timeout>.
 =item read_after($id, $count, $seconds)
 
 The next entries behind C<$id>, C<$count> at most: a reference to a list of C<[$id, [field, value,
-field, value ...]]>, the oldest first. Fields are those of L</Entries>, best in the order that stands
+field, value ...]]>, the oldest first. Fields are those of L</THE STREAM>, best in the order that stands
 there. Where there are none, waits up to C<$seconds> for the first, and returns an empty list if none
 came. Signals are handled after that.
 

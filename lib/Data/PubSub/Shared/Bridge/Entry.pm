@@ -1,7 +1,7 @@
 package Data::PubSub::Shared::Bridge::Entry;
 
 # Private to Data::PubSub::Shared::Bridge: messages as what stands in the entries of a stream, and back.
-# The POD of Data::PubSub::Shared::Bridge, "THE STREAM", describes it for other languages.
+# docs/stream-format.md describes it for other languages.
 
 use 5.022;
 use strict;
