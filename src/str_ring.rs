@@ -344,7 +344,8 @@ impl StrRing {
     /// Whether the entries of dead publishers gave a spare more.
     fn recover_dead(&self, but: u32, members: &Members) -> bool {
         let dead = |holder| holder != but && members.hold(holder).map_or(false, |_held| self.recover(holder));
-        (0..self.spares.count()).filter_map(|index| self.spares.holder(index)).filter(|holder| dead(*holder)).count() > 0
+        (0..self.spares.count()).filter_map(|index| self.spares.holder(index)).filter(|holder| dead(*holder)).count()
+            > 0
     }
 
     /// The usual spare is busy: another one, or that of a dead publisher.
@@ -924,7 +925,7 @@ mod tests {
     fn nobody_sweeps_where_somebody_unknown_may_publish() {
         let ring = heap::str_ring(4, 16, 2);
         ring.header().events.unregistered.store(UNREGISTERED, Relaxed);
-        std::mem::forget(ring.spares.take(0, 0).unwrap());
+        let _taken = ring.spares.take(0, 0).unwrap();
         ring.sweep(false);
         assert!(ring.spares.take(0, 1).is_none(), "it may be in the middle of a publish");
     }

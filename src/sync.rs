@@ -1,9 +1,44 @@
-//! The one seam to atomics: `std` in life, and [`crate::pair`] for two words at once; `loom` when the models run.
+//! The one seam to atomics: `std` in production, and [`crate::pair`] for two words at once; `loom` when the models run.
 //!
-//! No other module names an atomic type's home, so that a model checker sees every access.
+//! No other module uses the 32- and 64-bit atomics of `std`, so that a model checker sees every access to shared words:
+//! `clippy.toml` forbids them. So the types here are types of their own.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{fence, Ordering};
+
+/// A type of `std` under another name, with all its methods.
+#[cfg(not(loom))]
+macro_rules! atomic {
+    ($name:ident, $word:ty) => {
+        #[repr(transparent)]
+        #[derive(Debug, Default)]
+        #[allow(clippy::disallowed_types)]
+        pub(crate) struct $name(std::sync::atomic::$name);
+
+        #[allow(clippy::disallowed_types)]
+        impl $name {
+            #[inline]
+            pub(crate) const fn new(value: $word) -> Self {
+                $name(std::sync::atomic::$name::new(value))
+            }
+        }
+
+        #[allow(clippy::disallowed_types)]
+        impl std::ops::Deref for $name {
+            type Target = std::sync::atomic::$name;
+
+            #[inline]
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+    };
+}
+
+#[cfg(not(loom))]
+atomic!(AtomicU32, u32);
+#[cfg(not(loom))]
+atomic!(AtomicU64, u64);
 
 #[cfg(loom)]
 pub(crate) use crate::atomic::{fence, AtomicU32, AtomicU64, Ordering};

@@ -1,6 +1,6 @@
 //! What a process does at a fault point, as the environment variable `PUBSUB_FAULT` says; see [`crate::fault`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use std::sync::Once;
 
 enum Deed {

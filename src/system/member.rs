@@ -19,9 +19,9 @@ pub(crate) use crate::inheritance::{Inheritance, NoSpare, MAX_MEMBER};
 mod kernel {
     use super::*;
     use crate::file::Source;
-    use crate::signals::BlockedSignals;
     use crate::file_lock::{Bytes, Kind};
     use crate::room::Volume;
+    use crate::signals::BlockedSignals;
     use crate::sync::AtomicU32;
     use crate::sync::AtomicU64;
     use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};

@@ -3,10 +3,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::layout::Variant;
 use crate::ring::Ring;
+use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 fn fresh_path() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
