@@ -39,10 +39,13 @@ subtest 'META' => sub {
     my ($version) = $tarball =~ /-([\d.]+)\.tar/;
     is($meta->{version}, $version, 'version');
     is_deeply($meta->{license}, ['perl_5'], 'license');
-    is_deeply($meta->{resources}, undef, 'names no hosts');
+    is_deeply([keys %{ $meta->{resources} }], ['license'], 'names no hosts');
     my @modules;
     find({ no_chdir => 1, wanted => sub { push @modules, s{^lib/(.+)\.pm$}{$1}r =~ s{/}{::}gr if /\.pm$/ } }, 'lib');
-    is_deeply([sort keys %{ $meta->{provides} }], [sort @modules], 'provides all modules');
+    my $hidden = join '|', map {"$_\::"} @{ $meta->{no_index}{namespace} };
+    $hidden = join '|', $hidden, map {"$_\\z"} @{ $meta->{no_index}{package} };
+    is_deeply([sort keys %{ $meta->{provides} }], [sort grep { !/\A(?:$hidden)/ } @modules], 'provides the modules that are not hidden');
+    is(scalar keys %{ $meta->{provides} }, 6, 'which are the public ones');
     is_deeply([grep { $_->{version} ne $version || !-f $_->{file} } values %{ $meta->{provides} }], [], 'of this version');
 };
 
