@@ -99,16 +99,16 @@ Data::PubSub::Shared - broadcast messages to many processes through shared memor
 =head1 DESCRIPTION
 
 A ring is a piece of memory that several processes have mapped: a fixed number of slots, filled
-round and round. Whoever has opened it may publish. Every subscriber keeps a cursor of its own in
+round and round. Any process that has opened it may publish. Every subscriber keeps a cursor of its own in
 its own process and reads at its own pace, so each subscriber gets each message. Reading removes
 nothing; a message stays until the ring has gone round once and its slot is needed again.
 
 Publishers do not wait for subscribers. A subscriber that falls behind by more than the ring holds
-goes on at the oldest message that is left, and knows how many it missed: see
+(is lapped) goes on at the oldest message that is left, and knows how many it missed: see
 L</SLOW SUBSCRIBERS>.
 
-The module runs on Linux with a 64-bit perl, 5.22 or later. The memory is used by the processes of
-one machine only; nothing goes over a network. To connect rings on several machines there is a
+The module runs on Linux with a 64-bit perl, 5.22 or later. The memory is shared by the processes of
+one host only. To connect rings on several hosts there is a
 bridge: see L<Data::PubSub::Shared::Bridge>.
 
 =head2 What is guaranteed
@@ -130,11 +130,11 @@ A subscriber gets a message whole or not at all, and never twice (unless it seek
 
 =item *
 
-What a subscriber missed is counted: see L</ACCOUNTING>.
+The messages that a subscriber missed are counted: see L</ACCOUNTING>.
 
 =item *
 
-A process that was killed, at whatever instant, makes nobody wait for good: see L</AFTER A CRASH>.
+A process that was killed, at whatever instant, blocks no other: see L</AFTER A CRASH>.
 
 =back
 
@@ -152,8 +152,8 @@ That a publisher learns who has read what. There are no acknowledgements.
 
 =item *
 
-That messages outlive the machine. A ring in a file is there after a restart; what of its content
-the disk has is another question: see L</AFTER A CRASH>.
+That messages outlive the host. A ring in a file is there after a restart, but its content may
+be incomplete: see L</AFTER A CRASH>.
 
 =item *
 
@@ -161,7 +161,7 @@ Any order between two rings.
 
 =item *
 
-Protection from a process that may write to the ring and means harm: see
+Protection from a hostile process with write access to the ring: see
 L</FILES, PERMISSIONS AND SECURITY>.
 
 =back
@@ -185,19 +185,19 @@ L<Data::PubSub::Shared::Int16>, L<Data::PubSub::Shared::Str>.
 
 Take an integer ring when a message fits into a number: an identifier, a counter, a time stamp, a
 price in cents, a status code. Integer publishers never wait for each other, and a stopped one
-stops nobody.
+stops no other.
 
 Take C<Str> for everything else: log lines, JSON, packed records. Its publishers do not wait for each
 other either. A message is copied twice: into the ring, and out of it.
 
-C<Int32> and C<Int16> halve the memory, so that twice as many messages fit into the processor's
+C<Int32> and C<Int16> halve the memory, so that twice as many messages fit into the CPU's
 cache; C<Int16> needs as much as C<Int32>, and cuts values to 16 bits. When in doubt, take C<Int>.
 
 =head2 How large a ring?
 
 Large enough for the longest pause of the slowest subscriber: messages per second times seconds.
 At 100,000 messages per second and a pause of half a second that is 50,000, so ask for 65536
-slots. A ring that fits into the processor's cache is faster, so do not make it much larger than
+slots. A ring that fits into the CPU's cache is faster, so do not make it much larger than
 that.
 
 =head1 CONSTRUCTORS
@@ -301,7 +301,7 @@ A new ring in anonymous memory that has a file descriptor (see memfd_create(2)).
 can be inherited or sent over a Unix socket, and opened with L</new_from_fd>. C<$name> only shows up
 in F</proc>; one of more than 249 bytes, the system's limit, croaks with its length. The other
 arguments are those of L</new>, and so are their errors. The descriptor is close-on-exec, and sealed
-so that nobody can shrink or grow the memory.
+against shrinking and growing.
 
     my $ring = Data::PubSub::Shared::Int->new_memfd('ticks', 1024);
 
@@ -322,7 +322,7 @@ not open.
     my $ring = Class->new_readonly($path);
 
 Opens the ring in the file C<$path> for reading only. The right to read the file is enough (mode
-0644, say, for everybody's subscribers), and whatever this process does, it cannot harm the ring: the
+0644, say, for subscribers of all users), and whatever this process does, it cannot harm the ring: the
 memory is mapped without the right to write. There must be a ring already; capacity and message
 size are its own.
 
@@ -330,27 +330,27 @@ size are its own.
     my $sub  = $ring->subscribe_all;
     while (defined(my $line = $sub->poll_wait)) { print "$line\n" }
 
-What looks on is there: C<subscribe>, C<subscribe_all>, C<stats>, C<capacity>, C<msg_size>,
-C<path>, C<write_pos>, C<sync>, C<memfd> (-1), and the methods of the eventfd. What would change
-the ring croaks with C<this ring is read-only>: the three C<publish> methods and the keyword,
+Methods that only read work: C<subscribe>, C<subscribe_all>, C<stats>, C<capacity>, C<msg_size>,
+C<path>, C<write_pos>, C<sync>, C<memfd> (-1), and the methods of the eventfd. Methods that would change
+the ring croak with C<this ring is read-only>: the three C<publish> methods and the keyword,
 C<clear>, and C<unlink> called on the object.
 
 Its subscribers have all their methods, L</fh> too, and differ in two things, both because they
-cannot leave a mark in the memory:
+cannot write to the memory:
 
 =over 4
 
 =item *
 
-Nobody wakes them. While they wait they look for themselves: after 50 microseconds first, then
-ever more rarely, every 5 milliseconds in the end. They do not count in C<sub_waiters>.
+No publisher wakes them. While they wait they poll: after 50 microseconds first, then with
+increasing intervals, every 5 milliseconds in the end. They do not count in C<sub_waiters>.
 
 =item *
 
-They cannot give up, on behalf of all, a position that an integer publisher claimed and did not
-fill. They wait for it longer, 100 ms instead of 2, and then pass it on their own account: it is
-counted in C<overflow_count>, for a stopped publisher may yet fill it. As soon as any subscriber
-that may write comes by, it is abandoned for all (see L</AFTER A CRASH>).
+They cannot abandon, on behalf of all, a position that a publisher claimed and did not
+fill. They wait for it longer, 100 ms instead of 2, and then skip it for themselves: it is
+counted in C<overflow_count>, for a stopped publisher may yet fill it. The next subscriber
+with write access that comes to it abandons it for all (see L</AFTER A CRASH>).
 
 =back
 
@@ -365,7 +365,7 @@ C<No such file or directory> among others. An undefined C<$path> croaks with C<p
 
 Appends one message and wakes the subscribers that sleep. Returns true.
 
-Integer rings take C<$value> as perl takes any integer (a fraction is dropped; what is no number
+Integer rings take C<$value> as perl takes any integer (a fraction is dropped; a string that is not a number
 warns and counts as 0), then keep as many low bits as the variant has. They never wait and never
 fail.
 
@@ -380,10 +380,10 @@ characters, N counts the bytes of their UTF-8 form.
 
     my $n = $ring->publish_multi(@values);
 
-Appends up to 8192 messages at a time, and wakes the sleepers once. They stand next to each other
-in the ring, in their order; no other publisher's message comes between them. (One exception, for
-integers: a publisher that was stopped in the middle of its batch for more than 2 ms, while a
-subscriber waited for the rest, goes on with that rest behind what others published meanwhile.)
+Appends up to 8192 messages at a time, and wakes the waiters once. They are adjacent
+in the ring, in their order; no other publisher's message comes between them. (One exception: a
+publisher that was stopped in the middle of its batch for more than 2 ms, while a subscriber waited for the rest, or that was
+lapped, publishes the rest behind the messages of others.) Subscribers see the messages of a batch one by one.
 
 Returns their number, 0 for an empty list. More than 8192 values: croaks with
 C<too many values (8193 E<gt> 8192)>, and publishes nothing. With C<Str>, one message that is too
@@ -397,13 +397,13 @@ first messages are overwritten by its last.
     $ring->publish_notify($value);
 
 L</publish>, then L</notify> if the ring object has an eventfd. Returns true. It fails only where
-C<publish> fails; trouble with the eventfd is passed over, since the message is out.
+C<publish> fails; an error of the eventfd is ignored, since the message is published.
 
 =head2 subscribe
 
     my $sub = $ring->subscribe;
 
-A subscriber whose cursor stands behind the newest message: it gets what is published from now on.
+A subscriber whose cursor is behind the newest message: it gets what is published from now on.
 Returns an object of the package C<Class::Sub>; see L</SUBSCRIBER METHODS>.
 
 A subscriber belongs to the process that made it. It keeps the memory mapped and the eventfd open,
@@ -419,7 +419,7 @@ The same, but it begins with the oldest message that the ring holds.
 
     $ring->clear;
 
-Throws away, in one step, everything published so far. It is safe while others publish and read.
+Discards, in one step, everything published so far. It is safe while others publish and read.
 Afterwards positions are counted from 0 again, and every subscriber, in whatever process, goes on
 with the first message after the clear. What a subscriber had not read then is not added to its
 C<overflow_count>. Returns nothing.
@@ -478,17 +478,17 @@ A reference to a new hash with:
     mmap_size     all the memory of the ring, in bytes
     write_pos     as the method of that name returns it
     publish_ok    messages published
-    abandoned     positions that a publisher claimed and did not fill, since it died or
-                  was stopped too long; subscribers gave them up
+    abandoned     positions that a publisher claimed and did not fill, because it died or
+                  was stopped too long
     recoveries    Str: spare blocks taken over from publishers that were killed in the
                   middle of a publish
-    sub_waiters   subscribers that sleep just now (a killed one counts until the next
+    sub_waiters   subscribers that sleep at the moment (a killed one counts until the next
                   wake-up)
     msg_size      Str only: the longest message, in bytes
     arena_cap     Str only: the memory for the text of messages, in bytes
     publishers    Str only: how many can be in the middle of a publish at once
-    leaked        Str only: spare blocks that are missing until a process publishes
-                  while no other has the ring open for it
+    leaked        Str only: spare blocks that are missing until a process starts to
+                  publish while no other does
 
 The numbers are read one after the other while others work, so they need not fit each other
 exactly. C<clear> sets C<write_pos> and C<publish_ok> back to 0; C<abandoned> and C<recoveries>
@@ -543,8 +543,8 @@ Up to C<$n> messages, oldest first; the empty list where there is none. Does not
     my @values = $sub->drain;
     my @values = $sub->drain($max);
 
-All messages that stand in the ring when the call begins, or C<$max> of them at most. What is
-published while it runs is left for the next call, so it ends however busy the publishers are. It
+All messages that are in the ring when the call begins, or C<$max> of them at most. Messages
+published while it runs are left for the next call, so it ends however busy the publishers are. It
 also ends at a position that a publisher has claimed and not filled yet, and may end where
 65,536 or more positions in a row were never filled; see L</AFTER A CRASH>.
 
@@ -575,7 +575,7 @@ most. It does not wait for C<$n> to come together. The empty list after C<$timeo
 
     my $n = $sub->poll_cb($code);
 
-Calls the handler once for each message that stands in the ring when C<poll_cb> begins,
+Calls the handler once for each message that is in the ring when C<poll_cb> begins,
 with the message in C<$_[0]>. Returns how many it handled. C<$code> is a code reference, an object that
 overloads C<&{}>, or the name of a subroutine; a name without a package belongs to the caller's.
 Anything else croaks with C<handler must be a code reference or the name of a subroutine, not ...>. This
@@ -595,9 +595,9 @@ likes: it may publish, subscribe, and even poll the same subscriber.
     my @values = $sub->drain_notify($max);
 
 Takes the count from the eventfd, as L</eventfd_consume> does, then drains, as L</drain> does.
-Without an eventfd it just drains. In this order nothing slips through: what is published after
-the drain has begun rings again. With C<$max>, call it until it returns less than C<$max>, since
-the bell does not ring for what was left. (L</fh>, in contrast, stays readable.)
+Without an eventfd it just drains. In this order no message is missed: one that is published after
+the drain has begun notifies again. With C<$max>, call it until it returns less than C<$max>, since
+no further notification is sent for what remains. (L</fh>, in contrast, stays readable.)
 
 =head2 fh
 
@@ -622,17 +622,17 @@ undef, puts that right. So take messages without waiting in a loop's callback.
 
 Each call returns the same handle, until you close it; then the next call makes a new one, as it
 does where the program has closed its descriptor (L</DAEMONS>). It belongs to this subscriber
-alone. When the subscriber goes, the handle says nothing any more: take it out of the event loop
+alone. Once the subscriber is destroyed the handle is no longer updated: take it out of the event loop
 first.
 
 The first call starts a small native thread, which sleeps until there is a message, as a
-subscriber in C<poll_wait> does. It runs no perl code and gets no signals, and ends when the
-subscriber goes. A publisher pays for it what it pays for any sleeper: one system call per sleep,
+subscriber in C<poll_wait> does. It runs no perl code and gets no signals, and ends with the
+subscriber. It costs a publisher as much as any waiter: one system call per sleep,
 not per message.
 
 After a fork the child's copy of the subscriber has no thread. Call C<fh> in the child: it gets a
-handle, and a thread, of the child's own. The parent's handle must not be used there; what the child
-has inherited of it is closed when the child's copy gets its own handle, reads, moves or goes, but for
+handle, and a thread, of the child's own. The parent's handle must not be used there; the child's copy
+of it is closed when the child's copy gets its own handle, reads, moves or goes, but for
 a handle that a variable still holds.
 
 Croaks with the system call that failed and its error text where no thread or no descriptor is to be
@@ -644,7 +644,7 @@ descriptors for each subscriber: see L</What a handle costs>.
     my $n = $sub->lag;
 
 How many messages have been published that this subscriber has not read. It may be more than the
-ring holds: then some of them are lost already. 0 where the cursor stands beyond the newest
+ring holds: then some of them are lost already. 0 if the cursor is beyond the newest
 message.
 
     warn "half full\n" if $sub->lag > $sub->capacity / 2;
@@ -654,7 +654,7 @@ message.
     my $bool = $sub->has_overflow;
 
 True while C<lag> is greater than the capacity, that is, while the next message this subscriber
-would get has been overwritten. Reading puts it right.
+would get has been overwritten. Reading makes it false.
 
 =head2 overflow_count
 
@@ -688,7 +688,7 @@ anything else croaks with C<position must be a non-negative integer, not ...>.
 
     $sub->reset;
 
-Moves the cursor behind the newest message: forget the past. Returns nothing.
+Moves the cursor behind the newest message, so that older ones are skipped. Returns nothing.
 
 =head2 reset_oldest
 
@@ -776,8 +776,8 @@ one: C<fileno($sub-E<gt>fh)>.)
     $ring->notify;
     $sub->notify;
 
-Adds one to the eventfd's counter, so that whoever watches it wakes up. Returns true, or false
-where there is no eventfd. A counter that is full is no error: it has rung already. Croaks with
+Adds one to the eventfd's counter, so that its watchers wake up. Returns true, or false
+if there is no eventfd. A full counter is not an error: its watchers are notified already. Croaks with
 the system's error text where the descriptor has been closed.
 
     $ring->publish_multi(@values);
@@ -797,7 +797,7 @@ closed.
     undef $ring;
 
 Perl calls it when the last reference goes. It gives back the memory (once no subscriber needs it)
-and the descriptors of this process; the file and the other processes are not concerned. After a
+and the descriptors of this process; the file and the other processes are not affected. After a
 call by hand, every other method croaks with C<Attempted to use a destroyed Class object>.
 
 =head1 ERRORS
@@ -899,7 +899,7 @@ messages:
     };
     EV::run;
 
-The publishers need not know of it. They are other processes, started by whomever, that have the
+The publishers need not know of it. They are other processes that have the
 ring open under its path and call C<publish>. A callback may take some messages and leave the
 rest, as this one does when there are more than 100: the loop calls it again, after it has looked
 after its other watchers. In other loops:
@@ -942,10 +942,10 @@ kernel, and every C<publish> wakes it. It does without the thread, too.
 
 =head2 The eventfd
 
-The other bell is older and simpler: an eventfd, which the I<publisher> rings. No thread is
-needed, and the publisher decides when it rings: once after a thousand messages, say, or for the
+The other means is older and simpler: an eventfd, which the I<publisher> signals. No thread is
+needed, and the publisher decides when to notify: once after a thousand messages, say, or for the
 important ones only. It serves publishers and subscribers that can be given the descriptor, by
-fork or over a Unix socket, and that agree to ring:
+fork or over a Unix socket:
 
     my $ring = Data::PubSub::Shared::Str->new(undef, 1024);
     my $fd   = $ring->eventfd;            # before subscribe
@@ -971,7 +971,7 @@ Points to know:
 
 =item *
 
-Only C<publish_notify> and C<notify> ring. C<publish> does not.
+Only C<publish_notify> and C<notify> signal it. C<publish> does not.
 
 =item *
 
@@ -981,7 +981,7 @@ socket.
 
 =item *
 
-An eventfd has one counter, and who takes it takes it from all. So let each process that watches
+An eventfd has one counter, and a process that takes it takes it from all. So let each process that watches
 have an eventfd to itself. Several ring objects on the same memory give several eventfds:
 
     my $ring = Data::PubSub::Shared::Int->new_memfd('jobs', 1024);
@@ -992,7 +992,7 @@ have an eventfd to itself. Several ring objects on the same memory give several 
     my $sub = $bell[$i]->subscribe;
     my $fd  = $sub->fileno;
 
-    # the publisher rings them all
+    # the publisher notifies them all
     $ring->publish($job);
     $_->notify for @bell;
 
@@ -1025,10 +1025,9 @@ For each subscriber, at every moment:
     delivered + overflow_count = positions passed - abandoned ones met - skipped ones
 
 Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and
-never filled, since it died or was stopped (C<abandoned> in L</stats> counts them for the ring;
+never filled, because it died or was stopped (C<abandoned> in L</stats> counts them for the ring;
 subscribers of a L<read-only ring|/new_readonly> count those that they had to pass as lost).
-Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So where nobody died, was
-stopped, cleared or moved the cursor:
+Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So if no publisher died or was stopped, and neither a clear nor a seek happened:
 
     my $start = $sub->cursor;
     my $got   = 0;
@@ -1039,14 +1038,14 @@ stopped, cleared or moved the cursor:
 
 =head2 A publisher was killed
 
-An integer publisher claims a position, then fills it; it may die in between. A subscriber that
-comes to such a position gives it up after 2 ms and goes on (one of a L<read-only
-ring|/new_readonly>, which cannot, passes it after 100 ms). Before the 2 ms are over, C<poll>
-reports no message, and C<poll_wait> waits for the rest of them. Where a great many positions have
-been given up, a call passes them in pieces of 65,536, a millisecond's work or so, and runs signal
-handlers in between. No message that was published is lost. Of a batch that was not finished, the first part may stand in the ring.
+A publisher claims a position, then fills it; it may die in between. A subscriber that
+comes to such a position abandons it after the claim timeout of 2 ms and goes on (one of a L<read-only
+ring|/new_readonly>, which cannot, skips it after 100 ms). Before the 2 ms are over, C<poll>
+reports no message, and C<poll_wait> waits for the rest of them. Where a great many positions were
+abandoned, a call passes them in pieces of 65,536, a millisecond's work or so, and runs signal
+handlers in between. No message that was published is lost. Of a batch that was not finished, the first part may be in the ring.
 
-The same holds for C<Str>. There a killed publisher can also leave behind the spare block that it was
+A killed publisher of a C<Str> ring can also leave behind the spare block that it was
 writing to. Another publisher takes it over as soon as it needs one: the kernel says that the dead one's
 process is gone (by a lock that it held on the ring's file), whatever user, container or pid namespace it
 lived in. C<recoveries> in L</stats> counts that. Where there are no such locks (the publisher could not open
@@ -1061,22 +1060,22 @@ the next process of the same user that creates a ring in that directory removes 
 
 =head2 A publisher was stopped
 
-By SIGSTOP, a debugger, or a busy machine. Where that happens in the middle of C<publish>, subscribers
-give its position up after 2 ms, just as if it had died. When it wakes it finds out, and publishes its
-message at a new position. So nothing is lost, and nothing comes twice; the message only comes later.
+By SIGSTOP, a debugger, or a busy host. If that happens in the middle of C<publish>, subscribers
+abandon its position after 2 ms, just as if it had died. When it continues it notices, and publishes its
+message at a new position. So nothing is lost or duplicated; the message only comes later.
 
-Nobody waits for a stopped process. Only where as many publishers of a C<Str> ring as it has spare blocks
-are stopped in the middle of C<publish> at once (16 to 64; see C<publishers> in L</new>), further ones wait,
-signal handlers running, until one of them goes on or dies.
+No process waits for a stopped one, except where as many publishers of a C<Str> ring as it has spare blocks
+are stopped in the middle of C<publish> at once (16 to 64; see C<publishers> in L</new>). Then further ones wait,
+and run signal handlers, until one of them continues or dies.
 
 =head2 A subscriber was killed
 
-Nobody notices. Nothing of it is in the shared memory but, if it was asleep, a mark that costs the
+It leaves nothing in the shared memory but, if it was asleep, a mark that costs the
 next publisher one system call.
 
-=head2 The machine was restarted
+=head2 The host was restarted
 
-Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens. If the machine went down without writing its disks,
+Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens. If the host went down without writing its disks,
 the file is a mixture of older and newer parts: some messages may be missing, and in a C<Str> ring
 some may have the wrong text. If that matters, remove the file at boot, or keep it in F</dev/shm>.
 Messages that were there at the time of a L</sync> are on the disk, if they were not overwritten
@@ -1087,8 +1086,8 @@ afterwards.
 Rings and subscribers work in a forked child. The ring is the same; the subscriber is a copy with
 a cursor of its own, which begins where the parent's stood. So parent and child both get each
 message from there on. The handle of L</fh> is the parent's alone; the child asks for its own. The
-end of the child changes nothing for the parent. After C<exec> the
-memory and the descriptors of this module are gone, since they are close-on-exec.
+end of the child changes nothing for the parent. The memory and the descriptors of this
+module are not inherited across C<exec>.
 
 Objects do not cross into a new thread of perl's: there, the variable holds a reference to undef.
 Open the ring again in the thread, by path or with C<new_from_fd>; an anonymous ring (C<$path>
@@ -1104,8 +1103,8 @@ those of processes.
 
 =head1 DAEMONS
 
-A program that becomes a daemon often closes every descriptor that it finds. A ring works on, since
-its memory needs none; so do its subscribers, and C<poll_wait>. What was a descriptor is gone:
+A program that becomes a daemon often closes every descriptor that it finds. The ring itself needs none and
+goes on to work, and so do its subscribers and C<poll_wait>. Descriptors are closed, however:
 
 =over 4
 
@@ -1116,13 +1115,13 @@ event loops. A subscriber made before needs the new eventfd by L</eventfd_set>.
 
 =item *
 
-L</memfd> and L</fileno> return -1. A ring of L</new_memfd> gets to no others any more but to
-children, by fork.
+L</memfd> and L</fileno> return -1. A ring of L</new_memfd> can only be shared with
+children then, by fork.
 
 =item *
 
 L</notify>, L</eventfd_consume> and L</drain_notify> croak with C<eventfd N has been closed>;
-L</publish_notify> publishes, and tells nobody.
+L</publish_notify> publishes and notifies no process.
 
 =back
 
@@ -1158,7 +1157,7 @@ on.
 
 =item *
 
-A new file has mode 0600: its owner alone can use it. With C<$mode> you let others in. To
+A new file has mode 0600: its owner alone can use it. C<$mode> grants more. To
 subscribe with C<new> takes the right to write as well as to read, since subscribers leave marks
 in the memory. The right to read is enough for L</new_readonly>: give the file mode 0644, and
 everybody may follow, while you alone can publish or do harm.
@@ -1166,16 +1165,15 @@ everybody may follow, while you alone can publish or do harm.
 =item *
 
 The last part of the path must not be a symbolic link (C<O_NOFOLLOW>). The directories before it
-are not checked. In a directory where everybody may write, somebody else may have made a ring
-under your name before you, and made it readable for you. So use a directory that only the right
-people can write to.
+are not checked. Squatting: in a directory where everybody may write, another user may have created the path
+first, with permissions for you. Use a directory that only the right users can write to.
 
 =item *
 
-Whoever can write to the file can spoil what is in it: forge or garble messages, move positions,
-use up the spare blocks of a C<Str> ring. They cannot make another process read or write outside of the
-ring: its measures are checked when it is opened and never read again, and what a slot says about
-place and length is checked each time. A string is marked as UTF-8 only if it is: where a publisher has
+A process with write access can corrupt messages: forge or garble them, move positions,
+use up the spare blocks of a C<Str> ring. It cannot make another process read or write outside of the
+ring. The header is checked when the ring is opened and never read again, and the block number and length in
+a slot are checked each time, against a private copy of the sizes. A string is marked as UTF-8 only if it is: where a publisher has
 marked bytes that are not, they are delivered as bytes.
 
 =item *
@@ -1187,26 +1185,26 @@ ring is tainted.
 =item *
 
 A file that is truncated while it is mapped kills each process that then touches the missing part
-with SIGBUS. That is how mmap(2) works. Remove the file instead (L</unlink>), which harms nobody.
+with SIGBUS. That is how mmap(2) works. Remove the file instead (L</unlink>), which harms no process.
 A ring made with L</new_memfd> cannot be truncated.
 
 =item *
 
 Do not copy a ring's file over another that is in use, and do not edit it. Files do not move
-between machines of different byte order, nor between versions of the layout; such a file is
+between hosts of different byte order, nor between versions of the layout; such a file is
 refused.
 
 =item *
 
 F</dev/shm> is the natural place: it is memory. A file on a disk works too, but the kernel writes
-its changes to the disk from time to time. Network file systems do not connect machines this way.
+its changes to the disk from time to time. Network file systems do not connect hosts this way.
 
 =item *
 
 On btrfs, a new ring's file is told to change its blocks in place (as by C<chattr +C>): otherwise a
 full disk would have no room for them. A copy by reflink, C<cp> without C<--reflink=never> for
 example, shares its blocks with the original and loses that, and so does a ring that is restored
-from a backup there: make it anew. Files on hugetlbfs are refused; a tmpfs that is mounted with
+from a backup there: remove it and create a new one. Files on hugetlbfs are refused; a tmpfs that is mounted with
 C<huge=always> has large pages, too.
 
 =back
@@ -1326,10 +1324,10 @@ C<encode_json> made is in that form already.
 
 =head2 What write_pos counts
 
-C<write_pos> counts positions, not messages. An integer publisher that was stopped in the middle of
+C<write_pos> counts positions, not messages. A publisher that was stopped in the middle of
 C<publish> finds its position abandoned, and takes another one (see L</A publisher was stopped>); one that
 was killed leaves its position empty. Both make C<write_pos> run ahead. C<publish_ok> in L</stats> is
-C<write_pos> without the abandoned positions. In a C<Str> ring they are the same.
+C<write_pos> without the abandoned positions.
 
 =head2 What a handle costs
 
@@ -1367,7 +1365,7 @@ memfd_create(2), C<new(undef, ...)> works all the same, and C<new_memfd> croaks.
 
 =head1 PERFORMANCE
 
-The programs in F<bench/> measure all this on your machine; F<README.md> has figures. Start with
+The programs in F<bench/> measure all this on your host; F<bench/README.md> has figures. Start with
 
     perl -Mblib bench/throughput.pl
 
@@ -1377,18 +1375,18 @@ What to expect:
 
 =item *
 
-Integer C<publish>: two atomic instructions and no system call, unless somebody sleeps. Publishers
-slow each other down only as far as the processor's caches do.
+Integer C<publish>: two atomic instructions and no system call, unless a subscriber sleeps. Publishers
+slow each other down only through the CPU's caches.
 
 =item *
 
-C<poll> that finds a message: it loads the slot, and writes nothing that others read. The word
-that all publishers write to is not touched. C<poll> that finds none costs hardly more.
+A C<poll> that finds a message loads the slot, and writes nothing that others read. It does not touch
+the word that all publishers write to. A C<poll> that finds none costs hardly more.
 
 =item *
 
-A sleeper costs the publisher one system call per sleep, not one per message, and all sleepers are
-woken by the same call. Apart from that, the number of subscribers does not matter to a publisher.
+A waiter costs the publisher one system call per sleep, not one per message, and the same call wakes all
+waiters. Apart from that, the number of subscribers does not matter to a publisher.
 
 =item *
 
@@ -1397,7 +1395,7 @@ string.
 
 =item *
 
-Batches pay off: C<publish_multi> claims all its positions at once; C<drain> and
+Batches save time: C<publish_multi> claims all its positions at once; C<drain> and
 C<poll_cb> save perl's method call per message, which is most of the cost of C<poll>.
 
 =item *
@@ -1411,13 +1409,13 @@ C<notify>.
 
 =item *
 
-A subscriber with a L</fh> pays for it with each read, which takes an uncontended lock, and when the
-handle changes between readable and not with a system call or two. Where messages come in crowds,
+A subscriber with a L</fh> takes an uncontended lock with each read, and makes a system call or two when the
+handle changes between readable and not. If messages come in bursts,
 C<drain> in the callback.
 
 =item *
 
-C<poll_wait> spins for a moment before it sleeps, where there is more than one processor.
+C<poll_wait> spins for a moment before it sleeps, if there is more than one CPU.
 
 =back
 
@@ -1431,8 +1429,8 @@ Capacity: 2 to 2**31 slots, a power of two.
 
 =item *
 
-Processors: x86-64 and arm64; with Rust 1.84 s390x, with Rust 1.95 ppc64le. Rings stand on an exchange of 16 bytes
-without a lock. Where there is none, F<Makefile.PL> says so and writes no Makefile.
+Processors: x86-64 and arm64; with Rust 1.84 s390x, with Rust 1.95 ppc64le. Rings need an exchange of 16 bytes
+without a lock. On a CPU without one, F<Makefile.PL> says so and writes no Makefile.
 
 =item *
 
@@ -1463,15 +1461,15 @@ Byte order is the machine's. The file, or memory, consists of
     header    Magic number, layout version, variant, capacity, message size, offsets,
               total size; the next position; the position of the last clear; the
               word on which sleepers sleep; counters.
-              Words that different parties write stand on cache lines of their own.
+              Words with different writers are on different cache lines.
     spares    Str only: for each publisher in the middle of a publish, the block that
               it writes to.
     slots     capacity times 16 (Int) or 8 bytes: lap number first, then value, always
               changed as one. The value of Str is the number of a block.
     arena     Str only: the blocks. Each has a length, the UTF-8 flag, and the text.
 
-Inside, positions never go back: C<clear> stores the position at which it happened, and what users
-see is counted from there. The modules of the Rust core (F<src/layout.rs> and its neighbours)
+Inside, positions never go back: C<clear> stores the position at which it happened, and users see
+positions counted from there. The modules of the Rust core (F<src/layout.rs> and its neighbours)
 describe each field, its writers, and why the orders of access are right.
 
 =head1 MOVING FROM VERSION 0.x

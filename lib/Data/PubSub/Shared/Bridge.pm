@@ -56,8 +56,8 @@ Or, in a process of your own instead of the command:
 
 A ring connects the processes of one machine. A bridge connects rings on several machines: what is
 published to the one ring on any host comes out of the other ring on every host, each message exactly
-once, in one and the same order everywhere. In between stands a stream in a Redis server. Programs use
-rings as before, and notice nothing of it: they make no connection, and wait for nobody.
+once, in one and the same order everywhere. Between them is a stream in a Redis server. Programs use
+rings as before: they make no connection and wait for no other process.
 
 A bridge has two directions, each of which is a process. B<Up> reads a ring and appends to the stream.
 B<Down> reads the stream and publishes to a ring. A host that only speaks needs only the first, one
@@ -74,7 +74,7 @@ L<Config::Tiny>. None of them is needed by the rest of the distribution.
 =head2 Two rings, OUT and IN
 
 Programs publish to OUT and read from IN. Up reads OUT, and nothing else does (it may, but sees this
-host's messages only). Down publishes to IN, and nobody else does.
+host's messages only). Only Down publishes to IN.
 
     host A    publish -> OUT -> up --+                +--> down -> IN -> subscribe
                                      +--> stream -----+
@@ -88,7 +88,7 @@ both by mistake is refused, also where the two directions are started apart and 
 names.
 
 A host that does not want its own messages back gives its Down C<skip_own>. Then its programs read
-their neighbours' messages from IN, and of its own, at once, from OUT; how the two stand to each other
+their neighbours' messages from IN, and of its own, at once, from OUT; how the two relate to each other
 in order is not known.
 
 Several OUT rings, of one host or of many, may go into one stream, each with an Up of its own. An OUT
@@ -122,8 +122,8 @@ thought dead, and was only slow, can do no harm: it is told so, and ends.
 
 The stream does not know who has read what. Down remembers in its L<state file|/STATE FILE>, before it
 publishes a batch: where in the stream it is, the batch itself, and the position in IN at which it
-will stand. A process that comes after a killed one looks into IN from that position on, sees which
-messages of the batch stand there, and publishes the others.
+will be. A process that comes after a killed one reads IN from that position on, sees which
+messages of the batch are there, and publishes the others.
 
 It also remembers for each origin the epoch and the number that comes next. So it notices what is
 missing, and passes over what comes twice.
@@ -166,7 +166,7 @@ error, and the direction tries again, after 0.05 s first, then ever later, up to
 half and one and a half of that, so that not all hosts come at once). Dies where trying again makes no
 sense: when another process has begun a newer epoch, when the stream's key is no stream or that of the
 origins no hash, and when the path of the ring has become another ring, or has been removed for a
-second or more (start anew, to use or to create the ring that belongs there). What the old ring holds
+second or more (start again, to use or to create the ring that belongs there). What the old ring holds
 at that moment is sent first.
 
 =head2 stop
@@ -199,7 +199,7 @@ The name of the stream; in Redis it is the key. Needed. 1 to 200 bytes, no space
 
 =item server => HOST:PORT, [IPV6]:PORT, or /PATH
 
-The server, or its Unix socket. C<127.0.0.1:6379> where nothing is said. An IPv6 address stands in
+The server, or its Unix socket. Default: C<127.0.0.1:6379>. An IPv6 address is written in
 brackets: C<[::1]:6379>.
 
 =item credentials => FILE
@@ -211,20 +211,19 @@ said; then the environment is asked.
 
 This host's name in origins. No space, C<#> or C</>, 100 bytes at most. The name of the machine where
 nothing is said. C<skip_own> goes by it, so with that it must be another one on each host. A new name
-has no effect on an origin that exists: it stands in Up's state file.
+has no effect on an origin that exists: the name is in Up's state file.
 
 =item state => FILE
 
-The L<state file|/STATE FILE>. A file of its own for each direction. Where nothing is said it is
-F<STREAM.up> or F<STREAM.down> in the first of these folders that has a name: C<$STATE_DIRECTORY>, as
+The L<state file|/STATE FILE>. A file of its own for each direction. By default it is
+F<STREAM.up> or F<STREAM.down> in the first of these directories that has a name: C<$STATE_DIRECTORY>, as
 systemd sets it; for root F</var/lib/pubsub-bridge>; F<$XDG_STATE_HOME/pubsub-bridge>;
-F<~/.local/state/pubsub-bridge>. The folder is made if it is not there. Several rings that go into one
+F<~/.local/state/pubsub-bridge>. The directory is created if missing. Several rings that go into one
 stream from one host need names of their own here.
 
 =item status => FILE
 
-A file that is replaced each second by one that holds the L</STATUS> as JSON. None where nothing is
-said.
+A file that is replaced each second by one that holds the L</STATUS> as JSON. Default: none.
 
 =item on_status => CODE
 
@@ -246,8 +245,7 @@ away, is reported once, until it works again.
 
 =item timeout => SECONDS
 
-How long the server may take to accept a connection, and to answer; 1 to 9999. 10 where nothing is
-said.
+How long the server may take to accept a connection, and to answer; 1 to 9999. Default: 10.
 
 =item variant => Int | Int32 | Int16 | Str
 
@@ -258,7 +256,7 @@ said.
 =item mode => OCTAL
 
 How to create the ring where there is none; as in L<Data::PubSub::Shared/new>. C<variant> and
-C<capacity> are needed for that, C<msg_size> is 256 and C<mode> 600 where nothing is said. The ring for
+C<capacity> are needed for that, C<msg_size> is 256 and C<mode> 600 by default. The ring for
 C<gaps> gets this C<mode>, too. If there is
 a ring, it is taken as it is; but a ring of another C<variant> is refused.
 
@@ -272,25 +270,24 @@ for Redis C<1767225600000> or C<1767225600000-5>, the first entry behind that on
 =item batch => NUMBER
 
 Up: how many entries one call of the server appends at most (and never more than 8000 messages). Down:
-how many one call reads at most (never more than the ring holds). 1 to 8000; 1000 where nothing is
-said. A batch waits for nothing: it is what is there. From a ring of long strings it is smaller: no more
+how many one call reads at most (never more than the ring holds). 1 to 8000. Default: 1000. A batch waits for nothing: it is what is there. From a ring of long strings it is smaller: no more
 messages than fill 4 MB if each is C<msg_size> bytes long, or one.
 
 =item pack => NUMBER
 
-Up only: how many messages stand in one entry at most. 1 to 8000; 1 where nothing is said. An entry
+Up only: how many messages one entry holds at most. 1 to 8000. Default: 1. An entry
 waits for no further messages either, so a pack costs no time; it saves the server a good deal of work
 and memory per message, and makes the stream harder to read by eye.
 
 =item maxlen => NUMBER
 
 Up only: how many entries the stream keeps, roughly; older ones are dropped as new ones come.
-1,000,000 where nothing is said. Redis drops whole nodes, so it may keep some hundred more. If several
+Default: 1,000,000. Redis drops whole nodes, so it may keep some hundred more. If several
 directions append, give them the same number: the smallest decides.
 
 =item skip_own => SWITCH
 
-Down only: leave out what this C<host> has sent. Off where nothing is said.
+Down only: leave out what this C<host> has sent. Default: off.
 
 =item gaps => PATH
 
@@ -298,8 +295,7 @@ Down only: a ring of strings into which each gap is published as well; see L</CO
 
 =item backend => NAME
 
-What stands behind the bridge. C<Redis> where nothing is said; the name of a class if it has C<::> in
-it. See L</BACKENDS>.
+The server between the hosts. Default: C<Redis>; a name that contains C<::> is the name of a class. See L</BACKENDS>.
 
 =back
 
@@ -309,7 +305,7 @@ it. See L</BACKENDS>.
 
 =item *
 
-A message that stands in OUT when Up comes to it is put into each IN exactly once.
+A message that is in OUT when Up comes to it is put into each IN exactly once.
 
 =item *
 
@@ -339,7 +335,7 @@ Publishers and subscribers never wait for the bridge, the network or the server.
 
 =back
 
-A subscriber that is too slow loses messages in IN as in any ring, and counts them in its own
+A subscriber that falls behind loses messages in IN as in any ring, and counts them in its own
 C<overflow_count>.
 
 =head2 COUNTED LOSS
@@ -357,15 +353,15 @@ publishers are faster, for longer, than the way up.
 
 =item restart
 
-Up: the same, but in the time before this process came: nobody was reading. Messages that a dead
+Up: the same, but in the time before this process started. Messages that a dead
 publisher left unfinished may be among both (see L<Data::PubSub::Shared/ACCOUNTING>).
 
 =item replaced
 
-Up: the path of OUT is another ring than the one that was read last. What the old one still held is
-lost; nobody knows how many, so the count is 0 each time. All that the new ring holds is sent. After a
+Up: the path of OUT is another ring than the one that was read last. The messages that the old one still held are
+lost; their number is unknown, so the count is 0 each time. All that the new ring holds is sent. After a
 restart of the machine this is what rings in F</dev/shm> show. A ring that is replaced while Up runs
-is read to its end first, and then nothing is lost, if nobody goes on publishing to the old one.
+is read to its end first, and then nothing is lost, unless publishers still use the old one.
 
 =item trimmed
 
@@ -379,7 +375,7 @@ server had acknowledged them, and lost them: see L</What is not guaranteed>.
 
 =item rejected
 
-Down: they cannot stand in IN. The ring's C<msg_size> is too small, or the numbers are too large for
+Down: they do not fit into IN. The ring's C<msg_size> is too small, or the numbers are too large for
 its variant, or no numbers.
 
 =item indeterminate
@@ -406,7 +402,7 @@ which it lies; a process that is killed just then may publish it again, with the
 
 =item Time
 
-Nothing is said about how long a message takes; as long as all is well, about as long as two round
+Nothing is said about how long a message takes; in normal operation, about as long as two round
 trips to the server.
 
 =item A power failure at the host
@@ -434,17 +430,17 @@ been read before may come again, under a new epoch.
 =item Others who publish to IN
 
 They may. Then IN has an order of its own on each host, and if Down is killed in the middle of a batch
-and somebody else has published just the same texts or numbers at that moment, those may be taken for
+and others have published just the same texts or numbers at that moment, those may be taken for
 the batch's.
 
 =item Other hands in the server
 
-Who removes entries, or the hash of origins, or restores an old copy of either, changes what is true.
+Removing entries or the hash of origins, or restoring an old copy of either, invalidates the account.
 Losses are noticed where numbers are missing.
 
 =item A clear of OUT
 
-Who clears OUT throws away what was not sent yet, and it is not counted, as with any subscriber.
+Clearing OUT discards unsent messages, and they are not counted, as with any subscriber.
 
 =item Two Ups for one ring and one stream
 
@@ -465,9 +461,9 @@ rings, in the clone before it starts.
 Without its state file Up begins again, as a new origin, at C<from>: what OUT still holds comes twice.
 Down begins again at C<from>: with C<now> it misses, without counting, what came meanwhile.
 
-=item A ring that was removed and made anew in the same inode
+=item A ring that was removed and created again in the same inode
 
-It is known as another one by the time at which its file was made. Where the file system does not keep
+It is recognised as another one by the birth time of its file. Where the file system does not keep
 that (tmpfs in older kernels), it may be taken for the old one, when it has as many messages or more:
 then that many of its first messages are not sent.
 
@@ -485,7 +481,7 @@ its last number and its place in the ring.
 
 =head1 STATE FILE
 
-What a direction must know after its death. Its name is that of C<state>, mode 0600. Beside it stand
+What a direction must know after its death. Its name is that of C<state>, mode 0600. Beside it are
 F<NAME.lock>, which the process that uses it has locked (with flock(2), so that it is free when that
 process is gone), and for moments F<NAME.new>.
 
@@ -498,14 +494,14 @@ keep the folder to the bridge's user.
     Up      origin, epoch, sequence (the last number acknowledged), position, lost, rings (the
             identities of the last rings that had this state file)
     Down    id (of the last entry read), origins (epoch, next number and last entry of each), chunk
-            (messages about to be published), at (position in the ring where they will stand), ring (its identity), rest
+            (messages about to be published), at (position in the ring that they will get), ring (its identity), rest
             (messages that come behind chunk), lost, duplicates, blind (whether it began at an identifier,
             so that what unknown origins sent before is not missed), notes, noted (about gaps)
 
 A record is there, whatever becomes of the process, as soon as it is written. It is brought to the
 disk (fsync(2)) every 5 seconds at most, and when C<run> ends.
 
-To find out where a direction is, look at its L</STATUS>. To let Down begin anew somewhere, stop it, remove
+To find out where a direction is, look at its L</STATUS>. To let Down start again somewhere else, stop it, remove
 its state file, and give it C<from>. Do not remove Up's, unless the ring is new as well.
 
 =head1 STATUS
@@ -543,7 +539,7 @@ What to watch: C<connected>; C<lag> against the capacity of OUT; C<lost>; that C
 far Down is behind is the distance from C<id> to the stream's last identifier, whose first part is a
 time in milliseconds.
 
-In the status file of C<pubsub-bridge both> and C<run> these stand under C<bridges>, by name and direction,
+In the status file of C<pubsub-bridge both> and C<run> these are under C<bridges>, by name and direction,
 with C<running> (whether the process is there; without it, C<connected> is false and C<error> says why
 it ended) and C<restarts> (how often it was started again);
 beside that, C<pid> and C<time> of the parent:
@@ -552,7 +548,7 @@ beside that, C<pid> and C<time> of the parent:
 
 =head1 BACKENDS
 
-What stands between the hosts is known to one file only,
+Only one file knows the server between the hosts,
 L<Data::PubSub::Shared::Bridge::Backend::Redis>. Another one needs a class with these methods, and its
 name as C<backend>. Errors are exceptions of one line each that ends in a newline; after each, the direction
 calls C<close>, pauses, and calls C<connect>.
@@ -623,7 +619,7 @@ answer takes longer than C<timeout>.
 =item read_after($id, $count, $seconds)
 
 The next entries behind C<$id>, C<$count> at most: a reference to a list of C<[$id, [field, value,
-field, value ...]]>, the oldest first. Fields are those of L</THE STREAM>, best in the order that stands
+field, value ...]]>, the oldest first. Fields are those of L</THE STREAM>, best in the order given
 there. Where there are none, waits up to C<$seconds> for the first, and returns an empty list if none
 came. Signals are handled after that.
 
@@ -681,7 +677,7 @@ the kernel does not tell them.
 =head2 Users and permissions
 
 The bridge opens both rings for reading and writing. Let it run as the user of the programs that use
-them, or give the rings a group and C<mode> 660. The folder of the rings should be writable for nobody
+them, or give the rings a group and C<mode> 660. The directory of the rings should be writable for no one
 else: see L<Data::PubSub::Shared/FILES, PERMISSIONS AND SECURITY>. The state files are the bridge's
 alone.
 
