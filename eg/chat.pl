@@ -24,12 +24,12 @@ use Data::PubSub::Shared;
 
 $| = 1;
 
-my $MOST = 500;     # characters of a message
+my $MAX = 500;     # characters of a message
 my $PAST = 50;      # messages that a newcomer gets
 
 # Made before the workers are forked; they inherit it. Characters may take 6 bytes each as JSON.
 my $path = $ENV{CHAT_RING} // tempdir(CLEANUP => 1) . '/chat.ring';
-my $ring = Data::PubSub::Shared::Str->new($path, 1024, 6 * ($MOST + 100));
+my $ring = Data::PubSub::Shared::Str->new($path, 1024, 6 * ($MAX + 100));
 
 # --- The worker ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ sub speak ($name, $text) {
     return if ref $text || !length($text // '');
     $name = 'anonymous' if ref $name || !length($name // '');
     $ring->publish(encode_json({
-        name => substr($name, 0, 40), text => substr($text, 0, $MOST), time => time, worker => $$,
+        name => substr($name, 0, 40), text => substr($text, 0, $MAX), time => time, worker => $$,
     }));
 }
 

@@ -218,7 +218,7 @@ impl Identity {
     pub(crate) fn ring(&self, file_len: u64) -> std::result::Result<Geometry, String> {
         if !self.has_magic() {
             return Err(match self.magic {
-                FOREIGN_MAGIC => "a ring file of a machine with another byte order".to_owned(),
+                FOREIGN_MAGIC => "a ring file of a host with another byte order".to_owned(),
                 magic if magic.to_ne_bytes().starts_with(OTHER_MAGIC) => {
                     "a ring file of Data::PubSub::Shared 0.x, another implementation (magic \"1BSP\")".to_owned()
                 }

@@ -36,12 +36,12 @@ subtest 'check' => sub {
     $finds->("$new\[a]\nin = $folder/new\nfrom = 17-1\n", undef, 'from an identifier');
     $finds->("$new\[a]\nin = $folder/new\nfrom = yesterday\n",
         qr/\S+: \[a\]: from must be start, now or an identifier, not 'yesterday'/, 'from where?');
-    $finds->("$new\[a]\nout = $folder/s\n", qr{up a: \Q$folder\E/s: is of variant Str, not Int}, 'another variant');
+    $finds->("$new\[a]\nout = $folder/s\n", qr{up a: \Q$folder\E/s: holds a Str ring, opened as Int}, 'another variant');
     $finds->("[a]\nout = $folder/none\n", qr{up a: \Q$folder\E/none: no such ring; to create it, give --variant and --capacity}, 'no ring');
     $finds->("$new\[a]\nin = $folder/no/folder\n", qr{down a: \Q$folder\E/no/folder: no directory \Q$folder\E/no}, 'no folder');
     $finds->("[a]\nin = $folder/o\ngaps = $folder/text\n", qr{down a: \Q$folder\E/text: too small for a ring file}, 'gaps: no ring');
     ring(Int => 'gaps');
-    $finds->("[a]\nin = $folder/o\ngaps = $folder/gaps\n", qr{down a: \Q$folder\E/gaps: is of variant Int, not Str, as gaps need},
+    $finds->("[a]\nin = $folder/o\ngaps = $folder/gaps\n", qr{down a: \Q$folder\E/gaps: holds an Int ring, opened as Str, as gaps need},
         'gaps: another variant');
     $finds->("[a]\nin = $folder/o\ngaps = $folder/no/gaps\n", qr{down a: \Q$folder\E/no/gaps: no directory .*}, 'gaps: no folder');
     $finds->("[a]\nin = $folder/o\nstate = $folder/text/state\n", qr{down a: \Q$folder\E/text/state\.down: \Q$folder\E/text is not a directory},

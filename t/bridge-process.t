@@ -133,7 +133,7 @@ subtest 'both, and files' => sub {
     $both->signal('USR1')->until_said(qr/up both: connected, 1 messages/)->until_said(qr/down both: connected, 1 messages/);
 
     kill KILL => $halves{$_}{pid} for qw(up down);
-    $both->until_said(qr/^pubsub-bridge $_ both: was killed by signal 9; is started again in 0\.2 s$/m) for qw(up down);
+    $both->until_said(qr/^pubsub-bridge $_ both: was killed by signal 9; restarting in 0\.2 s$/m) for qw(up down);
     $a->publish(2);
     is_deeply([messages_in($sub, 1)], [2], 'a half that was killed comes again');
     until_true(sub { my $half = status('both')->{bridges}{both}; $half->{up}{restarts} == 1 && $half->{up}{pid} != $halves{up}{pid} });
@@ -278,7 +278,7 @@ subtest 'rings that are cleared or replaced' => sub {
     messages_in($both_in->subscribe_all, 1);
     $_->unlink for $both_out, $both_in;
     ($both_out, $both_in) = map { ring($_) } qw(place.out place.in);
-    $both->until_said(qr/^pubsub-bridge $_ place: ended with status 1; is started again/m) for qw(up down);
+    $both->until_said(qr/^pubsub-bridge $_ place: ended with status 1; restarting/m) for qw(up down);
     $both_out->publish(2);
     is_deeply([messages_in($both_in->subscribe_all, 1)], [2], 'both');
     $both->until_said(qr/(?:up place: connected\n(?s:.*)){2}/)->until_said(qr/(?:down place: connected\n(?s:.*)){2}/);

@@ -52,7 +52,7 @@ subtest 'create' => sub {
 
     fails(1, "\Q$ring{Int}\E: File exists\n", 'there already', 'create', $ring{Int}, qw(-t Int -c 8));
     fails(1, '.*No such file or directory$', 'no folder', 'create', "$dir/no/ring", qw(-t Int -c 8));
-    fails(2, '--variant is one of', 'strange variant', 'create', "$dir/x", qw(-t Float -c 8));
+    fails(2, '--variant must be Int, Int32', 'strange variant', 'create', "$dir/x", qw(-t Float -c 8));
     fails(2, '--variant is required', 'no variant', 'create', "$dir/x", qw(-c 8));
     fails(2, '--capacity must be a number', 'strange capacity', 'create', "$dir/x", qw(-t Int -c many));
     fails(2, "--capacity must be a number from 1 to 2147483648, not '$_'", "capacity $_", 'create', "$dir/x", '-t', 'Int', '-c', $_)
@@ -177,7 +177,7 @@ subtest 'stat' => sub {
     is($err, "pubsub-shared: $dir/none: No such file or directory\n", 'and this is said');
     my $data = decode_json((cli(qw(stat --json -i 0), "$dir/none"))[1]);
     is_deeply($data, [{ path => "$dir/none", error => 'No such file or directory' }], 'in JSON');
-    fails(2, '--interval is a number', 'interval', 'stat', '-i', 'x', $dir);
+    fails(2, '--interval must be a number', 'interval', 'stat', '-i', 'x', $dir);
 };
 
 subtest 'the rate' => sub {

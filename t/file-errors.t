@@ -53,7 +53,7 @@ each_variant(sub {
     my %changed = (
         'a file of the implementation in C' => [0, '1BSP',
             'a ring file of Data::PubSub::Shared 0.x, another implementation (magic "1BSP")'],
-        'another byte order' => [0, scalar reverse('PubSubSh'), 'a ring file of a machine with another byte order'],
+        'another byte order' => [0, scalar reverse('PubSubSh'), 'a ring file of a host with another byte order'],
         'an unknown variant' => [12, pack('L', 9), "holds a ring of unknown variant 9, opened as $name"],
         'a later version'    => [8, pack('L', 77), qr/\Alayout version 77, and this library reads \d+\z/],
         'a wrong capacity'   => [16, pack('Q', 7), 'inconsistent header: capacity 7'],

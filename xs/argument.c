@@ -93,7 +93,7 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     seconds = SvNV_nomg(sv);
     if (seconds != seconds) ps_croak(aTHX_ call, "timeout must be a number of seconds, not NaN");
     if (seconds == 0) return 0;
-    /* Some hundred years are for ever. */
+    /* Some hundred years are forever. */
     if (seconds < 0 || seconds > 9e9) return PS_NEVER;
     return ps_now() + (uint64_t)(seconds * 1e9);
 }

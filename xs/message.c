@@ -4,7 +4,7 @@
 
 /* ---- publishing ---- */
 
-#define MOST_VALUES 8192
+#define MAX_VALUES 8192
 #define CHUNK 256
 
 /* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, whatever Perl code does to them. */
@@ -122,7 +122,7 @@ static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, bo
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
     U32 all, any;
     ps_handle(aTHX_ call, PL_stack_base[at]);
-    if (count > MOST_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MOST_VALUES);
+    if (count > MAX_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MAX_VALUES);
     if (count == 0) return 0;
     survey(aTHX_ at, count, &all, &any);
     if (PS_IS_STR(call->class)) {

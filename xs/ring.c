@@ -25,22 +25,22 @@ static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
         XSRETURN(1);                                                                                                 \
     } STMT_END
 
-#define MOST_CAPACITY ((UV)1 << 31)
-#define MOST_MSG_SIZE (((UV)1 << 31) - 1)
-#define MOST_PUBLISHERS 65536
+#define MAX_CAPACITY ((UV)1 << 31)
+#define MAX_MSG_SIZE (((UV)1 << 31) - 1)
+#define MAX_PUBLISHERS 65536
 #define DEFAULT_MSG_SIZE 256
 #define DEFAULT_MODE 0600
 
 /* Slots; 0, where that is allowed, for those of a ring that exists. */
 static UV arg_capacity(pTHX_ const ps_call *call, SV *sv, UV least) {
-    return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", least, MOST_CAPACITY);
+    return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", least, MAX_CAPACITY);
 }
 
 /* The optional message size of a Str constructor; 0 is the default, too. */
 static UV arg_msg_size(pTHX_ const ps_call *call, SV *sv) {
     UV size;
     if (!PS_IS_STR(call->class)) return 0;
-    size = SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 0, MOST_MSG_SIZE) : 0;
+    size = SvOK(sv) ? ps_arg_uv(aTHX_ call, sv, "msg_size", "an integer from 1 to 2147483647", 0, MAX_MSG_SIZE) : 0;
     return size ? size : DEFAULT_MSG_SIZE;
 }
 
@@ -147,7 +147,7 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     wanted.options.capacity = SvOK(all.capacity) || least_capacity ? arg_capacity(aTHX_ call, all.capacity, least_capacity) : 0;
     wanted.options.msg_size = arg_msg_size(aTHX_ call, all.msg_size);
     wanted.options.publishers =
-        SvOK(all.publishers) ? ps_arg_uv(aTHX_ call, all.publishers, "publishers", "an integer from 1 to 65536", 1, MOST_PUBLISHERS) : 0;
+        SvOK(all.publishers) ? ps_arg_uv(aTHX_ call, all.publishers, "publishers", "an integer from 1 to 65536", 1, MAX_PUBLISHERS) : 0;
     wanted.options.mode = (uint32_t)arg_mode(aTHX_ call, all.mode);
     wanted.msg_size_given = SvOK(all.msg_size) && SvTRUE_nomg_NN(all.msg_size);
     wanted.strict = SvTRUE(all.strict);

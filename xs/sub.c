@@ -350,8 +350,8 @@ static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_SUB, variant, "poll_multi", sub_drain, 0, 2, 2, "self, count")                                      \
     PS_METHOD(PS_SUB, variant, "drain", sub_drain, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")                         \
     PS_METHOD(PS_SUB, variant, "drain_notify", sub_drain_notify, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")           \
-    PS_METHOD(PS_SUB, variant, "poll_wait", sub_poll_wait, 0, 1, 2, "self, timeout = for ever")                      \
-    PS_METHOD(PS_SUB, variant, "poll_wait_multi", sub_poll_wait_multi, 0, 2, 3, "self, count, timeout = for ever")   \
+    PS_METHOD(PS_SUB, variant, "poll_wait", sub_poll_wait, 0, 1, 2, "self, timeout = forever")                      \
+    PS_METHOD(PS_SUB, variant, "poll_wait_multi", sub_poll_wait_multi, 0, 2, 3, "self, count, timeout = forever")   \
     PS_METHOD(PS_SUB, variant, "poll_cb", sub_poll_cb, 0, 2, 2, "self, handler")                                     \
     PS_METHOD(PS_SUB, variant, "fh", sub_fh, 0, 1, 1, "self")                                                        \
     PS_METHOD(PS_SUB, variant, "lag", sub_lag, 0, 1, 1, "self")                                                      \

@@ -1,5 +1,5 @@
 # Every call, and then, or in the middle of it: exec, _exit, exit, die, a signal that ends the process,
-# a signal handler that dies. The ring works on for everybody else, and no descriptor gets through an
+# a signal handler that dies. The ring works on foreverybody else, and no descriptor gets through an
 # exec.
 
 use strict;
@@ -23,8 +23,8 @@ sub calls {
         'new_memfd'   => sub { $class->new_memfd('t', 16) },
         'new_from_fd' => sub { $class->new_from_fd($memfd->memfd) },
         'unlink'      => sub { $class->unlink("$path-none") },
-        'poll_wait for ever'       => sub { $_[1]->reset; $_[0]->publish($value); $_[1]->poll_wait },
-        'poll_wait_multi for ever' => sub { $_[1]->reset; $_[0]->publish($value); $_[1]->poll_wait_multi(3) },
+        'poll_wait forever'       => sub { $_[1]->reset; $_[0]->publish($value); $_[1]->poll_wait },
+        'poll_wait_multi forever' => sub { $_[1]->reset; $_[0]->publish($value); $_[1]->poll_wait_multi(3) },
         'poll_cb that publishes'   => sub { my $ring = $_[0]; $ring->publish($value); $_[1]->poll_cb(sub { $ring->publish($value) }) },
     );
     my %ring = $v->ring_methods;

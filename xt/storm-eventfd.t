@@ -15,7 +15,7 @@ use constant LAST => 32_767;
 
 my $FULL = pack 'Q', 18446744073709551614;
 
-# Waits in select alone: were a ring of the bell lost, it would wait for ever.
+# Waits in select alone: were a ring of the bell lost, it would wait forever.
 sub listener {
     my ($v, $ring) = @_;
     my $sub = $ring->subscribe;

@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Line};
 #[repr(align(16))]
 struct Aligned<T>(T);
 
-/// A ring's bytes. Leaked by its makers, so that copies of the ring are valid for ever.
+/// A ring's bytes. Leaked by its makers, so that copies of the ring are valid forever.
 fn leak<T>(value: T) -> NonNull<T> {
     NonNull::from(Box::leak(Box::new(value)))
 }

@@ -1456,7 +1456,7 @@ just as long, may take one lap for another. C<Int> has no such limit.
 
 =head1 MEMORY LAYOUT
 
-Byte order is the machine's. The file, or memory, consists of
+Byte order is the host's. The file, or memory, consists of
 
     header    Magic number, layout version, variant, capacity, message size, offsets,
               total size; the next position; the position of the last clear; the
@@ -1519,7 +1519,7 @@ L<Data::PubSub::Shared::Str>: the variants.
 
 L<Data::PubSub::Shared::Cookbook>: complete solutions for common jobs.
 
-L<Data::PubSub::Shared::Bridge>: rings on several machines. L<pubsub-shared>, L<pubsub-bridge>: the
+L<Data::PubSub::Shared::Bridge>: rings on several hosts. L<pubsub-shared>, L<pubsub-bridge>: the
 commands.
 
 L<Data::Queue::Shared>, where each message shall go to one reader; L<Data::Buffer::Shared>,

@@ -103,7 +103,7 @@ sub strange {
             splice @arguments, $at, 1, $strange->[1]->();
             my $it = $what eq 'ring' ? $ring : $what eq 'sub' ? $sub : $v->class;
             my $value = splice @arguments, $at, 1;
-            # A poll that waits for ever is no use here.
+            # A poll that waits forever is no use here.
             next if $method =~ /wait/ && $strange->[0] !~ /abc|nan|ref|dies/;
             next if $method =~ /new/ && $at == 1 && $strange->[0] =~ /2147|\d{10}|1e|e\+/;
             $at == 0 ? eval { my @x = $it->$method($$value, @arguments) }

@@ -75,7 +75,7 @@ sub receive {
     return;
 }
 
-# The server goes first: a client that was interrupted would wait for its answers for ever.
+# The server goes first: a client that was interrupted would wait for its answers forever.
 sub close {
     my ($self) = @_;
     my $server = delete $self->{server} or return;

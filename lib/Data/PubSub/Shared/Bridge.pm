@@ -54,7 +54,7 @@ Or, in a process of your own instead of the command:
 
 =head1 DESCRIPTION
 
-A ring connects the processes of one machine. A bridge connects rings on several machines: what is
+A ring connects the processes of one host. A bridge connects rings on several hosts: what is
 published to the one ring on any host comes out of the other ring on every host, each message exactly
 once, in one and the same order everywhere. Between them is a stream in a Redis server. Programs use
 rings as before: they make no connection and wait for no other process.
@@ -209,8 +209,7 @@ said; then the environment is asked.
 
 =item host => NAME
 
-This host's name in origins. No space, C<#> or C</>, 100 bytes at most. The name of the machine where
-nothing is said. C<skip_own> goes by it, so with that it must be another one on each host. A new name
+This host's name in origins. No space, C<#> or C</>, 100 bytes at most. Default: the host's name. C<skip_own> goes by it, so with that it must be another one on each host. A new name
 has no effect on an origin that exists: the name is in Up's state file.
 
 =item state => FILE
@@ -321,7 +320,7 @@ What does not arrive is counted, by origin and cause: see L</COUNTED LOSS>.
 This holds whatever is killed (SIGKILL included), at whatever instant and however often: directions, the
 command that has started them, publishers, subscribers. It holds when directions or hosts are stopped for
 any time, when connections break in the middle of an order or an answer, when the server goes away and
-comes back with its data, when the disk of the state file is full for a while, and when machines are
+comes back with its data, when the disk of the state file is full for a while, and when hosts are
 shut down in an orderly manner.
 
 =item *
@@ -360,7 +359,7 @@ publisher left unfinished may be among both (see L<Data::PubSub::Shared/ACCOUNTI
 
 Up: the path of OUT is another ring than the one that was read last. The messages that the old one still held are
 lost; their number is unknown, so the count is 0 each time. All that the new ring holds is sent. After a
-restart of the machine this is what rings in F</dev/shm> show. A ring that is replaced while Up runs
+restart of the host this is what rings in F</dev/shm> show. A ring that is replaced while Up runs
 is read to its end first, and then nothing is lost, unless publishers still use the old one.
 
 =item trimmed
@@ -720,7 +719,7 @@ per second on.
 
 =back
 
-C<bench/bridge.pl> measures what your machines can do.
+C<bench/bridge.pl> measures what your hosts can do.
 
 =head2 Redis
 
@@ -742,10 +741,10 @@ Constructors die with:
     batch must be a number from 1 to 8000, not '0'
     server '::1:6379' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379
     /x/y: no such ring; to create it, give --variant and --capacity
-    /x/y: is of variant Int, not Str
+    /x/y: holds an Int ring, opened as Str
     /x/y: not a ring file
-    /x/y: is filled from a stream and would be read into one, so that every
-        message came back for ever; publish to one ring (up) and read another (down)
+    /x/y: is both sent and received into: each message would return forever;
+        publish to one ring (up) and read another (down)
     /x/y: another process fills this ring from a stream
     /x/y: another process uses this state file; give each direction of each bridge one of its own (--state)
     /x/y: another process sends this ring into stream news at redis.internal:6379

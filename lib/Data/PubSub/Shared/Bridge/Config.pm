@@ -32,7 +32,7 @@ sub halves {
     }
     my %ring = (up => delete $option{out}, down => delete $option{in});
     defined $ring{up} || defined $ring{down} or die "out or in is required, the ring to send from or the one to receive into\n";
-    die "out and in are the same ring, $ring{up}: whatever came in would go out again, for ever; applications publish to one"
+    die "out and in are the same ring, $ring{up}: each message would return forever; applications publish to one"
         . " and read the other\n" if 2 == grep({defined} values %ring) && ($ring{up} eq $ring{down} || same_file(values %ring));
     my @halves;
     for my $half (grep { defined $ring{$_} } qw(up down)) {
@@ -90,7 +90,7 @@ sub make_rings {
             my %all = Data::PubSub::Shared::Bridge::Options::complete($half->[1]->half, %{ $half->[2] });
             Data::PubSub::Shared::Bridge::Options::open_ring(%all);
             my $id = Data::PubSub::Shared::Bridge::Options::identity_of($all{ring});
-            die "$all{ring} is sent from and received into: whatever came in would go out again, for ever\n"
+            die "$all{ring} is both sent and received into: each message would return forever\n"
                 if ($half_of{$id} // $half->[1]) ne $half->[1];
             $half_of{$id} = $half->[1];
             1;

@@ -19,7 +19,7 @@ use Data::PubSub::Shared;
 use Data::PubSub::Shared::Bridge::Entry;
 
 use constant {
-    MOST  => 8192,    # messages for one publish_multi
+    MAX   => 8192,    # messages for one publish_multi
     BLOCK => 0.2,     # seconds, in which no signal is handled
     HOLE  => 0.05,    # seconds, after which a position that a dead publisher left is void for sure
     AUDIT => 2,       # seconds between two looks at what the backend says of all origins
@@ -29,7 +29,7 @@ sub half {'down'}
 
 sub prepare {
     my ($self) = @_;
-    $self->{chunk} = min(MOST, $self->{ring}->capacity);
+    $self->{chunk} = min(MAX, $self->{ring}->capacity);
     $self->{count} = $self->at_once(min($self->option('batch'), $self->{chunk}));
     $self->{fits}  = $self->what_fits;
     $self->{gaps} = Data::PubSub::Shared::Bridge::Options::open_gaps(%{ $self->{option} }) if defined $self->option('gaps');

@@ -85,7 +85,7 @@ sub base { return $_[0]{ring}->_base }
 # Which ring it is: its inode, which another ring may have later, and when that was made.
 sub ring_id { return $_[0]{ring}->_identity }
 
-# A ring that is filled from a stream and read into it would repeat everything for ever.
+# In a ring that is both sent and received into, each message would return forever.
 sub claim_ring {
     my ($self) = @_;
     # Two that send one ring into one stream are two origins: everything would come twice.
@@ -93,7 +93,7 @@ sub claim_ring {
     my $answer = $self->{ring}->_claim_role($self->half, $self->half eq 'up' ? $where : ()) or return;
     die $self->option('ring') . ": another process fills this ring from a stream\n" if $answer eq 'taken';
     die $self->option('ring') . ": another process sends this ring into stream $where\n" if $answer eq 'doubled';
-    die $self->option('ring') . ": is filled from a stream and would be read into one, so that every message came back for ever;"
+    die $self->option('ring') . ": is both sent and received into: each message would return forever;"
         . " publish to one ring (up) and read another (down)\n";
 }
 
@@ -166,7 +166,7 @@ sub interruptibly {
     return $lived;
 }
 
-# A connection that was lost, or an answer that was no: says so, and pauses, the longer the oftener.
+# After a lost connection or an error answer: reports it, and pauses; exponential backoff with jitter.
 sub trouble {
     my ($self, $error) = @_;
     $self->{backend}->close;

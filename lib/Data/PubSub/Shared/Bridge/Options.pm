@@ -130,12 +130,18 @@ sub existing_ring {
     return lstat $path ? Data::PubSub::Shared::CLI::File->ring($path) : undef;
 }
 
+# A ring of another variant than asked for, in the words of the constructors.
+sub opened_as {
+    my ($found, $wanted) = @_;
+    return 'holds ' . ($found->{variant} =~ /\AInt/ ? 'an' : 'a') . " $found->{variant} ring, opened as $wanted";
+}
+
 # The file of the ring; nothing where there is none, but the options say how to create it. Dies where neither is so.
 sub ring_of {
     my (%option) = @_;
     my ($path, $wanted) = @option{qw(ring variant)};
     if (my $found = existing_ring($path)) {
-        die "$path: is of variant $found->{variant}, not $wanted\n" if defined $wanted && lc $wanted ne lc $found->{variant};
+        die "$path: ", opened_as($found, ucfirst lc $wanted), "\n" if defined $wanted && lc $wanted ne lc $found->{variant};
         return $found;
     }
     defined $option{$_} or die "$path: no such ring; to create it, give --variant and --capacity\n" for qw(variant capacity);
@@ -167,7 +173,7 @@ sub problems {
     $try->(sub { ring_of(%option) // $folder_of->($option{ring}) });
     $try->(sub {
         my $found = existing_ring($option{gaps}) // return $folder_of->($option{gaps});
-        $found->is_str or die "$option{gaps}: is of variant $found->{variant}, not Str, as gaps need\n";
+        $found->is_str or die "$option{gaps}: ", opened_as($found, 'Str'), ", as gaps need\n";
     }) if defined $option{gaps};
     # The folder of the state is made, wherever it can be.
     $try->(sub {

@@ -124,7 +124,7 @@ sub has_ended {
     $half->{due}   = clock_gettime(CLOCK_MONOTONIC) + $half->{pause};
     my $how = $status & 127 ? 'was killed by signal ' . ($status & 127) : 'ended with status ' . ($status >> 8);
     $half->{says}{error} = $how if $status & 127;
-    print STDERR sprintf "pubsub-bridge %s %s: %s; is started again in %.1f s\n",
+    print STDERR sprintf "pubsub-bridge %s %s: %s; restarting in %.1f s\n",
         $half->{class}->half, $half->{name}, $how, $half->{pause};
     $half->{restarts}++;
     $half->{pause} = $half->{pause} * 2 < LAST_PAUSE ? $half->{pause} * 2 : LAST_PAUSE;

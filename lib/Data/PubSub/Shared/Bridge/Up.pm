@@ -22,7 +22,7 @@ use Data::PubSub::Shared::Bridge::Entry;
 
 use constant {
     WINDOW   => 8,       # batches on their way
-    MOST     => 8000,    # messages in a batch
+    MAX      => 8000,    # messages in a batch
     RINGS    => 8,       # that are remembered as ours
 };
 
@@ -45,7 +45,7 @@ sub prepare {
     $self->{rings} = [@rings > RINGS ? @rings[-RINGS .. -1] : @rings];
     $self->{is_str} = $self->{file}->is_str;
     $self->{in_flight} = [];
-    $self->{batch} = $self->at_once(min(MOST, $self->option('batch') * $self->option('pack')));
+    $self->{batch} = $self->at_once(min(MAX, $self->option('batch') * $self->option('pack')));
     # Here already, so that `now` is when the process began.
     $self->{sub} = $self->option('from') eq 'now' ? $self->{ring}->subscribe : $self->{ring}->subscribe_all;
     return;

@@ -45,7 +45,7 @@ sub run {
     };
     if (!$opt{json}) {
         emit("Data::PubSub::Shared $machine{version}, perl $machine{perl}, Linux $machine{kernel}\n"
-            . "$machine{model}, $machine{processors} processors, load $machine{load}\n\n");
+            . "$machine{model}, $machine{processors} CPUs, load $machine{load}\n\n");
         flush();
     }
     my $lived = eval { tests($seconds, $tell); 1 };
@@ -79,7 +79,7 @@ sub machine {
         version    => Data::PubSub::Shared->VERSION,
         perl       => sprintf('%vd', $^V),
         kernel     => $kernel,
-        model      => $model // 'unknown processor',
+        model      => $model // 'unknown CPU',
         processors => scalar(() = $cpus =~ /^processor\s*:/mg),
         load       => 0 + ($load // 0),
     );

@@ -65,7 +65,7 @@ sub kill_all {
     return;
 }
 
-# For children, where they would wait for ever.
+# For children, where they would wait forever.
 sub leave_if_orphaned {
     POSIX::_exit(1) if getppid != $parent;
     return;

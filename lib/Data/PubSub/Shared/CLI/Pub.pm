@@ -13,10 +13,10 @@ use Data::PubSub::Shared::CLI qw(options usage complain attempt);
 use Data::PubSub::Shared::CLI::File;
 
 # The most that publish_multi takes.
-use constant MOST => 8192;
+use constant MAX_BATCH => 8192;
 
 # An integer may have so many bytes, blanks and zeros included.
-use constant MOST_DIGITS => 4096;
+use constant MAX_DIGITS => 4096;
 
 # What becomes of a message that does not fit: one of these.
 my @POLICIES = qw(truncate skip strict);
@@ -40,7 +40,7 @@ sub run {
         policy => $policy,
         kind   => @values ? 'value' : 'line',
         make   => $file->is_str ? string($file) : integer($file),
-        most   => $file->is_str ? $file->{msg_size} : MOST_DIGITS,
+        most   => $file->is_str ? $file->{msg_size} : MAX_DIGITS,
         count  => 0,
         odd    => 0,
     };
@@ -63,7 +63,7 @@ sub run {
 
 sub publish {
     my ($ring, $values) = @_;
-    $ring->publish_multi(splice @$values, 0, MOST) while @$values;
+    $ring->publish_multi(splice @$values, 0, MAX_BATCH) while @$values;
     return;
 }
 
@@ -143,7 +143,7 @@ sub integer {
     my $bits = $file->{bits};
     my ($least, $most) = $file->range;
     return sub {
-        my ($sign, $digits) = length $_[0] <= MOST_DIGITS ? $_[0] =~ /\A\s*([-+]?)0*([0-9]+)\s*\z/ : ();
+        my ($sign, $digits) = length $_[0] <= MAX_DIGITS ? $_[0] =~ /\A\s*([-+]?)0*([0-9]+)\s*\z/ : ();
         my $shown = length $_[0] > 100 ? substr($_[0], 0, 100) . '...' : $_[0];
         return (undef, "not an integer: '$shown'") if !defined $digits;
         my $value = $sign eq '-' ? 0 - $digits : 0 + $digits;

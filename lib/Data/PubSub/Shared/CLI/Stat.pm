@@ -16,7 +16,7 @@ sub run {
     my %opt = (interval => 0.5);
     options(\@paths, \%opt, 'interval|i=s', 'json|j', 'table|t');
     usage('missing RING') if !@paths;
-    usage("--interval is a number of seconds, not '$opt{interval}'")
+    usage("--interval must be a number of seconds, not '$opt{interval}'")
         if $opt{interval} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{interval} > 86400;
     usage('expected --json or --table, not both') if $opt{json} && $opt{table};
 

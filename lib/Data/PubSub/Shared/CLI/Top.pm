@@ -19,7 +19,7 @@ sub run {
     my %opt = (delay => 1);
     options(\@paths, \%opt, 'delay|d=s', 'once|1', 'batch|b=s');
     usage('missing RING') if !@paths;
-    usage("--delay is a number of seconds from 0.05 on, not '$opt{delay}'")
+    usage("--delay must be a number of seconds from 0.05 on, not '$opt{delay}'")
         if $opt{delay} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{delay} < 0.05 || $opt{delay} > 86400;
     $opt{batch} = count('--batch', $opt{batch}, 1, 2**53) if defined $opt{batch};
 
