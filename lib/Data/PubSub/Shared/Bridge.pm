@@ -488,7 +488,7 @@ The file is a log. Each record is C<PSB1>, the length of its body (32 bits, big-
 the body (16 bytes), and the body, a hash as L<Storable>'s C<nfreeze> writes it. The last whole record
 counts; a torn one behind it is cut off. When the log has grown beyond 4 MB it is replaced by one with
 the last record only. The file is read by C<thaw>, which must not read what others may have written:
-keep the folder to the bridge's user.
+keep the directory to the bridge's user.
 
     Up      origin, epoch, sequence (the last number acknowledged), position, lost, rings (the
             identities of the last rings that had this state file)
