@@ -31,7 +31,7 @@ say 'timeout:  ', defined $sub->poll_wait(0.01) ? 'no' : 'yes';
 say 'lag:      ', $slow->lag;
 say 'newcomer: ', join ' ', $ring->subscribe_all->drain;
 
-# Nobody waits for a slow subscriber. One that falls more than a ring behind goes on at the oldest message still held
+# No process waits for a slow subscriber. One that falls more than a ring behind goes on at the oldest message still held
 # and can tell how many it lost.
 $ring->publish($_) for 100 .. 111;
 say 'late:     ', join(' ', $slow->drain), ' (', $slow->overflow_count, ' lost)';

@@ -7,7 +7,7 @@
 #   perl -Mblib eg/broadcast.pl --ring-size 64 --no-pacing FILE...      # watch losses being counted
 #
 # What to look at:
-#   publish_multi, subscribe, poll_wait_multi    one publisher, many workers, nobody waits for anybody else
+#   publish_multi, subscribe, poll_wait_multi    one publisher, many workers, no process waits for another
 #   make_room                                    pacing: publishers never block by design, so a publisher that must
 #                                                not overrun anybody listens to what the workers acknowledge, each
 #                                                through a ring of its own

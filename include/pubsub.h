@@ -209,7 +209,7 @@ typedef struct {
     uint64_t next, end;
 } ps_batch;
 
-/* A batch of integers stands together in the ring: ps_claim once, ps_put until count values are put (in any number of
+/* A batch of integers is adjacent in the ring: ps_claim once, ps_put until count values are put (in any number of
  * calls, and without delay: readers give up a claim after 2 ms and the batch then moves to the end), ps_wake. ps_claim
  * fails as ps_publish_int does, and for a count above 2^31; the batch is then empty. ps_put leaves out what is more than was
  * claimed. */
@@ -312,11 +312,11 @@ int ps_watch(ps_sub *sub, bool *first, ps_error *error);
 bool ps_is_watched_by(const ps_sub *sub, int fd);
 
 /* Handle and subscriber have a notifier each; it lives as long as they do. A subscriber takes over the handle's
- * descriptor as it stands when it subscribes. */
+ * descriptor as it is when it subscribes. */
 ps_notifier *ps_ring_notifier(ps_ring *ring);
 ps_notifier *ps_sub_notifier(ps_sub *sub);
 
-/* Its descriptor, made by the first call, or anew where the program has closed it (an eventfd, non-blocking,
+/* Its descriptor, made by the first call, or again where the program has closed it (an eventfd, non-blocking,
  * close-on-exec); -1: PS_SYSTEM. */
 int ps_notifier_make(ps_notifier *notifier, ps_error *error);
 

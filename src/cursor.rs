@@ -123,7 +123,7 @@ impl Cursor {
     /// Skips to `oldest`, counting what is passed as lost.
     pub(crate) fn skip_lost(&mut self, oldest: u64) {
         debug_assert!(oldest > self.next);
-        // More than all positions together: where somebody scribbles on the write position again and again.
+        // More than all positions together: where a writer corrupts the write position again and again.
         self.lost = self.lost.saturating_add(oldest - self.next);
         if self.resumed == self.next {
             self.resumed = oldest;

@@ -1,4 +1,4 @@
-//! Named points at which a test can hurt a process: kill it, stop it, or hold it up.
+//! Fault injection points: a test can kill, stop or delay a process there.
 //!
 //! Only the feature `fault` compiles them in; otherwise [`fault_point!`] is nothing at all. The environment variable
 //! `PUBSUB_FAULT` says what to do: `NAME=kill`, `NAME=stop` or `NAME=delay:MICROSECONDS`, each optionally followed by

@@ -11,7 +11,7 @@
 //!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 bytes     Str only
 //! ```
 //!
-//! Words of different writers stand on different 128-byte lines. Numbers are in the machine's own byte order; a foreign
+//! Words of different writers are on different 128-byte lines. Numbers are in the host's own byte order; a foreign
 //! order spoils the magic number. Whoever attaches copies the [`Geometry`] after checking it and never looks at the
 //! identity again, so a peer that scribbles on the header can spoil messages but not addresses. All bytes but the identity
 //! are zero in a new ring.
@@ -149,7 +149,7 @@ const fn block_len(msg_size: u64) -> u64 {
     8 + round_up_8(msg_size)
 }
 
-/// Line 0 as it stands in the file.
+/// Line 0 as it is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Identity {
@@ -205,7 +205,7 @@ impl Identity {
         self.magic == 0
     }
 
-    /// All that stands in a header but the magic number: its creator was killed before it wrote that.
+    /// A whole header but the magic number: its creator was killed before it wrote that.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.is_unwritten() && self.version == VERSION && self.geometry(self.total).is_ok()
     }
@@ -286,7 +286,7 @@ pub(crate) struct EventLine {
     pub(crate) recoveries: AtomicU64,
     /// Positions given up: claimed by a publisher that did not commit.
     pub(crate) abandoned: AtomicU64,
-    /// Blocks of which nobody knows where they are; see [`crate::spare`].
+    /// Blocks whose place is unknown; see [`crate::spare`].
     pub(crate) leaked: AtomicU64,
     /// [`UNREGISTERED`] once somebody published of whom nobody can know whether it lives.
     pub(crate) unregistered: AtomicU64,

@@ -41,7 +41,8 @@
 //! ```
 //!
 //! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a
-//! publish that returned is in the ring, once; a dead integer publisher costs readers 2 ms once; nobody sleeps for good beside a message. Each module says why.
+//! publish that returned is in the ring, once; a dead publisher costs readers 2 ms once; no subscriber sleeps forever
+//! beside a message. Each module says why.
 
 #![warn(missing_docs, unsafe_op_in_unsafe_fn, missing_debug_implementations)]
 #![warn(clippy::undocumented_unsafe_blocks)]

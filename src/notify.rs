@@ -128,7 +128,7 @@ impl Notifier {
         Ok(())
     }
 
-    /// The descriptor's number, if there is one and nobody has closed it.
+    /// The descriptor's number, if there is one and the program has not closed it.
     pub fn fd(&self) -> Option<RawFd> {
         self.0.as_ref().and_then(|eventfd| eventfd.fd().get())
     }

@@ -19,7 +19,7 @@ pub(crate) struct Stamped {
     pub(crate) value: u64,
 }
 
-/// A place for one message with its tag. All zero is the slot that nobody wrote yet.
+/// A place for one message with its tag. All zero is the slot that was never written.
 pub(crate) trait Slot {
     /// The tag of a committed message of `lap`.
     fn tag(lap: u64) -> u64;
@@ -195,7 +195,7 @@ mod tests {
         let (empty, new) = (Stamped { tag: 0, value: 0 }, Stamped { tag: 6, value: 7 });
         let (wide, narrow) = (WideSlot::default(), NarrowSlot::default());
         assert_eq!((wide.exchange(empty, new), narrow.exchange(empty, new)), (Ok(()), Ok(())));
-        // SAFETY: initialised slots of that many bytes, which nobody else has.
+        // SAFETY: initialised slots of that many bytes, which nothing else has.
         unsafe {
             assert_eq!(std::ptr::read((&wide as *const WideSlot).cast::<[u64; 2]>()), [6, 7]);
             assert_eq!(std::ptr::read((&narrow as *const NarrowSlot).cast::<[u32; 2]>()), [6, 7]);

@@ -12,8 +12,8 @@
 //!   or stopped. After [`PATIENCE_NS`] the reader exchanges the slot to void. Whoever wins that exchange, all agree.
 //!
 //! A publisher that finds its position void, or lapped, has not published there: it voids what else it claimed with it,
-//! claims as many anew at the end, and goes on. So a publish that returned stands in the ring once, in its publisher's
-//! order, however long that publisher was stopped; and nobody waits for anybody. The tag only grows, so no stale
+//! claims as many again at the end, and goes on. So a publish that returned is in the ring once, in its publisher's
+//! order, however long that publisher was stopped; and no process waits for another. The tag only grows, so no stale
 //! publisher can put back an older message: claim by ticket is Lamport's bakery, the sequence beside the value is that
 //! of D. Vyukov's bounded queue, both without their waiting.
 

@@ -14,11 +14,11 @@
 //!
 //! No entry belongs to anybody while it is idle, so there need be no more of them than publishers in the middle of a
 //! publish. A publisher that dies there leaves its entry busy. Whoever holds the dead member's number (see
-//! [`crate::member`]; so it is one process, and nobody is that member meanwhile) can tell where the spare block is from what
+//! [`crate::member`]; so it is one process, and no process is that member meanwhile) can tell where the spare block is from what
 //! became of p: committed, then it is o; not, then it is b. If the slot was overwritten since, the other of the two is somewhere
 //! in the ring: where a slot or an idle entry names it, this one is the spare. (Nothing names the spare, and nothing will.
 //! What is seen once decides, however fast the others move.) In a ring that is too large to be searched, or where the other
-//! one could not be found, the entry stays as it is until somebody publishes alone, and looks which blocks nothing names.
+//! one could not be found, the entry stays as it is until a process publishes alone, and looks which blocks nothing names.
 
 use std::ptr::NonNull;
 
@@ -273,7 +273,7 @@ impl Spares {
 #[cfg(not(loom))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Any number, where somebody scribbled on it; so below.
+    /// Any number, where a writer corrupted it; so below.
     Idle(u64),
     /// In the hands of a publisher, with this block; None: there is no telling which one it is.
     Busy {

@@ -52,7 +52,7 @@ impl Bytes {
     }
 }
 
-/// A message that was found and can be copied, as long as nobody overwrites it.
+/// A message that was found and can be copied, as long as no publisher overwrites it.
 ///
 /// Three words, so that it stays in registers: what is written as a number and a flag and then copied as one word makes the
 /// processor wait until the writes have reached its cache.
@@ -98,7 +98,7 @@ pub(crate) fn len_of(first: u64) -> u64 {
 
 /// Positions ahead of which a batch asks for the blocks that it will write to.
 const AHEAD: u64 = 16;
-/// Rings of so many slots are searched for blocks, and swept thoroughly whenever somebody publishes alone; it takes
+/// Rings of so many slots are searched for blocks, and swept thoroughly whenever a process publishes alone; it takes
 /// milliseconds.
 const SMALL: u64 = 1 << 20;
 
@@ -381,7 +381,7 @@ impl StrRing {
         }
     }
 
-    /// In the middle of a batch the spare turned out to be no block: somebody scribbled on a slot.
+    /// In the middle of a batch the spare turned out to be no block: a writer corrupted a slot.
     #[cold]
     #[inline(never)]
     fn replace<'a>(&'a self, taken: &mut Taken<'a>, member: u32, members: &Members, home: &AtomicU32) {
@@ -397,7 +397,7 @@ impl StrRing {
         }
     }
 
-    /// Nobody publishes, and nobody will until this is over: recovers the dead, and if a block leaked then, or with
+    /// No process publishes, and none will until this is over: recovers the dead, and if a block leaked then, or with
     /// `thorough` in any case, makes each block be named once.
     #[cold]
     pub(crate) fn sweep(&self, thorough: bool) {
@@ -462,7 +462,7 @@ impl StrRing {
         Next::More
     }
 
-    /// What `value`, which stands at `position`, names; None where somebody scribbled on slot or block.
+    /// What `value`, which stands at `position`, names; None where a writer corrupted slot or block.
     #[inline(always)]
     fn found(&self, position: u64, value: u64) -> Option<Found> {
         let block = named(value, self.ring.slot_index(position));

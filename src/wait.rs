@@ -19,7 +19,7 @@
 //! Only W begins an epoch. Without W nobody was announced since the last one began, so a publisher that sees K alone
 //! wakes and takes K away in that same epoch: then the waker that set K, if it is only slow, finds nothing left to do. If
 //! it began an epoch of its own, it would put a K in the place of the one that the first is about to take away, which
-//! the next publisher would see and replace in its turn: wake-ups that beget wake-ups, with nobody asleep. So each
+//! the next publisher would see and replace in its turn: wake-ups that beget wake-ups, with no waiter asleep. So each
 //! publisher makes one system call per announcement at most: two publishers two per sleep.
 //!
 //! The idea is the eventcount of D. P. Reed and R. K. Kanodia (1979), in the form with a waiters' bit that D. Vyukov gave

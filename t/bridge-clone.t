@@ -61,7 +61,7 @@ like($said{a} . $said{b}, qr/^pubsub-bridge up clone: another ring \(\S+\) sends
     'which is said');
 cmp_ok(scalar(() = "$said{a}$said{b}" =~ /was copied/g), '<=', 1, 'once');
 
-# A ring that is made anew is no copy.
+# A ring that is created again is no copy.
 my $before = origin_of(200);
 for my $round (1 .. 12) {
     $ring{a}->unlink;

@@ -174,7 +174,7 @@ PERL_STATIC_INLINE bool ps_copy_to(pTHX_ ps_sub *sub, const ps_found *found, SV 
 }
 
 /* The next string before the inner position `end` in a scalar of ours, which is undef: however often it is overwritten while
- * it is copied, tries no more than what stands in the ring after the first time. */
+ * it is copied, tries no more than what is in the ring after the first time. */
 bool ps_next_str_in(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more);
 
 /* The same, after a string was overwritten while it was copied to sv; that scalar, or NULL and it is freed. */

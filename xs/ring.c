@@ -131,7 +131,7 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     if (is_file) places[most++] = &all.mode;
     for (; i < items; i++) {
         SV *sv = PS_VALUE(ST(i));
-        /* A name stands behind the capacity, is a word, and a value follows. */
+        /* A name comes after the capacity, is a word, and a value follows. */
         if (i > 2 && (items - i) % 2 == 0 && SvPOK(sv) && isIDFIRST_A(*SvPVX(sv))) {
             if (!(place = named(call, &all, SvPVX(sv)))) {
                 ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %s", SVfARG(sv), option_names[!is_file][is_str]);
@@ -251,7 +251,7 @@ static void ring_publish_multi(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 static void ring_publish_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_publish(aTHX_ call, ax);
-    /* The message is published: a descriptor that somebody closed is no reason to say otherwise. */
+    /* The message is published: a descriptor that the program closed is no reason to say otherwise. */
     (void)ps_notifier_notify(ps_ring_notifier(RING), NULL);
     XSRETURN_YES;
 }

@@ -52,7 +52,7 @@ my %views = (
 my $why = 'needs the right to unshare mounts'
     if system("unshare -m mount --bind /dev/null @{[BOOT_ID_FILE]} 2>/dev/null") != 0;
 
-# Publishes batches, and attaches anew for each. Each message says who and which.
+# Publishes batches, and attaches again for each. Each message says who and which.
 use constant { EACH => 16384, BATCH => 64 };
 my $program = <<'PERL' =~ s/\n\s*/ /gr;
     my $ring = attach();

@@ -1,5 +1,5 @@
 # Descriptors in a storm: two processes publish and ring through one eventfd, which is full, taken,
-# closed, inherited and made anew all the time. Publishing never blocks and never fails; whoever
+# closed, inherited and created again all the time. Publishing never blocks and never fails; whoever
 # waits in select misses nothing.
 
 use strict;

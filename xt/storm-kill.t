@@ -137,7 +137,7 @@ sub storm {
         is_deeply([$torn, $backwards], [0, 0], "subscriber $who: nothing torn, nothing twice or out of order");
         cmp_ok($delivered + $lost, '<=', $passed, "subscriber $who: no more than there was");
         cmp_ok($delivered + $lost, '>=', $passed - $stats->{abandoned}, "subscriber $who: all accounted for");
-        # After great losses the numbers of 16-bit messages begin anew, and what was open cannot be told.
+        # After great losses the numbers of 16-bit messages begin again, and what was open cannot be told.
         my $unsure = $v->name eq 'Int16' && $lost ? sum(0, map { $_->[2] - $_->[1] } @{ $storm->{open} }) : 0;
         cmp_ok(unaccounted($storm, \@missing), '<=', $lost + $unsure, "subscriber $who: no loss was hidden");
         next if $storm->{lapped};

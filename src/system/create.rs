@@ -1,7 +1,7 @@
 //! Making a ring file: whole, or not at all.
 //!
 //! A new ring is built where nobody sees it and appears whole: a nameless file (`O_TMPFILE`) gets its disk blocks, its mode
-//! and its header, the magic number with it, and is then linked into place. If somebody else was first, ours is dropped.
+//! and its header, the magic number with it, and is then linked into place. If another process was first, ours is dropped.
 //! Either way the caller then attaches to what the path leads to, as everybody else does: on some file systems (FUSE) one
 //! file has several inodes, each with pages of its own. A creator killed at any instant leaves nothing half made.
 //!
@@ -99,7 +99,7 @@ fn open_new(at: &Path, flags: i32) -> std::io::Result<File> {
         .and_then(above_standard)
 }
 
-/// Has a whole ring stand under `path`: ours, or that of somebody who was first.
+/// Has a whole ring stand under `path`: ours, or that of the process that was first.
 pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation, draft: &mut Draft) -> Result<()> {
     let ours =
         |made: &Made| made.path == path && made.total == creation.geometry.total && made.creator == std::process::id();
@@ -212,7 +212,7 @@ fn create_in_place(path: &Path, creation: &Creation, code: i32) -> Result<()> {
 
 const TEMPORARY: &str = ".pubsub-";
 
-/// A name that nobody else uses.
+/// A name that nothing else uses.
 fn temporary_name(folder: &Path) -> PathBuf {
     let mut random = [0u8; 8];
     // SAFETY: room for 8 bytes. A failure leaves zeros, and `O_EXCL` still keeps us apart from others.

@@ -53,7 +53,7 @@ impl Identity {
     /// That of an eventfd, which gets the mark `new` where it has none yet.
     fn of_eventfd(fd: RawFd, new: c_int) -> Result<Self> {
         if mark(fd) == 0 {
-            // SAFETY: fcntl changes an integer that nobody else uses.
+            // SAFETY: fcntl changes an integer that nothing else uses.
             unsafe { libc::fcntl(fd, F_SETSIG, new) };
         }
         match mark(fd) {
@@ -155,7 +155,7 @@ pub(crate) fn made(call: &str, fd: RawFd) -> Result<File> {
     if fd < 0 {
         return Err(Error::last_os(call));
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     above_standard(unsafe { File::from_raw_fd(fd) }).map_err(|e| os_error(call, &e))
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn duplicate(fd: RawFd) -> std::result::Result<File, i32> {
     if own < 0 {
         return Err(last_os_code());
     }
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     Ok(unsafe { File::from_raw_fd(own) })
 }
 

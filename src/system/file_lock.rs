@@ -129,7 +129,7 @@ mod tests {
     fn opened_twice() -> (File, File) {
         // SAFETY: a C string.
         let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
-        // SAFETY: a new descriptor that nobody else owns.
+        // SAFETY: a new descriptor that nothing else owns.
         let file: File = unsafe { std::os::unix::io::FromRawFd::from_raw_fd(fd) };
         let again = File::open(Path::new(&format!("/proc/self/fd/{}", fd))).unwrap();
         (file, again)

@@ -141,7 +141,7 @@ fn inspection(page: &Excerpt, meta: &Metadata, by_descriptor: bool) -> Inspectio
         Ok(geometry) => {
             let stats = Stats::read(header, &geometry);
             inspection.variant = Some(geometry.variant);
-            // Acquire and Relaxed: as everywhere; nobody else changes a copy.
+            // Acquire and Relaxed: as everywhere; nothing else changes a copy.
             inspection.end = header.write_pos.load(Acquire);
             inspection.base = header.base();
             inspection.used = stats.write_pos.min(geometry.capacity);

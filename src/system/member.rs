@@ -7,11 +7,11 @@
 //! forks. Other processes see it whatever pid namespace, user or container they live in. (LMDB's table of readers rests on
 //! locks of the same kind.)
 //!
-//! Whoever gets a member's lock knows that nobody is that member, and may undo what it left behind. A process that gets all
-//! of them at once knows that nobody publishes at all.
+//! Whoever gets a member's lock knows that no process is that member, and may undo what it left behind. A process that gets all
+//! of them at once knows that no process publishes at all.
 //!
 //! Where there are no such locks (no path to the file any more, no permission, a file system without them), a publisher is
-//! member 0: nobody ever takes it for dead.
+//! member 0: no process ever takes it for dead.
 
 pub(crate) use self::kernel::Members;
 pub(crate) use crate::inheritance::{Inheritance, NoSpare, MAX_MEMBER};
@@ -248,7 +248,7 @@ mod kernel {
         fn ring_file() -> (File, Members) {
             // SAFETY: a C string.
             let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
-            // SAFETY: a new descriptor that nobody else owns.
+            // SAFETY: a new descriptor that nothing else owns.
             let file: File = unsafe { std::os::unix::io::FromRawFd::from_raw_fd(fd) };
             file.set_len(PAGE as u64).unwrap();
             let members = another(&file);

@@ -252,7 +252,7 @@ mod tests {
         let pair = AtomicPair::default();
         assert_eq!(pair.exchange([0, 0], [1, 2]), Ok(()));
         assert_eq!(std::mem::size_of::<AtomicPair>(), 16);
-        // SAFETY: an initialised pair is two words, and nobody else has this one.
+        // SAFETY: an initialised pair is two words, and nothing else has this one.
         assert_eq!(unsafe { std::ptr::read((&pair as *const AtomicPair).cast::<[u64; 2]>()) }, [1, 2]);
     }
 

@@ -284,7 +284,7 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
         // SAFETY: `name` is a C string.
         let fd = unsafe { libc::open(name.as_ptr(), flags) };
         if fd >= 0 {
-            // SAFETY: a new descriptor that nobody else owns.
+            // SAFETY: a new descriptor that nothing else owns.
             let file = above_standard(unsafe { File::from_raw_fd(fd) });
             return file.map(Some).map_err(|e| os_error(&format!("open({})", path.display()), &e));
         }
@@ -343,7 +343,7 @@ fn file_len(file: &File) -> Result<u64> {
     file.metadata().map(|meta| meta.size()).map_err(|e| os_error("fstat", &e))
 }
 
-/// The identity of a file that somebody finished initialising; None where the magic number is missing, or the page for it.
+/// The identity of a file that was fully initialised; None where the magic number is missing, or the page for it.
 fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
     if file_len(file)? < HEADER_LEN {
         return Ok(None);

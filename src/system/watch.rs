@@ -13,11 +13,11 @@
 //! ```
 //!
 //! All three change under one mutex, so that the eventfd never says what is true no more. A forked child has the
-//! descriptor, but not the thread, and shares the counter with its parent: it closes its descriptor, and asks anew.
+//! descriptor, but not the thread, and shares the counter with its parent: it closes its descriptor, and asks again.
 //!
 //! The thread is a bare one of the system's. `std::thread` leaves destructors for its thread-locals behind, in the new
 //! thread and in the one that starts it, and libc keeps the library that they are in loaded until those threads end. A
-//! host that unloads its perl with all that perl had loaded, and then begins anew, as Apache does with mod_perl when it
+//! host that unloads its perl with all that perl had loaded, and then begins again, as Apache does with mod_perl when it
 //! starts, would find this library still there, linked to a perl that is gone.
 
 use std::os::raw::c_void;
@@ -48,7 +48,7 @@ struct Shared {
     eventfd: EventFd,
     /// Written under the mutex; a futex word, too.
     state: AtomicU32,
-    /// Set when the place moved back, or where the thread does not wait; cleared by the thread, which then looks anew.
+    /// Set when the place moved back, or where the thread does not wait; cleared by the thread, which then looks again.
     moved: AtomicU32,
     /// The subscriber's place, as it was when it last read.
     place: Mutex<Cursor>,
@@ -181,7 +181,7 @@ impl Drop for Watch {
         if !read_only {
             self.shared.ring.wake_sleepers();
         }
-        // SAFETY: a thread of this process that nobody else joins.
+        // SAFETY: a thread of this process that nothing else joins.
         unsafe { libc::pthread_join(self.thread, std::ptr::null_mut()) };
     }
 }

@@ -23,7 +23,7 @@ Data::PubSub::Shared::CLI::load($_) for qw(Stat Top Tail Pub Check Bench);
 # (exit status, output, errors); the exit status is negative for a signal. A first argument \$text is its input.
 sub cli { return cli_as(undef, @_) }
 
-# The same as somebody else, [uid, gid].
+# The same as another user, [uid, gid].
 sub cli_as {
     my ($user, @arguments) = @_;
     my $input  = ref $arguments[0] ? ${ shift @arguments } : '';

@@ -1,7 +1,7 @@
 package XT::Remote;
 
 # A perl of its own that does, line by line, what it is told, and says what came of it. Unlike a
-# forked child it reads its environment anew (so PUBSUB_FAULT works), and may live anywhere: under
+# forked child it reads its environment again (so PUBSUB_FAULT works), and may live anywhere: under
 # strace, in another pid namespace.
 
 use strict;

@@ -318,7 +318,7 @@ sub remove {
     return each_path(sub {
         my ($path) = @_;
         lstat $path or $opt{force} or die "$path: $!\n";
-        # Somebody else's file would go without a question.
+        # Another's file would go without a question.
         -e _ && !$opt{force} && !Data::PubSub::Shared::CLI::File::looks_like_one($path)
             and die "$path: does not look like a ring; --force removes it all the same\n";
         Data::PubSub::Shared::Int->unlink($path);

@@ -3,7 +3,7 @@ package Data::PubSub::Shared::Bridge::Down;
 # Private to Data::PubSub::Shared::Bridge: from the stream into a ring.
 #
 # Each batch is written to the state file before it is published, with the ring's write position and all that will be true
-# behind it. A process that comes after one that was killed looks which of the messages stand in the ring, publishes
+# behind it. A process that comes after one that was killed looks which of the messages are in the ring, publishes
 # the others, and goes on: nothing is lost and nothing comes twice.
 
 use 5.022;
@@ -41,7 +41,7 @@ sub prepare {
     return;
 }
 
-# Code that says how many of some messages can stand in this ring as they are; in list context, which.
+# Code that says how many of some messages fit into this ring unchanged; in list context, which.
 sub what_fits {
     my ($self) = @_;
     if ($self->{file}->is_str) {
@@ -221,7 +221,7 @@ sub in_any_order {
 
 # --- Into the ring
 
-# Publishes what is pending, in pieces that stand in the ring as a whole, each remembered before.
+# Publishes what is pending, in pieces that are in the ring as a whole, each remembered before.
 sub deliver {
     my ($self) = @_;
     my $pending = $self->{pending};

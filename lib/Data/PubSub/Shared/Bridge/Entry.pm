@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::Bridge::Entry;
 
-# Private to Data::PubSub::Shared::Bridge: messages as what stands in the entries of a stream, and back.
+# Private to Data::PubSub::Shared::Bridge: messages to the entries of a stream, and back.
 # docs/stream-format.md describes it for other languages.
 
 use 5.022;
@@ -23,7 +23,7 @@ sub content_of {
     return if !@$messages;
     return entries($pack, 'i', 'I', sub { "@_" }, $messages) if !$is_str;
     my $are_bytes = !any { utf8::is_utf8($_) } @$messages;
-    # Texts and bytes do not stand in one entry.
+    # Texts and bytes are never in one entry.
     my @content;
     for my $run ($are_bytes ? $messages : runs($messages)) {
         my $is_text = utf8::is_utf8($run->[0]);

@@ -98,7 +98,7 @@ sub claim_ring {
 }
 
 # Whoever opens the path later has another ring than we, or none: then this process ends, and the next one opens or makes
-# that. A ring that is not there may be about to be made anew; it is gone when it is missed a second time.
+# that. A ring that is not there may be about to be created again; it is gone when it is missed a second time.
 sub look_at_ring {
     my ($self) = @_;
     my $now = Data::PubSub::Shared::CLI::File::id_of(lstat $self->option('ring'));
@@ -110,7 +110,7 @@ sub look_at_ring {
 
 # --- Life
 
-# Until somebody asks to stop; true if all that had been read was delivered. Dies where going on makes no sense, and then
+# Until a stop is requested; true if all that had been read was delivered. Dies where going on makes no sense, and then
 # the status says why.
 sub run {
     my ($self) = @_;
@@ -156,7 +156,7 @@ sub stop {
     return;
 }
 
-# Runs code that may be left in the middle when somebody asks to stop. False where that happened.
+# Runs code that may be left in the middle when a stop is requested. False where that happened.
 sub interruptibly {
     my ($self, $code) = @_;
     return 0 if $self->{stopping};
@@ -289,7 +289,7 @@ sub text_in {
     return $text =~ /[^\0-\x7f]/ && !utf8::is_utf8($text) && utf8::decode($text) ? $text : $data;
 }
 
-# Replaces the file, so that nobody reads half of it. What goes wrong there is no reason to stop.
+# Replaces the file, so that no reader sees half of it. What goes wrong there is no reason to stop.
 sub write_status {
     my ($path, $status) = @_;
     my $new = "$path.$$.new";

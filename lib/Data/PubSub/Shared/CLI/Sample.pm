@@ -13,7 +13,7 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 use Data::PubSub::Shared::CLI qw(attempt printable text);
 use Data::PubSub::Shared::CLI::File;
 
-# Each file is opened anew, so that rings which come, go and are replaced are seen.
+# Each file is opened again, so that rings which come, go and are replaced are seen.
 sub take {
     my ($class, @paths) = @_;
     my @rows;

@@ -68,7 +68,7 @@ sub watch {
             $terminal->draw(screen($shown, $delay));
             $key = $terminal->wait_for_key($due);
             return if $key eq 'q';
-            # Another size: the same figures, drawn anew.
+            # Another size: the same figures, drawn again.
             undef $key if $key ne ' ' && clock_gettime(CLOCK_MONOTONIC) < $due;
         }
         $shown  = Data::PubSub::Shared::CLI::Sample->take(@$paths)->compare($before);
