@@ -148,7 +148,7 @@ That a slow subscriber gets everything. Nothing holds a publisher back.
 
 =item *
 
-That a publisher learns who has read what. There are no acknowledgements.
+That a publisher learns which subscriber has read what. There are no acknowledgements.
 
 =item *
 
@@ -421,7 +421,7 @@ The same, but it begins with the oldest message that the ring holds.
 
 Discards, in one step, everything published so far. It is safe while others publish and read.
 Afterwards positions are counted from 0 again, and every subscriber, in whatever process, goes on
-with the first message after the clear. What a subscriber had not read then is not added to its
+with the first message after the clear. Messages that a subscriber had not read then are not added to its
 C<overflow_count>. Returns nothing.
 
     $ring->publish(1);
@@ -502,12 +502,12 @@ Methods that return a list want list context. In scalar context they deliver jus
 messages, but return only the last one (undef if there was none).
 
 Counts (C<$n>, C<$max>) are numbers. A fraction is dropped. 0 delivers nothing, at once; a negative
-count means everything, and so does undef for C<$max>, which is optional. What is not a number croaks
+count means everything, and so does undef for C<$max>, which is optional. Anything else croaks
 with C<count must be a number, not "abc">.
 
 Timeouts are seconds, with fractions. Undef, left out, negative, and infinity all mean: wait forever.
 0 means: do not wait; so does the empty string, which is what a false condition gives:
-C<< $sub->poll_wait($blocking && 5) >>. What is not a number croaks with
+C<< $sub->poll_wait($blocking && 5) >>. Anything else croaks with
 C<timeout must be a number of seconds, not "abc">, whether or not there is a message. Time is measured by the monotonic clock;
 setting the system's date does not matter. While a call waits, signal handlers run: see
 L</SIGNALS>.
@@ -757,7 +757,7 @@ C<eventfd> first, or hand it over with L</eventfd_set>.
 
 Uses an eventfd of the caller's. It is borrowed: never closed by this module, so keep it open for
 as long as it is in use: after that it counts as closed (L</DAEMONS>), whatever got its number. -1
-takes it away again. Anything else that is no descriptor number croaks
+takes it away again. Anything else that is not a descriptor number croaks
 with C<file descriptor must be a non-negative integer, not ...>, a number that is not open with
 the system's error text. Returns nothing.
 

@@ -157,17 +157,17 @@ for TERM, INT and USR1 (which writes a line on standard error that says how thin
 PIPE; afterwards they are what they were. Call it once.
 
 When asked to stop, Up sends what OUT holds at that moment, for 5 seconds at most, and waits for the
-answers. Where the server is away, it sends nothing more. What stays in OUT is not lost: the next
+answers. Where the server is away, it sends nothing more. Messages that stay in OUT are not lost: the next
 process goes on there. Returns true if all was acknowledged that had been taken out (up), or all was
 published that had been read (down).
 
-A server that cannot be reached, or says no, is no reason to end. Such errors are reported on standard
+A server that cannot be reached, or refuses, is not a reason to end. Such errors are reported on standard
 error, and the direction tries again, after 0.05 s first, then ever later, up to 5 s (each time between
 half and one and a half of that, so that not all hosts come at once). Dies where trying again makes no
-sense: when another process has begun a newer epoch, when the stream's key is no stream or that of the
-origins no hash, and when the path of the ring has become another ring, or has been removed for a
-second or more (start again, to use or to create the ring that belongs there). What the old ring holds
-at that moment is sent first.
+sense: when another process has begun a newer epoch, when the stream's key is not a stream or that of the
+origins not a hash, and when the path of the ring has become another ring, or has been removed for a
+second or more (start again, to use or to create the ring that belongs there). The messages that the old ring holds
+at that moment are sent first.
 
 =head2 stop
 
@@ -239,7 +239,7 @@ It must not die, and should be quick: it is called between two batches.
 =item quiet => SWITCH
 
 No lines on standard error about beginning, connecting and ending. Losses, and entries that cannot be
-understood, are still reported. What keeps the direction from working, a wrong password or a server that is
+understood, are still reported. Whatever keeps the direction from working, a wrong password or a server that is
 away, is reported once, until it works again.
 
 =item timeout => SECONDS
@@ -313,7 +313,7 @@ origins in one and the same order, that of the stream.
 
 =item *
 
-What does not arrive is counted, by origin and cause: see L</COUNTED LOSS>.
+Losses are counted, by origin and cause: see L</COUNTED LOSS>.
 
 =item *
 
@@ -413,7 +413,7 @@ that host.
 
 =item A power failure at the server
 
-What it keeps is a matter of its settings. With C<appendonly yes> and C<appendfsync always>, all that
+Its settings decide what it keeps. With C<appendonly yes> and C<appendfsync always>, all that
 it has acknowledged. With C<everysec> the last second may be missing, and without C<appendonly> what
 came since the last snapshot, or everything. Those who had read the missing messages have them; those
 who had not count them as C<backend> (or C<trimmed>), and go on. Up does not send them again.
@@ -600,7 +600,7 @@ last one known of the origin, and stores the last number and the position; or do
 B<No append beyond a hole>: it must fail if C<sequence> is greater than max(I<the last number known>,
 C<acknowledged>) + 1. Up sends the next batches before it knows that one was refused. If one of them
 were appended, the refused batch would be below the last number when it comes again, and would be lost
-and taken for delivered. The last number alone is no measure: a backend that has lost its data, or
+and taken for delivered. The last number alone is not enough: a backend that has lost its data, or
 goes on from an older copy, knows a smaller one than was acknowledged, and must go on nevertheless.
 
 Readers must find the entries in this order. C<maxlen> is how many entries
@@ -624,7 +624,7 @@ came. Signals are handled after that.
 
 =item ends
 
-What the stream looks like, at one instant: C<< { first => $id, last => $id, origins => { $origin =>
+The state of the stream, at one instant: C<< { first => $id, last => $id, origins => { $origin =>
 [$epoch, $last_number] } } >>. The identifiers are empty strings where there are no entries.
 
 =item is_behind($id, $other)
@@ -663,7 +663,7 @@ C<PrivateDevices> and C<ProtectSystem=strict> do no harm, but these do:
 =item DynamicUser, RemoveIPC
 
 They remove what the user has in F</dev/shm> when the service stops. So does the logind of systemd
-when a user who is no system user logs out for good, unless F<logind.conf> has C<RemoveIPC=no>. That
+when the last session of an ordinary user ends, unless F<logind.conf> has C<RemoveIPC=no>. That
 is true for rings without any bridge, too.
 
 =item ProtectProc, ProcSubset, PrivatePIDs
