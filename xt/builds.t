@@ -115,7 +115,7 @@ fn main() {
     let ring = Ring::anonymous(Variant::Int, 16, 0).unwrap();
     let mut sub = ring.subscribe(false);
     ring.publish_int(5).unwrap();
-    println!("{:?}", sub.poll_int());
+    println!("{:?}", sub.poll_int().unwrap());
 }
 RUST
     );

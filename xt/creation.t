@@ -129,8 +129,9 @@ sub worker {
         while (1) {
             my $ring = $class->new($path, 16);
             my $sub  = $ring->subscribe;
-            my $size = 4096 + $ring->capacity * $v->slot + ($ring->stats->{arena_cap} || 0);
-            $ring->stats->{mmap_size} == $size or die 'a ring of another size';
+            my $stats = $ring->stats;
+            my $size  = 4096 + $ring->capacity * $v->slot + 128 * ($stats->{publishers} || 0) + ($stats->{arena_cap} || 0);
+            $stats->{mmap_size} == $size or die 'a ring of another size';
             $ring->publish($v->value($id));
             defined $sub->poll_wait(20) or die 'its own message does not come';
             my $what = random(6);

@@ -230,7 +230,8 @@ sub delayed {
     return;
 }
 
-my %seen = map { $_ => 1 } qw(before-link mid-header recovering);    # the first two are creation's: see creation.t
+# The first two are creation's: see creation.t; the last is a reader's: see lapped-copy.t.
+my %seen = map { $_ => 1 } qw(before-link mid-header recovering mid-copy);
 each_variant(sub {
     my ($v) = @_;
     my %points = %{ $POINTS{ $v->is_str ? 'pairs' : 'integers' } };

@@ -10,13 +10,13 @@ use XT::Traffic;
 use PubSubTest;
 use Test::More;
 
-use constant { WRITE_POS => 128, BASE => 256, SLOTS => 4096 };
+use constant { WRITE_POS => 128, BASE => 256, BODY => 4096, SPARE => 128 };
 
 # A ring as it stands after so many messages: each slot has the tag of its last lap.
 sub aged_ring {
     my ($v, $capacity, $position) = @_;
     my $path = fresh_path();
-    $v->class->new($path, $capacity);
+    my $new = $v->class->new($path, $capacity);
     poke($path, WRITE_POS, pack 'Q', $position);
     poke($path, BASE,      pack 'Q', $position);
     my $shift = 0;
@@ -25,9 +25,9 @@ sub aged_ring {
     for my $at (map { $position - $_ } 1 .. $capacity) {
         my $tag = ($at >> $shift) + 1 << 1;
         $slots[$at % $capacity]
-            = $v->is_str ? pack('Q2', $at + 1, 0) : $v->slot == 16 ? pack('Q2', $tag, 666) : pack('L2', $tag & 0xffffffff, 666);
+            = $v->slot == 16 ? pack('Q2', $tag, 666) : pack('L2', $tag & 0xffffffff, $v->is_str ? 0 : 666);
     }
-    poke($path, SLOTS, join '', @slots);
+    poke($path, BODY + SPARE * ($new->stats->{publishers} || 0), join '', @slots);
     return $v->class->new($path);
 }
 
