@@ -14,6 +14,8 @@ pub(crate) enum Inheritance {
         /// than others.
         in_memory: bool,
     },
+    /// Nothing, and no number: from now on there is a publisher of whom nobody can know whether it lives.
+    Nobody,
 }
 
 /// Why there is no block to write to.

@@ -17,7 +17,8 @@
 //! are zero in a new ring.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{AtomicU32, AtomicU64, Line};
+use crate::sync::Ordering::{Release, SeqCst};
+use crate::sync::{fence, AtomicU32, AtomicU64, Line};
 
 /// "PubSubSh" as it lies in memory.
 const MAGIC: u64 = u64::from_ne_bytes(*b"PubSubSh");
@@ -299,6 +300,21 @@ pub(crate) const GONE: u64 = u64::from_ne_bytes(*b"unlinked");
 /// Where that word stands in the file, and the word on which sleepers sleep.
 pub(crate) const GONE_AT: u64 = 512 + 4 * 8;
 pub(crate) const WAKE_AT: u64 = 384;
+
+impl EventLine {
+    /// To be called by a publisher without a number before anything else that it does to the ring.
+    pub(crate) fn say_unregistered(&self) {
+        // SeqCst, as the exchanges of slots are.
+        self.unregistered.store(UNREGISTERED, SeqCst);
+        // Release: who sees an entry that this process took sees that it said so.
+        fence(Release);
+    }
+
+    /// Whether a publisher without a number may exist.
+    pub(crate) fn has_unregistered(&self) -> bool {
+        self.unregistered.load(SeqCst) == UNREGISTERED
+    }
+}
 
 /// Line 2: what `clear` writes.
 #[derive(Debug, Default)]

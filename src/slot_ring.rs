@@ -384,14 +384,17 @@ impl<S: Slot> SlotRing<S> {
         self.slot(position).load().value
     }
 
-    /// Without any publisher: no message is in the slot `index` any more, but `value`.
-    pub(crate) fn void_slot(&self, index: u64, value: u64) {
+    /// No message is in the slot `index` any more, but `value`, if it had the value `old` until now.
+    pub(crate) fn void_slot(&self, index: u64, old: u64, value: u64) {
         let slot = self.slot(index);
         let mut seen = slot.load();
         // A slot that was never written has no lap that could be void.
         let void = |tag: u64| if tag == 0 { 0 } else { tag | VOID };
-        while let Err(now) = slot.exchange(seen, Stamped { tag: void(seen.tag), value }) {
-            seen = now;
+        while seen.value == old {
+            match slot.exchange(seen, Stamped { tag: void(seen.tag), value }) {
+                Ok(()) => return,
+                Err(now) => seen = now,
+            }
         }
     }
 

@@ -201,11 +201,14 @@ impl Spares {
         }
     }
 
-    /// Without any publisher: recovers the dead. Whether every entry has a block of its own now.
+    /// Without any member: recovers the dead. Whether every entry has a block of its own now.
     pub(crate) fn recover_all(&self, events: &EventLine, ledger: &impl Ledger) -> bool {
         let mut whole = true;
         for index in 0..self.count {
             let word = self.entry(index).word.load(Acquire);
+            if word & OWNER == BUSY && events.has_unregistered() {
+                return true; // its holder came just now: it said so before it took this
+            }
             if word & 3 == BUSY && !self.recover_entry(index, word, events, ledger) {
                 self.entry(index).word.store(LEAKED, Relaxed);
             }
@@ -231,7 +234,10 @@ impl Spares {
 
     /// The block that an entry names.
     fn block_of(&self, index: u32) -> Option<u64> {
-        let word = self.entry(index).word.load(Relaxed);
+        self.block_in(index, self.entry(index).word.load(Relaxed))
+    }
+
+    fn block_in(&self, index: u32, word: u64) -> Option<u64> {
         let block = word >> 32 ^ (self.first + u64::from(index));
         if word & 3 == LEAKED || word & 3 == 3 || block >= self.blocks() {
             return None;
@@ -245,27 +251,22 @@ impl Spares {
         self.block_of(index)
     }
 
-    /// Without any publisher: gives each entry a block of its own. `named` has a bit for each block that a slot names.
-    /// Returns the blocks that are left.
-    pub(crate) fn complete(&self, named: &mut Bits, events: &EventLine) -> impl Iterator<Item = u64> {
-        let without: Vec<u32> = (0..self.count)
-            .filter(|index| match self.block_of(*index) {
-                Some(block) => named.set(block),
-                None => true,
-            })
-            .collect();
-        let mut free = (0..self.blocks()).filter(|block| !named.get(*block)).collect::<Vec<_>>().into_iter();
-        for index in without {
-            let own = self.first + u64::from(index);
-            // There are as many blocks as slots and entries.
-            if let Some(block) = free.next() {
-                self.entry(index).displaced.store(block, Relaxed);
-                self.entry(index).word.store((block ^ own) << 32 | IDLE, Release);
-            }
+    /// Entries without a block of their own, and their words. `named` has a bit for each block that a slot names, and gets
+    /// one for each that an entry names.
+    pub(crate) fn without(&self, named: &mut Bits) -> Vec<(u32, u64)> {
+        let words = (0..self.count).map(|index| (index, self.entry(index).word.load(Acquire)));
+        words.filter(|(index, word)| self.block_in(*index, *word).map_or(true, |block| named.set(block))).collect()
+    }
+
+    /// Gives the entry `index` a block that nothing names, if its word is still that one, which says that it has none.
+    pub(crate) fn endow(&self, index: u32, word: u64, block: u64) {
+        let spare = self.entry(index);
+        let own = self.first + u64::from(index);
+        // Nobody takes it meanwhile.
+        if spare.word.compare_exchange(word, LEAKED, Relaxed, Relaxed).is_ok() {
+            spare.displaced.store(block, Relaxed);
+            spare.word.store((block ^ own) << 32 | IDLE, Release);
         }
-        // Relaxed: a statistic.
-        events.leaked.store(0, Relaxed);
-        free
     }
 }
 

@@ -20,7 +20,7 @@ use std::ptr::NonNull;
 use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
 use crate::slot_ring::{Batch, Fate, SlotRing};
-use crate::layout::{round_up_8, Geometry, Header, UNREGISTERED};
+use crate::layout::{round_up_8, Geometry, Header};
 use crate::member::{Inheritance, Members, NoSpare};
 use crate::slot::{NarrowSlot, Slot};
 use crate::spare::{Bits, Ledger, Spare, Spares, Taken};
@@ -324,11 +324,8 @@ impl StrRing {
                 self.recover(member);
             }
             Inheritance::All { in_memory } => self.sweep(!in_memory || self.ring.capacity() <= SMALL),
+            Inheritance::Nobody => self.header().events.say_unregistered(),
         })?;
-        if member == 0 {
-            // SeqCst: before anything that this publisher does, for `sweep`.
-            self.header().events.unregistered.store(UNREGISTERED, SeqCst);
-        }
         // Those that nobody needs are undone now and then, too: the longer one waits, the less is known.
         self.recover_dead(member, members);
         // Relaxed: a hint. Everybody begins elsewhere.
@@ -369,7 +366,7 @@ impl StrRing {
                 continue;
             }
             if !self.recover_dead(member, members) {
-                let unregistered = self.header().events.unregistered.load(Relaxed) == UNREGISTERED;
+                let unregistered = self.header().events.has_unregistered();
                 if (0..count).all(|index| self.spares.is_lost(index, unregistered)) {
                     return Err(NoSpare::Damaged);
                 }
@@ -397,13 +394,16 @@ impl StrRing {
         }
     }
 
-    /// No process publishes, and none will until this is over: recovers the dead, and if a block leaked then, or with
+    /// No member publishes, and none will until this is over: recovers the dead, and if a block leaked then, or with
     /// `thorough` in any case, makes each block be named once.
+    ///
+    /// Somebody without a number may begin at any moment. It says so first. So what was read before that was not seen to be
+    /// said is from before: a block that nothing named then is named by nothing now; and nothing is changed but what
+    /// is still as it was read.
     #[cold]
     pub(crate) fn sweep(&self, thorough: bool) {
         let events = &self.header().events;
-        let unregistered = || events.unregistered.load(SeqCst) == UNREGISTERED;
-        if unregistered() {
+        if events.has_unregistered() {
             return;
         }
         let whole = self.spares.recover_all(events, self);
@@ -411,22 +411,19 @@ impl StrRing {
             return;
         }
         let mut seen = Bits::new(self.spares.blocks());
-        let wrong: Vec<u64> = (0..self.ring.capacity())
-            .filter(|index| {
-                let block = named(self.ring.value_at(*index), *index);
-                block >= self.spares.blocks() || seen.set(block)
-            })
-            .collect();
-        // After the slots were read: whoever exchanged one of them had said before that it is unregistered.
-        if unregistered() {
+        let values = (0..self.ring.capacity()).map(|index| (index, self.ring.value_at(index)));
+        let mut is_wrong = |block| block >= self.spares.blocks() || seen.set(block);
+        let slots: Vec<(u64, u64)> = values.filter(|(index, value)| is_wrong(named(*value, *index))).collect();
+        let entries = self.spares.without(&mut seen);
+        if events.has_unregistered() {
             return;
         }
-        let mut free = self.spares.complete(&mut seen, events);
-        for index in wrong {
-            if let Some(block) = free.next() {
-                self.ring.void_slot(index, block ^ index);
-            }
-        }
+        let mut free = (0..self.spares.blocks()).filter(|block| !seen.get(*block));
+        // There are as many blocks as slots and entries.
+        entries.iter().zip(&mut free).for_each(|((index, word), block)| self.spares.endow(*index, *word, block));
+        slots.iter().zip(&mut free).for_each(|((index, value), block)| self.ring.void_slot(*index, *value, block ^ index));
+        // Relaxed: a statistic.
+        events.leaked.store(0, Relaxed);
     }
 
     /// The message at the cursor, if there is one, with what is lost passed.
@@ -924,7 +921,7 @@ mod tests {
     #[test]
     fn nobody_sweeps_where_somebody_unknown_may_publish() {
         let ring = heap::str_ring(4, 16, 2);
-        ring.header().events.unregistered.store(UNREGISTERED, Relaxed);
+        ring.header().events.say_unregistered();
         let _taken = ring.spares.take(0, 0).unwrap();
         ring.sweep(false);
         assert!(ring.spares.take(0, 1).is_none(), "it may be in the middle of a publish");

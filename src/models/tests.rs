@@ -535,6 +535,30 @@ fn one_who_takes_over_may_die_too() {
 }
 
 #[test]
+fn a_sweep_beside_one_without_a_number() {
+    for dies in [false, true] {
+        explore(&format!("a sweep while one without a number begins, after a death: {}", dies), move || {
+            let ring = str_ring(2);
+            if dies {
+                die_publishing(1, "exchanged", &ring, 1);
+            }
+            let other = Arc::clone(&ring);
+            let a = thread::spawn(move || {
+                other.inner().1.header().events.say_unregistered();
+                publish_as(0, &other, 2);
+            });
+            ring.inner().1.sweep(true);
+            a.join().unwrap();
+            let (members, inner) = ring.inner();
+            members.hold(1).map(|_held| inner.recover(1));
+            let (mut sub, mut got) = (ring.subscribe(true), Vec::new());
+            settle_whole(&ring, &mut sub, &mut got);
+            assert!(got.contains(&2));
+        });
+    }
+}
+
+#[test]
 fn a_block_goes_from_publisher_to_publisher() {
     explore("two string publishers with one spare, and a reader", || {
         let ring = str_ring(1);

@@ -163,8 +163,8 @@ impl View<'_> {
         if self.geometry.variant != Variant::Str && (recoveries, leaked, unregistered) != (0, 0, 0) {
             problem("counters of blocks are not 0, and rings of integers have no blocks".to_owned());
         }
-        if unregistered > 1 {
-            problem(format!("the mark of unregistered publishers is {}", unregistered));
+        if unregistered != 0 && !header.events.has_unregistered() {
+            problem(format!("the mark of unregistered publishers is {:#x}", unregistered));
         }
         if self.geometry.variant == Variant::Str && leaked > 0 {
             let text = "spare blocks that leaked, until a process publishes while no other has the ring open for it";

@@ -5,6 +5,7 @@
 //!   2^62 + 2^32                   a bridge sends the ring's messages to a stream; shared by all that do
 //!   2^62 + 2^32 + 1               a bridge fills the ring from a stream; one at a time
 //!   2^62 + 2^33 + hash            a bridge sends the ring's messages to the stream of this name; one at a time
+//!   2^62 + 2^61 + random          a process looks whether a mapping keeps its locks
 //! ```
 //!
 //! They are open-file-description locks: the kernel lets go of one when the last descriptor or mapping of its description
@@ -14,10 +15,12 @@ use std::fs::File;
 use std::os::unix::io::AsRawFd;
 
 use crate::error::last_os_code;
+use crate::member::MAX_MEMBER;
 
 const MEMBERS: i64 = 1 << 62;
 const ROLES: i64 = MEMBERS + (1 << 32);
 const STREAMS: i64 = MEMBERS + (1 << 33);
+const PROBES: i64 = MEMBERS + (1 << 61);
 
 /// What a bridge does with a ring. A ring that had both would repeat every message forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,16 @@ impl Bytes {
         Bytes { first: MEMBERS + i64::from(first), count: count.into() }
     }
 
+    /// One that nobody else looks at, most likely.
+    pub(crate) fn of_probe(random: u32) -> Bytes {
+        Bytes { first: PROBES + i64::from(random), count: 1 }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_everything() -> Bytes {
+        Bytes { first: 0, count: i64::MAX }
+    }
+
     pub(crate) fn of_role(role: Role) -> Bytes {
         Bytes { first: ROLES + role as i64, count: 1 }
     }
@@ -99,15 +112,29 @@ impl Bytes {
 
     /// Whether a description other than that of `file`, which may be open for reading only, has one of them.
     pub(crate) fn is_locked(self, file: &File) -> Result<bool, i32> {
-        self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map(|kind| kind != libc::F_UNLCK)
+        self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
     }
 
-    fn ask(self, file: &File, command: i32, kind: i32) -> Result<i32, i32> {
-        if self.count == 0 {
-            return Ok(libc::F_UNLCK); // to the kernel that is everything up to the end
-        }
+    /// Whether somebody has them who is no member: members lock no other bytes than theirs, and not for reading.
+    pub(crate) fn is_locked_by_strangers(self, file: &File) -> bool {
+        let members = MEMBERS..=MEMBERS + i64::from(MAX_MEMBER);
+        self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map_or(false, |lock| match lock.l_type.into() {
+            libc::F_UNLCK => false,
+            libc::F_WRLCK => {
+                let last = lock.l_start.saturating_add(lock.l_len - 1);
+                lock.l_len <= 0 || !members.contains(&lock.l_start) || !members.contains(&last)
+            }
+            _ => true,
+        })
+    }
+
+    fn ask(self, file: &File, command: i32, kind: i32) -> Result<libc::flock, i32> {
         // SAFETY: plain numbers; zeros are fine for all of them.
         let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        if self.count == 0 {
+            lock.l_type = libc::F_UNLCK as libc::c_short;
+            return Ok(lock); // to the kernel that is everything up to the end
+        }
         lock.l_type = kind as libc::c_short;
         lock.l_whence = libc::SEEK_SET as libc::c_short;
         lock.l_start = self.first;
@@ -116,14 +143,13 @@ impl Bytes {
         if unsafe { libc::fcntl(file.as_raw_fd(), command, &mut lock) } < 0 {
             return Err(last_os_code());
         }
-        Ok(lock.l_type.into())
+        Ok(lock)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::member::MAX_MEMBER;
     use std::path::Path;
 
     fn opened_twice() -> (File, File) {

@@ -145,7 +145,7 @@ fn inspection(page: &Excerpt, meta: &Metadata, by_descriptor: bool) -> Inspectio
             inspection.end = header.write_pos.load(Acquire);
             inspection.base = header.base();
             inspection.used = stats.write_pos.min(geometry.capacity);
-            inspection.unregistered = header.events.unregistered.load(Relaxed) != 0;
+            inspection.unregistered = header.events.has_unregistered();
             inspection.stats = stats;
         }
         Err(reason) => inspection.reason = Some(reason),

@@ -51,7 +51,14 @@ mod kernel {
 
     /// A dead member's number, held while what it left behind is undone.
     #[derive(Debug)]
-    pub(crate) struct Hold(#[allow(dead_code)] File);
+    pub(crate) struct Hold(File, u32);
+
+    impl Drop for Hold {
+        fn drop(&mut self) {
+            // A child that another thread forked meanwhile has the description, too, until it ends.
+            Bytes::of_members(self.1, 1).unlock(&self.0);
+        }
+    }
 
     impl Members {
         pub(crate) fn new(source: Option<Source>) -> Self {
@@ -74,22 +81,19 @@ mod kernel {
         pub(crate) fn join(&self, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
             // A handler that leaves by a jump would take all numbers with it.
             let _signals = BlockedSignals::new();
-            let (number, anchor) = match self.source.as_ref().and_then(Source::reopen) {
+            let (number, anchor) = match &self.source {
                 None => (0, 0),
-                Some(file) => match get_number(&file, put_in_order) {
-                    Some(0) => (0, 0),
-                    Some(number) => match anchor(&file) {
-                        0 => (0, 0),
-                        anchor => (number, anchor),
-                    },
+                Some(source) => match register(source, &put_in_order) {
+                    Ok(registered) => registered,
                     // Relaxed: a count of this process's.
-                    None if self.refused.fetch_add(1, Relaxed) < MAX_REFUSED_MS => {
-                        std::thread::sleep(std::time::Duration::from_millis(1));
-                        return Err(NoSpare::Interrupted);
-                    }
-                    None => (0, 0),
+                    Err(refused) if self.refused.fetch_add(1, Relaxed) < MAX_REFUSED_MS => return Err(refused),
+                    Err(_) => (0, 0),
                 },
             };
+            if number == 0 {
+                // Before another thread sees this number, too, and publishes.
+                put_in_order(Inheritance::Nobody);
+            }
             let was = self.state.load(Acquire);
             let now = u64::from(generation()) << 32 | u64::from(number);
             if was >> 32 != now >> 32 && self.state.compare_exchange(was, now, AcqRel, Acquire).is_ok() {
@@ -109,7 +113,7 @@ mod kernel {
             }
             let file = self.source.as_ref()?.reopen()?;
             match lock(&file, number, 1) {
-                Some(true) => Some(Hold(file)),
+                Some(true) => Some(Hold(file, number)),
                 _ => None,
             }
         }
@@ -123,36 +127,64 @@ mod kernel {
         }
     }
 
-    /// A number that nobody has, locked; 0 where the file system has no such locks; None where somebody has them all.
-    fn get_number(file: &File, put_in_order: impl Fn(Inheritance)) -> Option<u32> {
+    /// A number and the mapping that keeps it; zeros where there can be none.
+    fn register(source: &Source, put_in_order: &impl Fn(Inheritance)) -> Result<(u32, usize), NoSpare> {
+        let file = match source.reopen() {
+            Some(file) => file,
+            None => return Ok((0, 0)),
+        };
+        let number = get_number(&file, put_in_order)?;
+        let anchor = if number == 0 { 0 } else { anchor(&file) };
+        let probe = Bytes::of_probe(random());
+        let probed = anchor != 0 && probe.lock(&file, Kind::Exclusive) == Ok(true);
+        drop(file);
+        // On overlayfs, and others that lie on another file system, a mapping keeps that one's file, and not what was opened.
+        if probed && source.reopen().map_or(false, |again| probe.is_locked(&again) == Ok(true)) {
+            return Ok((number, anchor));
+        }
+        unmap(anchor);
+        Ok((0, 0))
+    }
+
+    /// A number that nobody else draws in this moment, most likely.
+    fn random() -> u32 {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut random = [0u8; 4];
         // SAFETY: room for 4 bytes; a failure leaves zeros, which are as good.
         unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-        let start = u32::from_ne_bytes(random).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        u32::from_ne_bytes(random).wrapping_add(NEXT.fetch_add(1, Relaxed))
+    }
+
+    /// A number that nobody has, locked; 0 where the file system has no such locks, or somebody else has locked the file.
+    fn get_number(file: &File, put_in_order: &impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+        let start = random();
         let nth = |i: u32| start.wrapping_add(i) % MAX_MEMBER + 1;
         match lock(file, 1, MAX_MEMBER) {
-            None => return Some(0),
+            None => return Ok(0),
             Some(true) => {
                 put_in_order(Inheritance::All { in_memory: Volume::of(file).is_in_memory() });
                 let number = nth(0);
                 Bytes::of_members(1, number - 1).unlock(file);
                 Bytes::of_members(number + 1, MAX_MEMBER - number).unlock(file);
-                return Some(number);
+                return Ok(number);
             }
             Some(false) => {}
         }
         for number in (0..TRIES).map(nth) {
             match lock(file, number, 1) {
-                None => return Some(0),
+                None => return Ok(0),
                 Some(true) => {
                     put_in_order(Inheritance::Of(number));
-                    return Some(number);
+                    return Ok(number);
                 }
                 Some(false) => {}
             }
         }
-        None
+        if Bytes::of_members(nth(0), 1).is_locked_by_strangers(file) {
+            return Ok(0);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        Err(NoSpare::Interrupted)
     }
 
     /// Locks `count` numbers from `first` on. None: there are no locks here.
@@ -215,8 +247,11 @@ mod kernel {
 
     fn forked_page() -> *mut AtomicU32 {
         extern "C" fn clear() {
-            // SAFETY: set before this handler was.
-            unsafe { (*FORKED.load(Relaxed)).store(0, Relaxed) };
+            let page = FORKED.load(Relaxed);
+            if !page.is_null() {
+                // SAFETY: as in `generation`.
+                unsafe { (*page).store(0, Relaxed) };
+            }
         }
         let known = FORKED.load(Acquire);
         if !known.is_null() {
@@ -226,16 +261,17 @@ mod kernel {
         // SAFETY: a new mapping.
         let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, access, flags, -1, 0) };
         assert!(page != libc::MAP_FAILED, "no memory for a page");
-        if let Err(known) = FORKED.compare_exchange(ptr::null_mut(), page.cast(), AcqRel, Acquire) {
-            // SAFETY: made above, and seen by nobody.
-            unsafe { libc::munmap(page, PAGE) };
-            return known;
-        }
-        // SAFETY: our own mapping; the handler touches nothing but it.
+        // Before another thread uses it, and forks.
+        // SAFETY: our own mapping; the handler touches nothing but the page in use.
         unsafe {
             if libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) < 0 {
                 libc::pthread_atfork(None, None, Some(clear)); // before Linux 4.14
             }
+        }
+        if let Err(known) = FORKED.compare_exchange(ptr::null_mut(), page.cast(), AcqRel, Acquire) {
+            // SAFETY: made above, and seen by nobody.
+            unsafe { libc::munmap(page, PAGE) };
+            return known;
         }
         page.cast()
     }
@@ -324,19 +360,52 @@ mod kernel {
         #[test]
         fn who_has_all_numbers_for_long_keeps_nobody_from_publishing() {
             let (file, members) = ring_file();
-            let greedy = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
-            assert_eq!(Bytes::of_members(1, MAX_MEMBER).lock(&greedy, Kind::Shared), Ok(true));
+            // As a sweep does that was stopped.
+            let stopped = Source::descriptor(&file).unwrap().reopen().unwrap();
+            assert_eq!(lock(&stopped, 1, MAX_MEMBER), Some(true));
             assert_eq!(members.join(|_| panic!("it may not touch anything")), Err(NoSpare::Interrupted));
             members.refused.store(MAX_REFUSED_MS, Relaxed);
-            assert_eq!(members.join(|_| panic!("it may not touch anything")), Ok(0));
+            assert_eq!(members.join(|what| assert_eq!(what, Inheritance::Nobody)), Ok(0));
         }
 
         #[test]
         fn without_a_file_there_is_no_number() {
             let members = Members::new(None);
-            assert_eq!(members.join(|_| panic!("it may not touch anything")).unwrap(), 0);
+            let asked = Cell::new(None);
+            let ask = |what| {
+                assert_eq!(members.number(), None, "nobody publishes before the ring says so");
+                asked.set(Some(what));
+            };
+            assert_eq!(members.join(ask).unwrap(), 0);
+            assert_eq!(asked.take(), Some(Inheritance::Nobody));
             assert_eq!(members.number(), Some(0));
             assert!(members.hold(1).is_none() && members.hold(0).is_none());
+        }
+
+        #[test]
+        fn what_strangers_lock_has_no_numbers_and_is_not_waited_for() {
+            let (file, members) = ring_file();
+            let (_, reader) = (ring_file(), Source::descriptor(&file).unwrap().reopen().unwrap());
+            // As `lockf` of a backup does: the whole file, for reading.
+            Bytes::of_everything().lock(&reader, Kind::Shared).unwrap();
+            assert_eq!(members.join(|what| assert_eq!(what, Inheritance::Nobody)), Ok(0));
+            drop(reader);
+            let all = Source::descriptor(&file).unwrap().reopen().unwrap();
+            assert_eq!(lock(&all, 1, MAX_MEMBER), Some(true));
+            let another = another(&file);
+            assert_eq!(another.join(|_| ()), Err(NoSpare::Interrupted), "it puts the ring in order");
+            drop(all);
+            assert_ne!(another.join(|_| ()), Ok(0));
+        }
+
+        #[test]
+        fn a_child_forked_beside_it_does_not_keep_a_hold() {
+            let (_file, members) = ring_file();
+            let hold = members.hold(9).unwrap();
+            let inherited = hold.0.try_clone().unwrap();
+            drop(hold);
+            assert!(members.hold(9).is_some());
+            drop(inherited);
         }
     }
 }

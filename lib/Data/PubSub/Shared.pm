@@ -1266,6 +1266,9 @@ first opened for writing. A process that had opened such a ring for reading (L</
 with the original, in which nothing is ever published, and gets no error. Other containers have copies of
 their own. Put rings on a volume or in F</dev/shm>.
 
+A lock that a mapping keeps does not last on overlayfs, so nobody can know there whether a publisher of strings is dead: a
+spare block that a killed one had is not taken over.
+
 =head2 Copies, snapshots and reflinks
 
 On a file system that copies on write (btrfs, bcachefs, XFS with reflinks), a snapshot, or a copy made by
