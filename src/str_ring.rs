@@ -421,7 +421,10 @@ impl StrRing {
         let mut free = (0..self.spares.blocks()).filter(|block| !seen.get(*block));
         // There are as many blocks as slots and entries.
         entries.iter().zip(&mut free).for_each(|((index, word), block)| self.spares.endow(*index, *word, block));
-        slots.iter().zip(&mut free).for_each(|((index, value), block)| self.ring.void_slot(*index, *value, block ^ index));
+        slots
+            .iter()
+            .zip(&mut free)
+            .for_each(|((index, value), block)| self.ring.void_slot(*index, *value, block ^ index));
         // Relaxed: a statistic.
         events.leaked.store(0, Relaxed);
     }
