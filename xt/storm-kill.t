@@ -86,6 +86,7 @@ sub hurt {
         $publishers->[$who]->end;
         my ($returned, $begun) = ($board->get(RETURNED + $who), $board->get(BEGUN + $who));
         push @{ $storm->{open} }, [$who, $returned, $begun] if $returned != $begun;
+        $board->set(RETURNED + $who, $begun);    # the next may die before it returns, too
         $publishers->[$who] = publisher($storm, $who);
     }
     else {

@@ -146,6 +146,7 @@ sub keeper {
             push @bad, $status if $status != 9 && $status != 0;
             my ($returned, $begun) = ($board->get(RETURNED + $who), $board->get(BEGUN + $who));
             push @open, "$who $returned $begun" if $returned != $begun;
+            $board->set(RETURNED + $who, $begun);
         };
         until ($board->get(STOP)) {
             select undef, undef, undef, rand 0.008;
