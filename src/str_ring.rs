@@ -420,11 +420,12 @@ impl StrRing {
         }
         let mut free = (0..self.spares.blocks()).filter(|block| !seen.get(*block));
         // There are as many blocks as slots and entries.
-        entries.iter().zip(&mut free).for_each(|((index, word), block)| self.spares.endow(*index, *word, block));
-        slots
-            .iter()
-            .zip(&mut free)
-            .for_each(|((index, value), block)| self.ring.void_slot(*index, *value, block ^ index));
+        for ((index, word), block) in entries.iter().zip(&mut free) {
+            self.spares.endow(*index, *word, block);
+        }
+        for ((index, value), block) in slots.iter().zip(free) {
+            self.ring.void_slot(*index, *value, block ^ index);
+        }
         // Relaxed: a statistic.
         events.leaked.store(0, Relaxed);
     }
