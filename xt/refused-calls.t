@@ -70,6 +70,8 @@ works($int, 'neither links nor rename', fresh_dir(), '-e', 'inject=linkat:error=
 works($int, 'no statx', fresh_dir(), '-e', 'inject=statx:error=ENOSYS');
 works($int, 'no fallocate', fresh_dir(), '-e', "inject=fallocate:error=$_") for qw(EOPNOTSUPP ENOSYS);
 works($int, 'no flock', fresh_dir(), '-e', 'inject=flock:error=ENOSYS');
+works($str, "no locks ($_)", fresh_dir(), '-e', "inject=fcntl:error=$_") for qw(EACCES EAGAIN EINVAL ENOLCK ENOSYS);
+works($str, 'no madvise', fresh_dir(), '-e', 'inject=madvise:error=EINVAL');
 
 subtest 'neither links nor rename, and no room' => sub {
     my $dir = fresh_dir();

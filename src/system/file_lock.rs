@@ -101,7 +101,7 @@ impl Bytes {
         let kind = if kind == Kind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
         match self.ask(file, libc::F_OFD_SETLK, kind) {
             Ok(_) => Ok(true),
-            Err(libc::EAGAIN) | Err(libc::EACCES) => Ok(false),
+            Err(libc::EAGAIN) => Ok(false), // EACCES: a policy allows no locks
             Err(code) => Err(code),
         }
     }
@@ -118,7 +118,7 @@ impl Bytes {
     /// Whether somebody has them who is no member: members lock no other bytes than theirs, and not for reading.
     pub(crate) fn is_locked_by_strangers(self, file: &File) -> bool {
         let members = MEMBERS..=MEMBERS + i64::from(MAX_MEMBER);
-        self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map_or(false, |lock| match lock.l_type.into() {
+        self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map_or(true, |lock| match lock.l_type.into() {
             libc::F_UNLCK => false,
             libc::F_WRLCK => {
                 let last = lock.l_start.saturating_add(lock.l_len - 1);
