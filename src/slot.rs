@@ -7,7 +7,8 @@
 
 #[cfg(not(loom))]
 use crate::sync::AtomicPair;
-use crate::sync::{AtomicU64, Ordering::SeqCst};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{Relaxed, SeqCst};
 
 /// The flag of a position that never held a message.
 pub(crate) const VOID: u64 = 1;
@@ -103,6 +104,12 @@ impl NarrowSlot {
     #[inline(always)]
     fn pack(s: Stamped) -> u64 {
         (s.tag & 0xffff_ffff) << Self::TAG_AT | (s.value & 0xffff_ffff) << Self::VALUE_AT
+    }
+
+    /// As new as a fence of the caller's makes it. SeqCst, as in `load`, is more than a seqlock or a hint asks for.
+    #[inline(always)]
+    pub(crate) fn load_relaxed(&self) -> Stamped {
+        Self::unpack(self.0.load(Relaxed))
     }
 
     #[inline(always)]

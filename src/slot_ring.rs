@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS, PIECE, READ_ONLY_PATIENCE_NS};
 use crate::fault::fault_point;
 use crate::layout::Header;
-use crate::slot::{Slot, Stamped, VOID};
+use crate::slot::{NarrowSlot, Slot, Stamped, VOID};
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::monotonic_ns;
 
@@ -107,6 +107,20 @@ fn follows<S: Slot>(tag: u64, seen: u64) -> bool {
 /// Laps between those of two tags, of which nothing was ever in the slot.
 fn laps_between<S: Slot>(seen: u64, tag: u64) -> u64 {
     (S::compare(tag, seen & !VOID) / 2 - 1).max(0) as u64
+}
+
+impl SlotRing<NarrowSlot> {
+    /// Whether `position` still holds the message that a reader found there, and has read up to its fence.
+    #[inline(always)]
+    pub(crate) fn still_holds(&self, position: u64) -> bool {
+        self.slot(position).load_relaxed().tag == self.tag(position)
+    }
+
+    /// The value in the slot of `position`, or an older one.
+    #[inline(always)]
+    pub(crate) fn value_hint(&self, position: u64) -> u64 {
+        self.slot(position).load_relaxed().value
+    }
 }
 
 impl<S: Slot> SlotRing<S> {
@@ -370,12 +384,6 @@ impl<S: Slot> SlotRing<S> {
             }
         }
         self.look(cursor)
-    }
-
-    /// Whether `position` still holds the message that a reader found there.
-    #[inline(always)]
-    pub(crate) fn still_holds(&self, position: u64) -> bool {
-        self.slot(position).load().tag == self.tag(position)
     }
 
     /// The value in the slot of `position`, whatever message it belongs to.

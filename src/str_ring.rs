@@ -167,7 +167,7 @@ impl StrRing {
     /// The same for the block that the slot of `position` names now.
     #[inline(always)]
     fn prefetch_slot(&self, position: u64) {
-        self.prefetch(named(self.ring.value_at(position), self.ring.slot_index(position)));
+        self.prefetch(named(self.ring.value_hint(position), self.ring.slot_index(position)));
     }
 
     /// For a reader that is going to read what follows `position`, too.

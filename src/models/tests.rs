@@ -8,7 +8,7 @@ use loom::thread;
 use super::atomic::{make_shadows, put_fences, Fences};
 use super::member::become_member;
 use super::{armed, futex};
-use crate::{Options, Ring, Subscriber, Variant, Wait, NEVER};
+use crate::{Bytes, Options, Ring, Subscriber, Variant, Wait, NEVER};
 
 /// Explores `model` with either way of SeqCst, and says how many executions there were. The environment variable
 /// `LOOM_MAX_PREEMPTIONS` bounds how often one execution takes the processor from a thread that could go on.
@@ -375,6 +375,29 @@ fn whole_strings_or_none() {
         poll_str(&mut sub, &mut got);
         a.join().unwrap();
         settle_strs(&ring, &mut sub, &mut got, 3);
+    });
+}
+
+#[test]
+fn a_batch_that_overwrites_what_is_copied() {
+    explore("a batch of strings whose second message goes to where a reader copies from", || {
+        let ring = str_ring(1);
+        let mut sub = ring.subscribe(false);
+        // From now on the publisher has the block that it took out of the slot before.
+        for value in 1..=2 {
+            publish_as(1, &ring, value);
+        }
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || {
+            become_member(1);
+            // Nothing is between the two that would order them: wake-ups come after both.
+            // SAFETY: borrowed arrays.
+            unsafe { other.publish_strs(&[Bytes::new(&[3; 8]), Bytes::new(&[4; 8])]) }.unwrap();
+        });
+        let mut got = Vec::new();
+        poll_whole(&mut sub, &mut got);
+        a.join().unwrap();
+        settle_whole(&ring, &mut sub, &mut got);
     });
 }
 
