@@ -492,7 +492,7 @@ impl<S: Slot> SlotRing<S> {
 mod tests {
     use super::*;
     use crate::heap;
-    use crate::slot::{NarrowSlot, WideSlot};
+    use crate::slot::WideSlot;
 
     fn publish_all<S: Slot>(ring: &SlotRing<S>, values: &[u64]) {
         let mut batch = ring.claim(values.len() as u64);
@@ -511,6 +511,23 @@ mod tests {
 
     fn read_all<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Vec<u64> {
         std::iter::from_fn(|| read(ring, cursor)).collect()
+    }
+
+    #[test]
+    fn what_became_of_a_position_is_told_as_long_as_tags_tell_it() {
+        let ring = heap::int_ring::<NarrowSlot>(4, 0);
+        let slot = |at| ring.slot(at).load();
+        let mut batch = ring.claim(3);
+        ring.put(&mut batch, 7);
+        ring.give_up(1);
+        let fates = || [0, 1, 2].map(|position| ring.fate(position));
+        assert_eq!(fates(), [Fate::Committed, Fate::Open, Fate::Open]);
+        assert_eq!(Fate::of::<NarrowSlot>(NarrowSlot::tag(0), slot(1).tag), Fate::Open, "void");
+        publish_all(&ring, &[3, 4]);
+        assert_eq!(ring.fate(0), Fate::Unknown, "overwritten");
+        // So many laps later the tags come round: what stands there seems to be what it was.
+        ring.header().write_pos.store((MAX_LAPS_LATE << 2) + 2, SeqCst);
+        assert_eq!(fates(), [Fate::Unknown; 3]);
     }
 
     fn wait_until(when: u64) {

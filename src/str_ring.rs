@@ -883,6 +883,8 @@ mod tests {
         let all: Vec<_> = (0..9).map(|p| message(p, 16)).collect();
         publish(&ring, &all);
         assert_eq!(read_all(&ring, &mut Cursor::at(5)), all[5..]);
+        all.iter().for_each(|one| publish(&ring, std::slice::from_ref(one)));
+        assert_eq!(read_all(&ring, &mut Cursor::at(14)), all[5..]);
         ring.sweep(false);
         ring.check_blocks();
     }

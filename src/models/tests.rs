@@ -402,6 +402,25 @@ fn a_batch_that_overwrites_what_is_copied() {
 }
 
 #[test]
+fn one_overwrites_where_another_took_a_block_from_a_reader() {
+    explore("a block that is copied from, taken out by one publisher and written to by the next", || {
+        let ring = str_ring(1);
+        let mut sub = ring.subscribe(false);
+        for value in 1..=2 {
+            publish_as(1, &ring, value);
+        }
+        let publishers = [3, 4].map(|value| {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || publish_as(u32::from(value), &ring, value))
+        });
+        let mut got = Vec::new();
+        poll_whole(&mut sub, &mut got);
+        publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+        settle_whole(&ring, &mut sub, &mut got);
+    });
+}
+
+#[test]
 fn strings_that_are_not_overwritten_are_not_lost() {
     explore_deeper("a string publisher and a reader on 4 slots", || {
         let ring = ring(Variant::Str, 4, 16);

@@ -15,10 +15,7 @@ use crate::room::Volume;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::spare::Spare;
 use crate::stats::Stats;
-use crate::sync::{
-    AtomicU64, Line,
-    Ordering::{Acquire, Relaxed},
-};
+use crate::sync::{AtomicU64, Line, Ordering::Acquire};
 
 /// What a file says about the ring in it. Where there is none, only `file`, `has_magic`, `likely` and `reason` mean anything.
 #[derive(Clone, Debug)]
