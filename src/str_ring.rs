@@ -734,6 +734,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_dies_with_a_spare_that_was_taken_over_leaves_it_decidable() {
+        let ring = heap::str_ring(4, 16, 2);
+        die_publishing(&ring, &[vec![0xdd; 16]], 2);
+        assert!(ring.recover(7));
+        // The block that the first was about to displace is in the hands of another meanwhile, and where it was is a later lap.
+        let mut busy = ring.spares.take(1, 8).unwrap();
+        let mut batch = ring.ring.claim(4);
+        (1..5).for_each(|_| ring.commit(&mut batch, &mut busy));
+        assert_eq!(busy.block, 0);
+        std::mem::forget(ring.spares.take(0, 9).unwrap());
+        assert!(ring.recover(9), "nothing has to be found");
+        busy.give_back();
+        ring.check_blocks();
+    }
+
     fn publish_as(ring: &StrRing, member: u32, index: u32, messages: &[Vec<u8>]) {
         let mut taken = ring.spares.take(index, member).unwrap();
         let mut batch = ring.ring.claim(messages.len() as u64);
