@@ -29,11 +29,15 @@ sub locks {
 
 sub check { my ($path) = @_; return scalar qx{$^X -Mblib bin/pubsub-shared check --quiet $path 2>&1} . ($? >> 8) }
 
+# What the header says of publishers without a number.
+sub mark { my ($path) = @_; return peek($path, 536, 8) }
+
 subtest 'a file that was renamed: no number, and still fine' => sub {
     my $path = fresh_path();
     my $ring = $class->new($path, 16, 64, publishers => 2);
     rename $path, "$path.2" or die "rename: $!";
     $ring->publish($_) for 1 .. 40;
+    is(mark("$path.2"), 'no locks', 'the ring says so');
     is(check("$path.2"), '0', 'check finds nothing wrong');
     my $other = $class->new("$path.2");
     $other->publish($_) for 41 .. 80;
@@ -53,7 +57,9 @@ for (@locks) {
         my $ring  = $class->new($path, 16, 64, publishers => 2);
         my $kid   = locks($path, @lock);
         my $other = $class->new($path);
+        is(mark($path), "\0" x 8, 'nobody has published');
         $_->publish('x') for $ring, $other;
+        is(mark($path), 'no locks', 'the ring says that there are publishers without a number');
         is(() = $ring->subscribe_all->drain, 2, 'publishers do not wait for it');
         $kid->tell("end");
         is($kid->end, 0, "the stranger ends");

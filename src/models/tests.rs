@@ -554,6 +554,25 @@ fn a_take_over_while_others_lap_the_dead() {
 }
 
 #[test]
+fn one_takes_what_is_taken_over_and_dies() {
+    explore("a spare that is taken over, and whose next holder dies at once", || {
+        let ring = str_ring(1);
+        die_publishing(1, "before-exchange", &ring, 1);
+        let other = Arc::clone(&ring);
+        let a = thread::spawn(move || die_publishing(3, "exchanged", &other, 3));
+        let (members, inner) = ring.inner();
+        if let Some(_held) = members.hold(1) {
+            inner.recover(1);
+        }
+        a.join().unwrap();
+        publish_as(2, &ring, 2);
+        let (mut sub, mut got) = (ring.subscribe(true), Vec::new());
+        settle_whole(&ring, &mut sub, &mut got);
+        assert!(got.contains(&3) && got.contains(&2));
+    });
+}
+
+#[test]
 fn one_who_takes_over_may_die_too() {
     for (point, _) in DEATHS {
         explore(&format!("a take-over that dies, from one killed: {}", point), move || {

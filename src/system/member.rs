@@ -319,6 +319,16 @@ mod kernel {
         }
 
         #[test]
+        fn who_was_alone_has_one_number_afterwards() {
+            let (file, members) = ring_file();
+            let number = members.join(|_| ()).unwrap();
+            let all = Source::descriptor(&file).unwrap().reopen().unwrap();
+            assert_eq!(lock(&all, 1, number - 1), Some(true));
+            assert_eq!(lock(&all, number, 1), Some(false));
+            assert_eq!(lock(&all, number + 1, MAX_MEMBER - number), Some(true));
+        }
+
+        #[test]
         fn a_number_outlives_the_descriptors_and_ends_with_the_process_not_with_its_children() {
             let (file, members) = ring_file();
             let (mut pipe, mut done) = ([0; 2], [0; 2]);
