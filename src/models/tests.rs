@@ -421,6 +421,31 @@ fn one_overwrites_where_another_took_a_block_from_a_reader() {
 }
 
 #[test]
+fn one_overwrites_where_a_dead_one_took_a_block_from_a_reader() {
+    explore("a block that is copied from, taken out by one who dies, taken over, and written to by the next", || {
+        let ring = str_ring(1);
+        let mut sub = ring.subscribe(false);
+        for value in 1..=2 {
+            publish_as(1, &ring, value);
+        }
+        let (dying, next) = (Arc::clone(&ring), Arc::clone(&ring));
+        let a = thread::spawn(move || {
+            die_publishing(3, "exchanged", &dying, 3);
+            let (members, inner) = dying.inner();
+            if let Some(_held) = members.hold(3) {
+                inner.recover(3);
+            }
+        });
+        let b = thread::spawn(move || publish_as(4, &next, 4));
+        let mut got = Vec::new();
+        poll_whole(&mut sub, &mut got);
+        a.join().unwrap();
+        b.join().unwrap();
+        settle_whole(&ring, &mut sub, &mut got);
+    });
+}
+
+#[test]
 fn strings_that_are_not_overwritten_are_not_lost() {
     explore_deeper("a string publisher and a reader on 4 slots", || {
         let ring = ring(Variant::Str, 4, 16);

@@ -319,6 +319,22 @@ mod kernel {
         }
 
         #[test]
+        fn a_forked_child_has_no_number_yet() {
+            let (_file, members) = ring_file();
+            let number = members.join(|_| ()).unwrap();
+            let mut status = -1;
+            // SAFETY: the child does nothing but look, and leaves; our own child.
+            unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    libc::_exit(members.number().is_some().into());
+                }
+                libc::waitpid(child, &mut status, 0);
+            }
+            assert_eq!((status, members.number()), (0, Some(number)));
+        }
+
+        #[test]
         fn who_was_alone_has_one_number_afterwards() {
             let (file, members) = ring_file();
             let number = members.join(|_| ()).unwrap();
