@@ -32,11 +32,13 @@ sub check { my ($path) = @_; return scalar qx{$^X -Mblib bin/pubsub-shared check
 # What the header says of publishers without a number.
 sub mark { my ($path) = @_; return peek($path, 536, 8) }
 
-subtest 'a file that was renamed: no number, and still fine' => sub {
+subtest 'a file that was renamed, and another in its place: no number, and still fine' => sub {
     my $path = fresh_path();
     my $ring = $class->new($path, 16, 64, publishers => 2);
     rename $path, "$path.2" or die "rename: $!";
+    my $another = $class->new($path, 16, 64);
     $ring->publish($_) for 1 .. 40;
+    is($another->write_pos, 0, 'the other file is another ring');
     is(mark("$path.2"), 'no locks', 'the ring says so');
     is(check("$path.2"), '0', 'check finds nothing wrong');
     my $other = $class->new("$path.2");
