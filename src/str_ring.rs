@@ -897,9 +897,9 @@ mod tests {
         let spoilt = [0, 1, 2].map(|i| ring.spares.take(i, 9).unwrap());
         spoilt.into_iter().enumerate().for_each(|(i, taken)| taken.scribble([u64::MAX, 2, 0xff << 40][i]));
         let all: Vec<_> = (0..9).map(|p| message(p, 16)).collect();
-        publish(&ring, &all);
-        assert_eq!(read_all(&ring, &mut Cursor::at(5)), all[5..]);
         all.iter().for_each(|one| publish(&ring, std::slice::from_ref(one)));
+        assert_eq!(read_all(&ring, &mut Cursor::at(5)), all[5..]);
+        publish(&ring, &all);
         assert_eq!(read_all(&ring, &mut Cursor::at(14)), all[5..]);
         ring.sweep(false);
         ring.check_blocks();
