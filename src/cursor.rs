@@ -48,21 +48,24 @@ pub(crate) struct Claim {
     pub(crate) give_up_at: u64,
 }
 
+/// A reader's own; nobody else writes it. `slot_ring` moves it over what it delivers or finds void, and keeps the claim that it
+/// waits for; `str_ring` moves it when a copy was whole, and says where it resumed; all else goes through methods.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
-    /// The next position to read.
+    /// The next position to read. Falls only by a seek.
     pub(crate) next: u64,
-    /// Messages that were overwritten before this subscriber read them.
+    /// Messages that were overwritten before this subscriber read them; never falls. Written here alone.
     pub(crate) lost: u64,
-    /// The fast path of integer rings is open while `next - base` is below this: everything, or nothing after a
-    /// seek beyond the write position, where a narrow tag of a lap long past could look like the awaited one.
+    /// The fast path is open while `next - base` is below this: everything ([`OPEN`]), or nothing (0) after a seek beyond the
+    /// write position, where a narrow tag of a lap long past could look like the awaited one.
     pub(crate) horizon: u64,
-    /// The base at that seek: a clear since then ends the waiting.
+    /// The base at that seek: a clear since then ends the waiting. Written here alone.
     pub(crate) seek_base: u64,
+    /// What the reader waits for. Of slot rings' alone.
     pub(crate) claim: Option<Claim>,
-    /// Where the reader resumed after a message was overwritten while it was copied. Strings only.
+    /// Where the reader resumed after a message was overwritten while it was copied; `u64::MAX`: nowhere. Strings only.
     pub(crate) resumed: u64,
-    /// The ring is mapped for reading only.
+    /// The ring is mapped for reading only: constant.
     pub(crate) read_only: bool,
 }
 
@@ -70,8 +73,19 @@ pub(crate) struct Cursor {
 pub(crate) const OPEN: u64 = u64::MAX >> 1;
 
 impl Cursor {
+    /// Of a reader that may write, and has lost nothing yet.
     pub(crate) fn at(next: u64) -> Self {
         Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, claim: None, resumed: u64::MAX, read_only: false }
+    }
+
+    /// The same for a ring that is mapped for reading only, if `read_only` says so.
+    pub(crate) fn of_ring(next: u64, read_only: bool) -> Self {
+        Cursor { read_only, ..Cursor::at(next) }
+    }
+
+    /// Whether it stands before the other.
+    pub(crate) fn is_before(&self, other: &Cursor) -> bool {
+        self.next < other.next
     }
 
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.

@@ -261,7 +261,7 @@ impl Ring {
         let header = self.ring.header();
         let end = header.write_pos.load(SeqCst);
         let start = if all { header.oldest(end, self.mapping.geometry.capacity) } else { end };
-        let cursor = Cursor { read_only: self.read_only, ..Cursor::at(start) };
+        let cursor = Cursor::of_ring(start, self.read_only);
         Subscriber::new(self.ring, cursor, self.notifier.clone(), Arc::clone(&self.mapping))
     }
 

@@ -515,7 +515,7 @@ mod tests {
 
     #[test]
     fn what_became_of_a_position_is_told_as_long_as_tags_tell_it() {
-        let ring = heap::int_ring::<NarrowSlot>(4, 0);
+        let ring = heap::slot_ring::<NarrowSlot>(4, 0);
         let slot = |at| ring.slot(at).load();
         let mut batch = ring.claim(3);
         ring.put(&mut batch, 7);

@@ -133,7 +133,7 @@ impl Watch {
             return false;
         }
         let mut place = self.shared.lock();
-        let back = cursor.next < place.next;
+        let back = cursor.is_before(&place);
         *place = cursor.clone();
         let ready = is_worth_a_read(self.shared.ring.look(&mut place));
         *place = cursor.clone();
