@@ -32,6 +32,10 @@ pub(crate) trait Slot {
     /// announcement of its sleep; Acquire towards the exchange that wrote them. Writes nothing.
     fn load(&self) -> Stamped;
 
+    /// What an exchange is to find, most likely. It may be out of date, and tag and value of different exchanges: then the
+    /// exchange fails, because it compares both; and where it does not, this is what was there.
+    fn glance(&self) -> Stamped;
+
     /// Replaces `old` by `new`, or says what is there instead. SeqCst: the publisher's look for sleepers comes after it.
     fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped>;
 
@@ -79,6 +83,11 @@ impl Slot for WideSlot {
     #[inline(always)]
     fn load(&self) -> Stamped {
         Self::unpack(self.0.load())
+    }
+
+    #[inline(always)]
+    fn glance(&self) -> Stamped {
+        Self::unpack(self.0.glance())
     }
 
     #[inline(always)]
@@ -132,6 +141,12 @@ impl Slot for NarrowSlot {
     #[inline(always)]
     fn load(&self) -> Stamped {
         Self::unpack(self.0.load(SeqCst))
+    }
+
+    /// Relaxed: whatever it is, the exchange decides.
+    #[inline(always)]
+    fn glance(&self) -> Stamped {
+        Self::unpack(self.0.load(Relaxed))
     }
 
     #[inline(always)]

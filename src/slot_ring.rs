@@ -238,7 +238,7 @@ impl<S: Slot> SlotRing<S> {
     fn commit(&self, position: u64, value: u64, mut intend: impl FnMut(u64)) -> Option<u64> {
         let tag = self.tag(position);
         let slot = self.slot(position);
-        let seen = slot.load();
+        let seen = slot.glance();
         let new = Stamped { tag, value };
         if follows::<S>(tag, seen.tag) {
             intend(seen.value);
@@ -312,7 +312,7 @@ impl<S: Slot> SlotRing<S> {
         let tag = self.tag(position);
         // SAFETY: an even index below the capacity, which is even: its neighbour exists, too.
         let slots = unsafe { &*self.place(position).cast::<[S; 2]>() };
-        let old = [slots[0].load(), slots[1].load()];
+        let old = [slots[0].glance(), slots[1].glance()];
         let new = [Stamped { tag, value: values[0] }, Stamped { tag, value: values[1] }];
         if follows::<S>(tag, old[0].tag) && follows::<S>(tag, old[1].tag) {
             intend([old[0].value, old[1].value]);

@@ -39,7 +39,7 @@ mod x86_64 {
     #[repr(C, align(16))]
     pub(crate) struct AtomicPair(UnsafeCell<[u64; 2]>);
 
-    // SAFETY: both methods are atomic.
+    // SAFETY: all methods are atomic.
     unsafe impl Sync for AtomicPair {}
 
     impl AtomicPair {
@@ -63,6 +63,24 @@ mod x86_64 {
                 }
                 (first, second, again)
             })
+        }
+
+        /// Two words that an exchange may find here. Perhaps not those of one exchange, nor the latest.
+        #[inline(always)]
+        pub(crate) fn glance(&self) -> [u64; 2] {
+            let (first, second): (u64, u64);
+            // SAFETY: reads 16 bytes that `self` borrows. To the compiler two atomic loads.
+            unsafe {
+                asm!(
+                    "mov {first}, qword ptr [{pair}]",
+                    "mov {second}, qword ptr [{pair} + 8]",
+                    pair = in(reg) self,
+                    first = out(reg) first,
+                    second = lateout(reg) second,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+            [first, second]
         }
 
         /// Replaces `old` by `new`, or says what is there instead.
@@ -157,6 +175,12 @@ mod portable {
                 words(self.0.load(SeqCst))
             }
 
+            /// Two words that an exchange may find here.
+            #[inline(always)]
+            pub(crate) fn glance(&self) -> [u64; 2] {
+                self.load()
+            }
+
             /// Replaces `old` by `new`, or says what is there instead.
             #[inline(always)]
             pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
@@ -180,6 +204,10 @@ mod portable {
 
         impl AtomicPair {
             pub(crate) fn load(&self) -> [u64; 2] {
+                unreachable!()
+            }
+
+            pub(crate) fn glance(&self) -> [u64; 2] {
                 unreachable!()
             }
 
@@ -215,6 +243,10 @@ mod interpreted {
             unsafe { *pair }
         }
 
+        pub(crate) fn glance(&self) -> [u64; 2] {
+            self.load()
+        }
+
         pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
             let (_lock, pair) = self.locked();
             // SAFETY: as above.
@@ -243,7 +275,7 @@ mod tests {
             assert_eq!(pair.exchange(wrong, words), Err([0, 0]));
         }
         assert_eq!(pair.exchange([0, 0], words), Ok(()));
-        assert_eq!(pair.load(), words);
+        assert_eq!((pair.load(), pair.glance()), (words, words));
         assert_eq!(pair.exchange([0, 0], [0, 0]), Err(words));
     }
 
