@@ -62,57 +62,41 @@ void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
     }
 }
 
-/* The flags that all arguments have, and those that any has. */
-static void survey(pTHX_ SSize_t at, SSize_t count, U32 *all, U32 *any) {
+static void publish_ints(pTHX_ const ps_call *call, SSize_t at, size_t count) {
+    const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
+    int64_t chunk[CHUNK], *values = count <= CHUNK ? chunk : SCRATCH(int64_t, count);
     SV *const *value = PL_stack_base + at + 1;
-    SSize_t i;
-    *all = ~(U32)0;
-    *any = 0;
-    for (i = 0; i < count; i++) {
-        U32 flags = SvFLAGS(value[i]);
-        *all &= flags;
-        *any |= flags;
-    }
-}
-
-static void publish_ints(pTHX_ const ps_call *call, SSize_t at, size_t count, bool plain) {
-    const ps_ring *ring;
-    int64_t chunk[CHUNK], *values = chunk;
-    size_t done, n, i;
     ps_batch batch;
-    if (!plain) {
+    size_t i = 0;
+    while (i < count && PS_PLAIN_IV(value[i])) {
+        values[i] = SvIVX(value[i]);
+        i++;
+    }
+    if (i < count) {
         const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
         pin_arguments(aTHX_ at, count);
-        values = SCRATCH(int64_t, count);
-        for (i = 0; i < count; i++) values[i] = SvIV(PL_stack_base[at + 1 + i]);
+        for (; i < count; i++) values[i] = SvIV(PL_stack_base[at + 1 + i]);
         ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
-        (void)ps_claim(ring, count, &batch, NULL);
-        ps_put(ring, &batch, values, count);
-    } else {
-        SV *const *value = PL_stack_base + at + 1;
-        ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
-        (void)ps_claim(ring, count, &batch, NULL);
-        for (done = 0; done < count; done += n) {
-            n = count - done < CHUNK ? count - done : CHUNK;
-            for (i = 0; i < n; i++) chunk[i] = SvIVX(value[done + i]);
-            ps_put(ring, &batch, chunk, n);
-        }
     }
+    (void)ps_claim(ring, count, &batch, NULL);
+    ps_put(ring, &batch, values, count);
     ps_wake(ring);
 }
 
-static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, bool plain) {
+static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count) {
     const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
     ps_bytes chunk[CHUNK], *messages = count <= CHUNK ? chunk : SCRATCH(ps_bytes, count);
-    size_t i;
-    if (plain) {
-        SV *const *value = PL_stack_base + at + 1;
-        for (i = 0; i < count; i++) {
-            messages[i].ptr = SvPVX_const(value[i]);
-            messages[i].len = SvCUR(value[i]);
-            messages[i].utf8 = !!SvUTF8(value[i]);
-        }
-    } else {
+    SV *const *value = PL_stack_base + at + 1;
+    size_t i = 0;
+    bool plain;
+    while (i < count && PS_PLAIN_PV(value[i])) {
+        messages[i].ptr = SvPVX_const(value[i]);
+        messages[i].len = SvCUR(value[i]);
+        messages[i].utf8 = !!SvUTF8(value[i]);
+        i++;
+    }
+    plain = i == count;
+    if (!plain) {
         pin_arguments(aTHX_ at, count);
         for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ PL_stack_base[at + 1 + i]));
     }
@@ -120,15 +104,13 @@ static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, bo
 }
 
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
-    U32 all, any;
     ps_handle(aTHX_ call, PL_stack_base[at]);
     if (count > MAX_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MAX_VALUES);
     if (count == 0) return 0;
-    survey(aTHX_ at, count, &all, &any);
     if (PS_IS_STR(call->class)) {
-        publish_strs(aTHX_ call, at, count, (all & SVf_POK) && !(any & (SVs_GMG | SVf_ROK)));
+        publish_strs(aTHX_ call, at, count);
     } else {
-        publish_ints(aTHX_ call, at, count, (all & SVf_IOK) && !(any & (SVs_GMG | SVf_ROK)));
+        publish_ints(aTHX_ call, at, count);
     }
     return count;
 }
