@@ -221,7 +221,7 @@ bridge.pl - messages a second and delay of a bridge over Redis Streams
 =head1 SYNOPSIS
 
     perl -Mblib bench/bridge.pl [--quick] [--rounds N] [--messages N] [--size BYTES] [--pack N]
-        [--paced N] [--rate N] [--capacity N] [--match REGEX] [--json[=FILE]]
+        [--paced N] [--rate N] [--capacity N] [--match REGEX] [--json[=FILE] [--force]]
 
 =head1 DESCRIPTION
 
@@ -264,6 +264,11 @@ Rough figures in a few seconds.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

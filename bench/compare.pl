@@ -183,7 +183,7 @@ compare.pl - this module beside pipes, sockets, message queues, Redis and ZeroMQ
 =head1 SYNOPSIS
 
     perl -Mblib bench/compare.pl [--quick] [--rounds N] [--messages N] [--subscribers K] [--sizes 30,256]
-        [--match REGEX] [--capacity N] [--json[=FILE]]
+        [--match REGEX] [--capacity N] [--json[=FILE] [--force]]
 
 =head1 DESCRIPTION
 
@@ -219,6 +219,11 @@ Rough figures in a few seconds.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

@@ -105,7 +105,7 @@ contention.pl - several publishers on one ring
 =head1 SYNOPSIS
 
     perl -Mblib bench/contention.pl [--quick] [--rounds N] [--publishers 1,2,4,8] [--messages N]
-        [--capacity N] [--json[=FILE]]
+        [--capacity N] [--json[=FILE] [--force]]
 
 =head1 OPTIONS
 
@@ -134,6 +134,11 @@ Rough figures in a few seconds.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

@@ -143,7 +143,7 @@ fanout.pl - one publisher and 1 to 16 sleeping subscribers
 =head1 SYNOPSIS
 
     perl -Mblib bench/fanout.pl [--quick] [--rounds N] [--subscribers 1,2,4,16] [--capacity N]
-        [--int-messages N] [--str-messages N] [--json[=FILE]]
+        [--int-messages N] [--str-messages N] [--json[=FILE] [--force]]
 
 =head1 OPTIONS
 
@@ -173,6 +173,11 @@ Rough figures in a few seconds.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

@@ -181,7 +181,7 @@ latency.pl - how long a message is on its way between two processes
 =head1 SYNOPSIS
 
     perl -Mblib bench/latency.pl [--quick] [--rounds N] [--messages N] [--round-trips N]
-        [--gap MICROSECONDS] [--json[=FILE]]
+        [--gap MICROSECONDS] [--json[=FILE] [--force]]
 
 =head1 OPTIONS
 
@@ -207,6 +207,11 @@ Rough figures in a few seconds.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

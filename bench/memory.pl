@@ -134,7 +134,7 @@ memory.pl - bytes of a slot and of a subscriber, and growth over many messages
 
 =head1 SYNOPSIS
 
-    perl -Mblib bench/memory.pl [--quick | --full] [--messages N] [--rounds N] [--json[=FILE]]
+    perl -Mblib bench/memory.pl [--quick | --full] [--messages N] [--rounds N] [--json[=FILE] [--force]]
 
 =head1 OPTIONS
 
@@ -160,6 +160,11 @@ Fewer messages.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

@@ -164,7 +164,7 @@ throughput.pl - messages a second within one process
 
 =head1 SYNOPSIS
 
-    perl -Mblib bench/throughput.pl [--quick] [--rounds N] [--items N] [--json[=FILE]]
+    perl -Mblib bench/throughput.pl [--quick] [--rounds N] [--items N] [--json[=FILE] [--force]]
 
 =head1 OPTIONS
 
@@ -185,6 +185,11 @@ Rough figures in a few seconds.
 =item --json, --json=FILE
 
 Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
 
 =back
 

@@ -121,7 +121,7 @@ sub {
         my $notified = int($items / 5) || 1;
         $$floor = $ring->eventfd;
         my $keep = $ring;
-        $row->('publish_notify: one write(2) to an eventfd', 'Int', $notified,
+        $row->('publish_notify: two system calls, a look at the eventfd and write(2)', 'Int', $notified,
             sub { for my $i (1 .. $notified) { $keep->publish_notify($i) } },
             sub { for my $i (1 .. $notified) { $floor->publish_notify($i) } });
     }

@@ -10,7 +10,7 @@ package BenchKit;
 #     $bench->row(section => 'BATCH', name => 'Int', rate => $summary);
 #     $bench->finish([name => 'row'], [rate => 'M/s', '%.1f']);
 #
-# --help, --json[=FILE], --quick and --rounds are understood by all of them.
+# --help, --json[=FILE], --force, --quick and --rounds are understood by all of them.
 
 use 5.022;
 use strict;
@@ -25,11 +25,15 @@ use JSON::PP ();
 use List::Util qw(max min);
 use POSIX ();
 use Pod::Usage qw(pod2usage);
-use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID);
 
 our @EXPORT_OK = qw(
-    now now_ns elapsed paced median percentile summary alternate scratch ring_class warm_ring with_commas
+    now now_ns elapsed processor_time paced median percentile summary alternate scratch ring_class warm_ring
+    with_commas two_digits
 );
+
+# Results are not written to a file where more processes than this want to run, a processor.
+our $BUSY = 0.5;
 
 # A benchmark that hangs ends by this many seconds, in every process of its own.
 our $WATCHDOG = 900;
@@ -48,6 +52,14 @@ sub elapsed {
     my $begin = now();
     $code->();
     return now() - $begin;
+}
+
+# The seconds of processor time that a call of $code takes: other load on the machine counts little.
+sub processor_time {
+    my ($code) = @_;
+    my $begin = clock_gettime(CLOCK_PROCESS_CPUTIME_ID);
+    $code->();
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID) - $begin;
 }
 
 # Calls $code $count times, $gap seconds after the previous call returned. The wait is a loop that looks
@@ -77,10 +89,24 @@ sub percentile {
     return $sorted->[max(1, $rank) - 1];
 }
 
-# What is kept of one figure measured once a round.
+# What is kept of one figure measured once a round. Half of the rounds lie from `low` to `high`.
 sub summary {
     my @values = @_;
-    return { median => median(@values), min => min(@values), max => max(@values), runs => [@values] };
+    my @sorted = sort { $a <=> $b } @values;
+    return {
+        median => median(@values), min => $sorted[0], max => $sorted[-1], runs => [@values],
+        low => percentile(\@sorted, 25), high => percentile(\@sorted, 75),
+    };
+}
+
+# A figure with the digits that it deserves.
+sub two_digits {
+    my ($value) = @_;
+    return '0' unless $value;
+    # Rounded first: 9.96 is 10.
+    my $places = 1 - POSIX::floor(log(abs sprintf '%.1e', $value) / log(10) + 1e-9);
+    return sprintf '%.*f', $places, $value if $places > 0;
+    return sprintf '%.0f', sprintf('%.1e', $value);
 }
 
 # Runs every job once a round, in turn, in the opposite order every other round, so that a drift of the
@@ -146,12 +172,12 @@ sub start {
     my ($class, %arg) = @_;
     my %given;
     GetOptionsFromArray($arg{argv} // \@ARGV, \%given,
-        keys %{ $arg{options} // {} }, qw(rounds=i json:s quick help|h))
+        keys %{ $arg{options} // {} }, qw(rounds=i json:s force quick help|h))
         or pod2usage(-exitval => 2, -verbose => 0);
     pod2usage(-exitval => 0, -verbose => 2, -noperldoc => 1) if $given{help};
 
     # The caller's defaults, lowered by --quick, then what was asked for.
-    my ($json, $quick) = delete @given{qw(json quick)};
+    my ($json, $force, $quick) = delete @given{qw(json force quick)};
     my %opt = (rounds => $arg{rounds} // 5);
     for my $spec (keys %{ $arg{options} // {} }) {
         my ($name) = $spec =~ /^([\w-]+)/;
@@ -161,17 +187,31 @@ sub start {
     %opt = (%opt, %given);
     pod2usage(-exitval => 2, -message => 'rounds must be at least 1') if $opt{rounds} < 1;
 
+    my $machine = machine();
+    my $busy    = busy($machine);
+    die "$0: $busy: wait until it is idle, or write the results all the same with --force\n"
+        if $busy and length $json // '' and !$force;
+
     alarm $WATCHDOG;
     $SIG{INT} = $SIG{TERM} = sub { exit 1 };    # so that scratch directories go away
     return bless {
         opt => \%opt, json => $json, quick => $quick, rows => [], notes => [],
-        name => basename($0, '.pl'), title => $arg{title}, machine => machine(),
+        name => basename($0, '.pl'), title => $arg{title}, machine => $machine,
     }, $class;
 }
 
 sub opt {
     my ($self, $name) = @_;
     return $self->{opt}{$name};
+}
+
+# Why figures of this machine would be no good now, or nothing.
+sub busy {
+    my ($machine) = @_;
+    my ($load, $processors) = @$machine{qw(load processors)};
+    return unless defined $load and $load > $BUSY * $processors;
+    return sprintf 'the machine is busy: its load average is %s, with %d processor%s', $load, $processors,
+        $processors == 1 ? '' : 's';
 }
 
 # The machine and the perl, as a reader of the figures has to know them.
@@ -324,6 +364,15 @@ sub spread {
         my $summary = $_[0]{$figure} // return '-';
         return '-' unless @{ $summary->{runs} } > 1 and $summary->{median};
         return sprintf '%.0f%%', 100 * ($summary->{max} - $summary->{min}) / $summary->{median};
+    };
+}
+
+# Where half of the rounds of a figure lie, as text for a column.
+sub middle {
+    my ($figure) = @_;
+    return sub {
+        my $summary = $_[0]{$figure} // return '-';
+        return join ' to ', map { two_digits($_) } @$summary{qw(low high)};
     };
 }
 
