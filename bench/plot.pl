@@ -13,6 +13,9 @@ use warnings;
 
 use File::Path qw(make_path);
 use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use BenchKit qw(percentile two_digits);
 use Getopt::Long;
 use JSON::PP ();
 use List::Util qw(max min);
@@ -51,7 +54,7 @@ sub throughput {
         xlabel => 'million messages a second (logarithmic)', log => 1,
         rows => coloured(map {
             { group => sentence($_->{section}), label => $_->{name}, value => $_->{rate}{median},
-                text => three_digits($_->{rate}{median}) }
+                text => two_digits($_->{rate}{median}), spread($_->{rate}) }
         } @{ $result->{rows} }),
     );
     return;
@@ -61,11 +64,12 @@ sub floor_multiples {
     my ($result) = @_;
     bars($result, 'floor',
         title => 'Cost of a call, as a multiple of what perl charges for an empty call of that shape',
-        xlabel => 'multiple of the floor (shorter is better; the line at 1 is the floor)', line => 1,
+        xlabel => 'multiple of the baseline (less is better; the line at 1 is the baseline)', line => 1,
         rows => coloured(map {
             {
                 group => $_->{section}, label => $_->{name}, value => $_->{multiple},
-                text => sprintf('%.2f  (%s ns)', $_->{multiple}, three_digits($_->{ns}{median})),
+                text => sprintf('%s  (%s ns)', two_digits($_->{multiple}), two_digits($_->{ns}{median})),
+                spread($_->{ratio}),
             }
         } @{ $result->{rows} }),
     );
@@ -82,7 +86,7 @@ sub fanout {
             push @rows, map {
                 {
                     group => "$variant: $group", label => plural($_->{subscribers}, 'subscriber'),
-                    value => $_->{$key}{median}, text => three_digits($_->{$key}{median}),
+                    value => $_->{$key}{median}, text => two_digits($_->{$key}{median}), spread($_->{$key}),
                     colour => $colour,
                 }
             } grep { $_->{variant} eq $variant } @{ $result->{rows} };
@@ -107,7 +111,7 @@ sub latency {
                 my $value = $row->{"p$percentile"}{ $percentile eq '100' ? 'max' : 'median' };
                 push @rows, {
                     group => $percentile eq '100' ? 'maximum' : "percentile $percentile",
-                    label => $row->{name}, value => $value, text => three_digits($value),
+                    label => $row->{name}, value => $value, text => two_digits($value),
                     colour => $colour{ $row->{name} =~ s/,.*//r },
                 };
             }
@@ -115,7 +119,7 @@ sub latency {
         my $gap = $kind eq 'oneway' ? ", a message every $result->{options}{gap} microseconds" : '';
         bars($result, "latency-$kind",
             title => "$title between two processes$gap",
-            xlabel => 'microseconds (logarithmic; shorter is better)', log => 1, rows => \@rows,
+            xlabel => 'microseconds (logarithmic; less is better)', log => 1, rows => \@rows,
         );
     }
     return;
@@ -126,7 +130,7 @@ sub contention {
     my @rows = map {
         {
             group => $_->{variant}, label => plural($_->{publishers}, 'publisher'),
-            value => $_->{rate}{median}, text => three_digits($_->{rate}{median}),
+            value => $_->{rate}{median}, text => two_digits($_->{rate}{median}), spread($_->{rate}),
             colour => $_->{variant} eq 'Int' ? $BLUE : $ORANGE,
         }
     } @{ $result->{rows} };
@@ -142,7 +146,8 @@ sub compare {
     my @rows = map {
         {
             group => "messages of $_->{size} bytes", label => $_->{name},
-            value => $_->{deliver}{median} / 1e3, text => three_digits($_->{deliver}{median} / 1e3),
+            value => $_->{deliver}{median} / 1e3, text => two_digits($_->{deliver}{median} / 1e3),
+            spread($_->{deliver}, 1e3),
             colour => $_->{name} =~ /^Data::/ ? $BLUE : $GREY,
         }
     } @{ $result->{rows} };
@@ -158,17 +163,17 @@ sub bridge {
     my %colour = (redis => $GREY, up => $BLUE, down => $ORANGE);
     my @rows = map {
         my $row = $_;
-        my $group = sprintf '%s, %s: %s thousand a second', @$row{qw(name section)}, three_digits($row->{rate}{median});
+        my $group = sprintf '%s, %s: %s thousand a second', @$row{qw(name section)}, two_digits($row->{rate}{median});
         map {
             {
                 group => $group, label => $_, value => $row->{$_}{median},
-                text => three_digits($row->{$_}{median}), colour => $colour{$_},
+                text => two_digits($row->{$_}{median}), colour => $colour{$_},
             }
         } qw(redis up down);
     } grep { $_->{rate} } @{ $result->{rows} };
     bars($result, 'bridge',
         title => 'Processor time of a message from ring to ring over Redis Streams',
-        xlabel => 'microseconds of processor time (shorter is better)', rows => \@rows,
+        xlabel => 'microseconds of processor time (less is better)', rows => \@rows,
     );
     return;
 }
@@ -184,7 +189,8 @@ sub coloured {
     return \@rows;
 }
 
-# Horizontal bars in groups: each group has its heading on a line of its own.
+# Horizontal bars in groups: each group has its heading on a line of its own. A logarithmic axis has no 0 at which a bar could
+# begin, so there it is a point. A thin line is where half of the rounds lie.
 sub bars {
     my ($result, $name, %chart) = @_;
     my (@bars, @tics, @settings, $group);
@@ -196,10 +202,12 @@ sub bars {
             push @settings, sprintf q{set label %s at graph 0.008, first %.6g left tc rgb '#333333'},
                 quoted($group), $line++;
         }
-        push @bars, sprintf '%.6g %.6g %d "%s"', $row->{value}, $line, $row->{colour}, $row->{text};
+        my ($value, @half) = ($row->{value}, map { $_ // $row->{value} } @$row{qw(low high)});
+        push @bars, sprintf '%.6g %.6g %d "%s" %.6g %.6g %.6g', $value, $line, $row->{colour}, $row->{text}, @half,
+            max($value, @half);
         push @tics, sprintf '%s %.6g', quoted($row->{label}), $line++;
     }
-    my @values = map { $_->{value} } @{ $chart{rows} };
+    my @values = map { grep {defined} @$_{qw(value low high)} } @{ $chart{rows} };
     my ($from, $to) = (0, 1.25 * max(@values));
     if ($chart{log}) {
         $from = 10 ** POSIX::floor(log(min(@values)) / log(10));
@@ -210,6 +218,8 @@ sub bars {
         push @settings,
             "set arrow from first $at, graph 0 to first $at, graph 1 nohead lw 1.5 lc rgb '#333333' back";
     }
+    my $mark = $chart{log} ? 'using 1:2:3 with points pt 7 ps 0.9'
+        : "using ($from):2:($from):1:(\$2-0.38):(\$2+0.38):3 with boxxyerror";
     gnuplot($result, $name, 130 + 20 * $line, $chart{title}, <<"SCRIPT", @bars);
 set style fill solid 0.85 noborder
 set xrange [$from:$to]
@@ -219,8 +229,9 @@ set grid xtics lc rgb '#dddddd'
 set xlabel @{[ quoted($chart{xlabel}) ]}
 set key off
 @{[ join "\n", @settings ]}
-plot \$data using ($from):2:($from):1:(\$2-0.38):(\$2+0.38):3 with boxxyerror lc rgb variable, \\
-     \$data using 1:2:4 with labels left offset 0.6,0 font ',11'
+plot \$data $mark lc rgb variable, \\
+     \$data using 1:2:5:6 with xerrorbars pt 0 lw 1.2 lc rgb '#333333', \\
+     \$data using 7:2:4 with labels left offset 0.8,0 font ',11'
 SCRIPT
     return;
 }
@@ -261,9 +272,13 @@ sub plural {
     return "$count $thing" . ($count == 1 ? '' : 's');
 }
 
-sub three_digits {
-    my ($value) = @_;
-    return sprintf $value >= 100 ? '%.0f' : $value >= 10 ? '%.1f' : '%.2f', $value;
+# Where half of the rounds of a figure lie, of a row to draw.
+sub spread {
+    my ($summary, $unit) = @_;
+    my @sorted = sort { $a <=> $b } @{ $summary->{runs} };
+    return unless @sorted > 1;
+    my ($low, $high) = map { percentile(\@sorted, $_) / ($unit // 1) } 25, 75;
+    return (low => $low, high => $high);
 }
 
 # "BATCH (100/batch): publish_multi" reads better in small letters.
