@@ -435,16 +435,32 @@ pub struct CFound {
     utf8: bool,
 }
 
+impl CFound {
+    #[inline(always)]
+    fn set(&mut self, found: Found) {
+        self.position = found.position;
+        self.block = found.block;
+        self.len = found.len() as u32;
+        self.utf8 = found.utf8();
+    }
+}
+
 #[no_mangle]
 pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut CFound, failure: *mut Failure) -> c_int {
-    let take = |next: Found| {
-        found.position = next.position;
-        found.block = next.block;
-        found.len = next.len() as u32;
-        found.utf8 = next.utf8();
-    };
+    if let Some(next) = sub.at_hand(end) {
+        found.set(next);
+        return 1;
+    }
     // SAFETY: a writable error, as documented.
-    unsafe { hand_over(sub.look_for(end), take, failure) }
+    unsafe { find_further(sub, end, found, failure) }
+}
+
+/// The rest, apart: what it keeps in registers is not to be saved where the message is at hand.
+#[cold]
+#[inline(never)]
+unsafe fn find_further(sub: &mut Subscriber, end: u64, found: &mut CFound, failure: *mut Failure) -> c_int {
+    // SAFETY: a writable error, as documented.
+    unsafe { hand_over(sub.look_for(end), |next| found.set(next), failure) }
 }
 
 #[no_mangle]

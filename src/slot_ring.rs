@@ -372,11 +372,9 @@ impl<S: Slot> SlotRing<S> {
     /// The message at the cursor, if there is one: the fast path touches one slot and the rarely written base.
     #[inline(always)]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<u64> {
-        // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
-        if cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) < cursor.horizon {
-            let seen = self.slot(cursor.next).load();
-            if seen.tag == self.tag(cursor.next) {
-                return Next::Ready(seen.value);
+        if self.is_open(cursor) {
+            if let Some(value) = self.at(cursor.next) {
+                return Next::Ready(value);
             }
             // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
             if cursor.next == self.header().write_pos.load(SeqCst) {
@@ -384,6 +382,31 @@ impl<S: Slot> SlotRing<S> {
             }
         }
         self.look(cursor)
+    }
+
+    /// That message, if it is simply there.
+    #[inline(always)]
+    pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<u64> {
+        if self.is_open(cursor) {
+            return self.at(cursor.next);
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn is_open(&self, cursor: &Cursor) -> bool {
+        // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
+        cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) < cursor.horizon
+    }
+
+    /// The message of `position`, if its slot holds that.
+    #[inline(always)]
+    fn at(&self, position: u64) -> Option<u64> {
+        let seen = self.slot(position).load();
+        if seen.tag == self.tag(position) {
+            return Some(seen.value);
+        }
+        None
     }
 
     /// The value in the slot of `position`, whatever message it belongs to.

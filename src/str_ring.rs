@@ -444,6 +444,12 @@ impl StrRing {
         }
     }
 
+    /// That message, if it is simply there.
+    #[inline(always)]
+    pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<Found> {
+        self.found(cursor.next, self.ring.at_hand(cursor)?)
+    }
+
     /// Moves the cursor over what holds no message any more, and says what is there then.
     #[cold]
     #[inline(never)]

@@ -159,6 +159,21 @@ impl Subscriber {
         Ok(next)
     }
 
+    /// The next string message before position `end`, where nothing has to be passed or waited for: otherwise, ask
+    /// [`look_for`](Self::look_for).
+    #[inline(always)]
+    pub(crate) fn at_hand(&self, end: u64) -> Option<Found> {
+        match &self.ring {
+            AnyRing::Str(ring) if self.cursor.room(ring.header(), end) != 0 => {
+                if end != u64::MAX {
+                    ring.prefetch_ahead(self.cursor.next);
+                }
+                ring.at_hand(&self.cursor)
+            }
+            _ => None,
+        }
+    }
+
     /// Copies the message that [`find`](Self::find) found to `to`, and counts it as delivered. False: it was overwritten
     /// meanwhile, what is at `to` is worthless, and the loss is counted; find again, before the [`end`](Self::end) as it
     /// is then, because in a busy ring the next may be overwritten as well.
