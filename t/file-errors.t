@@ -12,7 +12,7 @@ use PubSubTest;
 sub error_of {
     my ($code) = @_;
     return 'none' if eval { $code->(); 1 };
-    return $@ =~ s/ at \S+ line \d+\.\n\z//r;
+    return $@ =~ s/ at .+? line \d+\.\n\z//r;
 }
 
 # All three ways to open what is there.
