@@ -261,7 +261,7 @@ subtest 'what the backend has lost' => sub {
     $out->publish_multi(1 .. 10);
     messages_in($in, 10);
     $down->term;
-    my ($file) = glob "$own->{folder}/appendonlydir/*.incr.aof";
+    my ($file) = glob "$own->{folder}/{appendonlydir/*.incr.aof,*.aof}";    # Redis 7, and before
     my $length = -s $file;
     $out->publish_multi(11 .. 20);
     messages_in($here, 20);

@@ -103,6 +103,10 @@ subtest 'one batch of a pipeline' => sub {
 for my $setting (['maxmemory', 1, 0], ['min-replicas-to-write', 1, 0]) {
     my ($name, $no, $yes) = @$setting;
     subtest "refusals by $name" => sub {
+        $redis->call('config_set', $name, $no);
+        my $refuses = !eval { $redis->call('eval', 'return redis.call("SET", "probe", 1)', 0); 1 };
+        $redis->call('config_set', $name, $yes);
+        plan skip_all => 'this redis-server asks nothing of scripts here (Redis 7 does)' if !$refuses;
         my $in   = variant('Int')->class->new("$folder/$name.in", 1 << 16);
         my $out  = variant('Int')->class->new("$folder/$name.out", 1 << 16);
         my @half = map {

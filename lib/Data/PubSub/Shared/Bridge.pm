@@ -66,7 +66,7 @@ end, and is what most people want; this page describes what it does, and the int
 embed it.
 
 The bridge needs a Redis server, version 5 or later, and one Perl module: L<Redis::Fast>; or, for
-connections with TLS, L<Redis> and L<IO::Socket::SSL>. It reads configuration files with
+connections with TLS, L<Redis>, 1.999 or later, and L<IO::Socket::SSL>. It reads configuration files with
 L<Config::Tiny>. None of them is needed by the rest of the distribution.
 
 =head1 HOW IT WORKS
@@ -752,6 +752,7 @@ Constructors die with:
     /x/y: cannot create directory: Permission denied
     credentials /x/y: others may read it; please chmod 600
     the Perl module Redis::Fast is needed and cannot be loaded (Debian: libredis-fast-perl)
+    the Perl module Redis, 1.999 or later, is needed and cannot be loaded (Debian: ...)
 
 and with the system's error text behind a path. C<run> dies with:
 

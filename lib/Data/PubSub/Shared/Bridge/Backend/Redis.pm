@@ -110,9 +110,10 @@ sub new {
     my $origins = $given{stream} =~ /\{.+\}/ ? "$given{stream}:origins" : "{$given{stream}}:origins";
     my $self = bless { timeout => 10, waiting => sub { }, %given, keys => [$given{stream}, $origins] }, $class;
     my $library = $self->_library;
-    eval { require $library =~ s{::}{/}gr . '.pm'; 1 }
-        or die "the Perl module $library is needed and cannot be loaded (Debian: "
-        . ($library eq 'Redis' ? 'libredis-perl, libio-socket-ssl-perl' : 'libredis-fast-perl') . ")\n";
+    # An older Redis takes `ssl` for nothing, and would send the password in clear.
+    eval { require $library =~ s{::}{/}gr . '.pm'; $library->VERSION('1.999') if $self->{tls}; 1 }
+        or die 'the Perl module ', $self->{tls} ? 'Redis, 1.999 or later,' : $library, ' is needed and cannot be loaded (Debian: ',
+        $self->{tls} ? 'libredis-perl, libio-socket-ssl-perl' : 'libredis-fast-perl', ")\n";
     return $self;
 }
 
