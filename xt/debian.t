@@ -1,10 +1,12 @@
 #!/usr/bin/env perl
-# The Debian package: it builds from the tarball with Debian's own tools and no network, lintian finds no error in it, and
-# what is unpacked from it works. It takes half a minute; where XT_QUICK is set, XT_DEBIAN=1 has to ask for it.
+# The Debian package, source and binary: it builds from the tarball with Debian's own tools and no network, lintian finds
+# no error in it, and what is unpacked from it works. It takes half a minute; where XT_QUICK is set, XT_DEBIAN=1 has to ask
+# for it.
 
 use strict;
 use warnings;
 
+use File::Temp qw(tempdir);
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
@@ -19,11 +21,14 @@ for my $command (qw(dpkg-buildpackage dpkg-checkbuilddeps dpkg-deb dh)) {
 my ($ok, $said) = run_in("$FindBin::Bin/..", 'dpkg-checkbuilddeps');
 plan skip_all => $said =~ s/.*(?=[Uu]nmet)//r =~ s/\s+/ /gr if !$ok;
 
-my $folder = unpacked(tarball());
+my $tarball = tarball();
+my $folder  = unpacked($tarball);
+(my $orig = $tarball) =~ s/.*-(.+)(?=\.tar)/libdata-pubsub-shared-perl_$1.orig/;
+symlink $tarball, "$folder/../$orig" or die "$orig: $!";
 
 # The tests of t/ run elsewhere.
 $ENV{DEB_BUILD_OPTIONS} = 'nocheck';
-($ok, $said) = run_in($folder, offline(), qw(dpkg-buildpackage -us -uc -b));
+($ok, $said) = run_in($folder, offline(), qw(dpkg-buildpackage -us -uc));
 ok($ok, 'dpkg-buildpackage') or BAIL_OUT($said);
 my ($package) = glob "$folder/../*.deb";
 my ($changes) = glob "$folder/../*.changes";
@@ -47,5 +52,11 @@ like($said, qr/^\Q$root\E/, 'is what perl loads');
 ($ok, $said) = run_in('/', '/usr/bin/perl', "$root/usr/share/doc/libdata-pubsub-shared-perl/examples/basic.pl");
 ok($ok, 'an example runs');
 like($said, qr/^child: +world$/m, 'and its processes talk to each other');
+
+{
+    local @ENV{qw(PATH AUTOPKGTEST_TMP)} = ("$root/usr/bin:$ENV{PATH}", tempdir(CLEANUP => 1));
+    ($ok, $said) = run_in('/', "$folder/debian/tests/smoke");
+    ok($ok, 'so does what autopkgtest runs') or diag $said;
+}
 
 done_testing;
