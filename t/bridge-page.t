@@ -161,11 +161,12 @@ subtest 'the samples' => sub {
     my $samples = "$root/eg/bridge";
     plan skip_all => 'the samples are not here' if !-d $samples;
     SKIP: {
-        skip 'Config::Tiny is not here', 2 if !eval { require Config::Tiny; 1 };
+        skip 'Config::Tiny or Redis::Fast is not here', 2 if !eval { require Config::Tiny; require Redis::Fast; 1 };
         # The folders of the rings must be there.
         my $here = sub { my ($text) = @_; my $rings = fresh_dir(); return $text =~ s{/dev/shm/\w+/}{$rings/}gr };
         my ($status, $said) = command('check', spew(fresh_dir() . '/conf', $here->(slurp("$samples/pubsub-bridge.conf"))));
         is($status, 0, 'the configuration is right') or diag $said;
+        skip 'Redis 1.999 is not here, for TLS', 1 if !eval { require Redis; Redis->VERSION('1.999'); 1 };
         my ($example) = section(slurp($script), 'CONFIGURATION FILE') =~ /\n\n((?:    .*\n|\n)+)/;
         my $folder = fresh_dir();
         my $credentials = spew("$folder/credentials", section(slurp($script), 'CREDENTIALS') =~ /\n\n((?:    .*\n)+)/);
