@@ -12,6 +12,7 @@ eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all =
 require Mojo::UserAgent;
 require Mojo::IOLoop;
 require Mojo::JSON;
+require Mojo::URL;
 require PubSubTest;
 require PubSubTest::Chat;
 PubSubTest->import;
@@ -107,10 +108,16 @@ subtest 'a newcomer' => sub {
 
 subtest 'EventSource and POST' => sub {
     my $stream = '';
-    my $tx     = $ua->build_tx(GET => $server->url('http') . '/events');
-    $tx->res->content->unsubscribe('read')->on(read => sub { $stream .= $_[1] });
-    $ua->start($tx => sub { });
-    until_so(sub { $stream =~ /^event: worker\ndata: \d+\n\n/ });
+    # Not by the user agent: that of Mojolicious 9.53 shows nothing of an answer without a length before its end.
+    my $url = Mojo::URL->new($server->url('http'));
+    Mojo::IOLoop->client({ address => $url->host, port => $url->port } => sub {
+        my (undef, $error, $socket) = @_;
+        die $error if defined $error;
+        $socket->timeout(0);
+        $socket->on(read => sub { $stream .= $_[1] });
+        $socket->write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    });
+    until_so(sub { $stream =~ /\r\n\r\nevent: worker\ndata: \d+\n\n/ });
     my $said;
     my %form = (name => 'Ünal', text => 'posted ☺');
     $ua->post($server->url('http') . '/say' => form => \%form => sub { $said = $_[1] });
