@@ -194,7 +194,7 @@ subtest 'many slots' => sub {
 subtest 'several' => sub {
     my ($good, $bad) = (fresh_path(), fresh_path());
     variant('Int')->class->new($_, 8) for $good, $bad;
-    poke($bad, 8, 'x');
+    poke($bad, 8, pack 'L', 120);
     my ($status, $out) = cli('check', $good, '/nowhere/at/all', $bad);
     is($status, 1, 'one is bad');
     is_deeply([split /\n/, $out],
