@@ -1,8 +1,9 @@
 #!/usr/bin/env perl
 # Builds and tests in other releases of Debian and on other processors: perl xt/perls.pl [ROW ...]
 #
-# A ROW is a release (bullseye, trixie, sid) or a release, an architecture and an emulated processor
-# (trixie-arm64-cortex-a72); all without one. Prints a table, and the first error of each failure.
+# A ROW is a release (bullseye, trixie, sid) or a release, an architecture, and an emulated processor or a perl that is
+# built from source (trixie-arm64-cortex-a72, bookworm-amd64-unthreaded); all without one. Prints a table, and the first
+# error of each failure.
 # As root. XT_ROOTS says where the roots are kept, XT_MIRROR where Debian is.
 
 use strict;

@@ -2,7 +2,8 @@ package XT::Roots;
 
 # Other releases of Debian, and other processors, each a folder made by debootstrap to change root into. They are kept, so
 # the second time is quick: XT_ROOTS names the folder that holds them, else target/roots. XT_MIRROR is where Debian is.
-# XT_KEYWORD is a tarball of XS::Parse::Keyword, for releases without it; else the source of Debian's package is taken.
+# XT_KEYWORD is a tarball of XS::Parse::Keyword, for perls without it; else the source of Debian's package is taken. Perls that no
+# release has are built in such a root, from a source package.
 
 use strict;
 use warnings;
@@ -23,19 +24,31 @@ my $ROOTS = $ENV{XT_ROOTS} || "$TOP/target/roots";
 
 my $MIRROR = $ENV{XT_MIRROR} || 'http://deb.debian.org/debian';
 
-# What stands in the matrix: release, architecture, and for one that is emulated which processor.
+# What stands in the matrix: release, architecture, and for one that is emulated which processor, else a perl of our own.
 my @ROWS = (
     [qw(bullseye amd64)], [qw(bookworm amd64)], [qw(trixie amd64)], [qw(sid amd64)],
-    [qw(trixie arm64 cortex-a72)], [qw(trixie arm64 max)],
+    [qw(bookworm amd64 unthreaded)],
+    [qw(trixie arm64 cortex-a72)], [qw(trixie arm64 max)], [qw(sid s390x max)],
 );
 
-my %EMULATOR = (arm64 => 'qemu-aarch64');
+my %EMULATOR = (arm64 => 'qemu-aarch64', s390x => 'qemu-s390x');
 
-# Under emulation: what is about the rings themselves. qemu's user mode has no robust lists (so nobody frees the lock of a
-# dead thread, and the unit test that asks for them fails), and it is too slow for storms.
+# Perls of our own: where the source package is, and how it is configured.
+my %PERL = (unthreaded => { source => "$MIRROR bookworm main", configure => '' });
+
+# What tests of t/ can make use of; the heavier things that ./run test installs are for xt/.
+my @OPTIONAL = qw(
+    libtest-pod-perl libtest-pod-coverage-perl libtest-leaktrace-perl libev-perl libanyevent-perl libio-async-perl libmojolicious-perl
+    redis-server libredis-fast-perl libredis-perl libio-socket-ssl-perl libconfig-tiny-perl openssl strace python3 python3-redis
+);
+
+# Under emulation: what is about the rings themselves, and about who publishes strings. qemu 7.2's user mode copies into a
+# child what MADV_DONTFORK keeps from it (so a dead publisher is taken for alive as long as its children are, and a unit
+# test fails that asks for the opposite), stops now and then in a fork of a program with several threads, and is too slow
+# for storms.
 my @EMULATED = qw(
     00-load clear constructor cursor memfd overflow poll poll-cb positions publish-int publish-multi publish-str
-    readonly stats subscribe unlink cli-check
+    readonly stats subscribe unlink cli-check publishers fork inspect
 );
 
 # The oldest Rust that will do is in bookworm's cargo; `run` takes cargo-web where nothing is there yet.
@@ -59,11 +72,15 @@ sub why_no_roots {
 # All rows, or those with these names (a release, or a release with its architecture and processor).
 sub rows {
     my (@names) = @_;
-    my @rows = map { bless { suite => $_->[0], arch => $_->[1], cpu => $_->[2], name => join('-', @$_) }, __PACKAGE__ } @ROWS;
+    my @rows = map {
+        my ($suite, $arch, $which) = @$_;
+        my $kind = $EMULATOR{$arch} ? 'cpu' : 'perl';
+        bless { suite => $suite, arch => $arch, name => join('-', @$_), $which ? ($kind => $which) : () }, __PACKAGE__;
+    } @ROWS;
     return @rows if !@names;
     return map {
         my $name = $_;
-        my @these = grep { $_->{name} eq $name || $_->{suite} eq $name && !$_->{cpu} } @rows;
+        my @these = grep { $_->{name} eq $name || $_->{suite} eq $name && !$_->{cpu} && !$_->{perl} } @rows;
         die "no row $name; there are: @{[ map { $_->{name} } @rows ]}\n" if !@these;
         @these;
     } @names;
@@ -71,6 +88,9 @@ sub rows {
 
 sub name { return $_[0]{name} }
 sub root { return "$ROOTS/$_[0]{suite}-$_[0]{arch}" }
+
+# Sources and what is built of them, one folder for each perl; it appears as /src.
+sub sources { return $_[0]->root . ($_[0]{perl} ? "/sources-$_[0]{perl}" : '/src') }
 
 # Why this row cannot be here; undef where it can.
 sub why_not {
@@ -91,11 +111,13 @@ sub prepare {
     if (!-d $root) {
         command("rm -rf $root.new", "$root.log");
         command("debootstrap --variant=minbase --arch=$self->{arch} $self->{suite} $root.new $MIRROR", "$root.log");
-        # A mirror may be older than it says, and a test of ours is no place to mind.
+        # A mirror may be older than it says, and a test of ours is no place to mind. Nor does it mind a machine that goes down.
         spew("$root.new/etc/apt/apt.conf.d/90roots", qq(Acquire::Check-Valid-Until "false";\n));
+        spew("$root.new/etc/dpkg/dpkg.cfg.d/roots", "force-unsafe-io\n");
         rename "$root.new", $root or die "$root: $!\n";
     }
-    copy_sources("$root/src");
+    make_path("$root/src");
+    copy_sources($self->sources);
     return;
 }
 
@@ -134,33 +156,78 @@ sub step {
     my ($self, $step) = @_;
     my $log    = "$ROOTS/$self->{name}.$step.log";
     my $script = $STEP{$step};
-    $script = keyword_from_source() . $script if $step eq 'build';
-    $script .= ' -- --skip the_kernel_watches' if $step eq 'cargo' && $self->{cpu};
+    $script = join '', "rm -f /etc/apt/sources.list.d/*.list\n", $self->optional, $self->perl_from_source, $self->keyword_from_source,
+        $self->{perl} ? "export PERL5LIB=/usr/share/perl5\n" : '', $script if $step eq 'build';
+    $script .= ' -- --skip not_with_its_children' if $step eq 'cargo' && $self->{cpu};
     $script =~ s/\bt$/join ' ', map {"t\/$_.t"} @EMULATED/e if $step eq 'prove' && $self->{cpu};
     my $ok = eval { $self->inside($script, $log); 1 };
     return (1, '', $log) if $ok;
-    my ($first) = grep {/error[:\[]|not ok|Failed|cannot|refused|No such|signal|run:|panicked|timed out/i && !/\bok$/} split /\n/, slurp($log);
+    my ($first) = grep {/^E: |error[:\[]|not ok|Failed|cannot|refused|No such|signal|run:|panicked|timed out/i && !/\bok$|^W: /} split /\n/, slurp($log);
     return (0, $first // 'it says nothing', $log);
 }
 
-# A release older than XS::Parse::Keyword takes the source of a later one's package.
+# Under emulation the tests that want these do not run, and a perl of our own does not see Debian's modules.
+sub optional {
+    my ($self) = @_;
+    return '' if $self->{cpu} || $self->{perl};
+    return <<"SH";
+if ! test -e /root/.optional; then
+    apt-get update -qq
+    for package in @OPTIONAL; do
+        if apt-cache policy \$package | grep -q '^  Candidate: [^(]'; then here="\$here \$package"; fi
+    done
+    apt-get install -y -qq --no-install-recommends \$here
+    touch /root/.optional
+fi
+SH
+}
+
+# A perl of our own, below /opt. Its Configure may take gcc 10 and later for gcc 1.
+sub perl_from_source {
+    my ($self) = @_;
+    my $name = $self->{perl} // return '';
+    my %perl = %{ $PERL{$name} };
+    return <<"SH";
+if ! test -x /opt/$name/bin/perl; then
+    echo 'deb-src $perl{source}' >/etc/apt/sources.list.d/perl.list
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends gcc libc6-dev libcrypt-dev make perl xz-utils
+    mkdir /tmp/perl
+    cd /tmp/perl
+    apt-get source -qq --download-only --tar-only --only-source perl
+    rm /etc/apt/sources.list.d/perl.list
+    tar -xf perl_*.orig.tar.xz --strip-components=1
+    sed -i 's/\\<1\\*)/1.*)/' Configure cflags.SH
+    sh Configure -des -Dprefix=/opt/$name -Dcc=gcc -Dman1dir=none -Dman3dir=none $perl{configure}
+    make -j2
+    make install
+    cd /src
+fi
+SH
+}
+
+# Releases older than XS::Parse::Keyword, and perls of our own, take the source of a package.
 sub keyword_from_source {
     return <<'SH';
 if ! perl -MXS::Parse::Keyword -e 1 2>/dev/null; then
     apt-get update -qq
-    if ! apt-cache policy libxs-parse-keyword-perl | grep -q '^  Candidate: [^(]'; then
+    if test "$(command -v perl)" != /usr/bin/perl || ! apt-cache policy libxs-parse-keyword-perl | grep -q '^  Candidate: [^(]'; then
         apt-get install -y -qq --no-install-recommends gcc libc6-dev libcrypt-dev make perl libmodule-build-perl \
             libfile-sharedir-perl
-        for kind in deb deb-src; do echo "$kind [trusted=yes] MIRROR bookworm main"; done >/etc/apt/sources.list.d/keyword.list
+        trust='[trusted=yes]'
+        if grep -q bookworm /etc/os-release; then trust=; fi
+        for kind in deb deb-src; do echo "$kind $trust MIRROR bookworm main"; done >/etc/apt/sources.list.d/keyword.list
         apt-get update -qq
         mkdir /tmp/keyword && cd /tmp/keyword
         test -e /src/.keyword.orig.tar.gz || apt-get source -qq --download-only libxs-parse-keyword-perl
         apt-get download -qq libextutils-cchecker-perl/bookworm && dpkg -i libextutils-cchecker-perl_*.deb
         rm /etc/apt/sources.list.d/keyword.list && apt-get update -qq
         tar --strip-components=1 -xf "$(ls /src/.keyword.orig.tar.gz *.orig.tar.* 2>/dev/null | head -n 1)"
+        export PERL5LIB=/usr/share/perl5    # what it is built with belongs to no one perl
         perl Build.PL
         ./Build
         ./Build install
+        unset PERL5LIB
         cd /src
     fi
 fi
@@ -172,19 +239,24 @@ sub inside {
     my ($self, $script, $log) = @_;
     my $root = $self->root;
     my %environment = (
-        PATH => '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME => '/root', LC_ALL => 'C.UTF-8',
+        PATH => join(':', $self->{perl} ? "/opt/$self->{perl}/bin" : (), qw(/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin)),
+        HOME => '/root', LC_ALL => 'C.UTF-8',
         DEBIAN_FRONTEND => 'noninteractive', CARGO_NET_OFFLINE => 'true',
-        $self->{cpu} ? (QEMU_CPU => $self->{cpu}, PUBSUB_TEST_WATCHDOG => 1200) : (),
+        # cargo is to have few threads when it forks.
+        $self->{cpu} ? (QEMU_CPU => $self->{cpu}, PUBSUB_TEST_WATCHDOG => 1200, CARGO_BUILD_JOBS => 1) : (),
     );
     my $set = join ' ', map {"$_='$environment{$_}'"} sort keys %environment;
     $script =~ s/MIRROR/$MIRROR/g;
-    spew("$root/src/.step", "set -e\ncd /src\n$script\n");
+    my $sources = $self->sources;
+    spew("$sources/.step", "set -e\ncd /src\n$script\n");
     command(<<"SH", $log);
 exec unshare --mount --pid --fork --kill-child sh -e -c '
+    mount --bind $root $root    # for what it mounts to be its own, a root is to be a mount
     mount -t proc proc $root/proc
     mount --rbind /dev $root/dev
     mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
     mount -t tmpfs -o mode=1777 tmpfs $root/tmp
+    test $sources = $root/src || mount --bind $sources $root/src
     exec timeout -k 10 3000 chroot $root env -i $set sh /src/.step
 '
 SH
