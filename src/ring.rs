@@ -344,14 +344,7 @@ impl std::fmt::Debug for Ring {
 impl From<(Region, Geometry)> for Ring {
     fn from(mapped: (Region, Geometry)) -> Ring {
         let (ring, mapping) = Mapping::new(mapped);
-        Ring {
-            ring,
-            mapping,
-            notifier: Notifier::default(),
-            read_only: false,
-            home: AtomicU32::new(0),
-            role: None,
-        }
+        Ring { ring, mapping, notifier: Notifier::default(), read_only: false, home: AtomicU32::new(0), role: None }
     }
 }
 

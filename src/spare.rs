@@ -23,9 +23,9 @@
 use std::ptr::NonNull;
 
 use crate::fault::fault_point;
-use crate::slot_ring::Fate;
 use crate::layout::EventLine;
 use crate::member::MAX_MEMBER;
+use crate::slot_ring::Fate;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU64, Line};
 

@@ -19,10 +19,10 @@ use std::ptr::NonNull;
 
 use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
-use crate::slot_ring::{Batch, Fate, SlotRing};
 use crate::layout::{round_up_8, Geometry, Header};
 use crate::member::{Inheritance, Members, NoSpare};
 use crate::slot::{NarrowSlot, Slot};
+use crate::slot_ring::{Batch, Fate, SlotRing};
 use crate::spare::{Bits, Ledger, Spare, Spares, Taken};
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{fence, AtomicU32, AtomicU64, Backoff, Line};
@@ -750,7 +750,7 @@ mod tests {
         let mut batch = ring.ring.claim(4);
         (1..5).for_each(|_| ring.commit(&mut batch, &mut busy));
         assert_eq!(busy.block, 0);
-        std::mem::forget(ring.spares.take(0, 9).unwrap());
+        let _ = ring.spares.take(0, 9).unwrap();
         assert!(ring.recover(9), "nothing has to be found");
         busy.give_back();
         ring.check_blocks();

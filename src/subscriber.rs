@@ -52,7 +52,17 @@ fn narrow(value: u64) -> i64 {
 
 impl Subscriber {
     pub(crate) fn new(ring: AnyRing, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber { ring, cursor, spin: Spin::new(), notifier, watch: None, watched: None, naps: 0, waited: false, mapping }
+        Subscriber {
+            ring,
+            cursor,
+            spin: Spin::new(),
+            notifier,
+            watch: None,
+            watched: None,
+            naps: 0,
+            waited: false,
+            mapping,
+        }
     }
 
     /// The next integer, if there is one.

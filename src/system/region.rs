@@ -15,11 +15,11 @@ use crate::create::{create, fill_in_place, write_header, Creation, Draft};
 use crate::error::{last_os_code, uninterrupted, Error, ErrorKind, Result};
 use crate::fd::{above_standard, duplicate, made, OurFd};
 use crate::file::{c_path, inode, os_error, unusable, Source};
+use crate::futex::futex_wake;
 use crate::layout::{Geometry, Identity, IdentityBytes, Variant, GONE, GONE_AT, HEADER_LEN, WAKE_AT};
 use crate::room::{check_memory, Volume};
 use crate::space::{allocated, check_file_size_limit, is_memfd};
 use crate::sync::AtomicU32;
-use crate::futex::futex_wake;
 
 /// A mapped ring.
 #[derive(Debug)]
