@@ -37,6 +37,7 @@ subtest 'named options' => sub {
 
     $class->new($path, 16, mode => 0640, publishers => 7);
     is((stat $path)[2] & 07777, 0640, 'mode by name');
+    no warnings 'Data::PubSub::Shared';
     is($class->new($path, 16, publishers => 9)->stats->{publishers}, 7, 'a ring that exists keeps its own');
 };
 

@@ -43,20 +43,21 @@ sub subscriber {
         XT::dies_with_parent();
         alarm 0;
         my $str = $v->is_str;
-        my ($delivered, $wrong, $next, $explained, $end) = (0, 0, 0, 0, 0);
+        my ($delivered, $wrong, $next, $end) = (0, 0, 0, 0);
+        # What was lost until this list, and until the one before.
+        my ($lost, $lost_before) = (0, 0);
         until ($end) {
             my @got = $sub->poll_wait_multi(CAPACITY);
             $delivered += @got;
             # A loss that was found behind the last message of a list is the next list's gap.
             my $now_lost = $sub->overflow_count;
-            my $gaps     = 0;
             for my $message (@got) {
                 my $number = $str ? substr $message, 8 : $message;
                 if ($number == 9999) { $end = 1; last }
-                if ($number != $next) { $gaps++; $wrong++ if $now_lost == $explained || $number > 999 }
+                $wrong++ if $number != $next && ($now_lost == $lost_before || $number > 999);
                 $next = $number == 999 ? 0 : $number + 1;
             }
-            $explained = $now_lost if $gaps;
+            ($lost_before, $lost) = ($lost, $now_lost);
         }
         $peer->tell(join ' ', $delivered, $sub->overflow_count, $sub->cursor, $wrong);
     });
