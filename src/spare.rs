@@ -196,7 +196,8 @@ impl Spares {
         let member = ((word & OWNER) >> 2) as u32;
         match word & 3 {
             IDLE => word & OWNER != IDLE || self.block_of(index).is_none(),
-            BUSY => member > MAX_MEMBER || member == 0 && !unregistered,
+            // Who has no block to return looks for another one itself.
+            BUSY => member > MAX_MEMBER || member == 0 && !unregistered || self.block_of(index).is_none(),
             _ => true,
         }
     }

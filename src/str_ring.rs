@@ -367,11 +367,16 @@ impl StrRing {
             }
             if !self.recover_dead(member, members) {
                 let unregistered = self.header().events.has_unregistered();
-                if (0..count).all(|index| self.spares.is_lost(index, unregistered)) {
+                let is_lost = |index| self.spares.is_lost(index, unregistered);
+                if (0..count).all(is_lost) {
                     return Err(NoSpare::Damaged);
                 }
                 if rests == RESTS_PER_CALL {
-                    return Err(NoSpare::Interrupted);
+                    // After many tries: what a dead publisher left says nothing any more.
+                    let is_dead = |holder| holder != member && members.hold(holder).is_some();
+                    let damaged =
+                        (0..count).all(|index| is_lost(index) || self.spares.holder(index).map_or(false, is_dead));
+                    return Err(if damaged { NoSpare::Damaged } else { NoSpare::Interrupted });
                 }
                 nap(&mut rests, u64::MAX);
             }
@@ -932,10 +937,11 @@ mod tests {
 
     #[test]
     fn a_ring_without_spares_says_so() {
-        let ring = heap::str_ring(4, 16, 3);
-        let spoilt = [0, 1, 2].map(|i| ring.spares.take(i, 9).unwrap());
-        // Without a block, of no state, and busy with a member that nobody can be.
-        spoilt.into_iter().enumerate().for_each(|(i, taken)| taken.scribble([2, u64::MAX, 70_000 << 2 | 1][i]));
+        let ring = heap::str_ring(4, 16, 4);
+        let spoilt = [0, 1, 2, 3].map(|i| ring.spares.take(i, 9).unwrap());
+        // Without a block, of no state, busy with a member that nobody can be, and with a living one that has no block.
+        let words = [2, u64::MAX, 70_000 << 2 | 1, 1 << 60 | 9 << 2 | 1];
+        spoilt.into_iter().zip(words).for_each(|(taken, word)| taken.scribble(word));
         let (members, home) = (Members::new(None), AtomicU32::new(0));
         members.join(|_| ()).unwrap();
         // SAFETY: a borrowed slice.
