@@ -1394,7 +1394,8 @@ waiters. Apart from that, the number of subscribers does not matter to a publish
 =item *
 
 C<Str> C<publish>: three atomic instructions and the copy. Reading: one copy, directly into the new perl
-string.
+string. Every message has a block of C<msg_size> bytes to itself. So until a new ring has been filled once, each message
+touches memory for the first time: with a C<msg_size> of 4 KiB that took 2.4 microseconds a message, and 50 nanoseconds afterwards.
 
 =item *
 
@@ -1407,7 +1408,7 @@ Keywords save a good part of that method call too.
 
 =item *
 
-C<publish_notify> makes one system call per message, always. Prefer C<publish> for many, then one
+C<publish_notify> makes two system calls per message, always. Prefer C<publish> for many, then one
 C<notify>.
 
 =item *
