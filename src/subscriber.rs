@@ -254,10 +254,12 @@ impl Subscriber {
             Next::More => return Wait::TimedOut,
             Next::Empty | Next::Claimed(_) => {}
         }
-        if self.waited && next == Next::Empty && self.mapping.is_gone(ring) {
+        // The header is read each time, the path after a while.
+        let is_gone = || ring.header().is_gone();
+        if next == Next::Empty && (is_gone() || self.waited && self.mapping.is_gone(ring)) {
             return Wait::Gone;
         }
-        let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, stop);
+        let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, || stop() || is_gone());
         // A nap is short, so that not each of them asks the file system.
         self.waited = how == Wait::Interrupted && (!cursor.read_only || self.naps % 256 == 0);
         if how != Wait::Interrupted {

@@ -45,9 +45,6 @@ pub(crate) fn sleep_for_message(
         if next == Next::More {
             return Wait::Interrupted;
         }
-        if next == Next::Empty && ring.header().is_gone() {
-            return Wait::Gone;
-        }
         let bound = now + LONGEST_SLEEP_NS;
         let until = match next {
             Next::Claimed(when) => when.max(now),

@@ -58,6 +58,18 @@ each_variant(sub {
         }
     };
 
+    subtest 'a handle for event loops' => sub {
+        my $ring = $class->new(fresh_path(), 8);
+        my $sub  = $ring->subscribe;
+        my $fh   = $sub->fh;
+        $ring->unlink;
+        until_asleep("$$/task/$_") for grep { slurp("/proc/$$/task/$_/comm") eq "pubsub-watch\n" } entries("/proc/$$/task");
+        ok(!readable($fh), 'rests');
+        $ring->publish($v->value(1));
+        until_readable($fh);
+        is($sub->poll, $v->value(1), 'and tells of what those publish who have the ring');
+    };
+
     subtest 'reopen' => sub {
         my $path = fresh_path();
         my $ring = $class->new($path, 4);

@@ -135,7 +135,8 @@ impl Watch {
         let mut place = self.shared.lock();
         let back = cursor.is_before(&place);
         *place = cursor.clone();
-        let ready = is_worth_a_read(self.shared.ring.look(&mut place));
+        let next = self.shared.ring.look(&mut place);
+        let ready = next == Next::Ready(());
         *place = cursor.clone();
         match self.shared.state.load(Relaxed) {
             READABLE if !ready => {
@@ -145,7 +146,8 @@ impl Watch {
                 futex_wake(&self.shared.state, 1);
             }
             QUIET if ready => self.shared.set_readable(),
-            QUIET if back => {
+            // The thread looks further: what is to be passed may end at a claim that is to be waited for.
+            QUIET if back || next == Next::More => {
                 self.shared.moved.store(1, SeqCst);
                 if !place.read_only {
                     self.shared.ring.wake_sleepers();
@@ -186,11 +188,6 @@ impl Drop for Watch {
     }
 }
 
-/// Whether the descriptor is to be readable: also where the subscriber has more to pass before it comes to what there is.
-fn is_worth_a_read(next: Next<()>) -> bool {
-    matches!(next, Next::Ready(()) | Next::More)
-}
-
 /// The thread: no Perl, no signals.
 fn run(shared: &Shared) {
     let ring = &shared.ring;
@@ -214,8 +211,10 @@ fn run(shared: &Shared) {
                 naps = 0;
                 let place = shared.lock();
                 let mut now = place.clone();
-                let patient = start.read_only && how == Wait::Ready && start.next == now.next;
-                if shared.state.load(Relaxed) == QUIET && (patient || is_worth_a_read(ring.look(&mut now))) {
+                let patient = start.read_only && start.next == now.next;
+                // Also where the subscriber has more to pass: this thread has given up what was claimed there.
+                let mut is_worth_a_read = || matches!(ring.look(&mut now), Next::Ready(()) | Next::More);
+                if how == Wait::Ready && shared.state.load(Relaxed) == QUIET && (patient || is_worth_a_read()) {
                     shared.set_readable();
                 }
             }
