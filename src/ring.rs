@@ -124,11 +124,8 @@ impl Ring {
     /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`] where the ring has no path. The handle is as it
     /// was then.
     pub fn reopen(&mut self) -> Result<()> {
-        let variant = self.mapping.geometry.variant;
-        let (ring, mapping) = Mapping::new(self.mapping.region.reopen(variant, self.read_only)?);
-        self.ring = ring;
-        self.mapping = mapping;
-        self.home = AtomicU32::new(0);
+        let found = self.mapping.region.reopen(self.mapping.geometry.variant, self.read_only)?;
+        *self = Ring { read_only: self.read_only, notifier: std::mem::take(&mut self.notifier), ..Ring::from(found) };
         Ok(())
     }
 
