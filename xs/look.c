@@ -2,11 +2,24 @@
 
 #include "method.h"
 
-#define PUT(hv, key, value) (void)hv_stores(hv, key, value)
-
 static void die_of(pTHX_ SV *path, const ps_error *error) __attribute__noreturn__;
 static void die_of(pTHX_ SV *path, const ps_error *error) {
     croak_sv(sv_2mortal(newSVpvf("%" SVf ": %s\n", SVfARG(path), error->text)));
+}
+
+void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str) {
+    PS_PUT(hv, "capacity", newSVuv(stats->capacity));
+    PS_PUT(hv, "mmap_size", newSVuv(stats->mmap_size));
+    PS_PUT(hv, "write_pos", newSVuv(stats->write_pos));
+    PS_PUT(hv, "publish_ok", newSVuv(stats->publish_ok));
+    PS_PUT(hv, "recoveries", newSVuv(stats->recoveries));
+    PS_PUT(hv, "abandoned", newSVuv(stats->abandoned));
+    if (is_str) {
+        PS_PUT(hv, "msg_size", newSVuv(stats->msg_size));
+        PS_PUT(hv, "arena_cap", newSVuv(stats->arena_len));
+        PS_PUT(hv, "publishers", newSVuv(stats->publishers));
+        PS_PUT(hv, "leaked", newSVuv(stats->leaked));
+    }
 }
 
 /* Named as the `stats` of a ring are, where that has the same; but `waiters` is the word of the commands. */
@@ -14,37 +27,26 @@ static SV *as_hash(pTHX_ const ps_header *header) {
     const ps_stat *stats = &header->stats;
     HV *hv = newHV();
     SV *self = sv_2mortal(newRV_noinc((SV *)hv));
-    PUT(hv, "size", newSVuv(header->size));
-    PUT(hv, "allocated", newSVuv(header->allocated));
-    PUT(hv, "mode", newSVuv(header->mode));
-    PUT(hv, "uid", newSVuv(header->uid));
-    PUT(hv, "id", newSVpvf("%" UVuf ":%" UVuf, (UV)header->device, (UV)header->inode));
-    PUT(hv, "identity", newSVpv(header->identity, 0));
-    PUT(hv, "by_descriptor", newSViv(header->by_descriptor));
-    PUT(hv, "has_magic", newSViv(header->has_magic));
-    PUT(hv, "likely", newSViv(header->likely));
+    PS_PUT(hv, "size", newSVuv(header->size));
+    PS_PUT(hv, "allocated", newSVuv(header->allocated));
+    PS_PUT(hv, "mode", newSVuv(header->mode));
+    PS_PUT(hv, "uid", newSVuv(header->uid));
+    PS_PUT(hv, "id", newSVpvf("%" UVuf ":%" UVuf, (UV)header->device, (UV)header->inode));
+    PS_PUT(hv, "identity", newSVpv(header->identity, 0));
+    PS_PUT(hv, "by_descriptor", newSViv(header->by_descriptor));
+    PS_PUT(hv, "has_magic", newSViv(header->has_magic));
+    PS_PUT(hv, "likely", newSViv(header->likely));
     if (!header->variant) {
-        PUT(hv, "reason", newSVpv(header->reason, 0));
+        PS_PUT(hv, "reason", newSVpv(header->reason, 0));
         return self;
     }
-    PUT(hv, "number", newSVuv(header->variant));
-    PUT(hv, "raw_pos", newSVuv(header->end));
-    PUT(hv, "base", newSVuv(header->base));
-    PUT(hv, "used", newSVuv(header->used));
-    PUT(hv, "unregistered", newSViv(header->unregistered));
-    PUT(hv, "capacity", newSVuv(stats->capacity));
-    PUT(hv, "mmap_size", newSVuv(stats->mmap_size));
-    PUT(hv, "write_pos", newSVuv(stats->write_pos));
-    PUT(hv, "publish_ok", newSVuv(stats->publish_ok));
-    PUT(hv, "recoveries", newSVuv(stats->recoveries));
-    PUT(hv, "abandoned", newSVuv(stats->abandoned));
-    PUT(hv, "waiters", newSVuv(stats->sub_waiters));
-    if (header->variant == PS_STR) {
-        PUT(hv, "msg_size", newSVuv(stats->msg_size));
-        PUT(hv, "arena_cap", newSVuv(stats->arena_len));
-        PUT(hv, "publishers", newSVuv(stats->publishers));
-        PUT(hv, "leaked", newSVuv(stats->leaked));
-    }
+    PS_PUT(hv, "number", newSVuv(header->variant));
+    PS_PUT(hv, "raw_pos", newSVuv(header->end));
+    PS_PUT(hv, "base", newSVuv(header->base));
+    PS_PUT(hv, "used", newSVuv(header->used));
+    PS_PUT(hv, "unregistered", newSViv(header->unregistered));
+    ps_put_stats(aTHX_ hv, stats, header->variant == PS_STR);
+    PS_PUT(hv, "waiters", newSVuv(stats->sub_waiters));
     return self;
 }
 
@@ -81,9 +83,9 @@ SV *ps_checked(pTHX_ SV *path, bool all) {
     if (!(report = ps_check(bytes, len, all, &header, &checked, &error))) die_of(aTHX_ path, &error);
     self = as_hash(aTHX_ &header);
     hv = (HV *)SvRV(self);
-    PUT(hv, "problems", as_array(aTHX_ report, ps_report_problem));
-    PUT(hv, "notes", as_array(aTHX_ report, ps_report_note));
-    if (checked) PUT(hv, "checked", newSVuv(checked));
+    PS_PUT(hv, "problems", as_array(aTHX_ report, ps_report_problem));
+    PS_PUT(hv, "notes", as_array(aTHX_ report, ps_report_note));
+    if (checked) PS_PUT(hv, "checked", newSVuv(checked));
     ps_report_free(report);
     return self;
 }
@@ -98,8 +100,8 @@ SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
     options.publishers = publishers;
     if (!ps_sizes(variant, &options, &stats, &error)) croak("%s", error.text);
     hv = newHV();
-    PUT(hv, "capacity", newSVuv(stats.capacity));
-    PUT(hv, "mmap_size", newSVuv(stats.mmap_size));
+    PS_PUT(hv, "capacity", newSVuv(stats.capacity));
+    PS_PUT(hv, "mmap_size", newSVuv(stats.mmap_size));
     return sv_2mortal(newRV_noinc((SV *)hv));
 }
 

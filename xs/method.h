@@ -43,7 +43,14 @@ extern const ps_method ps_ring_methods[], ps_sub_methods[], ps_notifier_methods[
 #define RETURN_IV(value) RETURN_TARG(sv_setiv_mg, value)
 #define RETURN_PV(value) RETURN_TARG(sv_setpv_mg, value)
 
-/* ---- look.c: private to the distribution, by name and not by object ---- */
+/* ---- look.c ---- */
+
+#define PS_PUT(hv, key, value) (void)hv_stores(hv, key, value)
+
+/* What rings and their files have in common; who waits has another name in each. */
+void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str);
+
+/* ---- look.c, too: private to the distribution, by name and not by object ---- */
 
 SV *ps_inspected(pTHX_ SV *path);
 SV *ps_checked(pTHX_ SV *path, bool all);

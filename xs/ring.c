@@ -14,13 +14,19 @@ static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
     return ps_object(aTHX_ &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant], stash, ring);
 }
 
-/* The same as the result, or the error. */
-#define RETURN_RING(ring)                                                                                            \
+/* Sets `ring` to what the expression makes, which leaves $! alone, or dies of `error`. */
+#define MAKE(ring, expression)                                                                                       \
     STMT_START {                                                                                                     \
         dSAVE_ERRNO;                                                                                                 \
-        ps_ring *made = (ring);                                                                                      \
-        if (!made) ps_fail(aTHX_ call, &error);                                                                      \
+        ring = (expression);                                                                                         \
+        if (!ring) ps_fail(aTHX_ call, &error);                                                                      \
         RESTORE_ERRNO;                                                                                               \
+    } STMT_END
+
+#define RETURN_RING(expression)                                                                                      \
+    STMT_START {                                                                                                     \
+        ps_ring *made;                                                                                               \
+        MAKE(made, expression);                                                                                      \
         ST(0) = new_object(aTHX_ call, made, stash);                                                                 \
         XSRETURN(1);                                                                                                 \
     } STMT_END
@@ -158,12 +164,10 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
  * put the ring into an object. */
 static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const request *wanted) {
     const ps_options *options = &wanted->options;
-    ps_stat has;
-    UV rounded = 2;
+    ps_stat has, asked;
     SV *text;
     ps_stats(ring, &has);
-    while (rounded < options->capacity) rounded *= 2;
-    if (options->capacity && rounded != has.capacity) {
+    if (options->capacity && ps_sizes(call->class->variant, options, &asked, NULL) && asked.capacity != has.capacity) {
         text = newSVpvf("capacity %" UVuf " was asked for, the ring has %" UVuf, (UV)options->capacity, (UV)has.capacity);
     } else if (wanted->msg_size_given && options->msg_size != has.msg_size) {
         text = newSVpvf("msg_size %" UVuf " was asked for, the ring has %" UVuf, (UV)options->msg_size, (UV)has.msg_size);
@@ -192,22 +196,18 @@ static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
     STRLEN len;
     const char *path;
     ps_error error;
+    ps_ring *ring;
+    SV *object;
     if (!SvOK(path_sv)) {
         if (!wanted.options.capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
         RETURN_RING(ps_ring_anonymous(call->class->variant, &wanted.options, &error));
     }
     path = arg_path(aTHX_ call, path_sv, &len);
-    {
-        dSAVE_ERRNO;
-        ps_ring *ring = open_path(aTHX_ call, path, len, &wanted.options, &error);
-        SV *object;
-        if (!ring) ps_fail(aTHX_ call, &error);
-        RESTORE_ERRNO;
-        object = new_object(aTHX_ call, ring, stash);
-        compare_sizes(aTHX_ call, ring, &wanted);
-        ST(0) = object;
-        XSRETURN(1);
-    }
+    MAKE(ring, open_path(aTHX_ call, path, len, &wanted.options, &error));
+    object = new_object(aTHX_ call, ring, stash);
+    compare_sizes(aTHX_ call, ring, &wanted);
+    ST(0) = object;
+    XSRETURN(1);
 }
 
 static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
@@ -301,20 +301,8 @@ static void ring_stats(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_stats(RING, &stat);
     hv = newHV();
     ST(0) = sv_2mortal(newRV_noinc((SV *)hv));
-#define STAT(key, value) (void)hv_stores(hv, key, newSVuv(value))
-    STAT("capacity", stat.capacity);
-    STAT("mmap_size", stat.mmap_size);
-    STAT("write_pos", stat.write_pos);
-    STAT("publish_ok", stat.publish_ok);
-    STAT("recoveries", stat.recoveries);
-    STAT("abandoned", stat.abandoned);
-    STAT("sub_waiters", stat.sub_waiters);
-    if (PS_IS_STR(call->class)) {
-        STAT("msg_size", stat.msg_size);
-        STAT("arena_cap", stat.arena_len);
-        STAT("publishers", stat.publishers);
-        STAT("leaked", stat.leaked);
-    }
+    ps_put_stats(aTHX_ hv, &stat, PS_IS_STR(call->class));
+    PS_PUT(hv, "sub_waiters", newSVuv(stat.sub_waiters));
     XSRETURN(1);
 }
 
