@@ -1,5 +1,5 @@
 # Every call, and then, or in the middle of it: exec, _exit, exit, die, a signal that ends the process,
-# a signal handler that dies. The ring works on foreverybody else, and no descriptor gets through an
+# a signal handler that dies. The ring works on for everybody else, and no descriptor gets through an
 # exec.
 
 use strict;
@@ -18,7 +18,7 @@ sub calls {
     my $class = $v->class;
     my $value = $v->value(7);
     my %calls = (
-        'new'         => sub { $class->new($path, 16) },
+        'new'         => sub { $class->new($path, 64) },
         'new undef'   => sub { $class->new(undef, 16)->eventfd },
         'new_memfd'   => sub { $class->new_memfd('t', 16) },
         'new_from_fd' => sub { $class->new_from_fd($memfd->memfd) },
