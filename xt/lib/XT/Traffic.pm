@@ -76,15 +76,17 @@ sub take {
     my $modulus = $traffic->modulus;
     my $end     = $traffic->last_message;
     my $lost    = $self->{sub}->overflow_count;
+    my %seen;
     for my $message (@messages) {
         $self->{delivered}++;
         return 0 if $message eq $end;
         my ($sender, $number) = $traffic->decode($message);
         if (!defined $sender) { $self->{torn}++; next }
         my $next = $self->{next}[$sender];
-        # What was lost meanwhile may all have been this sender's: half of all numbers, and none can be told from another.
-        my $lost_since = $lost - ($self->{lost}[$sender] // $lost);
-        $self->{lost}[$sender] = $lost;
+        $seen{$sender} = 1;
+        # What was lost since the sender was last seen, before these messages or among them, may all have been its own: half
+        # of all numbers, and none can be told from another.
+        my $lost_since = $lost - ($self->{lost}[$sender] // 0);
         if (defined $next && $lost_since < $modulus / 4) {
             my $gap = ($number - $next) % $modulus;
             if ($gap > $modulus / 2) { $self->{backwards}++; next }
@@ -94,6 +96,7 @@ sub take {
         }
         $self->{next}[$sender] = $number + 1;
     }
+    $self->{lost}[$_] = $lost for keys %seen;
     return 1;
 }
 
