@@ -1,0 +1,7 @@
+//! The bridge: rings of [`data_pubsub_shared`] on many hosts, connected exactly once and in one order over a stream in a server.
+//!
+//! ```text
+//!   backend      what a server must promise: the contract, its conformance test, and the servers
+//! ```
+
+pub mod backend;
