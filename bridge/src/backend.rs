@@ -171,6 +171,8 @@ impl Batch {
 pub struct Ends {
     /// The oldest entry that is still there; none in an empty stream.
     pub first: Option<Place>,
+    /// The newest entry that is still there.
+    pub newest: Option<Place>,
     /// The last entry that was ever appended, also where it is gone; [`Place::START`] where none is known.
     pub last: Place,
     /// Whether the place that was asked for may be one of this stream. False where it certainly is none: it is behind `last`,
@@ -181,6 +183,8 @@ pub struct Ends {
 /// What the server knows of all origins at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Origins {
+    /// As [`Ends::newest`], at the same instant.
+    pub newest: Option<Place>,
     /// As [`Ends::last`], at the same instant.
     pub last: Place,
     /// Origin, epoch, last number.

@@ -2,6 +2,10 @@
 //!
 //! ```text
 //!   backend      what a server must promise: the contract, its conformance test, and the servers
+//!   entry        messages to the entries of a stream, and back
+//!   state        what a direction must remember, in a file
 //! ```
 
 pub mod backend;
+pub mod entry;
+pub mod state;

@@ -238,14 +238,15 @@ async fn tells_what_is_malformed<R: Rig>(rig: &R) {
 async fn tells_what_was_trimmed<R: Rig>(rig: &R) {
     let backend = rig.backend().await;
     let empty = backend.ends("trim", Place::START).await.expect("ends");
-    assert_eq!((empty.first, empty.last, empty.continues), (None, Place::START, true));
+    assert_eq!((empty.first, empty.newest, empty.last, empty.continues), (None, None, Place::START, true));
     let a = sender(&backend, "trim", "host/a").await;
     for number in 1..=400 {
         assert_eq!(backend.append(&a, &batch(number, number), number - 1).await, Ok(()));
     }
     let all = entries(&backend, "trim", Place::START, 400).await;
     let ends = backend.ends("trim", all[9].place).await.expect("ends");
-    assert_eq!((ends.first, ends.last, ends.continues), (Some(all[0].place), all[399].place, true));
+    let (oldest, newest) = (Some(all[0].place), Some(all[399].place));
+    assert_eq!((ends.first, ends.newest, ends.last, ends.continues), (oldest, newest, all[399].place, true));
     let limits = Limits { messages: Some(100), ..Limits::default() };
     backend.trim("trim", &limits, 1.0).await.expect("trim");
     let ends = backend.ends("trim", all[9].place).await.expect("ends");
@@ -283,7 +284,8 @@ async fn tells_of_origins<R: Rig>(rig: &R) {
     let mut origins = backend.origins("origins").await.expect("origins");
     origins.numbers.sort();
     assert_eq!(origins.numbers, [("host/a".to_owned(), a.epoch, 3), ("host/b".to_owned(), b.epoch, 1)]);
-    assert_eq!(Some(origins.last), entries(&backend, "origins", Place::START, 4).await.last().map(|entry| entry.place));
+    assert_eq!(origins.newest, Some(origins.last));
+    assert_eq!(origins.newest, entries(&backend, "origins", Place::START, 4).await.last().map(|entry| entry.place));
 }
 
 async fn survives_cuts<R: Rig>(rig: &R) {

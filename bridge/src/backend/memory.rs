@@ -257,7 +257,7 @@ impl Backend for Memory {
             let first = stream.entries.front().map(place_of);
             let is_there = || stream.entries.iter().any(|read| place_of(read) == place);
             let continues = place <= stream.last && (first.is_none_or(|first| place < first) || is_there());
-            Ok(Ends { first, last: stream.last, continues })
+            Ok(Ends { first, newest: stream.entries.back().map(place_of), last: stream.last, continues })
         })
     }
 
@@ -265,7 +265,7 @@ impl Backend for Memory {
         self.call(false, |state| {
             let stream = state.data.entry(stream.to_owned()).or_default();
             let numbers = stream.origins.iter().map(|(name, known)| (name.clone(), known.0, known.1)).collect();
-            Ok(Origins { last: stream.last, numbers })
+            Ok(Origins { newest: stream.entries.back().map(place_of), last: stream.last, numbers })
         })
     }
 

@@ -1,0 +1,292 @@
+//! Messages to the entries of a stream, and back. `docs/stream-format.md` describes the kinds for other languages.
+
+use crate::backend::Content;
+
+/// A message of a ring.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Of a ring of integers.
+    Int(i64),
+    /// Of a ring of strings: the bytes, and whether they are marked as characters (and are UTF-8).
+    Str(Vec<u8>, bool),
+}
+
+/// Puts messages into entries, as many in one as the pack allows. They must be all of one ring.
+#[derive(Debug)]
+pub struct Packer {
+    /// Messages in an entry at most.
+    pack: u64,
+    /// Bytes after which an entry is full.
+    full: usize,
+    done: Vec<Content>,
+    /// The entry that is being filled; `takes` is 0 where there is none.
+    open: Content,
+    bytes: usize,
+}
+
+impl Packer {
+    /// At most `pack` messages in an entry, and no more after `full` bytes.
+    pub fn new(pack: u64, full: usize) -> Packer {
+        let open = Content { kind: 0, takes: 0, payload: Vec::new() };
+        Packer { pack, full, done: Vec::new(), open, bytes: 0 }
+    }
+
+    /// Bytes of all entries so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.open.payload.len()
+    }
+
+    /// Entries so far.
+    pub fn entries(&self) -> usize {
+        self.done.len() + usize::from(self.open.takes > 0)
+    }
+
+    /// The entry that the next message of a kind goes into; `single` and `many` are the letters of the kind.
+    fn entry(&mut self, many: u8) -> &mut Content {
+        if self.open.takes > 0
+            && (self.open.kind != many || self.open.takes >= self.pack || self.open.payload.len() >= self.full)
+        {
+            self.close();
+        }
+        self.open.kind = many;
+        self.open.takes += 1;
+        &mut self.open
+    }
+
+    /// Adds an integer.
+    pub fn int(&mut self, value: i64) {
+        use std::io::Write;
+        let entry = self.entry(b'I');
+        if !entry.payload.is_empty() {
+            entry.payload.push(b' ');
+        }
+        let _ = write!(entry.payload, "{value}");
+    }
+
+    /// Adds a string of `len` bytes: `fill` is given a vector at whose end it puts them, and says whether it did; otherwise it is as
+    /// if nothing had been added.
+    pub fn str(&mut self, len: usize, utf8: bool, fill: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let entry = self.entry(if utf8 { b'U' } else { b'M' });
+        let before = entry.payload.len();
+        entry.payload.extend_from_slice(&(len as u32).to_be_bytes());
+        if fill(&mut entry.payload) {
+            debug_assert_eq!(entry.payload.len(), before + 4 + len);
+            return true;
+        }
+        entry.payload.truncate(before);
+        entry.takes -= 1;
+        false
+    }
+
+    /// Adds a gap. One of unknown length, 0, takes one number.
+    pub fn gap(&mut self, reason: &str, count: u64) {
+        self.close();
+        let payload = format!("{reason} {count}").into_bytes();
+        self.bytes += payload.len();
+        self.done.push(Content { kind: b'g', takes: count.max(1), payload });
+    }
+
+    fn close(&mut self) {
+        if self.open.takes == 0 {
+            return;
+        }
+        let empty = Content { kind: 0, takes: 0, payload: Vec::new() };
+        let mut entry = std::mem::replace(&mut self.open, empty);
+        if self.pack == 1 {
+            // Alone, without its length: easier to read by eye and in other languages.
+            entry.kind = entry.kind.to_ascii_lowercase();
+            if entry.kind != b'i' {
+                entry.payload.drain(..4);
+            }
+        }
+        self.bytes += entry.payload.len();
+        self.done.push(entry);
+    }
+
+    /// The entries, and begins again.
+    pub fn take(&mut self) -> Vec<Content> {
+        self.close();
+        self.bytes = 0;
+        std::mem::take(&mut self.done)
+    }
+}
+
+/// What an entry holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Messages, one or more.
+    Messages(Vec<Message>),
+    /// A gap: why, and how many were lost; 0 where that is unknown.
+    Gap(String, u64),
+}
+
+impl Held {
+    /// How many numbers it takes.
+    pub fn takes(&self) -> u64 {
+        match self {
+            Held::Messages(messages) => messages.len() as u64,
+            Held::Gap(_, count) => (*count).max(1),
+        }
+    }
+}
+
+/// Reads an entry's content.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn unpack(kind: u8, payload: &[u8]) -> Result<Held, String> {
+    let messages = match kind {
+        b'i' => vec![Message::Int(integer(payload)?)],
+        b'I' => payload
+            .split(|byte| *byte == b' ')
+            .filter(|text| !text.is_empty())
+            .map(|text| integer(text).map(Message::Int))
+            .collect::<Result<_, _>>()?,
+        b'm' => vec![Message::Str(payload.to_vec(), false)],
+        b'u' => vec![text(payload)],
+        b'M' => parts(payload)?.map(|part| Message::Str(part.to_vec(), false)).collect(),
+        b'U' => parts(payload)?.map(text).collect(),
+        b'g' => return gap(payload),
+        _ => return Err(format!("an entry of unknown kind '{}'", kind.escape_ascii())),
+    };
+    if messages.is_empty() {
+        return Err(format!("an entry of kind '{}' that holds no message", char::from(kind)));
+    }
+    Ok(Held::Messages(messages))
+}
+
+fn integer(digits: &[u8]) -> Result<i64, String> {
+    let parsed = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    parsed.ok_or_else(|| format!("an integer that says '{}'", digits.escape_ascii()))
+}
+
+/// Bytes that are not UTF-8 stay bytes.
+fn text(bytes: &[u8]) -> Message {
+    Message::Str(bytes.to_vec(), std::str::from_utf8(bytes).is_ok())
+}
+
+/// What is in a pack. One that ends too early is none, lest half a message is taken for a whole one.
+fn parts(payload: &[u8]) -> Result<impl Iterator<Item = &[u8]>, String> {
+    fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let (part, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        *rest = behind;
+        Some(part)
+    }
+    let mut rest = payload;
+    while next(&mut rest).is_some() {}
+    if !rest.is_empty() {
+        return Err("a pack that ends in the middle of a message".to_owned());
+    }
+    let mut rest = payload;
+    Ok(std::iter::from_fn(move || next(&mut rest)))
+}
+
+fn gap(payload: &[u8]) -> Result<Held, String> {
+    let parse = || {
+        let (reason, count) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
+        let is_word = (1..=20).contains(&reason.len()) && reason.bytes().all(|byte| byte.is_ascii_lowercase());
+        let is_number = (1..=18).contains(&count.len()) && count.bytes().all(|byte| byte.is_ascii_digit());
+        (is_word && is_number).then(|| count.parse().ok().map(|count| Held::Gap(reason.to_owned(), count))).flatten()
+    };
+    parse().ok_or_else(|| format!("a gap that says '{}'", payload.escape_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn str_of(packer: &mut Packer, text: &str, utf8: bool) {
+        assert!(packer.str(text.len(), utf8, |to| {
+            to.extend_from_slice(text.as_bytes());
+            true
+        }));
+    }
+
+    #[test]
+    fn what_is_packed_comes_out_again() {
+        for pack in [1, 2, 3, 50] {
+            let mut packer = Packer::new(pack, 1 << 20);
+            let given = ["", "a", "\0\n", "0123456789"];
+            for round in 0..3 {
+                given.iter().for_each(|text| str_of(&mut packer, text, round == 1));
+            }
+            packer.gap("overrun", 7);
+            [1, -2, i64::MIN, i64::MAX].iter().for_each(|value| packer.int(*value));
+            let entries = packer.take();
+            assert!(entries.iter().all(|entry| entry.kind == b'g' || entry.takes <= pack), "{entries:?}");
+            let mut found = Vec::new();
+            for entry in &entries {
+                let held = unpack(entry.kind, &entry.payload).expect("ours");
+                assert_eq!(held.takes(), entry.takes);
+                match held {
+                    Held::Messages(messages) => found.extend(messages),
+                    Held::Gap(reason, count) => assert_eq!((reason.as_str(), count, found.len()), ("overrun", 7, 12)),
+                }
+            }
+            let strings = |utf8| given.iter().map(move |text| Message::Str(text.as_bytes().to_vec(), utf8));
+            let mut all: Vec<_> = strings(false).chain(strings(true)).chain(strings(false)).collect();
+            all.extend([1, -2, i64::MIN, i64::MAX].map(Message::Int));
+            assert_eq!(found, all, "pack {pack}");
+        }
+    }
+
+    #[test]
+    fn single_messages_are_plain() {
+        let mut packer = Packer::new(1, 1 << 20);
+        str_of(&mut packer, "abc", false);
+        str_of(&mut packer, "ü", true);
+        packer.int(-5);
+        let entries: Vec<_> = packer.take().into_iter().map(|entry| (entry.kind, entry.payload)).collect();
+        assert_eq!(entries, [(b'm', b"abc".to_vec()), (b'u', "ü".into()), (b'i', b"-5".to_vec())]);
+    }
+
+    #[test]
+    fn a_message_that_was_overwritten_leaves_nothing() {
+        let mut packer = Packer::new(50, 1 << 20);
+        str_of(&mut packer, "abc", false);
+        assert!(!packer.str(9, false, |to| {
+            to.extend_from_slice(b"half");
+            false
+        }));
+        str_of(&mut packer, "de", false);
+        let entries = packer.take();
+        let expected = vec![Message::Str(b"abc".to_vec(), false), Message::Str(b"de".to_vec(), false)];
+        assert_eq!(unpack(entries[0].kind, &entries[0].payload), Ok(Held::Messages(expected)));
+        assert!(!packer.str(2, true, |_| false) && packer.take().is_empty(), "and none where it would have been alone");
+    }
+
+    #[test]
+    fn a_large_entry_is_closed() {
+        let mut packer = Packer::new(50, 10);
+        (0..4).for_each(|_| str_of(&mut packer, "0123456", false));
+        assert_eq!(packer.entries(), 4);
+        assert_eq!(packer.bytes(), 44);
+        assert_eq!(packer.take().iter().map(|entry| entry.takes).collect::<Vec<_>>(), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        let bad: [(u8, &[u8]); 14] = [
+            (b'i', b""),
+            (b'i', b"1.5"),
+            (b'i', b"99999999999999999999"),
+            (b'I', b""),
+            (b'I', b"1 x"),
+            (b'M', b""),
+            (b'M', b"\0\0\0\x05abc"),
+            (b'M', b"\0\0\0\x01a\0"),
+            (b'U', b"\xff\xff\xff\xff"),
+            (b'g', b"overrun"),
+            (b'g', b"overrun -1"),
+            (b'g', b"Over 1"),
+            (b'z', b"x"),
+            (0, b""),
+        ];
+        for (kind, payload) in bad {
+            assert!(unpack(kind, payload).is_err(), "{} {}", kind.escape_ascii(), payload.escape_ascii());
+        }
+        assert_eq!(unpack(b'u', b"\xff"), Ok(Held::Messages(vec![Message::Str(vec![0xff], false)])), "no UTF-8: bytes");
+        assert_eq!(unpack(b'g', b"replaced 0"), Ok(Held::Gap("replaced".to_owned(), 0)));
+    }
+}

@@ -1,0 +1,297 @@
+//! What a direction must remember, in a file.
+//!
+//! The file is a log of lines, each with a checksum and a record in JSON. A line is one write(2), so a process that is killed leaves
+//! a whole one behind, or a torn one, which is cut off. When the log has grown it is replaced by a short one. The process that
+//! uses it has locked it, and brings it to the disk every few seconds.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+const HEAD: &str = "pubsub-bridge state 1\n";
+/// Bytes that a log may always have.
+const SMALL: u64 = 256 << 10;
+const SYNC_EACH: Duration = Duration::from_secs(5);
+
+/// The file.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    file: File,
+    _lock: File,
+    /// Bytes of whole lines.
+    length: u64,
+    /// The same when the log was last replaced.
+    short: u64,
+    unsynced: bool,
+    synced: Instant,
+    /// Lines that were damaged when it was opened.
+    damaged: usize,
+}
+
+fn about(path: &Path, error: Error) -> Error {
+    Error::new(error.kind(), format!("{}: {}", path.display(), plain(&error)))
+}
+
+/// The system's words, without the number that Rust appends.
+pub fn plain(error: &Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn open(path: &Path) -> Result<File> {
+    let flags = 0o400_000; // O_NOFOLLOW
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
+    options.open(path).map_err(|error| about(path, error))
+}
+
+impl StateFile {
+    /// Opens or makes the file, with its directory, and gives each record to `each`, the oldest first.
+    ///
+    /// # Errors
+    /// As the system says; [`ErrorKind::ResourceBusy`] where another process uses it; [`ErrorKind::InvalidData`] where it is something else.
+    pub fn open<R: DeserializeOwned>(path: &Path, mut each: impl FnMut(R)) -> Result<StateFile> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+            Error::new(error.kind(), format!("{}: cannot create directory: {}", folder.display(), plain(&error)))
+        })?;
+        let lock_path = beside(path, ".lock");
+        let lock = open(&lock_path)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                Error::new(ErrorKind::ResourceBusy, format!("{}: another process uses this state file", path.display()))
+            }
+            TryLockError::Error(error) => about(&lock_path, error),
+        })?;
+        let mut file = open(path)?;
+        let mut log = Vec::new();
+        file.read_to_end(&mut log).map_err(|error| about(path, error))?;
+        let mut state = StateFile {
+            path: path.to_owned(),
+            file,
+            _lock: lock,
+            length: 0,
+            short: 0,
+            unsynced: false,
+            synced: Instant::now(),
+            damaged: 0,
+        };
+        state.read(&log, &mut each)?;
+        Ok(state)
+    }
+
+    fn read<R: DeserializeOwned>(&mut self, log: &[u8], each: &mut impl FnMut(R)) -> Result<()> {
+        let is_ours = log.starts_with(HEAD.as_bytes()) || HEAD.as_bytes().starts_with(log);
+        if !is_ours {
+            let text = format!("{}: not a state file of this pubsub-bridge", self.path.display());
+            return Err(Error::new(ErrorKind::InvalidData, text));
+        }
+        let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        for line in log[..whole].split_inclusive(|byte| *byte == b'\n').skip(1) {
+            match record(line) {
+                Some(record) => each(record),
+                None => self.damaged += 1,
+            }
+        }
+        self.length = whole as u64;
+        self.cut()?;
+        if whole == 0 {
+            self.write(HEAD.as_bytes())?;
+        }
+        self.short = self.length;
+        Ok(())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many lines were damaged when the file was opened: not torn by a killed process, but changed afterwards.
+    pub fn damaged(&self) -> usize {
+        self.damaged
+    }
+
+    /// Forgets what is torn.
+    fn cut(&mut self) -> Result<()> {
+        self.file.set_len(self.length).map_err(|error| about(&self.path, error))
+    }
+
+    /// All or nothing.
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = loop {
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        let error = match written {
+            Ok(count) if count == bytes.len() => {
+                self.length += count as u64;
+                self.unsynced = true;
+                return Ok(());
+            }
+            Ok(_) => Error::from_raw_os_error(28), // ENOSPC
+            Err(error) => error,
+        };
+        self.cut()?;
+        Err(about(&self.path, error))
+    }
+
+    /// Remembers a record, through the end of this process; through that of the host a few seconds later.
+    ///
+    /// # Errors
+    /// As the system says. The record is then not remembered.
+    pub fn put(&mut self, record: &impl Serialize) -> Result<()> {
+        self.write(&line(record)?)
+    }
+
+    /// Whether the log has grown so much that [`replace`](Self::replace) is worth it.
+    pub fn has_grown(&self) -> bool {
+        self.length > SMALL.max(4 * self.short)
+    }
+
+    /// Replaces the log by one that has only this record.
+    ///
+    /// # Errors
+    /// As the system says. The log is then as it was.
+    pub fn replace(&mut self, record: &impl Serialize) -> Result<()> {
+        let new = beside(&self.path, ".new");
+        let mut text = HEAD.as_bytes().to_vec();
+        text.extend(line(record)?);
+        let _ = std::fs::remove_file(&new);
+        let write = || -> Result<File> {
+            let mut file = open(&new)?;
+            let mut all = || -> Result<()> {
+                file.write_all(&text)?;
+                file.sync_data()?;
+                std::fs::rename(&new, &self.path)
+            };
+            all().map_err(|error| about(&new, error))?;
+            Ok(file)
+        };
+        self.file = write().inspect_err(|_| drop(std::fs::remove_file(&new)))?;
+        self.length = text.len() as u64;
+        self.short = self.length;
+        (self.unsynced, self.synced) = (false, Instant::now());
+        if let Some(Ok(folder)) = self.path.parent().map(File::open) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+
+    /// The file, if it is time to bring it to the disk; to be given to a thread that may wait.
+    pub fn due(&mut self) -> Option<File> {
+        if !self.unsynced || self.synced.elapsed() < SYNC_EACH {
+            return None;
+        }
+        (self.unsynced, self.synced) = (false, Instant::now());
+        self.file.try_clone().ok()
+    }
+
+    /// Brings it to the disk. What fails there costs no message while this host is up.
+    pub fn sync(&mut self) {
+        if std::mem::take(&mut self.unsynced) {
+            let _ = self.file.sync_data();
+        }
+    }
+}
+
+fn line(record: &impl Serialize) -> Result<Vec<u8>> {
+    let mut text = vec![b' '; 17];
+    serde_json::to_writer(&mut text, record)?;
+    let sum = format!("{:016x}", xxh3_64(&text[17..]));
+    text[..16].copy_from_slice(sum.as_bytes());
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn record<R: DeserializeOwned>(line: &[u8]) -> Option<R> {
+    let (sum, body) = line.strip_suffix(b"\n")?.split_at_checked(16)?;
+    let body = body.strip_prefix(b" ")?;
+    let sum = u64::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    (xxh3_64(body) == sum).then(|| serde_json::from_slice(body).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &Path) -> (StateFile, Vec<u32>) {
+        let mut found = Vec::new();
+        let state = StateFile::open(path, |record: u32| found.push(record)).expect("open");
+        (state, found)
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("pubsub-bridge-state-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    }
+
+    #[test]
+    fn what_is_put_is_read() {
+        let folder = folder("put");
+        let path = folder.join("sub/state");
+        let (mut state, found) = read(&path);
+        assert!(found.is_empty());
+        (1..=3).for_each(|record| state.put(&record).expect("put"));
+        let busy = StateFile::open(&path, |_: u32| ()).expect_err("one process at a time");
+        assert!(busy.to_string().ends_with("another process uses this state file"), "{busy}");
+        drop(state);
+        let (mut state, found) = read(&path);
+        assert_eq!(found, [1, 2, 3]);
+        while !state.has_grown() {
+            state.put(&4).expect("put");
+        }
+        state.replace(&5).expect("replace");
+        state.put(&6).expect("put");
+        drop(state);
+        assert_eq!(read(&path).1, [5, 6]);
+        std::fs::remove_dir_all(folder).expect("remove");
+    }
+
+    #[test]
+    fn what_is_torn_is_cut_and_what_is_damaged_is_told() {
+        let folder = folder("torn");
+        let path = folder.join("state");
+        let (mut state, _) = read(&path);
+        (1..=3).for_each(|record| state.put(&record).expect("put"));
+        drop(state);
+        let whole = std::fs::read(&path).expect("read");
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("write");
+            let lines = whole[..length].iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
+            let (mut state, found) = read(&path);
+            assert_eq!((found.len(), state.damaged()), (lines, 0), "{length} bytes");
+            state.put(&9).expect("put");
+            drop(state);
+            assert_eq!(read(&path).1.last(), Some(&9));
+        }
+        for at in HEAD.len()..whole.len() {
+            let mut other = whole.clone();
+            other[at] ^= 1;
+            std::fs::write(&path, &other).expect("write");
+            let (state, found) = read(&path);
+            // A line end that is none any more joins two lines, or tears the last.
+            assert!(found.len() + state.damaged() >= 2 && found.len() <= 2, "byte {at}: {found:?}");
+        }
+        std::fs::write(&path, "PSB1").expect("write");
+        let error = StateFile::open(&path, |_: u32| ()).expect_err("another format");
+        assert!(error.to_string().contains("not a state file"), "{error}");
+        std::fs::remove_dir_all(folder).expect("remove");
+    }
+}
