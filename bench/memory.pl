@@ -21,7 +21,7 @@ my $bench = BenchKit->start(
 );
 my $messages = $bench->opt('full') ? 100_000_000 : $bench->opt('messages');
 
-my @VARIANTS    = qw(Int Int32 Int16 Str);
+my @VARIANTS    = qw(Int Int32 Int16 Str Num);
 my $CAPACITY    = 65_536;
 my $SUBSCRIBERS = 50_000;
 my $TEXT        = 'hello world 1234567890 abcdefgh';

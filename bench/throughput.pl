@@ -16,6 +16,7 @@ use Data::PubSub::Shared;
 use Data::PubSub::Shared::Int;
 use Data::PubSub::Shared::Int32;
 use Data::PubSub::Shared::Int16;
+use Data::PubSub::Shared::Num;
 use Data::PubSub::Shared::Str;
 
 my $bench = BenchKit->start(
@@ -24,13 +25,17 @@ my $bench = BenchKit->start(
 );
 my $items = $bench->opt('items');
 
-my @VARIANTS = qw(Int Int32 Int16 Str);
+my @VARIANTS = qw(Int Int32 Int16 Num Str);
 my $CAPACITY = 65_536;
 my $TEXT     = 'hello world 1234567890 abcdefgh';
 
 # What one message of a variant is; a batch of them.
-my %value  = (map({ $_ => 42 } qw(Int Int32 Int16)), Str => $TEXT);
-my %values = (map({ $_ => [1 .. 100] } qw(Int Int32 Int16)), Str => [map {"$TEXT, no $_"} 1 .. 100]);
+my %value  = (map({ $_ => 42 } qw(Int Int32 Int16)), Num => 4.2, Str => $TEXT);
+my %values = (
+    map({ $_ => [1 .. 100] } qw(Int Int32 Int16)),
+    Num => [map { $_ + 0.5 } 1 .. 100],
+    Str => [map {"$TEXT, no $_"} 1 .. 100],
+);
 
 my @jobs;
 
@@ -66,6 +71,8 @@ my %keywords = (
         sub { for my $i (1 .. $items) { ps_int32_publish $ring, $i; my $got = ps_int32_poll $sub } } },
     Int16 => sub { my ($ring, $sub) = @_;
         sub { for my $i (1 .. $items) { ps_int16_publish $ring, $i; my $got = ps_int16_poll $sub } } },
+    Num => sub { my ($ring, $sub) = @_;
+        sub { for my $i (1 .. $items) { ps_num_publish $ring, $i; my $got = ps_num_poll $sub } } },
     Str => sub { my ($ring, $sub) = @_;
         sub { for (1 .. $items) { ps_str_publish $ring, $TEXT; my $got = ps_str_poll $sub } } },
 );

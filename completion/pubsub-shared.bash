@@ -13,7 +13,7 @@ _pubsub_shared() {
     case $previous in
         --variant | -t)
             if [[ $command == create ]]; then
-                COMPREPLY=($(compgen -W 'Int Int32 Int16 Str' -- "$current"))
+                COMPREPLY=($(compgen -W 'Int Int32 Int16 Num Str' -- "$current"))
                 return
             fi
             ;;

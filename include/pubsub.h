@@ -33,7 +33,8 @@ enum ps_variant {
     PS_INT = 1,   /* 64-bit integers, 16 bytes a slot */
     PS_INT32 = 2, /* 32-bit integers, 8 bytes a slot */
     PS_INT16 = 3, /* 16-bit integers, 8 bytes a slot */
-    PS_STR = 4    /* byte strings */
+    PS_STR = 4,   /* byte strings */
+    PS_NUM = 5    /* doubles, 16 bytes a slot */
 };
 
 /* Why a call failed. */
@@ -200,9 +201,18 @@ int ps_claim_role(ps_ring *ring, int role, const char *stream, size_t stream_len
 
 /* ---- publishing ---- */
 
-/* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. False: PS_ARGUMENT, on PS_STR and
- * on a read-only handle. */
+/* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. False: PS_ARGUMENT, on PS_STR,
+ * PS_NUM and on a read-only handle. */
 bool ps_publish_int(const ps_ring *ring, int64_t value, ps_error *error);
+
+/* Publishes one double, bit by bit as it is, and wakes sleepers. False: PS_ARGUMENT, on all but PS_NUM and on a read-only
+ * handle. */
+bool ps_publish_num(const ps_ring *ring, double value, ps_error *error);
+
+/* Publishes the numbers in len bytes, which need no alignment: int64_t for PS_INT, int32_t, int16_t, double for PS_NUM. They are
+ * adjacent in the ring in pieces of 8192, or as many as it has slots. Wakes sleepers. Returns how many; -1: PS_ARGUMENT,
+ * where len is no multiple of that width, on PS_STR and on a read-only handle. */
+int64_t ps_publish_packed(const ps_ring *ring, const void *bytes, size_t len, ps_error *error);
 
 /* Positions that were claimed and are not filled yet. */
 typedef struct {
@@ -238,13 +248,19 @@ void ps_sub_free(ps_sub *sub);
  * after looking at signals and deadlines. */
 enum { PS_MORE = 2 };
 
-/* The next integer. 1: here it is. 0: there is none now. PS_MORE. -1: PS_ARGUMENT, on PS_STR. */
+/* The next integer. 1: here it is. 0: there is none now. PS_MORE. -1: PS_ARGUMENT, on PS_STR and PS_NUM. */
 int ps_poll_int(ps_sub *sub, int64_t *value, ps_error *error);
+
+/* The next double. As ps_poll_int; -1: PS_ARGUMENT, on all but PS_NUM. */
+int ps_poll_num(ps_sub *sub, double *value, ps_error *error);
 
 /* Up to count integers, in order, and no more than there are positions from the next one to the inner position end (see
  * ps_end; UINT64_MAX: no end): a reader that is lapped meanwhile gets as many, but later ones. Returns how many; -2: none,
- * and as PS_MORE; -1: PS_ARGUMENT, on PS_STR. */
+ * and as PS_MORE; -1: PS_ARGUMENT, on PS_STR and PS_NUM. */
 int64_t ps_poll_ints(ps_sub *sub, int64_t *values, size_t count, uint64_t end, ps_error *error);
+
+/* The same for len bytes at values, which need no alignment, in the types of ps_publish_packed; -1: PS_ARGUMENT, on PS_STR. */
+int64_t ps_poll_packed(ps_sub *sub, void *values, size_t len, uint64_t end, ps_error *error);
 
 /* A string message that was found: len bytes, and perl's UTF-8 flag as the publisher gave it. Nothing makes the publisher
  * keep its word: look at the bytes (see ps_is_utf8) before they are taken for UTF-8. The first two are the core's own. */

@@ -41,6 +41,8 @@ pub(crate) enum AnyRing {
     Int32(SlotRing<NarrowSlot>),
     Int16(SlotRing<NarrowSlot>),
     Str(StrRing),
+    /// The values are the bits of 64-bit floating-point numbers.
+    Num(SlotRing<WideSlot>),
 }
 
 impl AnyRing {
@@ -53,6 +55,7 @@ impl AnyRing {
             let slots = NonNull::new_unchecked(base.add(geometry.slots_at as usize));
             match geometry.variant {
                 Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), geometry.capacity)),
                 Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), geometry.capacity)),
                 Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), geometry.capacity)),
                 Variant::Str => {
@@ -67,7 +70,7 @@ impl AnyRing {
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         match self {
-            AnyRing::Int(ring) => ring.header(),
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.header(),
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.header(),
             AnyRing::Str(ring) => ring.header(),
         }
@@ -83,7 +86,7 @@ impl AnyRing {
     #[inline(always)]
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<()> {
         match self {
-            AnyRing::Int(ring) => ring.look(cursor).map(drop),
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.look(cursor).map(drop),
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.look(cursor).map(drop),
             AnyRing::Str(ring) => ring.look(cursor).map(drop),
         }
@@ -91,7 +94,11 @@ impl AnyRing {
 
     #[cold]
     pub(crate) fn mismatch(&self) -> Error {
-        let held = if matches!(self, AnyRing::Str(_)) { "strings" } else { "integers" };
+        let held = match self {
+            AnyRing::Str(_) => "strings",
+            AnyRing::Num(_) => "floating-point numbers",
+            _ => "integers",
+        };
         Error::new(ErrorKind::Argument, format!("this ring carries {}", held))
     }
 }

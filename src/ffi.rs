@@ -6,7 +6,7 @@
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
 use std::ffi::{CStr, OsStr};
-use std::os::raw::{c_char, c_int};
+use std::os::raw::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::slice;
@@ -80,7 +80,7 @@ pub(crate) unsafe fn give<T>(result: Result<T>, failure: *mut Failure) -> *mut T
 
 fn variant(number: u32) -> Result<Variant> {
     Variant::from_number(number)
-        .ok_or_else(|| Error::new(ErrorKind::Argument, format!("variant must be 1 to 4, not {}", number)))
+        .ok_or_else(|| Error::new(ErrorKind::Argument, format!("variant must be 1 to 5, not {}", number)))
 }
 
 /// What C passes as a pointer and a count: where that is 0, the pointer may be anything, null above all.
@@ -225,6 +225,33 @@ pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64, failure: *mut F
         Ok(()) => true,
         // SAFETY: a writable error, as documented.
         Err(error) => unsafe { report(failure, Some(&error)) },
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_publish_num(ring: &Ring, value: f64, failure: *mut Failure) -> bool {
+    match ring.publish_num(value) {
+        Ok(()) => true,
+        // SAFETY: a writable error, as documented.
+        Err(error) => unsafe { report(failure, Some(&error)) },
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_publish_packed(
+    ring: &Ring,
+    bytes: *const c_void,
+    len: usize,
+    failure: *mut Failure,
+) -> i64 {
+    // SAFETY: `len` readable bytes, as documented.
+    match ring.publish_packed(unsafe { items(bytes.cast(), len) }) {
+        Ok(count) => count as i64,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
     }
 }
 
@@ -405,17 +432,24 @@ pub unsafe extern "C" fn ps_poll_int(sub: &mut Subscriber, value: &mut i64, fail
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_poll_ints(
-    sub: &mut Subscriber,
-    values: *mut i64,
-    count: usize,
-    end: u64,
-    failure: *mut Failure,
-) -> i64 {
-    // SAFETY: room for `count` values that C has initialised or does not read before we write them: i64 has no invalid
-    // values, and none is read here. No room may be anywhere.
-    let room = if count == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(values, count) } };
-    match sub.read_ints(room, end) {
+pub unsafe extern "C" fn ps_poll_num(sub: &mut Subscriber, value: &mut f64, failure: *mut Failure) -> c_int {
+    // SAFETY: a writable error, as documented.
+    unsafe { hand_over(sub.read_num(), |read| *value = read, failure) }
+}
+
+/// Room for `count` values that C has initialised or does not read before we write them: only for types without invalid
+/// values, and for callers that write first. No room may be anywhere.
+unsafe fn room<'a, T>(first: *mut T, count: usize) -> &'a mut [T] {
+    if count == 0 {
+        return &mut [];
+    }
+    // SAFETY: the caller's contract.
+    unsafe { slice::from_raw_parts_mut(first, count) }
+}
+
+/// What C is told of a batch: how many; -1, an error; -2, none, and not known: look again, after signals.
+unsafe fn hand_over_all(read: Result<(usize, bool)>, failure: *mut Failure) -> i64 {
+    match read {
         Ok((0, true)) => -2,
         Ok((count, _)) => count as i64,
         Err(error) => {
@@ -424,6 +458,30 @@ pub unsafe extern "C" fn ps_poll_ints(
             -1
         }
     }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_poll_packed(
+    sub: &mut Subscriber,
+    values: *mut c_void,
+    len: usize,
+    end: u64,
+    failure: *mut Failure,
+) -> i64 {
+    // SAFETY: room for `len` bytes and a writable error, as documented.
+    unsafe { hand_over_all(sub.read_packed(room(values.cast(), len), end), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_poll_ints(
+    sub: &mut Subscriber,
+    values: *mut i64,
+    count: usize,
+    end: u64,
+    failure: *mut Failure,
+) -> i64 {
+    // SAFETY: room for `count` values and a writable error, as documented.
+    unsafe { hand_over_all(sub.read_ints(room(values, count), end), failure) }
 }
 
 /// `ps_found`.

@@ -7,7 +7,7 @@
 //!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
 //!   512   events      recoveries, abandoned, leaked, unregistered, gone   written at rare events
 //!   4096  spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
-//!   ...   slots       capacity * 16 (Int) or * 8 (Int32, Int16, Str) bytes
+//!   ...   slots       capacity * 16 (Int, Num) or * 8 (Int32, Int16, Str) bytes
 //!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 bytes     Str only
 //! ```
 //!
@@ -53,21 +53,26 @@ pub enum Variant {
     Int16 = 3,
     /// Byte strings of up to `msg_size` bytes with Perl's UTF-8 flag.
     Str = 4,
+    /// 64-bit floating-point numbers, 16 bytes a slot.
+    Num = 5,
 }
 
 impl Variant {
+    /// All of them, by number.
+    pub const ALL: [Variant; 5] = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str, Variant::Num];
+
     /// The variant with this number, if there is one.
     pub fn from_number(number: u32) -> Option<Self> {
-        [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str].iter().copied().find(|v| *v as u32 == number)
+        Variant::ALL.iter().copied().find(|v| *v as u32 == number)
     }
 
     fn with_article(self) -> String {
-        format!("{} {:?} ring", if self == Variant::Str { "a" } else { "an" }, self)
+        format!("{} {:?} ring", if matches!(self, Variant::Str | Variant::Num) { "a" } else { "an" }, self)
     }
 
     fn slot_len(self) -> u64 {
         match self {
-            Variant::Int => 16,
+            Variant::Int | Variant::Num => 16,
             Variant::Int32 | Variant::Int16 | Variant::Str => 8,
         }
     }

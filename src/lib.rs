@@ -19,13 +19,14 @@
 //!
 //! ```text
 //!   ffi          C's view: no logic, no panic gets out           <- include/pubsub.h
-//!   ring         Ring: a handle, for all four variants     subscriber   Subscriber: a reader, for all four
+//!   ring         Ring: a handle, for all variants          subscriber   Subscriber: a reader, for all of them
 //!   options      what a new ring is like                   stats        what a ring knows of itself
 //!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into
 //!   any_ring     what both roles stand on                  waiting      sleeping until a ring has a message
 //!   cursor       a reader's place and its account          wait         eventcount, spinning
 //!   layout       the shared bytes                          notify       eventfds
+//!   packed       numbers as they lie in memory
 //!   fault        points at which tests hurt a process      error        what can go wrong
 //!   sync         the one seam to atomics                   inheritance  what publishers leave to each other
 //!
@@ -60,6 +61,7 @@ mod inheritance;
 mod layout;
 mod notify;
 mod options;
+mod packed;
 mod ring;
 mod slot;
 mod slot_ring;

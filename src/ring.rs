@@ -132,7 +132,7 @@ impl Ring {
     /// Publishes an integer, cut to the variant's width as a C cast does.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
+    /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
     #[inline(always)]
     pub fn publish_int(&self, value: i64) -> Result<()> {
         self.check_writable()?;
@@ -140,16 +140,42 @@ impl Ring {
             AnyRing::Int(ring) => ring.publish(value as u64),
             AnyRing::Int32(ring) => ring.publish(value as u64),
             AnyRing::Int16(ring) => ring.publish(value as i16 as u64),
-            AnyRing::Str(_) => return Err(self.ring.mismatch()),
+            AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
         }
         self.ring.wake_sleepers();
         Ok(())
     }
 
+    /// Publishes a floating-point number, bit by bit as it is: a NaN with its payload, -0.0 with its sign.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
+    #[inline(always)]
+    pub fn publish_num(&self, value: f64) -> Result<()> {
+        self.check_writable()?;
+        match &self.ring {
+            AnyRing::Num(ring) => ring.publish(value.to_bits()),
+            _ => return Err(self.ring.mismatch()),
+        }
+        self.ring.wake_sleepers();
+        Ok(())
+    }
+
+    /// Publishes numbers that lie one behind the other in `bytes`, in the host's byte order and without alignment: each of 8
+    /// bytes (`Int`, `Num`), 4 (`Int32`) or 2 (`Int16`). They are adjacent in the ring, in pieces of 8192 or as many as the
+    /// ring has slots. Returns how many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where the length is no multiple of that width, on a string ring, and on a read-only one.
+    pub fn publish_packed(&self, bytes: &[u8]) -> Result<usize> {
+        self.check_writable()?;
+        self.ring.publish_packed(bytes)
+    }
+
     /// Publishes integers next to each other, in order. Returns how many.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
+    /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
     pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
         let mut batch = self.claim(values.len())?;
         self.put(&mut batch, values);
@@ -178,7 +204,7 @@ impl Ring {
         match &self.ring {
             AnyRing::Int(ring) => Ok(ring.claim(count as u64)),
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => Ok(ring.claim(count as u64)),
-            AnyRing::Str(_) => Err(self.ring.mismatch()),
+            AnyRing::Str(_) | AnyRing::Num(_) => Err(self.ring.mismatch()),
         }
     }
 
@@ -190,7 +216,7 @@ impl Ring {
             AnyRing::Int(ring) => ring.put_all(batch, count, |i| values[i] as u64),
             AnyRing::Int32(ring) => ring.put_all(batch, count, |i| values[i] as u64),
             AnyRing::Int16(ring) => ring.put_all(batch, count, |i| values[i] as i16 as u64),
-            AnyRing::Str(_) => {}
+            AnyRing::Str(_) | AnyRing::Num(_) => {}
         }
     }
 

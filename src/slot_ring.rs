@@ -369,6 +369,49 @@ impl<S: Slot> SlotRing<S> {
         next
     }
 
+    /// Delivers messages into `out`, made by `message`, as many as there are and have room. Returns how many, and whether it ended
+    /// because there is [`Next::More`] to pass.
+    #[inline(always)]
+    pub(crate) fn read_all<T>(&self, cursor: &mut Cursor, out: &mut [T], message: impl Fn(u64) -> T) -> (usize, bool) {
+        let mut count = 0;
+        while count < out.len() {
+            let run = self.read_run(cursor, &mut out[count..], &message);
+            count += run;
+            if run == 0 {
+                match self.read(cursor) {
+                    Next::Ready(value) => out[count] = message(value),
+                    other => return (count, other == Next::More),
+                }
+                count += 1;
+            }
+        }
+        (count, false)
+    }
+
+    /// The same for those that are at hand, up to the end of the slots: [`at_hand`](Self::at_hand) for each, with what does not change
+    /// looked up once. A clear meanwhile is missed by the rest of them, as one is that comes between two of `at_hand`'s loads.
+    #[inline(always)]
+    fn read_run<T>(&self, cursor: &mut Cursor, out: &mut [T], message: impl Fn(u64) -> T) -> usize {
+        if !self.is_open(cursor) {
+            return 0;
+        }
+        let (index, tag) = (self.slot_index(cursor.next), self.tag(cursor.next));
+        let room = (self.capacity() - index).min(out.len() as u64) as usize;
+        // SAFETY: from `index`, which is below the capacity, to the last slot at most; slots are atomic.
+        let slots = unsafe { std::slice::from_raw_parts(self.place(cursor.next), room) };
+        let mut count = 0;
+        for (slot, place) in slots.iter().zip(out) {
+            let seen = slot.load();
+            if seen.tag != tag {
+                break;
+            }
+            *place = message(seen.value);
+            count += 1;
+        }
+        cursor.next = cursor.next.wrapping_add(count as u64);
+        count
+    }
+
     /// The message at the cursor, if there is one: the fast path touches one slot and the rarely written base.
     #[inline(always)]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<u64> {

@@ -68,7 +68,7 @@ impl Subscriber {
     /// The next integer, if there is one.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
     #[inline(always)]
     pub fn poll_int(&mut self) -> Result<Option<i64>> {
         loop {
@@ -86,7 +86,33 @@ impl Subscriber {
         let read = match &self.ring {
             AnyRing::Int(ring) => ring.read(&mut self.cursor).map(|value| value as i64),
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
-            AnyRing::Str(_) => return Err(self.ring.mismatch()),
+            AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
+        };
+        self.settle();
+        Ok(read)
+    }
+
+    /// The next floating-point number, if there is one, bit by bit as it was published.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    #[inline(always)]
+    pub fn poll_num(&mut self) -> Result<Option<f64>> {
+        loop {
+            match self.read_num()? {
+                Next::Ready(value) => return Ok(Some(value)),
+                Next::Empty | Next::Claimed(_) => return Ok(None),
+                Next::More => {}
+            }
+        }
+    }
+
+    /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
+    #[inline(always)]
+    pub(crate) fn read_num(&mut self) -> Result<Next<f64>> {
+        let read = match &self.ring {
+            AnyRing::Num(ring) => ring.read(&mut self.cursor).map(f64::from_bits),
+            _ => return Err(self.ring.mismatch()),
         };
         self.settle();
         Ok(read)
@@ -96,7 +122,7 @@ impl Subscriber {
     /// [`end`](Self::end)): a reader that is lapped meanwhile gets as many, but later ones. Returns how many.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
     #[inline]
     pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> Result<usize> {
         let mut count = 0;
@@ -112,23 +138,40 @@ impl Subscriber {
     /// The same, and whether it ended because there is [`Next::More`] to pass.
     #[inline]
     pub(crate) fn read_ints(&mut self, out: &mut [i64], end: u64) -> Result<(usize, bool)> {
-        #[inline(always)]
-        fn fill(out: &mut [i64], mut read: impl FnMut() -> Next<i64>) -> (usize, bool) {
-            for (i, place) in out.iter_mut().enumerate() {
-                match read() {
-                    Next::Ready(value) => *place = value,
-                    other => return (i, other == Next::More),
-                }
-            }
-            (out.len(), false)
-        }
         let room = self.cursor.room(self.ring.header(), end).min(out.len() as u64) as usize;
         let (out, cursor) = (&mut out[..room], &mut self.cursor);
         let result = match &self.ring {
-            AnyRing::Int(ring) => fill(out, || ring.read(cursor).map(|value| value as i64)),
-            AnyRing::Int32(ring) | AnyRing::Int16(ring) => fill(out, || ring.read(cursor).map(narrow)),
-            AnyRing::Str(_) => return Err(self.ring.mismatch()),
+            AnyRing::Int(ring) => ring.read_all(cursor, out, |value| value as i64),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read_all(cursor, out, narrow),
+            AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
         };
+        self.settle();
+        Ok(result)
+    }
+
+    /// Reads numbers into `out` as [`Ring::publish_packed`](crate::Ring::publish_packed) takes them, as many as there are and
+    /// as have room, and no more than there are positions up to `end`. Returns how many numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
+    pub fn poll_packed(&mut self, out: &mut [u8], end: u64) -> Result<usize> {
+        let (mut at, mut count) = (0, 0);
+        loop {
+            let (read, more) = self.read_packed(&mut out[at..], end)?;
+            count += read;
+            at += read * self.ring.packed_width()?;
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// The same, and whether it ended because there is [`Next::More`] to pass.
+    #[inline]
+    pub(crate) fn read_packed(&mut self, out: &mut [u8], end: u64) -> Result<(usize, bool)> {
+        let width = self.ring.packed_width()?;
+        let room = self.cursor.room(self.ring.header(), end).min((out.len() / width) as u64) as usize;
+        let result = self.ring.read_packed(&mut self.cursor, &mut out[..room * width]);
         self.settle();
         Ok(result)
     }

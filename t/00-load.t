@@ -19,7 +19,7 @@ my @sub = qw(
 
 like($Data::PubSub::Shared::VERSION, qr/\A\d+\.\d+\z/, 'version');
 
-for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str)) {
+for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str Num)) {
     require_ok($class);
     is($class->VERSION, Data::PubSub::Shared->VERSION, "$class has the version of the distribution");
     can_ok($class, @ring);

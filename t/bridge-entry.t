@@ -55,7 +55,7 @@ subtest 'layout' => sub {
 
 for my $pack (1, 2, 3, 20, 8000) {
     subtest "there and back, pack $pack" => sub {
-        for my $v (variants()) {
+        for my $v (grep { !$_->is_num } variants()) {
             my @samples = ($v->samples) x 4;
             my ($back, $kinds) = there_and_back($v->is_str, $pack, \@samples);
             is_deeply($back, \@samples, $v->name . ': the same messages');

@@ -107,6 +107,9 @@ subtest 'rings' => sub {
     says(['up', @common, '--ring', "$folder/none", '--variant', 'int', '--state', "$folder/r1"], 1, qr/no such ring/, 'no capacity');
     says(['up', @common, '--ring', $out, '--variant', 'Str', '--state', "$folder/r1"], 1,
         qr/^pubsub-bridge: \Q$out\E: holds an Int ring, opened as Str$/m, 'another one');
+    variant('Num')->class->new("$folder/num", 8);
+    says(['up', @common, '--ring', "$folder/num", '--state', "$folder/r1"], 1,
+        qr/^pubsub-bridge: \Q$folder\E\/num: holds a Num ring, and a bridge carries integers and strings$/m, 'floating-point numbers');
     says(['up', @common, '--ring', spew("$folder/text", "no ring\n"), '--state', "$folder/r1"], 1,
         qr/^pubsub-bridge: \Q$folder\E\/text: too small for a ring file$/m, 'no ring');
     symlink $out, "$folder/link" or die "symlink: $!";

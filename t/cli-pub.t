@@ -90,6 +90,17 @@ subtest 'integers' => sub {
         [2, '', "pubsub-shared: --truncate is for Str\nTry: pubsub-shared pub --help\n"], '--truncate');
 };
 
+subtest 'floating-point numbers' => sub {
+    my ($path, $got) = ring('Num');
+    my @good = ('1.5', ' -2e-3', '.25', '+7', '0x', '1e999', '-inf', 'NaN', '1_000', '', '0.1');
+    my ($status, undef, $err) = cli(\(join "\n", @good), 'pub', $path);
+    is_deeply([$status, $err], [1, "pubsub-shared: line 5: not a number: '0x'; left out, as all such lines\n"
+        . "pubsub-shared: 4 lines of 11 left out\n"], 'some are none');
+    is_deeply($got->(), [1.5, -0.002, 0.25, 7, -9**9**9, -sin(9**9**9), 0.1], 'the others are published');
+    like((cli('pub', $path, '1e999'))[2], qr/\Apubsub-shared: too large for a 64-bit number: '1e999'\n/, 'nor rounded to infinity');
+    is_deeply($got->(), [], 'and nothing published');
+};
+
 subtest 'arguments' => sub {
     my ($path, $got) = ring();
     is((cli('pub', $path, 'a', $long))[0], 2, 'are refused');

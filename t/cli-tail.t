@@ -38,13 +38,28 @@ subtest 'JSON of any text' => sub {
     is_deeply([map { MIME::Base64::decode_base64($_->{base64}) } @got], \@odd, 'bytes that are no text');
 };
 
-subtest 'JSON of integers' => sub {
+subtest 'JSON of numbers' => sub {
     for my $v (grep { !$_->is_str } variants()) {
         my $ring = $v->class->new(my $path = fresh_path(), 16);
         $ring->publish_multi($v->values(1, 5));
         is_deeply([map { [@$_{qw(position value)}] } objects((cli(qw(tail --json), $path))[1])],
             [map { [$_ - 1, $v->value($_)] } 1 .. 5], $v->name);
     }
+};
+
+subtest 'floating-point numbers' => sub {
+    my $ring    = variant('Num')->class->new(my $path = fresh_path(), 16);
+    my @numbers = (0.1, 0.1 + 0.2, 1e23, -0.0, 2**53, 5e-324, 9**9**9, -9**9**9);
+    $ring->publish_multi(@numbers);
+    my @lines = split /\n/, (cli('tail', $path))[1];
+    is_deeply(\@lines, [qw(0.1 0.30000000000000004 1e+23 -0 9007199254740992 4.94065645841247e-324 Inf -Inf)],
+        'as few digits as give the same number');
+    my @values = map { $_->{value} } objects((cli(qw(tail --json), $path))[1]);
+    is_deeply([splice @values, 6], ['Inf', '-Inf'], '--json: infinities are strings');
+    is(scalar(grep { $values[$_] == $numbers[$_] } 0 .. 5), 6, 'and numbers the same numbers');
+    $ring->publish(unpack 'd', pack 'Q', 0x7ff8 << 48);
+    like((cli(qw(tail -n 1), $path))[1], qr/\A-?NaN\n\z/, 'what is no number');
+    like((cli(qw(tail -n 1 --json), $path))[1], qr/"value":"-?NaN"/, 'is a string in JSON');
 };
 
 # What is said of losses stands between the messages, as far as two streams allow.

@@ -43,7 +43,7 @@ each_variant(sub {
     for my $other (grep { $_->name ne $name } variants()) {
         my $path = fresh_path();
         $other->class->new($path, 16);
-        my $article = $other->is_str ? 'a' : 'an';
+        my $article = $other->is_int ? 'an' : 'a';
         is_deeply(
             [errors_of($class, $path)],
             [("invalid or incompatible: holds $article @{[$other->name]} ring, opened as $name") x 3],

@@ -23,7 +23,7 @@ sub runs {
 my $use = q{
     sub try_all {
         my $sum = 0;
-        for my $variant (qw(Int Int32 Int16 Str)) {
+        for my $variant (qw(Int Int32 Int16 Str Num)) {
             my $word = lc $variant;
             my $try  = eval "use Data::PubSub::Shared::$variant; sub {
                 my \$ring = Data::PubSub::Shared::$variant->new(undef, 8);
@@ -37,7 +37,7 @@ my $use = q{
         return $sum;
     }
 };
-my $all = 4 * 2023;
+my $all = 5 * 2023;
 
 is(runs("$use print try_all()"), $all, 'one interpreter');
 

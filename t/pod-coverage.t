@@ -37,7 +37,7 @@ for my $section (split /^(?==head1 )/m, text_of($PAGE)) {
 }
 
 my %met;
-for my $variant (qw(Int Int32 Int16 Str)) {
+for my $variant (qw(Int Int32 Int16 Str Num)) {
     my $page = "$FindBin::Bin/../lib/Data/PubSub/Shared/$variant.pm";
     my $text = text_of($page);
     # Pod::Coverage requires what it rates; the subscriber classes have no file of their own.

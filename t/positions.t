@@ -20,8 +20,9 @@ sub aged_slots {
     my $ring = $v->class->new($path, 2);
     my $head = $ring->stats->{mmap_size} - 2 * $v->slot;
     $ring->publish(77);
+    my $mark = $v->is_int ? 77 : unpack 'Q', pack 'd', 77;
     my @first = unpack "${word}2", peek($path, $head, $v->slot);
-    my ($tag_at) = grep { $first[$_] == 2 && $first[1 - $_] == 77 } 0, 1;
+    my ($tag_at) = grep { $first[$_] == 2 && $first[1 - $_] == $mark } 0, 1;
     defined $tag_at or die "slots are not laid out as expected: @first";
     my @slots;
     for my $back (1 .. $capacity) {

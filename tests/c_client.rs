@@ -69,6 +69,7 @@ fn wrong_calls_are_refused_in_rust_too() {
     let dir = fresh_dir("refused");
     let ints = Ring::open(Variant::Int16, &dir.join("ints"), 8, 0, 0o600).unwrap();
     let strs = Ring::anonymous(Variant::Str, 8, 8).unwrap();
+    let nums = Ring::anonymous(Variant::Num, 8, 0).unwrap();
     let looking = Ring::open_read_only(Variant::Int16, &dir.join("ints")).unwrap();
     let refused = |kind: ErrorKind| assert_eq!(kind, ErrorKind::Argument);
     refused(strs.publish_int(1).unwrap_err().kind());
@@ -80,7 +81,18 @@ fn wrong_calls_are_refused_in_rust_too() {
     refused(strs.subscribe(true).poll_ints(&mut [0], u64::MAX).unwrap_err().kind());
     refused(ints.subscribe(true).poll_str().unwrap_err().kind());
     refused(ints.subscribe(true).find(u64::MAX).unwrap_err().kind());
-    assert_eq!((ints.write_pos(), strs.write_pos()), (0, 0));
+    refused(ints.publish_num(1.0).unwrap_err().kind());
+    refused(nums.publish_int(1).unwrap_err().kind());
+    refused(nums.publish_ints(&[1]).unwrap_err().kind());
+    refused(nums.publish_str(b"").unwrap_err().kind());
+    refused(nums.subscribe(true).poll_int().unwrap_err().kind());
+    refused(nums.subscribe(true).poll_ints(&mut [0], u64::MAX).unwrap_err().kind());
+    refused(ints.subscribe(true).poll_num().unwrap_err().kind());
+    refused(strs.publish_packed(b"").unwrap_err().kind());
+    refused(strs.subscribe(true).poll_packed(&mut [0; 8], u64::MAX).unwrap_err().kind());
+    refused(ints.publish_packed(b"odd").unwrap_err().kind());
+    refused(looking.publish_packed(b"even").unwrap_err().kind());
+    assert_eq!((ints.write_pos(), strs.write_pos(), nums.write_pos()), (0, 0, 0));
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -28,8 +28,9 @@ int main(int argc, char **argv) {
     int64_t got[8], value = 77;
     const ps_bytes word = { "word", 4, false }, empty = { NULL, 0, false };
     char path[4096], copy[8];
-    ps_ring *ints, *strs, *looking;
-    ps_sub *int_sub, *str_sub, *looker;
+    double number = 77, numbers[2] = { 0.5, -0.0 };
+    ps_ring *ints, *strs, *nums, *looking;
+    ps_sub *int_sub, *str_sub, *num_sub, *looker;
     ps_batch batch;
     ps_found found;
     const int signalled = 1;
@@ -42,6 +43,8 @@ int main(int argc, char **argv) {
     snprintf(path, sizeof path, "%s/ring", argv[1]);
     MUST(ints = ps_ring_open(PS_INT, path, strlen(path), &sixteen, &error));
     MUST(strs = ps_ring_anonymous(PS_STR, &sixteen, &error));
+    MUST(nums = ps_ring_anonymous(PS_NUM, &sixteen, &error));
+    num_sub = ps_subscribe(nums, true);
     MUST(looking = ps_ring_open_read_only(PS_INT, path, strlen(path), &error));
     int_sub = ps_subscribe(ints, true);
     str_sub = ps_subscribe(strs, true);
@@ -56,6 +59,13 @@ int main(int argc, char **argv) {
     MUST(refused(!ps_publish_strs(ints, &word, 1, &error), "carries integers"));
     MUST(refused(!ps_publish_strs(ints, NULL, 0, &error), "carries integers"));
     MUST(refused(ps_find(int_sub, UINT64_MAX, &found, &error) == -1, "carries integers"));
+    MUST(refused(!ps_publish_int(nums, 1, &error), "carries floating-point numbers"));
+    MUST(refused(!ps_publish_num(ints, 1, &error), "carries integers"));
+    MUST(refused(ps_poll_int(num_sub, &value, &error) == -1, "carries floating-point numbers"));
+    MUST(refused(ps_poll_num(int_sub, &number, &error) == -1, "carries integers"));
+    MUST(refused(ps_publish_packed(strs, values, 8, &error) == -1, "carries strings"));
+    MUST(refused(ps_poll_packed(str_sub, got, 8, UINT64_MAX, &error) == -1, "carries strings"));
+    MUST(refused(ps_publish_packed(ints, values, 7, &error) == -1, "7 bytes"));
     MUST(!ps_publish_int(strs, 1, NULL) && ps_poll_int(str_sub, &value, NULL) == -1);
     MUST(ps_write_pos(ints) == 0 && ps_write_pos(strs) == 0 && value == 77);
 
@@ -66,6 +76,7 @@ int main(int argc, char **argv) {
     ps_put(looking, &batch, values, 2);
     ps_wake(looking);
     MUST(refused(!ps_publish_strs(looking, &word, 1, &error), "read-only"));
+    MUST(refused(ps_publish_packed(looking, values, 8, &error) == -1, "read-only"));
     MUST(refused(!ps_clear(looking, &error), "read-only"));
     MUST(ps_write_pos(ints) == 0 && ps_poll_int(looker, &value, &error) == 0);
 
@@ -95,6 +106,15 @@ int main(int argc, char **argv) {
     MUST(ps_find(str_sub, UINT64_MAX, &found, &error) == 1 && found.len == 4 && ps_copy(str_sub, &found, copy));
     MUST(memcmp(copy, "word", 4) == 0 && ps_find(str_sub, UINT64_MAX, &found, &error) == 0);
 
+    /* Doubles, one by one and packed; nothing, and room for less than one. */
+    MUST(ps_publish_num(nums, 1.5, &error) && ps_publish_packed(nums, numbers, sizeof numbers, &error) == 2);
+    MUST(ps_publish_packed(nums, NULL, 0, &error) == 0 && ps_poll_packed(num_sub, NULL, 0, UINT64_MAX, &error) == 0);
+    MUST(ps_poll_num(num_sub, &number, &error) == 1 && number == 1.5);
+    MUST(ps_poll_packed(num_sub, copy, 7, UINT64_MAX, &error) == 0);
+    memset(numbers, 1, sizeof numbers);
+    MUST(ps_poll_packed(num_sub, numbers, sizeof numbers, UINT64_MAX, &error) == 2 && numbers[0] == 0.5);
+    MUST(numbers[1] == 0 && 1 / numbers[1] < 0 && ps_poll_num(num_sub, &number, &error) == 0);
+
     MUST(!ps_ring_open(PS_INT, NULL, 0, &sixteen, &error) && error.kind == PS_SYSTEM);
     MUST(!ps_ring_open_read_only(PS_INT, NULL, 0, NULL) && !ps_ring_anonymous(9, &sixteen, NULL));
     MUST(ps_unlink(NULL, 0, &error) || error.kind == PS_SYSTEM);
@@ -102,9 +122,11 @@ int main(int argc, char **argv) {
 
     ps_sub_free(int_sub);
     ps_sub_free(str_sub);
+    ps_sub_free(num_sub);
     ps_sub_free(looker);
     ps_ring_free(ints);
     ps_ring_free(strs);
+    ps_ring_free(nums);
     ps_ring_free(looking);
     return 0;
 }

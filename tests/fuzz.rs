@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use data_pubsub_shared::{monotonic_ns, Bytes, ErrorKind, Ring, Subscriber, Variant, Wait};
 
-const VARIANTS: [Variant; 4] = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str];
+const VARIANTS: [Variant; 5] = Variant::ALL;
 /// Of the rings that are damaged.
 const CAPACITY: u64 = 16;
 const MSG_SIZE: u64 = 24;
@@ -101,6 +101,8 @@ fn messages(variant: Variant, random: &mut Random, msg_size: u64, count: u64) ->
         Variant::Int => number(random.next() as i64),
         Variant::Int32 => number((random.next() as i32).into()),
         Variant::Int16 => number((random.next() as i16).into()),
+        // Any bits are one: NaNs, too.
+        Variant::Num => number(random.next() as i64),
         Variant::Str => {
             let len = if random.once_in(3) { msg_size } else { random.below(msg_size + 1) };
             (random.bytes(len as usize), random.once_in(2))
@@ -116,6 +118,12 @@ fn number(value: i64) -> Message {
 /// False: the ring is too damaged.
 fn publish(ring: &Ring, variant: Variant, messages: &[Message]) -> bool {
     if variant != Variant::Str {
+        let width = width(variant);
+        let packed: Vec<u8> = messages.iter().flat_map(|m| packed(m, width)).collect();
+        if variant == Variant::Num || messages.len() % 2 == 0 {
+            assert_eq!(ring.publish_packed(&packed).unwrap(), messages.len());
+            return true;
+        }
         let all: Vec<i64> = messages.iter().map(|m| i64::from_ne_bytes(m.0[..].try_into().unwrap())).collect();
         assert_eq!(ring.publish_ints(&all).unwrap(), all.len());
         return true;
@@ -132,12 +140,45 @@ fn publish(ring: &Ring, variant: Variant, messages: &[Message]) -> bool {
     true
 }
 
+/// Bytes of a packed number.
+fn width(variant: Variant) -> usize {
+    match variant {
+        Variant::Int32 => 4,
+        Variant::Int16 => 2,
+        _ => 8,
+    }
+}
+
+/// A number in so many bytes.
+fn packed(message: &Message, width: usize) -> Vec<u8> {
+    let at = if cfg!(target_endian = "little") { 0 } else { 8 - width };
+    message.0[at..at + width].to_vec()
+}
+
+/// A number from so many bytes.
+fn unpacked(bytes: &[u8]) -> Message {
+    match bytes.len() {
+        2 => number(i16::from_ne_bytes(bytes.try_into().unwrap()).into()),
+        4 => number(i32::from_ne_bytes(bytes.try_into().unwrap()).into()),
+        _ => number(i64::from_ne_bytes(bytes.try_into().unwrap())),
+    }
+}
+
 /// Up to `most` messages, in one of the ways to get them.
 fn read(sub: &mut Subscriber, variant: Variant, random: &mut Random, most: u64) -> Vec<Message> {
     let (one_by_one, end, most) = (random.once_in(2), sub.end(), most as usize);
     match variant {
         Variant::Str if one_by_one => std::iter::from_fn(|| sub.poll_str().unwrap()).take(most).collect(),
         Variant::Str => std::iter::from_fn(|| find_and_copy(sub, end)).take(most).collect(),
+        Variant::Num if one_by_one => {
+            std::iter::from_fn(|| sub.poll_num().unwrap()).take(most).map(|n| number(n.to_bits() as i64)).collect()
+        }
+        _ if variant == Variant::Num || random.once_in(2) => {
+            let width = width(variant);
+            let mut bytes = vec![0; most * width];
+            let count = sub.poll_packed(&mut bytes, end).unwrap();
+            bytes.chunks_exact(width).take(count).map(unpacked).collect()
+        }
         _ if one_by_one => std::iter::from_fn(|| sub.poll_int().unwrap()).take(most).map(number).collect(),
         _ => {
             let mut values = vec![0; most];
@@ -303,7 +344,7 @@ fn assert_works(ring: &Ring, variant: Variant, random: &mut Random) {
 }
 
 /// The bytes of a ring of each variant, with some messages in it.
-fn good_files(file: &Temporary) -> [(Variant, Vec<u8>); 4] {
+fn good_files(file: &Temporary) -> [(Variant, Vec<u8>); 5] {
     VARIANTS.map(|variant| {
         let _ = std::fs::remove_file(&file.0);
         let ring = Ring::open(variant, &file.0, CAPACITY, MSG_SIZE, 0o600).unwrap();

@@ -44,6 +44,7 @@ KEYWORDS(int, PS_INT)
 KEYWORDS(int32, PS_INT32)
 KEYWORDS(int16, PS_INT16)
 KEYWORDS(str, PS_STR)
+KEYWORDS(num, PS_NUM)
 
 /* ---- how they are parsed ---- */
 
@@ -151,6 +152,7 @@ static int parse(pTHX_ OP **out, void *data) {
 
 static const keyword keywords[] = {
     VARIANT(int, "Int") VARIANT(int32, "Int32") VARIANT(int16, "Int16") VARIANT(str, "Str")
+    VARIANT(num, "Num")
 };
 
 /* XS::Parse::Keyword has one list for all interpreters, which only grows, and no lock on it. */

@@ -1,4 +1,4 @@
-/* The keywords ps_{int,int32,int16,str}_{publish,poll,lag}: custom ops, called without method look-up. */
+/* The keywords ps_{int,int32,int16,str,num}_{publish,poll,lag}: custom ops, called without method look-up. */
 #ifndef PS_KEYWORD_H
 #define PS_KEYWORD_H
 

@@ -133,4 +133,4 @@ static void ring_claim_role(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_RING, variant, "_identity", ring_identity, 0, 1, 1, "self")                                         \
     PS_METHOD(PS_RING, variant, "_claim_role", ring_claim_role, 0, 2, 3, "self, role, stream = no matter")
 
-const ps_method ps_look_methods[] = { METHODS(PS_INT) METHODS(PS_INT32) METHODS(PS_INT16) METHODS(PS_STR) PS_LAST_METHOD };
+const ps_method ps_look_methods[] = { PS_EACH_VARIANT(METHODS) PS_LAST_METHOD };

@@ -56,31 +56,48 @@ void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
     if (PS_IS_STR(call->class)) {
         ps_bytes message = bytes_of(aTHX_ value);
         publish_bytes(aTHX_ call, &pin, &message, 1, TRUE);
+    } else if (PS_IS_NUM(call->class)) {
+        const NV nv = SvNV(value);
+        (void)ps_publish_num((const ps_ring *)ps_repin(aTHX_ call, &pin), (double)nv, NULL);
     } else {
-        IV iv = SvIV(value);
+        const IV iv = SvIV(value);
         (void)ps_publish_int((const ps_ring *)ps_repin(aTHX_ call, &pin), iv, NULL);
     }
 }
 
-static void publish_ints(pTHX_ const ps_call *call, SSize_t at, size_t count) {
+/* Takes a number that no Perl code has to run for. */
+PERL_STATIC_INLINE bool take_plain(const ps_class *class, SV *sv, ps_number *to) {
+    if (PS_IS_NUM(class)) return ps_plain_num(sv, &to->nv);
+    if (!PS_PLAIN_IV(sv)) return FALSE;
+    to->iv = SvIVX(sv);
+    return TRUE;
+}
+
+static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count) {
     const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
-    int64_t chunk[CHUNK], *values = count <= CHUNK ? chunk : SCRATCH(int64_t, count);
+    const bool is_num = PS_IS_NUM(call->class);
+    ps_number chunk[CHUNK], *values = count <= CHUNK ? chunk : SCRATCH(ps_number, count);
     SV *const *value = PL_stack_base + at + 1;
-    ps_batch batch;
     size_t i = 0;
-    while (i < count && PS_PLAIN_IV(value[i])) {
-        values[i] = SvIVX(value[i]);
-        i++;
-    }
+    while (i < count && take_plain(call->class, value[i], &values[i])) i++;
     if (i < count) {
         const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
         pin_arguments(aTHX_ at, count);
-        for (; i < count; i++) values[i] = SvIV(PL_stack_base[at + 1 + i]);
+        for (; i < count; i++) {
+            SV *sv = PL_stack_base[at + 1 + i];
+            if (is_num) values[i].nv = (double)SvNV(sv);
+            else values[i].iv = SvIV(sv);
+        }
         ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
     }
-    (void)ps_claim(ring, count, &batch, NULL);
-    ps_put(ring, &batch, values, count);
-    ps_wake(ring);
+    if (is_num) {
+        (void)ps_publish_packed(ring, values, count * sizeof *values, NULL);
+    } else {
+        ps_batch batch;
+        (void)ps_claim(ring, count, &batch, NULL);
+        ps_put(ring, &batch, &values->iv, count);
+        ps_wake(ring);
+    }
 }
 
 static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count) {
@@ -110,9 +127,31 @@ UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
     if (PS_IS_STR(call->class)) {
         publish_strs(aTHX_ call, at, count);
     } else {
-        publish_ints(aTHX_ call, at, count);
+        publish_numbers(aTHX_ call, at, count);
     }
     return count;
+}
+
+UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at) {
+    const ps_pin pin = (ps_handle(aTHX_ call, PL_stack_base[at]), ps_pinned(aTHX_ PL_stack_base[at]));
+    SV *packed;
+    ps_error error;
+    STRLEN len;
+    int64_t count;
+    const char *bytes;
+    pin_arguments(aTHX_ at, 1);
+    packed = PS_VALUE(PL_stack_base[at + 1]);
+    /* An array is a list that nobody packed. */
+    if (SvROK(packed) && !SvAMAGIC(packed)) ps_croak(aTHX_ call, "packed values must be a string of bytes, not a reference");
+    bytes = SvPV(packed, len);
+    if (SvUTF8(packed)) {
+        packed = newSVpvn_flags(bytes, len, SVs_TEMP | SVf_UTF8);
+        if (!sv_utf8_downgrade(packed, TRUE)) ps_croak(aTHX_ call, "packed values must be a string of bytes, and this one has wide characters");
+        bytes = SvPV(packed, len);
+    }
+    count = ps_publish_packed((const ps_ring *)ps_repin(aTHX_ call, &pin), bytes, len, &error);
+    if (count < 0) ps_fail(aTHX_ call, &error);
+    return (UV)count;
 }
 
 /* ---- reading ---- */

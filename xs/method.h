@@ -1,4 +1,4 @@
-/* What a method is: one C body for all four variants, called under many names. Each file has the table of its methods. */
+/* What a method is: one C body for all variants, called under many names. Each file has the table of its methods. */
 #ifndef PS_METHOD_H
 #define PS_METHOD_H
 
@@ -18,6 +18,9 @@ typedef struct {
 
 #define PS_METHOD(role, variant, name, body, flags, least, most, usage)                                              \
     { { &ps_classes[role][variant], name, flags }, body, least, most, usage },
+/* What a macro makes of each variant. */
+#define PS_EACH_NUMBER(macro) macro(PS_INT) macro(PS_INT32) macro(PS_INT16) macro(PS_NUM)
+#define PS_EACH_VARIANT(macro) PS_EACH_NUMBER(macro) macro(PS_STR)
 #define PS_LAST_METHOD { { NULL, NULL, 0 }, NULL, 0, 0, NULL }
 #define PS_ANY I32_MAX
 

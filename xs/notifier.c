@@ -56,6 +56,4 @@ static void notifier_eventfd_consume(pTHX_ const ps_call *call, I32 ax, I32 item
     PS_METHOD(PS_RING, variant, "eventfd", notifier_eventfd, PS_READS, 1, 1, "self")                                 \
     METHODS(PS_SUB, variant, 0)
 
-const ps_method ps_notifier_methods[] = {
-    METHODS_OF_ROLES(PS_INT) METHODS_OF_ROLES(PS_INT32) METHODS_OF_ROLES(PS_INT16) METHODS_OF_ROLES(PS_STR) PS_LAST_METHOD
-};
+const ps_method ps_notifier_methods[] = { PS_EACH_VARIANT(METHODS_OF_ROLES) PS_LAST_METHOD };

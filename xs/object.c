@@ -25,10 +25,11 @@ static int dup_magic(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
         { NULL }, CLASS("Data::PubSub::Shared::Int" suffix, PS_INT, role),                                           \
         CLASS("Data::PubSub::Shared::Int32" suffix, PS_INT32, role),                                                 \
         CLASS("Data::PubSub::Shared::Int16" suffix, PS_INT16, role),                                                 \
-        CLASS("Data::PubSub::Shared::Str" suffix, PS_STR, role)                                                      \
+        CLASS("Data::PubSub::Shared::Str" suffix, PS_STR, role),                                                     \
+        CLASS("Data::PubSub::Shared::Num" suffix, PS_NUM, role)                                                      \
     }
 
-const ps_class ps_classes[3][PS_STR + 1] = { CLASSES(PS_RING, ""), CLASSES(PS_READER, ""), CLASSES(PS_SUB, "::Sub") };
+const ps_class ps_classes[3][PS_NUM + 1] = { CLASSES(PS_RING, ""), CLASSES(PS_READER, ""), CLASSES(PS_SUB, "::Sub") };
 
 /* ---- errors ---- */
 
@@ -161,4 +162,4 @@ static void object_reopen(pTHX_ const ps_call *call, I32 ax, I32 items) {
     METHODS_OF_ROLE(PS_RING, variant, PS_READS)                                                                      \
     METHODS_OF_ROLE(PS_SUB, variant, 0)
 
-const ps_method ps_object_methods[] = { METHODS(PS_INT) METHODS(PS_INT32) METHODS(PS_INT16) METHODS(PS_STR) PS_LAST_METHOD };
+const ps_method ps_object_methods[] = { PS_EACH_VARIANT(METHODS) PS_LAST_METHOD };

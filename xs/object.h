@@ -19,6 +19,7 @@
 
 #ifndef TARGi /* before 5.24 */
 #define TARGi(i, do_taint) sv_setiv_mg(targ, i)
+#define TARGn(n, do_taint) sv_setnv_mg(targ, n)
 #endif
 
 /* A read-only handle is a ring to Perl, and a role of its own to those calls that would write. */
@@ -32,9 +33,10 @@ typedef struct {
     enum ps_role role;
 } ps_class;
 
-extern const ps_class ps_classes[3][PS_STR + 1];
+extern const ps_class ps_classes[3][PS_NUM + 1];
 
 #define PS_IS_STR(class) ((class)->variant == PS_STR)
+#define PS_IS_NUM(class) ((class)->variant == PS_NUM)
 
 /* A call as its errors name it: class and method, or a keyword. */
 typedef struct {
@@ -109,6 +111,15 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
 #define PS_PLAIN_IV(sv) ((SvFLAGS(sv) & (SVf_IOK | SVs_GMG | SVf_ROK)) == SVf_IOK)
 #define PS_PLAIN_PV(sv) ((SvFLAGS(sv) & (SVf_POK | SVs_GMG | SVf_ROK)) == SVf_POK)
 
+/* The floating-point number that sv stands for, where taking it surely runs no Perl code. */
+PERL_STATIC_INLINE bool ps_plain_num(SV *sv, double *to) {
+    const U32 flags = SvFLAGS(sv) & (SVf_NOK | SVf_IOK | SVf_IVisUV | SVs_GMG | SVf_ROK);
+    if (LIKELY((flags & (SVf_NOK | SVs_GMG | SVf_ROK)) == SVf_NOK)) *to = (double)SvNVX(sv);
+    else if (flags == SVf_IOK) *to = (double)SvIVX(sv);
+    else return FALSE;
+    return TRUE;
+}
+
 /* What stands in an argument, without magic: so that it is fetched once, however often it is looked at. */
 #define PS_VALUE(sv) (SvGMAGICAL(sv) ? sv_mortalcopy(sv) : (sv))
 
@@ -127,11 +138,18 @@ CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv);
 /* Publish what stands after the invocant, which is PL_stack_base[at]: an index, because Perl code may move the stack. */
 void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at);
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count);
+UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at);
 
 PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
     SV *value = PL_stack_base[at + 1];
     const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
-    if (!PS_IS_STR(call->class)) {
+    if (PS_IS_NUM(call->class)) {
+        double number;
+        if (LIKELY(ps_plain_num(value, &number))) {
+            (void)ps_publish_num(ring, number, NULL);
+            return;
+        }
+    } else if (!PS_IS_STR(call->class)) {
         if (LIKELY(PS_PLAIN_IV(value))) {
             (void)ps_publish_int(ring, SvIVX(value), NULL);
             return;
@@ -143,11 +161,23 @@ PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
     ps_publish_slow(aTHX_ call, at);
 }
 
+/* A message that is a number: of a class of integers, or of doubles. */
+typedef union {
+    int64_t iv;
+    double nv;
+} ps_number;
+
 /* What is read is tainted under -T, as what shmread reads. */
-PERL_STATIC_INLINE SV *ps_new_int(pTHX_ int64_t value) {
-    SV *sv = newSViv((IV)value);
+PERL_STATIC_INLINE SV *ps_new_number(pTHX_ const ps_class *class, const ps_number *value) {
+    SV *sv = PS_IS_NUM(class) ? newSVnv((NV)value->nv) : newSViv((IV)value->iv);
     SvTAINTED_on(sv);
     return sv;
+}
+
+/* Up to `count` numbers that stand before the inner position `end`, as ps_poll_ints. */
+PERL_STATIC_INLINE int64_t ps_next_numbers(const ps_class *class, ps_sub *sub, ps_number *to, size_t count, uint64_t end) {
+    if (PS_IS_NUM(class)) return ps_poll_packed(sub, to, count * sizeof *to, end, NULL);
+    return ps_poll_ints(sub, &to->iv, count, end, NULL);
 }
 
 /* Handlers of signals that came; they may die or destroy the object. The subscriber afterwards. */
@@ -192,19 +222,21 @@ PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end, bool *more) 
     return NULL;
 }
 
-/* The next message, or undef: an integer in targ (a new mortal where that is NULL), a string in a new mortal. Sets *more
+/* The next message, or undef: a number in targ (a new mortal where that is NULL), a string in a new mortal. Sets *more
  * where it returns undef though it has not looked at everything that there is: then ps_next_further goes on. */
 PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *targ, bool *more) {
     if (PS_IS_STR(class)) {
         SV *sv = ps_next_str(aTHX_ sub, UINT64_MAX, more);
         return sv ? sv_2mortal(sv) : &PL_sv_undef;
     } else {
-        int64_t value;
-        const int got = ps_poll_int(sub, &value, NULL);
+        ps_number value;
+        const bool is_num = PS_IS_NUM(class);
+        const int got = is_num ? ps_poll_num(sub, &value.nv, NULL) : ps_poll_int(sub, &value.iv, NULL);
         *more = got == PS_MORE;
         if (got != 1) return &PL_sv_undef;
-        if (!targ) return sv_2mortal(ps_new_int(aTHX_ value));
-        TARGi((IV)value, 1);
+        if (!targ) return sv_2mortal(ps_new_number(aTHX_ class, &value));
+        if (is_num) TARGn((NV)value.nv, 1);
+        else TARGi((IV)value.iv, 1);
         SvTAINTED_on(targ);
         return targ;
     }

@@ -249,6 +249,11 @@ static void ring_publish_multi(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(ps_publish_multi(aTHX_ call, ax, items - 1));
 }
 
+static void ring_publish_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    const UV count = ps_publish_packed_sv(aTHX_ call, ax);
+    RETURN_UV(count);
+}
+
 static void ring_publish_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_publish(aTHX_ call, ax);
     /* The message is published: a descriptor that the program closed is no reason to say otherwise. */
@@ -357,15 +362,14 @@ static void ring_unlink(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_RING, variant, "sync", ring_sync, PS_READS, 1, 1, "self")                                           \
     PS_METHOD(PS_RING, variant, "unlink", ring_unlink, 0, 1, 2, "self_or_class, path = self->path")
 
-#define INT_METHODS(variant)                                                                                         \
-    METHODS(variant)                                                                                                 \
+#define NUMBER_METHODS(variant)                                                                                      \
+    PS_METHOD(PS_RING, variant, "publish_packed", ring_publish_packed, 0, 2, 2, "self, bytes")                       \
     PS_METHOD(PS_RING, variant, "new", ring_new, PS_TAKES_MODE, 2, PS_ANY,                                           \
               "class, path, capacity = that of the existing ring, mode = 0600, option => value, ...")                \
     PS_METHOD(PS_RING, variant, "new_memfd", ring_new_memfd, 0, 3, PS_ANY, "class, name, capacity, option => value, ...")
 
 const ps_method ps_ring_methods[] = {
-    INT_METHODS(PS_INT) INT_METHODS(PS_INT32) INT_METHODS(PS_INT16)
-    METHODS(PS_STR)
+    PS_EACH_VARIANT(METHODS) PS_EACH_NUMBER(NUMBER_METHODS)
     PS_METHOD(PS_RING, PS_STR, "new", ring_new, PS_TAKES_MODE, 2, PS_ANY,
               "class, path, capacity = that of the existing ring, msg_size = 256, mode = 0600, option => value, ...")
     PS_METHOD(PS_RING, PS_STR, "new_memfd", ring_new_memfd, 0, 3, PS_ANY,

@@ -43,12 +43,12 @@ static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV 
         SV *sv;
         while (count < expected && (sv = ps_next_str(aTHX_ sub, end, more))) PUSH_MORTAL(sv);
     } else {
-        int64_t values[CHUNK];
+        ps_number values[CHUNK];
         int64_t want, got, i;
         do {
             want = expected - count < CHUNK ? expected - count : CHUNK;
-            got = ps_poll_ints(sub, values, (size_t)want, end, NULL);
-            for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_int(aTHX_ values[i]));
+            got = ps_next_numbers(call->class, sub, values, (size_t)want, end);
+            for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_number(aTHX_ call->class, &values[i]));
         } while (got == want && count < expected);
         *more = got == -2;
     }
@@ -104,6 +104,36 @@ static void sub_drain_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     /* The drain ended at a claim whose publisher has not committed. If it died, nobody rings for what stands behind. */
     if ((UV)count < most && ps_lag(sub)) (void)ps_notifier_notify(ps_sub_notifier(sub), NULL);
     XSRETURN(count);
+}
+
+/* As drain, but the numbers in one string, as `pack` makes it. */
+static void sub_drain_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    static const U8 widths[] = { 0, 8, 4, 2, 0, 8 };
+    const STRLEN width = widths[call->class->variant];
+    UV most, lag, held;
+    ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
+    const uint64_t end = ps_end(sub);
+    SV *packed = sv_newmortal();
+    int64_t got;
+    sv_setpvs(packed, "");
+    for (;;) {
+        held = ps_sub_capacity(sub);
+        lag = ps_lag(sub);
+        if (most > lag) most = lag;
+        if (most > held) most = held;
+        SvGROW(packed, most * width + 1);
+        got = ps_poll_packed(sub, SvPVX(packed), most * width, end, NULL);
+        if (LIKELY(got != -2)) break;
+        {
+            const ps_pin pin = ps_pinned(aTHX_ ST(0));
+            sub = ps_after_signals(aTHX_ call, &pin);
+        }
+    }
+    SvCUR_set(packed, (STRLEN)got * width);
+    *SvEND(packed) = '\0';
+    SvTAINTED_on(packed);
+    ST(0) = packed;
+    XSRETURN(1);
 }
 
 /* Sleeps until there is a message or the deadline passes; signal handlers run meanwhile, and may die or destroy the
@@ -200,22 +230,26 @@ static void sub_poll_wait_multi(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN(count);
 }
 
-/* The next message before the inner position `end`, in a scalar that `holder` refers to and owns, or NULL. Integers go into
+/* The next message before the inner position `end`, in a scalar that `holder` refers to and owns, or NULL. Numbers go into
  * the last message's scalar again, unless the handler kept it or made something else of it. *more: there is more to pass. */
 static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *holder, bool *more) {
     SV *last = SvRV(holder), *message;
     if (PS_IS_STR(call->class)) {
         message = ps_next_str(aTHX_ sub, end, more);
     } else {
-        int64_t value;
-        const int64_t got = ps_poll_ints(sub, &value, 1, end, NULL);
+        ps_number value;
+        const int64_t got = ps_next_numbers(call->class, sub, &value, 1, end);
         *more = got == -2;
         if (got <= 0) return NULL;
-        if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_IV | SVf_IOK | SVp_IOK)) {
-            SvIV_set(last, (IV)value);
+        if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_IV | SVf_IOK | SVp_IOK) && !PS_IS_NUM(call->class)) {
+            SvIV_set(last, (IV)value.iv);
             return last;
         }
-        message = ps_new_int(aTHX_ value);
+        if (SvREFCNT(last) == 1 && SvFLAGS(last) == (SVt_NV | SVf_NOK | SVp_NOK)) {
+            SvNV_set(last, (NV)value.nv);
+            return last;
+        }
+        message = ps_new_number(aTHX_ call->class, &value);
     }
     if (message) {
         SvRV_set(holder, message);
@@ -363,4 +397,7 @@ static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_SUB, variant, "reset", sub_reset, 0, 1, 1, "self")                                                  \
     PS_METHOD(PS_SUB, variant, "reset_oldest", sub_reset_oldest, 0, 1, 1, "self")
 
-const ps_method ps_sub_methods[] = { METHODS(PS_INT) METHODS(PS_INT32) METHODS(PS_INT16) METHODS(PS_STR) PS_LAST_METHOD };
+#define NUMBER_METHODS(variant)                                                                                      \
+    PS_METHOD(PS_SUB, variant, "drain_packed", sub_drain_packed, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")
+
+const ps_method ps_sub_methods[] = { PS_EACH_VARIANT(METHODS) PS_EACH_NUMBER(NUMBER_METHODS) PS_LAST_METHOD };

@@ -54,7 +54,7 @@ sub builds {
 # What is built or installed there works: which Shared.so was loaded, and a message through each kind of ring.
 my $TRY = <<'PERL';
 use Data::PubSub::Shared;
-for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str)) {
+for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str Num)) {
     my $ring = $class->new(undef, 8);
     my $sub  = $ring->subscribe;
     $ring->publish_multi(7, 8, 9);

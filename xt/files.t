@@ -135,7 +135,7 @@ subtest 'full disk' => sub {
             my @variants = variants();
             my ($made, $full) = (0, 0);
             for_seconds(0.5, sub {
-                my $v     = $variants[random(4)];
+                my $v     = $variants[random(scalar @variants)];
                 my $path  = "$root/$id-" . random(3);
                 my $ring  = eval { $v->class->new($path, 1 << random(14)) };
                 if (!$ring) { $@ =~ /No space left on device/ or die $@; $full++; -e $path and die 'left'; return }

@@ -12,6 +12,7 @@ use PubSubFloor;
 use Data::PubSub::Shared::Int;
 use Data::PubSub::Shared::Int32;
 use Data::PubSub::Shared::Int16;
+use Data::PubSub::Shared::Num;
 use Data::PubSub::Shared::Str;
 
 my $CAPACITY = 65_536;
@@ -147,6 +148,25 @@ sub {
         $row->('publish_multi of 8,000', 'Int', $big * 8000,
             sub { for (1 .. $big) { $ring->publish_multi(@many) } },
             sub { for (1 .. $big) { $floor->publish_multi(@many) } });
+    }
+
+    my %format = (Int => 'q', Int32 => 'l', Int16 => 's', Num => 'd');
+    for my $variant (qw(Int Int32 Int16 Num)) {
+        my ($ring) = $pair->($variant);
+        my $bytes  = pack "$format{$variant}*", 1 .. 8000;
+        my $width  = length($bytes) / 8000;
+        $row->('publish_packed of 8,000', $variant, $big * 8000,
+            sub { for (1 .. $big) { $ring->publish_packed($bytes) } },
+            sub { for (1 .. $big) { $floor->publish_packed($bytes, $width) } });
+    }
+    for my $variant (qw(Int Int32 Int16 Num)) {
+        my $sub   = $full->($variant);
+        my $width = length pack $format{$variant}, 1;
+        $row->('drain_packed of 8,192', $variant, $laps * $CAPACITY,
+            sub {
+                for (1 .. $laps) { $sub->reset_oldest; for (1 .. $CAPACITY / 8192) { my $got = $sub->drain_packed(8192) } }
+            },
+            sub { for (1 .. $laps * $CAPACITY / 8192) { my $got = $floor->drain_packed(8192, $width) } });
     }
 
     for my $variant (qw(Int Int32 Int16)) {

@@ -67,7 +67,7 @@ pub fn check(path: &Path, all: bool) -> Result<Report> {
             let chunks = chunks(geometry, report.inspection.end, all);
             report.checked = Some(chunks.iter().map(|chunk| view.chunk_len(*chunk)).sum());
             match geometry.variant {
-                Variant::Int => view.slots::<WideSlot>(&chunks, &mut report)?,
+                Variant::Int | Variant::Num => view.slots::<WideSlot>(&chunks, &mut report)?,
                 Variant::Int32 | Variant::Int16 => view.slots::<NarrowSlot>(&chunks, &mut report)?,
                 Variant::Str => {
                     view.slots::<NarrowSlot>(&chunks, &mut report)?;

@@ -258,11 +258,9 @@ mod tests {
 
     use crate::testfile::TestRing;
 
-    const ALL: [Variant; 4] = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str];
-
     #[test]
     fn it_says_what_the_ring_says() {
-        for variant in ALL {
+        for variant in Variant::ALL {
             let (ring, file) = TestRing::new(variant, 8);
             file.publish(&ring, 11);
             ring.clear().unwrap();

@@ -66,7 +66,7 @@ impl TestRing {
     /// Publishes as many messages.
     pub(crate) fn publish(&self, ring: &Ring, count: i64) {
         for i in 0..count {
-            if ring.publish_int(i).is_err() {
+            if ring.publish_int(i).is_err() && ring.publish_num(i as f64).is_err() {
                 ring.publish_str(format!("message {}", i).as_bytes()).unwrap();
             }
         }

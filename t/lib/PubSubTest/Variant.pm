@@ -8,24 +8,32 @@ use warnings;
 my $INT64_MIN = -9223372036854775807 - 1;
 
 my @ALL = map { bless $_, __PACKAGE__ } (
-    {   name    => 'Int',
-        slot    => 16,
-        bits    => 64,
-        samples => [0, 1, -1, 4294967296, 9223372036854775807, $INT64_MIN],
+    {   name     => 'Int',
+        slot     => 16,
+        bits     => 64,
+        template => 'q',
+        samples  => [0, 1, -1, 4294967296, 9223372036854775807, $INT64_MIN],
     },
-    {   name    => 'Int32',
-        slot    => 8,
-        bits    => 32,
-        samples => [0, 1, -1, 65536, 2147483647, -2147483648],
+    {   name     => 'Int32',
+        slot     => 8,
+        bits     => 32,
+        template => 'l',
+        samples  => [0, 1, -1, 65536, 2147483647, -2147483648],
     },
-    {   name    => 'Int16',
-        slot    => 8,
-        bits    => 16,
-        samples => [0, 1, -1, 256, 32767, -32768],
+    {   name     => 'Int16',
+        slot     => 8,
+        bits     => 16,
+        template => 's',
+        samples  => [0, 1, -1, 256, 32767, -32768],
     },
-    {   name    => 'Str',
-        slot    => 8,
-        samples => ['', '0', "nul\0nul\0", "\xff\xfe\x80", "\x{263a} wide", 'x' x 256],
+    {   name     => 'Num',
+        slot     => 16,
+        template => 'd',
+        samples  => [0, 1, -1, 0.1, -2.5e-300, 1.7976931348623157e308, 9**9**9, -9**9**9],
+    },
+    {   name     => 'Str',
+        slot     => 8,
+        samples  => ['', '0', "nul\0nul\0", "\xff\xfe\x80", "\x{263a} wide", 'x' x 256],
     },
 );
 
@@ -35,7 +43,10 @@ sub name      { return $_[0]{name} }
 sub slot      { return $_[0]{slot} }
 sub bits      { return $_[0]{bits} }
 sub samples   { return @{ $_[0]{samples} } }
+sub template  { return $_[0]{template} }    # of pack
 sub is_str    { return $_[0]{name} eq 'Str' }
+sub is_int    { return defined $_[0]{bits} }
+sub is_num    { return $_[0]{name} eq 'Num' }
 sub keyword   { return 'ps_' . lc($_[0]{name}) . "_$_[1]" }
 sub class     { return 'Data::PubSub::Shared::' . $_[0]{name} }
 sub sub_class { return $_[0]->class . '::Sub' }
@@ -59,6 +70,7 @@ sub ring_methods {
         publish_multi  => [$value, $value],
         publish_notify => [$value],
         eventfd_set    => [-1],
+        ($self->is_str ? () : (publish_packed => [pack $self->template, $value])),
         (   map { $_ => [] }
                 qw(subscribe subscribe_all capacity path stats sync clear write_pos memfd
                 eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
@@ -67,7 +79,9 @@ sub ring_methods {
 }
 
 sub sub_methods {
+    my ($self) = @_;
     return (
+        ($self->is_str ? () : (drain_packed => [])),
         poll_multi      => [2],
         poll_wait       => [0],
         poll_wait_multi => [2, 0],

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 # Numbers are sent modulo this: less than there is room for, so that no message is the last one.
-my %MODULUS = (Int => (1 << 30) - 1, Int32 => (1 << 20) - 1, Int16 => (1 << 14) - 1, Str => 1 << 40);
+my %MODULUS = (Int => (1 << 30) - 1, Int32 => (1 << 20) - 1, Int16 => (1 << 14) - 1, Num => (1 << 30) - 1, Str => 1 << 40);
 
 sub new {
     my ($class, $variant) = @_;
@@ -32,7 +32,8 @@ sub encode {
     $number %= $self->{modulus};
     return $sender << 14 | $number if $name eq 'Int16';
     return unpack 'l', pack 'L', $sender << 30 | $number << 10 | check($sender, $number) & 0x3ff if $name eq 'Int32';
-    return $sender << 60 | check($sender, $number) << 30 | $number;
+    my $bits = $sender << 60 | check($sender, $number) << 30 | $number;
+    return $name eq 'Num' ? unpack 'd', pack 'q', $bits : $bits;
 }
 
 # (sender, number modulo the modulus); the empty list where the message is torn.
@@ -44,6 +45,7 @@ sub decode {
         return if $check != check($sender, $number) || $rest ne chr(33 + $check % 90) x ($check % 201);
         return ($sender, $number);
     }
+    $message = unpack 'q', pack 'd', $message if $name eq 'Num';
     return (($message & 0xffff) >> 14, $message & 0x3fff) if $name eq 'Int16';
     if ($name eq 'Int32') {
         my $bits = $message & 0xffffffff;

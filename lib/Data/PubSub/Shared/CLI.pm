@@ -274,7 +274,7 @@ sub create {
     my ($path) = @arguments;
     defined $opt{$_} or usage("--$_ is required") for qw(variant capacity);
     my $class = Data::PubSub::Shared::CLI::File::class_of($opt{variant})
-        or usage("--variant must be Int, Int32, Int16 or Str, not '$opt{variant}'");
+        or usage("--variant must be Int, Int32, Int16, Num or Str, not '$opt{variant}'");
     my $is_str = $class =~ /::Str\z/;
     for (qw(msg-size publishers)) { usage("--$_ is for Str") if defined $opt{$_} && !$is_str }
     usage("--mode must be octal, not '$opt{mode}'") if defined $opt{mode} && $opt{mode} !~ /\A[0-7]{1,5}\z/;

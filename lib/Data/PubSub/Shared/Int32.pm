@@ -90,7 +90,7 @@ L<Data::PubSub::Shared/KEYWORDS>.
 =head1 SEE ALSO
 
 L<Data::PubSub::Shared>, L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int16>,
-L<Data::PubSub::Shared::Str>
+L<Data::PubSub::Shared::Num>, L<Data::PubSub::Shared::Str>
 
 =head1 AUTHOR
 

@@ -105,7 +105,7 @@ L<Data::PubSub::Shared/KEYWORDS>.
 =head1 SEE ALSO
 
 L<Data::PubSub::Shared>, L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>,
-L<Data::PubSub::Shared::Int16>
+L<Data::PubSub::Shared::Int16>, L<Data::PubSub::Shared::Num>
 
 =head1 AUTHOR
 

@@ -141,6 +141,7 @@ sub ring_of {
     my (%option) = @_;
     my ($path, $wanted) = @option{qw(ring variant)};
     if (my $found = existing_ring($path)) {
+        die "$path: holds a Num ring, and a bridge carries integers and strings\n" if $found->is_num;
         die "$path: ", opened_as($found, ucfirst lc $wanted), "\n" if defined $wanted && lc $wanted ne lc $found->{variant};
         return $found;
     }

@@ -22,7 +22,7 @@ use Data::PubSub::Shared::CLI::Sample;
 # Slots; and the message of string rings, completed by a number.
 use constant { CAPACITY => 65536, TEXT => 'a message of thirty bytes ' };
 
-# Seconds for one test: 13 of them.
+# Seconds for one test: 15 of them.
 use constant { LONG => 4.5, QUICK => 0.3 };
 
 sub run {
@@ -60,7 +60,7 @@ sub run {
 
 sub tests {
     my ($seconds, $tell) = @_;
-    my @variants = qw(Int Int32 Int16 Str);
+    my @variants = qw(Int Int32 Int16 Str Num);
     $tell->(alone($_, $seconds))         for @variants;
     $tell->(batches($_, $seconds))       for @variants;
     $tell->(stream($_, 1, $seconds))     for qw(Int Str);

@@ -25,6 +25,7 @@ my @VARIANT = (
     ['Int32', '32-bit integers', 32],
     ['Int16', '16-bit integers', 16],
     ['Str',   'strings',         0],
+    ['Num',   'floating-point numbers', 0],
 );
 
 sub number_of {
@@ -95,6 +96,7 @@ sub expand {
 }
 
 sub is_str { return $_[0]{variant} eq 'Str' }
+sub is_num { return $_[0]{variant} eq 'Num' }
 
 # The least and the greatest integer that the ring can hold.
 sub range {

@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use Errno qw(EINTR);
+use Scalar::Util qw(looks_like_number);
 
 use Data::PubSub::Shared::CLI qw(options usage complain attempt);
 use Data::PubSub::Shared::CLI::File;
@@ -15,7 +16,7 @@ use Data::PubSub::Shared::CLI::File;
 # The most that publish_multi takes.
 use constant MAX_BATCH => 8192;
 
-# An integer may have so many bytes, blanks and zeros included.
+# A number may have so many bytes, blanks and zeros included.
 use constant MAX_DIGITS => 4096;
 
 # What becomes of a message that does not fit: one of these.
@@ -39,7 +40,7 @@ sub run {
     my $self = {
         policy => $policy,
         kind   => @values ? 'value' : 'line',
-        make   => $file->is_str ? string($file) : integer($file),
+        make   => $file->is_str ? string($file) : $file->is_num ? \&number : integer($file),
         most   => $file->is_str ? $file->{msg_size} : MAX_DIGITS,
         count  => 0,
         odd    => 0,
@@ -138,13 +139,24 @@ sub string {
 }
 
 # The rings would cut what is too large, and take 0 for what is no number: here that is surely a mistake.
+sub number {
+    my ($text) = @_;
+    my $shown = shown($text);
+    return (undef, "not a number: '$shown'") if length $text > MAX_DIGITS || !looks_like_number($text);
+    my $value = 0 + $text;
+    return abs $value == 9**9**9 && $text !~ /inf/i ? (undef, "too large for a 64-bit number: '$shown'") : $value;
+}
+
+# Of a text that is no message, as much as a line of complaint has room for.
+sub shown { return length $_[0] > 100 ? substr($_[0], 0, 100) . '...' : $_[0] }
+
 sub integer {
     my ($file) = @_;
     my $bits = $file->{bits};
     my ($least, $most) = $file->range;
     return sub {
         my ($sign, $digits) = length $_[0] <= MAX_DIGITS ? $_[0] =~ /\A\s*([-+]?)0*([0-9]+)\s*\z/ : ();
-        my $shown = length $_[0] > 100 ? substr($_[0], 0, 100) . '...' : $_[0];
+        my $shown = shown($_[0]);
         return (undef, "not an integer: '$shown'") if !defined $digits;
         my $value = $sign eq '-' ? 0 - $digits : 0 + $digits;
         # As text, because a number that does not fit has become a rounded one.

@@ -37,7 +37,7 @@ sub run {
         end  => $opt{follow} ? undef : $end,
         next => $sub->cursor,
         lost => 0,
-        form => form(\%opt, $file->is_str),
+        form => form(\%opt, $file),
     };
     my $take = sub { message($reader, $_[0]) };
     while ($opt{follow} || $sub->cursor < $end) {
@@ -132,8 +132,13 @@ sub reader_left {
 
 # Code that makes of a message and its position what is written.
 sub form {
-    my ($opt, $is_str) = @_;
-    my $end = $opt->{null} ? "\0" : "\n";
+    my ($opt, $file) = @_;
+    my ($end, $is_str) = ($opt->{null} ? "\0" : "\n", $file->is_str);
+    if ($file->is_num) {
+        return sub { shortest($_[0]) . $end } if !$opt->{json};
+        # JSON has no infinities, and what is no number.
+        return sub { my $text = shortest($_[0]); $text = qq("$text") if $text =~ /[IN]/; qq({"position":$_[1],"value":$text}\n) };
+    }
     if ($opt->{json}) {
         return $is_str ? sub { qq({"position":$_[1],) . json_string($_[0]) . "}\n" }
             :            sub { qq({"position":$_[1],"value":$_[0]}\n) };
@@ -145,6 +150,17 @@ sub form {
         utf8::encode($message) if utf8::is_utf8($message);
         return $message . $end;
     };
+}
+
+# As few digits as give the same number again.
+sub shortest {
+    my ($number) = @_;
+    my $text;
+    for my $digits (15 .. 17) {
+        $text = sprintf "%.${digits}g", $number;
+        last if $text == $number;
+    }
+    return $text;
 }
 
 # The member for a string. JSON::PP takes so long for each object that a reader of a busy ring cannot keep up.

@@ -1,0 +1,78 @@
+//! Numbers as they lie in memory: batches of any length without a value of the caller's for each, in the host's byte order.
+//!
+//! What is claimed at once is committed at once: a batch goes in pieces, each small enough that no reader loses patience with
+//! the rest of it.
+
+use crate::any_ring::AnyRing;
+use crate::cursor::Cursor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::slot::Slot;
+use crate::slot_ring::SlotRing;
+
+/// The most positions of one claim.
+const PIECE: usize = 8192;
+
+impl AnyRing {
+    /// Bytes of a number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a string ring.
+    #[inline(always)]
+    pub(crate) fn packed_width(&self) -> Result<usize> {
+        match self {
+            AnyRing::Int(_) | AnyRing::Num(_) => Ok(8),
+            AnyRing::Int32(_) => Ok(4),
+            AnyRing::Int16(_) => Ok(2),
+            AnyRing::Str(_) => Err(self.mismatch()),
+        }
+    }
+
+    /// Publishes the numbers in `bytes`, and wakes sleepers after each piece. Returns how many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a string ring, and where the last number is not whole.
+    pub(crate) fn publish_packed(&self, bytes: &[u8]) -> Result<usize> {
+        let width = self.packed_width()?;
+        if bytes.len() % width != 0 {
+            let text = format!("{} bytes are not a whole number of values of {} bytes", bytes.len(), width);
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        match self {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => self.put_packed(ring, bytes, u64::from_ne_bytes),
+            AnyRing::Int32(ring) => self.put_packed(ring, bytes, |value| u32::from_ne_bytes(value).into()),
+            AnyRing::Int16(ring) => self.put_packed(ring, bytes, |value| i16::from_ne_bytes(value) as u64),
+            AnyRing::Str(_) => {}
+        }
+        Ok(bytes.len() / width)
+    }
+
+    fn put_packed<S: Slot, const N: usize>(&self, ring: &SlotRing<S>, bytes: &[u8], value: impl Fn([u8; N]) -> u64) {
+        for piece in bytes.chunks(N * PIECE.min(ring.capacity() as usize)) {
+            let count = piece.len() / N;
+            ring.put_all(&mut ring.claim(count as u64), count, |i| {
+                let mut bytes = [0; N];
+                bytes.copy_from_slice(&piece[i * N..(i + 1) * N]);
+                value(bytes)
+            });
+            self.wake_sleepers();
+        }
+    }
+
+    /// Fills `out`, a whole number of values, with what there is. Returns how many numbers, and whether it ended because there
+    /// is [`Next::More`](crate::cursor::Next::More) to pass.
+    #[inline]
+    pub(crate) fn read_packed(&self, cursor: &mut Cursor, out: &mut [u8]) -> (usize, bool) {
+        match self {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.read_all(cursor, whole(out), u64::to_ne_bytes),
+            AnyRing::Int32(ring) => ring.read_all(cursor, whole(out), |value| (value as u32).to_ne_bytes()),
+            AnyRing::Int16(ring) => ring.read_all(cursor, whole(out), |value| (value as u16).to_ne_bytes()),
+            AnyRing::Str(_) => (0, false),
+        }
+    }
+}
+
+/// The values of N bytes for which there is room.
+fn whole<const N: usize>(bytes: &mut [u8]) -> &mut [[u8; N]] {
+    // SAFETY: within `bytes`, which stay borrowed; arrays of bytes are aligned anywhere.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / N) }
+}

@@ -1,0 +1,110 @@
+# Floating-point numbers: taken as Perl takes numbers, and kept bit by bit.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Config;
+use Test::More;
+use PubSubTest;
+
+package Counted { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
+package Number {
+    use overload '0+' => sub { $_[0][1]++; $_[0][0] }, fallback => 1;
+    sub new { bless [$_[1], 0], $_[0] }
+}
+
+package main;
+
+my $v    = variant('Num');
+my $ring = $v->ring(64);
+my $sub  = $ring->subscribe;
+
+sub bits { return map { unpack 'H16', pack 'd>', $_ } @_ }
+sub from_bits { return map { unpack 'd>', pack 'H16', $_ } @_ }
+
+subtest 'bits' => sub {
+    plan skip_all => 'numbers of this perl are longer' if $Config{nvsize} != 8;
+    # Zeros, subnormal and greatest numbers, infinities; quiet and signalling NaNs with payloads and signs.
+    my @bits = qw(0000000000000000 8000000000000000 0000000000000001 800fffffffffffff 7fefffffffffffff
+        7ff0000000000000 fff0000000000000 7ff8000000000000 fff8000000000001 7ff800deadbeef01 7ff0000000000001 fff4123456789abc);
+    my @numbers = from_bits(@bits);
+    $ring->publish($_) for @numbers;
+    is_deeply([map { bits($sub->poll) } @bits], \@bits, 'publish, poll');
+    is($ring->publish_multi(@numbers), scalar @numbers, 'publish_multi');
+    is_deeply([bits($sub->drain)], \@bits, 'drain');
+    $ring->publish_multi(@numbers);
+    my @got;
+    $sub->poll_cb(sub { push @got, bits($_[0]) });
+    is_deeply(\@got, \@bits, 'poll_cb');
+    use Data::PubSub::Shared::Num;
+    ps_num_publish $ring, $_ for @numbers;
+    @got = ();
+    while (ps_num_lag $sub) { my $number = ps_num_poll $sub; push @got, bits($number) }
+    is_deeply(\@got, \@bits, 'keywords');
+    $ring->publish_packed(join '', map { pack 'd', $_ } @numbers);
+    is_deeply([bits(unpack 'd*', $sub->drain_packed)], \@bits, 'packed');
+};
+
+subtest 'other arguments' => sub {
+    no warnings;
+    for my $case ([7 => 7], ['3.9' => 3.9], [' -1e3' => -1000], ['12abc' => 12], ['abc' => 0], ['' => 0], [undef, 0], [!!1 => 1],
+        ['Inf' => 9**9**9], [18446744073709551615 => 2**64], [9007199254740993 => 2**53]) {
+        my ($in, $out) = @$case;
+        my $name = $in // 'undef';
+        ok($ring->publish($in), "publish($name) is true");
+        is_deeply([$ring->publish_multi($in, 0.5, $in), $sub->drain], [3, $out, $out, 0.5, $out], "'$name' arrives as $out");
+    }
+};
+
+subtest 'warnings' => sub {
+    my @warned;
+    local $SIG{__WARN__} = sub { push @warned, @_ };
+    my $text = '12abc';    # a constant would be warned of once only
+    $ring->publish($text);
+    $ring->publish(undef);
+    is(scalar @warned, 2, 'what is no number is warned of');
+    like($warned[0], qr/isn't numeric/, 'as Perl does');
+    like($warned[1] // '', qr/uninitialized/, 'and so is undef');
+    $sub->drain;
+};
+
+subtest 'objects' => sub {
+    my $reference = [];
+    $ring->publish($reference);
+    is($sub->poll, 0 + $reference, 'a reference is its address');
+
+    tie my $tied, 'Counted', 11.5;
+    $ring->publish($tied);
+    is($sub->poll, 11.5, 'a tied scalar');
+    $ring->publish_multi($tied, $tied);
+    is_deeply([$sub->drain], [11.5, 11.5], 'in publish_multi');
+    is((tied $tied)->[1], 3, 'fetched once for each argument');
+
+    my $number = Number->new(12.5);
+    $ring->publish($number);
+    is($sub->poll, 12.5, 'an overloaded object');
+    is($number->[1], 1, 'is asked once');
+
+    my $string = '13.5';
+    $ring->publish($string);
+    is($string, '13.5', 'the argument keeps its value');
+    my $got = $sub->poll;
+    $got .= 'x';
+    $ring->publish(14.5);
+    is($sub->poll, 14.5, 'a message polled is a scalar of its own');
+    is($got, '13.5x', 'whatever comes later');
+};
+
+subtest 'a handler that keeps its message' => sub {
+    my @kept;
+    $ring->publish_multi(1.5, 2.5, 3.5);
+    $sub->poll_cb(sub { push @kept, \$_[0] });
+    is_deeply([map {$$_} @kept], [1.5, 2.5, 3.5], 'keeps it');
+    $ring->publish_multi(1.5, 2.5);
+    my @seen;
+    $sub->poll_cb(sub { push @seen, "$_[0]"; $_[0] = 'text' });
+    is_deeply(\@seen, ['1.5', '2.5'], 'and one that writes to it gets the next as it is');
+};
+
+done_testing;
