@@ -20,6 +20,7 @@ each_variant(sub {
         my $first = $class->new($path, 10, @size);
         $first->publish_multi($v->values(1, 3));
         for my $arguments ([], [undef], [16], [4096], [2, $v->is_str ? 7777 : 0644]) {
+            no warnings 'Data::PubSub::Shared';
             my $second = $class->new($path, @$arguments);
             is($second->capacity, 16, 'the capacity is that of the header');
             is($second->msg_size, 40, 'the message size too') if $v->is_str;

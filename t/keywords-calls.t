@@ -157,8 +157,8 @@ my @wrong = (
     ['poll $nowhere',      'Global symbol "\$nowhere" requires'],
     ['publish $r, $nowhere + 1', 'Global symbol "\$nowhere" requires'],
 );
-# A list, of which a scalar would be the count or the last item.
-push @wrong, map { [$_->[0], "Type of arg $_->[1] to ps_int_\\w+ must be scalar \\(not $_->[2]\\)"] } (
+# A list, of which a scalar would be the count or the last item; the last column is the first perl with such syntax.
+push @wrong, map { [$_->[0], "Type of arg $_->[1] to ps_int_\\w+ must be scalar \\(not $_->[2]\\)"] } grep { $] >= ($_->[3] // 0) } (
     ['publish $r, @a',               2, 'private array'],
     ['publish $r, (@a)',             2, 'private array'],
     ['publish($r, @a)',              2, 'private array'],
