@@ -1,10 +1,10 @@
 #!/usr/bin/env perl
 # Builds and tests in other releases of Debian and on other processors: perl xt/perls.pl [ROW ...]
 #
-# A ROW is a release (bullseye, trixie, sid) or a release, an architecture, and an emulated processor or a perl that is
-# built from source (trixie-arm64-cortex-a72, bookworm-amd64-unthreaded); all without one. Prints a table, and the first
-# error of each failure.
-# As root. XT_ROOTS says where the roots are kept, XT_MIRROR where Debian is.
+# A ROW is a release (bullseye, trixie, sid) or a release, an architecture, and an emulated processor, a perl that is
+# built from source, or `bare` (trixie-arm64-cortex-a72, bookworm-amd64-unthreaded, sid-amd64-bare: ./run test where nothing
+# is installed); all without one. Prints what each row came to, and the first error of each failure.
+# As root; the variables are in xt/lib/XT/Roots.pm.
 
 use strict;
 use warnings;
@@ -17,10 +17,9 @@ $| = 1;
 if (my $why = why_no_roots()) { die "perls.pl: $why\n" }
 
 my $failed = 0;
-printf "%-26s%s\n", 'row', join '', map { sprintf '%-10s', $_ } STEPS;
 my @rows = rows(@ARGV);
 while (my $row = shift @rows) {
-    printf '%-26s', $row->name;
+    printf '%-37s', $row->name;
     my $why = $row->why_not;
     if (!defined $why && !eval { $row->prepare; 1 }) {
         chomp($why = $@);
@@ -28,9 +27,9 @@ while (my $row = shift @rows) {
     }
     print "- $why\n" and next if defined $why;
     my @errors;
-    for my $step (STEPS) {
+    for my $step ($row->steps) {
         my ($ok, $error, $log) = $row->step($step);
-        printf '%-10s', $ok ? 'ok' : 'FAILED';
+        printf '%-15s', "$step " . ($ok ? 'ok' : 'FAILED');
         push @errors, "    $step: $error\n    $log\n" if !$ok;
         last if !$ok && $step eq 'build';
     }

@@ -19,7 +19,7 @@ while (my $row = shift @rows) {
         my $why = $row->why_not;
         plan skip_all => $why if defined $why;
         $row->prepare;
-        for my $step (STEPS) {
+        for my $step ($row->steps) {
             my ($ok, $error, $log) = $row->step($step);
             ok($ok, $step) or diag "$error ($log)";
             last if !$ok && $step eq 'build';

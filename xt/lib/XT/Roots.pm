@@ -1,9 +1,9 @@
 package XT::Roots;
 
 # Other releases of Debian, and other processors, each a folder made by debootstrap to change root into. They are kept, so
-# the second time is quick: XT_ROOTS names the folder that holds them, else target/roots. XT_MIRROR is where Debian is.
-# XT_KEYWORD is a tarball of XS::Parse::Keyword, for perls without it; else the source of Debian's package is taken. Perls that no
-# release has are built in such a root, from a source package.
+# the second time is quick: XT_ROOTS names the folder that holds them, else target/roots. XT_MIRROR is where Debian is, XT_UBUNTU
+# where Ubuntu is. XT_KEYWORD is a tarball of XS::Parse::Keyword, for perls without it; else the source of Debian's package is
+# taken. Perls that no release has are built in such a root, from a source package.
 
 use strict;
 use warnings;
@@ -17,24 +17,39 @@ use FindBin;
 
 use XT::Build;
 
-our @EXPORT = qw(why_no_roots rows STEPS);
+our @EXPORT = qw(why_no_roots rows);
 
 my $TOP   = Cwd::abs_path("$FindBin::Bin/..");
 my $ROOTS = $ENV{XT_ROOTS} || "$TOP/target/roots";
 
 my $MIRROR = $ENV{XT_MIRROR} || 'http://deb.debian.org/debian';
+my $UBUNTU = $ENV{XT_UBUNTU} || ubuntu();
 
 # What stands in the matrix: release, architecture, and for one that is emulated which processor, else a perl of our own.
+# `bare` is what README.md promises: a root made afresh, in which ./run has to find all that it needs.
 my @ROWS = (
+    (map { [$_, qw(amd64 bare)] } qw(bullseye bookworm trixie sid)),
     [qw(bullseye amd64)], [qw(bookworm amd64)], [qw(trixie amd64)], [qw(sid amd64)],
-    [qw(bookworm amd64 unthreaded)],
-    [qw(trixie arm64 cortex-a72)], [qw(trixie arm64 max)], [qw(sid s390x max)],
+    [qw(bookworm amd64 unthreaded)], [qw(bookworm amd64 debugging-longdouble)], [qw(bookworm amd64 threads-5.22)],
+    [qw(trixie arm64 cortex-a72)], [qw(trixie arm64 max)], [qw(sid ppc64el power9)], [qw(sid s390x max)],
 );
 
-my %EMULATOR = (arm64 => 'qemu-aarch64', s390x => 'qemu-s390x');
+my %EMULATOR = (arm64 => 'qemu-aarch64', ppc64el => 'qemu-ppc64le', s390x => 'qemu-s390x');
 
-# Perls of our own: where the source package is, and how it is configured.
-my %PERL = (unthreaded => { source => "$MIRROR bookworm main", configure => '' });
+# Perls of our own: where the source package is, what it has to be, and how it is configured.
+my %BOOKWORM = (
+    source => "$MIRROR bookworm main",
+    sha256 => '0f386dccbee8e26286404b2cca144e1005be65477979beb9b1ba272d4819bcf0',
+);
+my %PERL = (
+    'unthreaded'           => { %BOOKWORM, configure => '' },
+    'debugging-longdouble' => { %BOOKWORM, configure => '-DDEBUGGING -Duselongdouble' },
+    'threads-5.22'         => {
+        source    => "$UBUNTU xenial main",
+        sha256    => '9e87317d693ce828095204be0d09af8d60b8785533fadea1a82b6f0e071e5c79',
+        configure => '-Dusethreads -Ud_crypt_r',    # its crypt is of an older libc
+    },
+);
 
 # What tests of t/ can make use of; the heavier things that ./run test installs are for xt/.
 my @OPTIONAL = qw(
@@ -53,12 +68,12 @@ my @EMULATED = qw(
 
 # The oldest Rust that will do is in bookworm's cargo; `run` takes cargo-web where nothing is there yet.
 my %STEP = (
+    test  => './run test',
     build => 'if grep -q bookworm /etc/os-release; then apt-get update -qq; apt-get install -y -qq cargo; fi; ./run build',
     load  => q{perl -Mblib -MData::PubSub::Shared -e 'print "$Data::PubSub::Shared::VERSION on perl $^V\n"'},
     prove => 'prove -l -j2 t',
     cargo => '"$(sed -n "s/^CARGO = //p" Makefile)" test --locked --offline --lib --target-dir target/tests',
 );
-sub STEPS { return qw(build load prove cargo) }
 
 # Why roots cannot be made here; undef where they can.
 sub why_no_roots {
@@ -69,25 +84,31 @@ sub why_no_roots {
     return;
 }
 
+# Where Ubuntu is, as debootstrap knows it.
+sub ubuntu {
+    return qx{ARCH=amd64 SUITE=xenial; default_mirror() { echo "\$1"; exit; }; . /usr/share/debootstrap/scripts/xenial} =~ s/\n//r;
+}
+
 # All rows, or those with these names (a release, or a release with its architecture and processor).
 sub rows {
     my (@names) = @_;
     my @rows = map {
         my ($suite, $arch, $which) = @$_;
-        my $kind = $EMULATOR{$arch} ? 'cpu' : 'perl';
+        my $kind = $EMULATOR{$arch} ? 'cpu' : $which && $which eq 'bare' ? 'bare' : 'perl';
         bless { suite => $suite, arch => $arch, name => join('-', @$_), $which ? ($kind => $which) : () }, __PACKAGE__;
     } @ROWS;
     return @rows if !@names;
     return map {
         my $name = $_;
-        my @these = grep { $_->{name} eq $name || $_->{suite} eq $name && !$_->{cpu} && !$_->{perl} } @rows;
+        my @these = grep { $_->{name} eq $name || $_->{name} eq "$name-amd64" } @rows;
         die "no row $name; there are: @{[ map { $_->{name} } @rows ]}\n" if !@these;
         @these;
     } @names;
 }
 
-sub name { return $_[0]{name} }
-sub root { return "$ROOTS/$_[0]{suite}-$_[0]{arch}" }
+sub name  { return $_[0]{name} }
+sub steps { return $_[0]{bare} ? 'test' : qw(build load prove cargo) }
+sub root  { return join '-', "$ROOTS/$_[0]{suite}", $_[0]{arch}, $_[0]{bare} // () }
 
 # Sources and what is built of them, one folder for each perl; it appears as /src.
 sub sources { return $_[0]->root . ($_[0]{perl} ? "/sources-$_[0]{perl}" : '/src') }
@@ -108,6 +129,7 @@ sub prepare {
     # Another run may be in there; the lock lasts as long as this object.
     open $self->{lock}, '>', "$root.lock" or die "$root.lock: $!\n";
     flock $self->{lock}, LOCK_EX or die "flock: $!\n";
+    command("rm -rf $root", "$root.log") if $self->{bare};
     if (!-d $root) {
         command("rm -rf $root.new", "$root.log");
         command("debootstrap --variant=minbase --arch=$self->{arch} $self->{suite} $root.new $MIRROR", "$root.log");
@@ -118,6 +140,18 @@ sub prepare {
     }
     make_path("$root/src");
     copy_sources($self->sources);
+    if   ($self->{bare}) { make_checkout($root, $self->{suite}) }
+    else                 { copy_crates($self->sources) }
+    return;
+}
+
+# A checkout, on a Debian as its installer leaves it: with security updates. Cargo fetches crates, and trusts whom we trust.
+sub make_checkout {
+    my ($root, $suite) = @_;
+    my $ca = '/etc/ssl/certs/ca-certificates.crt';
+    command("cd $root/src && git init -q && xargs -0 git add -f <.files", "$root.log");
+    command("cp $ca $root/root/ca.crt", "$root.log") if -e $ca;
+    spew("$root/etc/apt/sources.list.d/security.list", "deb $MIRROR-security $suite-security main\n") if $suite ne 'sid';
     return;
 }
 
@@ -133,8 +167,7 @@ sub vendored {
 # What git knows. Only what differs is copied, with the time of now: compilers go by that.
 sub copy_sources {
     my ($to) = @_;
-    make_path("$to/.cargo");
-    my $vendor = vendored();
+    make_path($to);
     command("cd '$TOP' && git ls-files -z >$to/.files.new", "$to.log");
     my %now = map { $_ => 1 } split /\0/, slurp("$to/.files.new");
     for my $file (sort keys %now) {
@@ -145,9 +178,16 @@ sub copy_sources {
         unlink "$to/$file" if !$now{$file};
     }
     rename "$to/.files.new", "$to/.files" or die "$to/.files: $!\n";
-    command("rm -rf $to/vendor && cp -rp $vendor $to/vendor", "$to.log");
-    spew("$to/.cargo/config.toml", qq([source.crates-io]\nreplace-with = "vendor"\n[source.vendor]\ndirectory = "vendor"\n));
     command("cp '$ENV{XT_KEYWORD}' $to/.keyword.orig.tar.gz", "$to.log") if $ENV{XT_KEYWORD};
+    return;
+}
+
+sub copy_crates {
+    my ($to) = @_;
+    my $vendor = vendored();
+    command("rm -rf $to/vendor && cp -rp $vendor $to/vendor", "$to.log");
+    make_path("$to/.cargo");
+    spew("$to/.cargo/config.toml", qq([source.crates-io]\nreplace-with = "vendor"\n[source.vendor]\ndirectory = "vendor"\n));
     return;
 }
 
@@ -156,28 +196,33 @@ sub step {
     my ($self, $step) = @_;
     my $log    = "$ROOTS/$self->{name}.$step.log";
     my $script = $STEP{$step};
-    $script = join '', "rm -f /etc/apt/sources.list.d/*.list\n", $self->optional, $self->perl_from_source, $self->keyword_from_source,
-        $self->{perl} ? "export PERL5LIB=/usr/share/perl5\n" : '', $script if $step eq 'build';
+    $script = join '', $self->made_ready, $script if $step eq 'build' || $step eq 'test';
     $script .= ' -- --skip not_with_its_children' if $step eq 'cargo' && $self->{cpu};
     $script =~ s/\bt$/join ' ', map {"t\/$_.t"} @EMULATED/e if $step eq 'prove' && $self->{cpu};
     my $ok = eval { $self->inside($script, $log); 1 };
     return (1, '', $log) if $ok;
-    my ($first) = grep {/^E: |error[:\[]|not ok|Failed|cannot|refused|No such|signal|run:|panicked|timed out/i && !/\bok$|^W: /} split /\n/, slurp($log);
+    my ($first) = grep {/^E: |error[:\[]|not ok|Failed|cannot|refused|No such|signal|run:|panicked|timed out/i && !/\bok$|^W: |signal\(/} split /\n/, slurp($log);
     return (0, $first // 'it says nothing', $log);
 }
 
-# Under emulation the tests that want these do not run, and a perl of our own does not see Debian's modules.
+# What comes before the first step.
+sub made_ready {
+    my ($self) = @_;
+    return join '', "rm -f /etc/apt/sources.list.d/keyword.list\n", $self->optional, $self->perl_from_source, $self->keyword_from_source;
+}
+
+# Under emulation the tests that want these do not run.
 sub optional {
     my ($self) = @_;
-    return '' if $self->{cpu} || $self->{perl};
+    return '' if $self->{cpu} || $self->{bare};
     return <<"SH";
-if ! test -e /root/.optional; then
+if test "\$(cat /root/.optional 2>/dev/null)" != '@OPTIONAL'; then
     apt-get update -qq
     for package in @OPTIONAL; do
         if apt-cache policy \$package | grep -q '^  Candidate: [^(]'; then here="\$here \$package"; fi
     done
     apt-get install -y -qq --no-install-recommends \$here
-    touch /root/.optional
+    echo '@OPTIONAL' >/root/.optional
 fi
 SH
 }
@@ -189,14 +234,20 @@ sub perl_from_source {
     my %perl = %{ $PERL{$name} };
     return <<"SH";
 if ! test -x /opt/$name/bin/perl; then
-    echo 'deb-src $perl{source}' >/etc/apt/sources.list.d/perl.list
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends gcc libc6-dev libcrypt-dev make perl xz-utils
     mkdir /tmp/perl
     cd /tmp/perl
-    apt-get source -qq --download-only --tar-only --only-source perl
-    rm /etc/apt/sources.list.d/perl.list
-    tar -xf perl_*.orig.tar.xz --strip-components=1
+    # A list of its own, and the sum instead of a key: this root may not know who signed it.
+    mkdir -p lists/partial none
+    echo 'deb-src [trusted=yes] $perl{source}' >perl.list
+    apt="-qq -o Dir::Etc::sourcelist=/tmp/perl/perl.list -o Dir::Etc::sourceparts=/tmp/perl/none -o Dir::State::lists=/tmp/perl/lists"
+    apt-get \$apt update
+    apt-get \$apt source --download-only --tar-only --only-source perl
+    echo '$perl{sha256}  perl.tar.xz' >perl.sum
+    mv perl_*.orig.tar.xz perl.tar.xz
+    sha256sum --quiet -c perl.sum
+    tar -xf perl.tar.xz --strip-components=1
     sed -i 's/\\<1\\*)/1.*)/' Configure cflags.SH
     sh Configure -des -Dprefix=/opt/$name -Dcc=gcc -Dman1dir=none -Dman3dir=none $perl{configure}
     make -j2
@@ -223,11 +274,9 @@ if ! perl -MXS::Parse::Keyword -e 1 2>/dev/null; then
         apt-get download -qq libextutils-cchecker-perl/bookworm && dpkg -i libextutils-cchecker-perl_*.deb
         rm /etc/apt/sources.list.d/keyword.list && apt-get update -qq
         tar --strip-components=1 -xf "$(ls /src/.keyword.orig.tar.gz *.orig.tar.* 2>/dev/null | head -n 1)"
-        export PERL5LIB=/usr/share/perl5    # what it is built with belongs to no one perl
         perl Build.PL
         ./Build
         ./Build install
-        unset PERL5LIB
         cd /src
     fi
 fi
@@ -241,7 +290,11 @@ sub inside {
     my %environment = (
         PATH => join(':', $self->{perl} ? "/opt/$self->{perl}/bin" : (), qw(/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin)),
         HOME => '/root', LC_ALL => 'C.UTF-8',
-        DEBIAN_FRONTEND => 'noninteractive', CARGO_NET_OFFLINE => 'true',
+        DEBIAN_FRONTEND => 'noninteractive',
+        $self->{bare} ? () : (CARGO_NET_OFFLINE => 'true'),
+        -e "$root/root/ca.crt" ? (CARGO_HTTP_CAINFO => '/root/ca.crt') : (),
+        # Debian's modules that are Perl alone belong to no one perl.
+        $self->{perl} ? (PERL5LIB => '/usr/share/perl5') : (),
         # cargo is to have few threads when it forks.
         $self->{cpu} ? (QEMU_CPU => $self->{cpu}, PUBSUB_TEST_WATCHDOG => 1200, CARGO_BUILD_JOBS => 1) : (),
     );
@@ -257,7 +310,7 @@ exec unshare --mount --pid --fork --kill-child sh -e -c '
     mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
     mount -t tmpfs -o mode=1777 tmpfs $root/tmp
     test $sources = $root/src || mount --bind $sources $root/src
-    exec timeout -k 10 3000 chroot $root env -i $set sh /src/.step
+    exec timeout -k 10 7200 chroot $root env -i $set sh /src/.step
 '
 SH
     return;
