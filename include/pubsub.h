@@ -26,6 +26,7 @@ extern "C" {
 
 typedef struct ps_ring ps_ring;
 typedef struct ps_sub ps_sub;
+typedef struct ps_set ps_set;
 typedef struct ps_notifier ps_notifier;
 
 /* What a ring carries; a file of one variant is refused by the others. */
@@ -319,13 +320,62 @@ uint64_t ps_sub_capacity(const ps_sub *sub);
 /* ---- descriptors for event loops ---- */
 
 /* A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The first
- * call starts a thread that keeps it so, and says so in *first (which may be NULL); the first in a forked child, too, or
- * after the program closed it, where it is another descriptor, perhaps of the same number. It stays the subscriber's: to be
- * waited for, not to be read or closed. -1: PS_SYSTEM. */
+ * call makes it and says so in *first (which may be NULL); the first in a forked child, too, or after the program closed it,
+ * where it is another descriptor, perhaps of the same number. It stays the subscriber's: to be waited for, not to be read or
+ * closed. A thread keeps it so, one for each 127 watched subscribers of a process; where the system has no futex_waitv (before
+ * Linux 5.16), one for each. -1: PS_SYSTEM. */
 int ps_watch(ps_sub *sub, bool *first, ps_error *error);
 
 /* Whether fd is what ps_watch last returned, or a duplicate of it; and not a file that got its number later. */
 bool ps_is_watched_by(const ps_sub *sub, int fd);
+
+/* ---- sets: several subscribers as one ---- */
+
+/* A set waits for the first message of any of its members, subscribers of rings of any variant. It does not own them: calls take
+ * those that belong to it, `count` live handles, each once. A subscriber may be in several sets. */
+ps_set *ps_set_new(void);
+
+/* To be called when no member of it is left, or will be used again. NULL is fine. */
+void ps_set_free(ps_set *set);
+
+/* A member, and a number of the caller's that no other member of the set has: always the same. */
+typedef struct {
+    ps_sub *sub;
+    uintptr_t key;
+} ps_member;
+
+/* Makes the subscriber a member, and ends that. ps_sub_free ends it, too. False: PS_SYSTEM, and it is none. */
+bool ps_set_add(ps_set *set, const ps_member *member, ps_error *error);
+void ps_set_remove(ps_set *set, ps_sub *sub);
+
+/* How many members the calling thread can wait for itself: 128, or 1 before Linux 5.16 (futex_waitv). */
+size_t ps_set_max_direct(void);
+
+/* Sleeps until a member has a message: PS_READY, and ps_is_ready says which have one; *which is the index of the one whose message
+ * ended the sleep, so that nobody else need be asked, or SIZE_MAX. Otherwise as ps_wait; PS_GONE where that is so for all
+ * members, and where there are none. */
+int ps_set_wait(ps_set *set, ps_member *members, size_t count, uint64_t deadline, const int *signalled, size_t *which);
+
+/* Where there are more: has threads watch the members, those that are added later, too; each watches 127. False: PS_SYSTEM. A
+ * forked child has none of these threads: there ps_set_is_watched is false. */
+bool ps_set_watch_all(ps_set *set, ps_member *members, size_t count, ps_error *error);
+bool ps_set_is_watched(ps_set *set);
+
+/* As ps_set_wait, for any number of members that are watched; PS_SIGNALLED, too, when a second has passed: worth a look whether
+ * their rings are still there. It is the same however many they are. */
+int ps_set_wait_watched(ps_set *set, uint64_t deadline, const int *signalled);
+
+/* How many members that are watched were found to have messages, and the keys of as many as there is room for. ps_is_ready says
+ * whether that is still so, and must be asked: a message may have been cleared away. */
+size_t ps_set_ready(ps_set *set, uintptr_t *keys, size_t room);
+
+/* Whether there is a message to read. False, too, while a publisher is in the middle of the next one. */
+bool ps_is_ready(ps_sub *sub);
+
+/* A descriptor that is readable while a member has messages to read: it watches them all; otherwise as ps_watch and
+ * ps_is_watched_by. */
+int ps_set_watch(ps_set *set, ps_member *members, size_t count, bool *first, ps_error *error);
+bool ps_set_is_watched_by(const ps_set *set, int fd);
 
 /* Handle and subscriber have a notifier each; it lives as long as they do. A subscriber takes over the handle's
  * descriptor as it is when it subscribes. */

@@ -83,11 +83,6 @@ impl Cursor {
         Cursor { read_only, ..Cursor::at(next) }
     }
 
-    /// Whether it stands before the other.
-    pub(crate) fn is_before(&self, other: &Cursor) -> bool {
-        self.next < other.next
-    }
-
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.
     pub(crate) fn seek(&mut self, header: &Header, position: u64) {
         let ahead = position > header.write_pos.load(Acquire);

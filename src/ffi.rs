@@ -18,6 +18,7 @@ use crate::layout::Variant;
 use crate::notify::Notifier;
 use crate::options::Options;
 use crate::ring::Ring;
+use crate::set::{Member, Set};
 use crate::slot_ring::Batch;
 use crate::stats::Stats;
 use crate::str_ring::{Bytes, Found};
@@ -547,7 +548,13 @@ pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64, signalled:
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, first: *mut bool, failure: *mut Failure) -> c_int {
-    match sub.watch_anew() {
+    // SAFETY: as documented.
+    unsafe { descriptor(sub.watch_anew(), first, failure) }
+}
+
+/// The number, and whether it is a new one; or -1 and an error.
+unsafe fn descriptor(watched: Result<(c_int, bool)>, first: *mut bool, failure: *mut Failure) -> c_int {
+    match watched {
         Ok((fd, anew)) => {
             // SAFETY: writable or null, as documented.
             if let Some(first) = unsafe { first.as_mut() } {
@@ -566,6 +573,115 @@ pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, first: *mut bool, failur
 #[no_mangle]
 pub unsafe extern "C" fn ps_is_watched_by(sub: &Subscriber, fd: c_int) -> bool {
     sub.is_watched_by(fd)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_is_ready(sub: &mut Subscriber) -> bool {
+    sub.is_ready()
+}
+
+#[no_mangle]
+pub extern "C" fn ps_set_new() -> *mut Set {
+    Box::into_raw(Box::default())
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_free(set: *mut Set) {
+    if !set.is_null() {
+        // SAFETY: from `ps_set_new`, and not used again.
+        drop(unsafe { Box::from_raw(set) });
+    }
+}
+
+/// Members as C passes them: none where there are 0, whatever the pointer.
+unsafe fn members<'a>(first: *mut Member<'a>, count: usize) -> &'a mut [Member<'a>] {
+    if count == 0 {
+        return &mut [];
+    }
+    // SAFETY: the caller's contract: `count` live handles, no two of them the same.
+    unsafe { slice::from_raw_parts_mut(first, count) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_add(set: &mut Set, member: &mut Member<'_>, failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, set.add(Member { sub: member.sub, key: member.key }).err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_remove(set: &mut Set, sub: &mut Subscriber) {
+    set.remove(sub);
+}
+
+#[no_mangle]
+pub extern "C" fn ps_set_max_direct() -> usize {
+    Set::max_direct()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_wait(
+    set: &mut Set,
+    first: *mut Member<'_>,
+    count: usize,
+    deadline: u64,
+    signalled: *const c_int,
+    which: &mut usize,
+) -> Wait {
+    // SAFETY: as documented, and as in `ps_wait`.
+    let (how, woken) = unsafe {
+        set.wait_direct(members(first, count), deadline, || !signalled.is_null() && signalled.read_volatile() != 0)
+    };
+    *which = woken.unwrap_or(usize::MAX);
+    how
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_watch_all(
+    set: &mut Set,
+    first: *mut Member<'_>,
+    count: usize,
+    failure: *mut Failure,
+) -> bool {
+    // SAFETY: as documented.
+    unsafe { report(failure, set.watch_all(members(first, count)).err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_is_watched(set: &mut Set) -> bool {
+    set.is_watched()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_wait_watched(set: &mut Set, deadline: u64, signalled: *const c_int) -> Wait {
+    // SAFETY: as in `ps_wait`.
+    set.wait_watched(deadline, || !signalled.is_null() && unsafe { signalled.read_volatile() } != 0)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_ready(set: &mut Set, keys: *mut usize, room: usize) -> usize {
+    let ready = set.ready();
+    for (i, key) in ready.iter().take(room).enumerate() {
+        // SAFETY: room for as many, as documented.
+        unsafe { keys.add(i).write(*key) };
+    }
+    ready.len()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_watch(
+    set: &mut Set,
+    subs: *mut Member<'_>,
+    count: usize,
+    first: *mut bool,
+    failure: *mut Failure,
+) -> c_int {
+    // SAFETY: as documented.
+    unsafe { descriptor(set.watch_anew(members(subs, count)), first, failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_is_watched_by(set: &Set, fd: c_int) -> bool {
+    set.is_watched_by(fd)
 }
 
 #[no_mangle]

@@ -21,14 +21,16 @@
 //!   ffi          C's view: no logic, no panic gets out           <- include/pubsub.h
 //!   ring         Ring: a handle, for all variants          subscriber   Subscriber: a reader, for all of them
 //!   options      what a new ring is like                   stats        what a ring knows of itself
+//!   set          waiting for several subscribers           watch        a descriptor for any publisher's messages
 //!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into
 //!   any_ring     what both roles stand on                  waiting      sleeping until a ring has a message
 //!   cursor       a reader's place and its account          wait         eventcount, spinning
 //!   layout       the shared bytes                          notify       eventfds
+//!   watcher      threads that watch rings                  inheritance  what publishers leave to each other
 //!   packed       numbers as they lie in memory
 //!   fault        points at which tests hurt a process      error        what can go wrong
-//!   sync         the one seam to atomics                   inheritance  what publishers leave to each other
+//!   sync         the one seam to atomics
 //!
 //!   system       what needs an operating system; the models of models/ stand on their own
 //!     region     memfds, mappings                            create     new files
@@ -37,7 +39,7 @@
 //!     file_lock  locks on bytes behind the ring's end        role       what a bridge does with a ring
 //!     member     who publishes, and who is dead              room       free space, memory limits
 //!     inspect    a ring's file from outside                  check      whether it is sound
-//!     watch      a descriptor for any publisher's messages   pair       two words in one exchange
+//!     threads    threads of our own, forks                   pair       two words in one exchange
 //!     futex      sleeping on a word                          time       clock, naps, how patient to be
 //! ```
 //!
@@ -63,6 +65,7 @@ mod notify;
 mod options;
 mod packed;
 mod ring;
+mod set;
 mod slot;
 mod slot_ring;
 mod spare;
@@ -75,6 +78,8 @@ mod sync;
 mod system;
 mod wait;
 mod waiting;
+mod watch;
+mod watcher;
 
 use system::*;
 
@@ -83,6 +88,7 @@ pub use layout::Variant;
 pub use notify::Notifier;
 pub use options::Options;
 pub use ring::Ring;
+pub use set::{Member, Set};
 pub use stats::Stats;
 pub use str_ring::{Bytes, Found};
 pub use subscriber::Subscriber;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::{Cursor, Next};
 use crate::error::Result;
-use crate::fd::Identity;
+use crate::layout::Header;
 use crate::notify::Notifier;
 use crate::str_ring::Found;
 use crate::wait::{monotonic_ns, Spin};
 use crate::waiting::{sleep_for_message, Wait};
-use crate::watch::Watch;
+use crate::watch::{Outlet, Readiness, Watch};
 
 /// Reads a ring. Messages that are overwritten before it reads them are counted as lost; no other process slows it
 /// down, and it slows down no other. It keeps the ring mapped, and so outlives the handle that it came from.
@@ -20,9 +20,9 @@ pub struct Subscriber {
     cursor: Cursor,
     spin: Spin,
     notifier: Notifier,
-    watch: Option<Box<Watch>>,
-    /// The file of the last watch, also when that has gone.
-    watched: Option<Identity>,
+    /// For its own descriptor, and for sets.
+    watches: Vec<Watch>,
+    outlet: Outlet,
     /// Naps since a message was last found; of read-only rings.
     naps: u32,
     /// The last wait was cut short, or had lasted for a while: worth a look whether the ring is still there.
@@ -57,8 +57,8 @@ impl Subscriber {
             cursor,
             spin: Spin::new(),
             notifier,
-            watch: None,
-            watched: None,
+            watches: Vec::new(),
+            outlet: Outlet::default(),
             naps: 0,
             waited: false,
             mapping,
@@ -329,8 +329,14 @@ impl Subscriber {
         let header = ring.header();
         let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
         let cursor = Cursor { read_only, lost: self.cursor.lost, ..Cursor::at(oldest) };
-        // The watch first: its thread reads the old ring.
-        self.watch = None;
+        // Sets have their members watched as before; the subscriber's own descriptor goes.
+        let own = self.outlet.readiness().cloned();
+        let is_own = |watch: &Watch| own.as_ref().map_or(false, |own| watch.serves(own));
+        let for_sets = self.watches.iter().filter(|watch| watch.is_ours() && !is_own(watch));
+        let watches = for_sets.map(|watch| watch.again(ring, &cursor)).collect::<Result<_>>()?;
+        // The old ones go before the ring that they watch.
+        self.watches = watches;
+        self.outlet.close();
         self.ring = ring;
         self.cursor = cursor;
         self.mapping = mapping;
@@ -350,35 +356,78 @@ impl Subscriber {
 
     /// The same, and whether this call has made it.
     pub(crate) fn watch_anew(&mut self) -> Result<(RawFd, bool)> {
-        if let Some(fd) = self.watch.as_ref().and_then(|watch| watch.fd()) {
-            return Ok((fd, false));
-        }
-        self.watch = None;
-        let watch = self.watch.insert(Box::new(Watch::start(self.ring, &self.cursor, &self.mapping)?));
-        watch.settle(&mut self.cursor);
-        self.watched = Some(watch.file());
-        Ok((watch.fd().unwrap_or(-1), true))
+        let readiness = self.outlet.make();
+        self.watch_for(&readiness, 0)?;
+        self.outlet.descriptor()
     }
 
     /// Whether `fd` is the descriptor of the last watch, or a duplicate of it; and not what got its number afterwards.
     pub(crate) fn is_watched_by(&self, fd: RawFd) -> bool {
-        self.watched.map_or(false, |file| file.is(fd))
+        self.outlet.is(fd)
     }
 
-    /// After each read and each move: a watched subscriber's descriptor says what is true.
+    /// Has this subscriber be among the readable there while it has messages to read.
+    pub(crate) fn watch_for(&mut self, readiness: &Arc<Readiness>, key: usize) -> Result<()> {
+        if !self.watches.iter().any(|watch| watch.serves(readiness)) {
+            self.watches.retain(Watch::is_ours);
+            self.watches.push(Watch::start(self.ring, &self.cursor, readiness, key)?);
+        }
+        Ok(())
+    }
+
+    /// No more.
+    pub(crate) fn forget(&mut self, readiness: &Arc<Readiness>) {
+        self.watches.retain(|watch| !watch.serves(readiness));
+    }
+
+    /// After each read and each move: those who watch are told what is true.
     #[inline(always)]
     fn settle(&mut self) {
-        if self.watch.is_some() {
-            self.settle_watch();
+        if !self.watches.is_empty() {
+            self.settle_watches();
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn settle_watch(&mut self) {
-        if self.watch.as_ref().map_or(false, |watch| !watch.settle(&mut self.cursor)) {
-            self.watch = None;
+    fn settle_watches(&mut self) {
+        if self.watches.iter().all(Watch::is_ours) {
+            self.watches.iter().for_each(|watch| watch.settle(&self.cursor));
+        } else {
+            // A forked child lets go of what is its parent's.
+            self.watches.retain(Watch::is_ours);
+            self.outlet.readiness();
         }
+    }
+
+    /// Whether there is a message to read. False, too, while a publisher is in the middle of the next one, or many positions
+    /// have to be passed first: [`wait`](Self::wait) sees to that.
+    pub fn is_ready(&mut self) -> bool {
+        self.look() == Next::Ready(())
+    }
+
+    /// What is at the cursor. Who watches may not know that what was there is gone: a clear tells nobody.
+    pub(crate) fn look(&mut self) -> Next<()> {
+        let next = self.ring.look(&mut self.cursor);
+        if next == Next::Ready(()) {
+            self.naps = 0;
+        } else if self.watches.iter().any(Watch::says_readable) {
+            self.settle_watches();
+        }
+        next
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.ring.header()
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.cursor.read_only
+    }
+
+    /// Counts naps since a message was last found.
+    pub(crate) fn naps(&mut self) -> &mut u32 {
+        &mut self.naps
     }
 
     /// Messages published and not yet read.

@@ -6,6 +6,16 @@
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{fence, Ordering};
 
+#[cfg(loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+/// The mutex, for threads that do not panic with it: a panic aborts.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// A type of `std` under another name, with all its methods.
 #[cfg(not(loom))]
 macro_rules! atomic {

@@ -25,8 +25,8 @@ pub(crate) mod signals;
 pub(crate) mod space;
 #[cfg(test)]
 pub(crate) mod testfile;
+pub(crate) mod threads;
 pub(crate) mod time;
-pub(crate) mod watch;
 
 /// What the crate offers of these.
 pub mod public {

@@ -97,13 +97,23 @@ impl WakeLine {
 
     /// Sleeps until a wake-up later than the announcement that gave `word`, for at most `nanoseconds`.
     pub(crate) fn sleep(&self, word: u32, nanoseconds: u64) -> Sleep {
+        self.begin_sleep();
+        let how = futex_wait(&self.word, word, nanoseconds);
+        self.end_sleep(word);
+        how
+    }
+
+    /// Counts one who is about to sleep here in some other way.
+    pub(crate) fn begin_sleep(&self) {
         // Relaxed: a statistic, set to 0 by wakers and so taken back only where none came.
         self.sleepers.fetch_add(1, Relaxed);
-        let how = futex_wait(&self.word, word, nanoseconds);
+    }
+
+    /// Takes that back; `word` is of the announcement.
+    pub(crate) fn end_sleep(&self, word: u32) {
         if self.word.load(Relaxed) / EPOCH == word / EPOCH {
             let _ = self.sleepers.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
-        how
     }
 
     /// How many sleep, as far as is known.

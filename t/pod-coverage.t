@@ -64,6 +64,10 @@ for my $kind (qw(ring sub)) {
 }
 is_deeply [grep { !$met{$_} } sort keys %{ $documented{'METHODS OF BOTH'} }], [], 'and so have both, or one of them';
 
+my $set = Pod::Coverage->new(package => 'Data::PubSub::Shared::Set', private => \@PRIVATE);
+is $set->coverage, 1, 'Data::PubSub::Shared::Set is documented'
+    or diag $set->why_unrated // join ' ', 'without documentation:', sort $set->naked;
+
 # The parent of all the classes has the constructors, to say where they are.
 my $root = Pod::Coverage->new(
     package => 'Data::PubSub::Shared',

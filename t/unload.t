@@ -20,6 +20,12 @@ sub library {
 my %before = (
     'nothing'                     => sub { },
     'fh'                          => sub { my ($v) = @_; my $sub = $v->ring(8)->subscribe; $sub->fh; $sub->fh },
+    'a set that waits, and its fh' => sub {
+        my ($v) = @_;
+        my $set = Data::PubSub::Shared::Set->new(map { $v->ring(8)->subscribe } 1 .. 200);
+        $set->wait(0.01);
+        $set->fh;
+    },
     'fh of a ring for reading'    => sub {
         my ($v) = @_;
         my $path = fresh_path();

@@ -28,6 +28,7 @@ BOOT:
     install(aTHX_ ps_notifier_methods);
     install(aTHX_ ps_object_methods);
     install(aTHX_ ps_look_methods);
+    install(aTHX_ ps_set_methods);
     ps_register_keywords(aTHX);
 
 MODULE = Data::PubSub::Shared  PACKAGE = Data::PubSub::Shared::CLI::File

@@ -2,8 +2,6 @@
 
 #include "method.h"
 
-#include <perliol.h>
-
 static int free_magic(pTHX_ SV *sv, MAGIC *mg);
 
 #ifdef USE_ITHREADS
@@ -30,6 +28,7 @@ static int dup_magic(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
     }
 
 const ps_class ps_classes[3][PS_NUM + 1] = { CLASSES(PS_RING, ""), CLASSES(PS_READER, ""), CLASSES(PS_SUB, "::Sub") };
+const ps_class ps_set_class = CLASS("Data::PubSub::Shared::Set", 0, PS_SET);
 
 /* ---- errors ---- */
 
@@ -53,43 +52,29 @@ void ps_fail(pTHX_ const ps_call *call, const ps_error *error) {
 
 /* ---- objects ---- */
 
-int ps_fileno(pTHX_ SV *fh) {
-    IO *io = fh ? GvIO((GV *)fh) : NULL;
-    return io && IoIFP(io) ? PerlIO_fileno(IoIFP(io)) : -1;
-}
-
-void ps_disown_closed(pTHX_ SV *fh, const ps_sub *sub) {
-    const int fd = ps_fileno(aTHX_ fh);
-    PerlIO *stream;
-    if (fd < 0 || ps_is_watched_by(sub, fd)) return;
-    stream = IoIFP(GvIO((GV *)fh));
-    IoIFP(GvIO((GV *)fh)) = NULL;
-    /* Perl closes a number with the last of its streams: so another one, for as long as this takes. */
-    PerlIOUnix_refcnt_inc(fd);
-    PerlIO_close(stream);
-    PerlIOUnix_refcnt_dec(fd);
-}
-
 static int free_magic(pTHX_ SV *sv, MAGIC *mg) {
     const ps_class *class = (const ps_class *)((const char *)mg->mg_virtual - offsetof(ps_class, vtbl));
     void *handle = mg->mg_ptr;
     PERL_UNUSED_ARG(sv);
-    mg->mg_ptr = NULL;
     if (!handle) return 0;
-    if (class->role == PS_SUB) {
-        if (!PL_dirty) ps_disown_closed(aTHX_ mg->mg_obj, (const ps_sub *)handle);
-        ps_sub_free((ps_sub *)handle);
-    } else {
-        ps_ring_free((ps_ring *)handle);
-    }
+    if (!PL_dirty && mg->mg_obj) ps_disown_closed(aTHX_ class, mg);
+    mg->mg_ptr = NULL;
+    if (class->role == PS_SUB) ps_sub_free((ps_sub *)handle);
+    else if (class->role == PS_SET) ps_members_free(aTHX_ (ps_members *)handle);
+    else ps_ring_free((ps_ring *)handle);
     return 0;
 }
 
 /* Also called by perl for hand-blessed references and twice for one object: anything but a live object is fine. */
-static void object_DESTROY(pTHX_ const ps_call *call, I32 ax, I32 items) {
+void ps_destroy(pTHX_ const ps_call *call, I32 ax, I32 items) {
     MAGIC *mg = ps_magic_for(call, ST(0));
     if (mg) free_magic(aTHX_ SvRV(ST(0)), mg);
     XSRETURN_EMPTY;
+}
+
+HV *ps_stash_of(pTHX_ SV *class) {
+    class = PS_VALUE(class);
+    return SvROK(class) && SvOBJECT(SvRV(class)) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
 }
 
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle) {
@@ -145,7 +130,7 @@ static void object_reopen(pTHX_ const ps_call *call, I32 ax, I32 items) {
     MAGIC *mg = ps_magic_for(call, ST(0));
     const bool is_sub = call->class->role == PS_SUB;
     ps_error error;
-    if (is_sub) ps_disown_closed(aTHX_ mg->mg_obj, (ps_sub *)handle);
+    if (is_sub) ps_disown_closed(aTHX_ call->class, mg);
     if (!(is_sub ? ps_sub_reopen((ps_sub *)handle, &error) : ps_ring_reopen((ps_ring *)handle, &error))) ps_fail(aTHX_ call, &error);
     /* A subscriber's file handle was for the old ring; when this call is over, because Perl code may run. */
     sv_2mortal(mg->mg_obj);
@@ -156,7 +141,7 @@ static void object_reopen(pTHX_ const ps_call *call, I32 ax, I32 items) {
 #define METHODS_OF_ROLE(role, variant, flags)                                                                        \
     PS_METHOD(role, variant, "is_gone", object_is_gone, flags, 1, 1, "self")                                         \
     PS_METHOD(role, variant, "reopen", object_reopen, flags, 1, 1, "self")                                           \
-    PS_METHOD(role, variant, "DESTROY", object_DESTROY, flags, 1, 1, "self")
+    PS_METHOD(role, variant, "DESTROY", ps_destroy, flags, 1, 1, "self")
 
 #define METHODS(variant)                                                                                             \
     METHODS_OF_ROLE(PS_RING, variant, PS_READS)                                                                      \

@@ -23,9 +23,9 @@
 #endif
 
 /* A read-only handle is a ring to Perl, and a role of its own to those calls that would write. */
-enum ps_role { PS_RING, PS_READER, PS_SUB };
+enum ps_role { PS_RING, PS_READER, PS_SUB, PS_SET };
 
-/* A class of objects: one for each role and variant. */
+/* A class of objects: one for each role and variant, and one of sets. */
 typedef struct {
     const char *package;
     MGVTBL vtbl; /* its address is the mark of the class */
@@ -33,7 +33,7 @@ typedef struct {
     enum ps_role role;
 } ps_class;
 
-extern const ps_class ps_classes[3][PS_NUM + 1];
+extern const ps_class ps_classes[3][PS_NUM + 1], ps_set_class;
 
 #define PS_IS_STR(class) ((class)->variant == PS_STR)
 #define PS_IS_NUM(class) ((class)->variant == PS_NUM)
@@ -56,6 +56,9 @@ enum {
 /* Names the call and the cause. */
 void ps_croak(pTHX_ const ps_call *call, const char *format, ...) __attribute__noreturn__ __attribute__format__(__printf__, pTHX_2, pTHX_3);
 void ps_fail(pTHX_ const ps_call *call, const ps_error *error) __attribute__noreturn__;
+
+/* Of which package a constructor's object is to be. */
+HV *ps_stash_of(pTHX_ SV *class);
 
 /* A new object of the class, blessed into stash; a mortal reference. */
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle);
@@ -96,11 +99,27 @@ typedef struct {
 /* Until the caller's FREETMPS. The invocant must have passed ps_handle. */
 ps_pin ps_pinned(pTHX_ SV *self);
 
-/* The number of a subscriber's file handle; -1 where there is none, or it was closed. */
-int ps_fileno(pTHX_ SV *fh);
+/* What a set's object has: the core's part, and references to its subscribers. */
+typedef struct {
+    ps_set *set;
+    AV *list;
+} ps_members;
 
-/* Closes a subscriber's file handle, but not its number, if that is not the subscriber's any more. */
-void ps_disown_closed(pTHX_ SV *fh, const ps_sub *sub);
+void ps_members_free(pTHX_ ps_members *members);
+
+/* The magic of a subscriber of any variant, destroyed or not, or NULL. */
+PERL_STATIC_INLINE MAGIC *ps_sub_magic(SV *body) {
+    MAGIC *mg = NULL;
+    U32 variant;
+    for (variant = PS_INT; variant <= PS_NUM && !mg; variant++) mg = ps_magic(&ps_classes[PS_SUB][variant], body);
+    return mg;
+}
+
+/* A file handle of its own on an object's descriptor, the same one each time until it is closed, or a fork; mortal. */
+SV *ps_fh(pTHX_ const ps_call *call, MAGIC *mg, int fd, bool first);
+
+/* Closes an object's file handle, but not its number, if that is not the object's any more. */
+void ps_disown_closed(pTHX_ const ps_class *class, const MAGIC *mg);
 
 /* The handle again, after Perl code ran: croaks where the object was destroyed, or is not the caller's any more. */
 void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);

@@ -4,11 +4,6 @@
 
 /* ---- constructors ---- */
 
-static HV *stash_of(pTHX_ SV *class) {
-    class = PS_VALUE(class);
-    return SvROK(class) && SvOBJECT(SvRV(class)) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
-}
-
 /* A handle as a new mortal object of the class that the caller named. */
 static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
     return ps_object(aTHX_ &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant], stash, ring);
@@ -190,7 +185,7 @@ static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const 
 }
 
 static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    HV *stash = stash_of(aTHX_ ST(0));
+    HV *stash = ps_stash_of(aTHX_ ST(0));
     SV *path_sv = ARGUMENT(1);
     const request wanted = read_request(aTHX_ call, ax, items, 0);
     STRLEN len;
@@ -211,7 +206,7 @@ static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
 }
 
 static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    HV *stash = stash_of(aTHX_ ST(0));
+    HV *stash = ps_stash_of(aTHX_ ST(0));
     SV *path_sv = ARGUMENT(1);
     STRLEN len;
     const char *path;
@@ -222,7 +217,7 @@ static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
 }
 
 static void ring_new_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    HV *stash = stash_of(aTHX_ ST(0));
+    HV *stash = ps_stash_of(aTHX_ ST(0));
     SV *name_sv = ARGUMENT(1);
     const request wanted = read_request(aTHX_ call, ax, items, 1);
     STRLEN len;
@@ -232,7 +227,7 @@ static void ring_new_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
 }
 
 static void ring_new_from_fd(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    HV *stash = stash_of(aTHX_ ST(0));
+    HV *stash = ps_stash_of(aTHX_ ST(0));
     int fd = ps_arg_fd(aTHX_ call, ST(1), FALSE);
     ps_error error;
     RETURN_RING(ps_ring_from_fd(call->class->variant, fd, &error));

@@ -2,8 +2,6 @@
 
 #include "method.h"
 
-#include <fcntl.h>
-
 /* ---- polling ---- */
 
 /* The calling op's own scalar, where it has one: cheaper than a new one for each integer. */
@@ -340,40 +338,16 @@ static void sub_reset_oldest(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 /* ---- a handle for event loops ---- */
 
-/* A file handle of its own on the subscriber's descriptor, the same one each time until it is closed, or a fork. The magic
- * keeps it. */
 static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     bool first = FALSE;
     ps_sub *sub = SUB;
     MAGIC *mg = ps_magic_for(call, ST(0));
     int fd;
-    ps_disown_closed(aTHX_ mg->mg_obj, sub);
+    ps_disown_closed(aTHX_ call->class, mg);
     fd = ps_watch(sub, &first, &error);
     if (fd < 0) ps_fail(aTHX_ call, &error);
-    if (first || ps_fileno(aTHX_ mg->mg_obj) < 0) {
-        const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        PerlIO *io;
-        GV *gv;
-        /* The one from before a fork goes even if there will be no other; when this call is over, because Perl code may run. */
-        sv_2mortal(mg->mg_obj);
-        mg->mg_obj = NULL;
-        if (own < 0) ps_croak(aTHX_ call, "fcntl(F_DUPFD_CLOEXEC): %s", Strerror(errno));
-        /* Raw, whatever layers the caller's `use open` gives to the handles that it opens. */
-        io = PerlIO_openn(aTHX_ ":raw", "r", own, 0, 0, NULL, 0, NULL);
-        if (!io) {
-            const int code = errno;
-            close(own);
-            ps_croak(aTHX_ call, "fdopen: %s", Strerror(code));
-        }
-        gv = (GV *)newSV(0);
-        gv_init_pvn(gv, gv_stashpvs("IO::File", GV_ADD), "fh", 2, 0);
-        IoIFP(GvIOn(gv)) = io;
-        IoTYPE(GvIO(gv)) = IoTYPE_RDONLY;
-        mg->mg_obj = (SV *)gv;
-        mg->mg_flags |= MGf_REFCOUNTED;
-    }
-    ST(0) = sv_2mortal(newRV_inc(mg->mg_obj));
+    ST(0) = ps_fh(aTHX_ call, mg, fd, first);
     XSRETURN(1);
 }
 

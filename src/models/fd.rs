@@ -32,6 +32,10 @@ impl Fd {
     pub(crate) fn number(&self) -> RawFd {
         match *self {}
     }
+
+    pub(crate) fn file(&self) -> Identity {
+        match *self {}
+    }
 }
 
 #[derive(Debug)]

@@ -62,3 +62,85 @@ pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
         }
     }
 }
+
+/// Words that one thread can sleep on at once.
+pub(crate) const MAX_WORDS: usize = 4;
+
+thread_local! {
+    static HAS_WAITV: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Whether threads of the models to come can sleep on several words.
+#[cfg(test)]
+pub(crate) fn give_waitv(has: bool) {
+    HAS_WAITV.with(|cell| cell.set(has));
+}
+
+pub(crate) fn has_waitv() -> bool {
+    HAS_WAITV.with(Cell::get)
+}
+
+/// Words to sleep on, each with what it is expected to be.
+pub(crate) struct Words {
+    words: Vec<(*const AtomicU32, u32)>,
+    woken: Option<usize>,
+}
+
+impl Words {
+    pub(crate) fn new() -> Self {
+        Words { words: Vec::new(), woken: None }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.words.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    pub(crate) fn push(&mut self, word: &AtomicU32, expected: u32) {
+        assert!(self.len() < MAX_WORDS);
+        self.words.push((word, expected));
+    }
+
+    pub(crate) fn woken(&self) -> Option<usize> {
+        self.woken
+    }
+
+    pub(crate) fn expect(&mut self, at: usize, expected: u32) {
+        self.words[at].1 = expected;
+    }
+
+    pub(crate) fn swap_remove(&mut self, at: usize) {
+        self.words.swap_remove(at);
+    }
+
+    pub(crate) fn remove_first(&mut self) {
+        self.words.remove(0);
+    }
+
+    /// Sleeps while all are as expected; time does not pass.
+    pub(crate) fn sleep(&mut self, nanoseconds: u64) -> Sleep {
+        assert!(self.len() == 1 || has_waitv());
+        self.woken = None;
+        let mut sleepers = KERNEL.0.lock().unwrap();
+        // SAFETY: a model frees no ring before its threads have ended.
+        if self.words.iter().any(|&(word, expected)| unsafe { &*word }.load(Relaxed) != expected) {
+            return Sleep::Woken;
+        }
+        if nanoseconds == 0 {
+            return Sleep::TimedOut;
+        }
+        let bell = Arc::new(Condvar::new());
+        sleepers.extend(self.words.iter().map(|&(word, _)| (word as usize, Arc::clone(&bell))));
+        sleepers = bell.wait(sleepers).unwrap();
+        // Whoever woke us has taken that word's entry away.
+        let is_left = |word: *const AtomicU32| {
+            sleepers.iter().any(|(place, other)| *place == word as usize && Arc::ptr_eq(other, &bell))
+        };
+        self.woken = self.words.iter().position(|&(word, _)| !is_left(word)).filter(|_| self.len() > 1);
+        sleepers.retain(|(_, other)| !Arc::ptr_eq(other, &bell));
+        Sleep::Woken
+    }
+}

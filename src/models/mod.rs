@@ -19,8 +19,8 @@ pub(crate) mod region;
 pub(crate) mod role;
 #[cfg(test)]
 mod tests;
+pub(crate) mod threads;
 pub(crate) mod time;
-pub(crate) mod watch;
 
 /// What the crate offers of these.
 pub mod public {

@@ -8,7 +8,7 @@ use loom::thread;
 use super::atomic::{make_shadows, put_fences, Fences};
 use super::member::become_member;
 use super::{armed, futex};
-use crate::{Bytes, Options, Ring, Subscriber, Variant, Wait, NEVER};
+use crate::{Bytes, Member, Options, Ring, Set, Subscriber, Variant, Wait, NEVER};
 
 /// Explores `model` with either way of SeqCst, and says how many executions there were. The environment variable
 /// `LOOM_MAX_PREEMPTIONS` bounds how often one execution takes the processor from a thread that could go on.
@@ -692,5 +692,82 @@ fn two_string_publishers_and_a_reader() {
         got.extend(sub.poll_str().unwrap().map(|message| message.0[0]));
         got.sort_unstable();
         assert_eq!((got, sub.overflow_count()), (vec![1, 2], 0));
+    });
+}
+
+/// Waits through a thread that watches, whatever the kernel can do, until the ring had `count` messages. Futexes of a model never
+/// time out, so a message that the watching thread does not see, or that nobody is told of, is a deadlock.
+fn take_watched(sub: &mut Subscriber, set: &mut Set, count: usize) -> Vec<i64> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        // Interrupted: where a piece of positions that hold nothing was passed.
+        assert!(matches!(set.wait_watched(NEVER, || false), Wait::Ready | Wait::Interrupted));
+        got.extend(sub.poll_int().unwrap());
+    }
+    got
+}
+
+fn a_watched_ring(has_waitv: bool, messages: i64) {
+    futex::give_waitv(has_waitv);
+    let ring = ring(Variant::Int32, 4, 0);
+    let (mut sub, mut set) = (ring.subscribe(false), Set::new());
+    let publisher = thread::spawn(move || (0..messages).for_each(|n| ring.publish_int(n).unwrap()));
+    set.watch_all(&mut [Member { sub: &mut sub, key: 0 }]).unwrap();
+    assert!(take_watched(&mut sub, &mut set, messages as usize).into_iter().eq(0..messages));
+    // Also: the thread ends, wherever it is.
+    drop(sub);
+    publisher.join().unwrap();
+}
+
+#[test]
+fn a_watched_ring_s_message_is_told() {
+    explore("a watched ring", || a_watched_ring(true, 1));
+    explore("a watched ring, by its own word alone", || a_watched_ring(false, 1));
+}
+
+/// The second may come while there is the first to read, so that the thread leaves the ring alone until it is told; the third
+/// just then.
+#[test]
+fn a_watched_ring_s_next_messages_are_told() {
+    explore("a watched ring, three messages", || a_watched_ring(true, 3));
+    explore("a watched ring, three messages, by its own word alone", || a_watched_ring(false, 3));
+}
+
+/// The thread sleeps on two rings, one of which is watched while it does.
+#[test]
+fn a_second_ring_is_watched() {
+    explore("two watched rings", || {
+        futex::give_waitv(true);
+        let (first, second) = (ring(Variant::Int32, 2, 0), ring(Variant::Int32, 2, 0));
+        let (mut a, mut b, mut set) = (first.subscribe(false), second.subscribe(false), Set::new());
+        set.watch_all(&mut [Member { sub: &mut a, key: 1 }]).unwrap();
+        let publisher = thread::spawn(move || second.publish_int(10).unwrap());
+        set.watch_all(&mut [Member { sub: &mut b, key: 2 }]).unwrap();
+        assert_eq!(take_watched(&mut b, &mut set, 1), [10]);
+        publisher.join().unwrap();
+    });
+}
+
+/// Without threads that watch.
+#[test]
+fn a_set_sleeps_on_two_rings() {
+    explore("a set sleeps on two rings", || {
+        futex::give_waitv(true);
+        let (first, second) = (ring(Variant::Int32, 2, 0), ring(Variant::Int32, 2, 0));
+        let (mut a, mut b) = (first.subscribe(false), second.subscribe(false));
+        let one = thread::spawn(move || first.publish_int(10).unwrap());
+        let two = thread::spawn(move || second.publish_int(20).unwrap());
+        let (mut set, mut got) = (Set::new(), Vec::new());
+        while got.len() < 2 {
+            let mut members = [Member { sub: &mut a, key: 1 }, Member { sub: &mut b, key: 2 }];
+            let (how, woken) = set.wait_direct(&mut members, NEVER, || false);
+            assert!(matches!(how, Wait::Ready | Wait::Interrupted));
+            assert!(woken.map_or(true, |at| members[at].sub.is_ready()));
+            got.extend(a.poll_int().unwrap().into_iter().chain(b.poll_int().unwrap()));
+        }
+        got.sort_unstable();
+        assert_eq!(got, [10, 20]);
+        one.join().unwrap();
+        two.join().unwrap();
     });
 }

@@ -1,14 +1,15 @@
 //! Sleeping on a word of shared memory, and waking whoever does, in any process.
 
+use std::os::raw::c_long;
+
 use crate::sync::AtomicU32;
+use crate::sync::Ordering::Relaxed;
+use crate::time::{monotonic_ns, rest};
 use crate::wait::Sleep;
 
 /// Sleeps while `word` is `expected`, for at most `nanoseconds`. Works across processes.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> Sleep {
-    let timeout = libc::timespec {
-        tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
-        tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
-    };
+    let timeout = timespec(nanoseconds);
     // SAFETY: `word` and `timeout` outlive the call; the kernel reads both.
     let result =
         unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAIT, expected, &timeout) };
@@ -23,4 +24,135 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> S
 pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
     // SAFETY: the kernel only looks at the address.
     unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAKE, most) };
+}
+
+/// Words that one thread can sleep on at once.
+pub(crate) const MAX_WORDS: usize = 128;
+
+/// The `libc` crate of some Rust does not name it; newer system calls have one number on all processors.
+const SYS_FUTEX_WAITV: c_long = 449;
+const FUTEX_32: u32 = 2;
+
+/// Whether this kernel, and whoever filters its calls, lets threads sleep on several words: as at the first call.
+pub(crate) fn has_waitv() -> bool {
+    /// 0: not asked yet; 1: no; 2: yes.
+    static KNOWN: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: all who ask get the same answer.
+    match KNOWN.load(Relaxed) {
+        0 => {
+            // SAFETY: no words, which is an error of the arguments where the call is known.
+            let result = unsafe { libc::syscall(SYS_FUTEX_WAITV, 0usize, 0u32, 0u32, 0usize, 0) };
+            let has = result < 0 && crate::error::last_os_code() == libc::EINVAL;
+            KNOWN.store(1 + u32::from(has), Relaxed);
+            has
+        }
+        known => known == 2,
+    }
+}
+
+/// The kernel's `struct futex_waitv`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Word {
+    expected: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+/// Words to sleep on, at most [`MAX_WORDS`], each with what it is expected to be. No memory is allocated for them.
+pub(crate) struct Words {
+    words: [Word; MAX_WORDS],
+    count: usize,
+    woken: Option<usize>,
+}
+
+impl Words {
+    pub(crate) fn new() -> Self {
+        Words {
+            words: [Word { expected: 0, address: 0, flags: FUTEX_32, reserved: 0 }; MAX_WORDS],
+            count: 0,
+            woken: None,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The word may be unmapped again before the sleep, which then is none, or during it.
+    pub(crate) fn push(&mut self, word: &AtomicU32, expected: u32) {
+        let (expected, address) = (u64::from(expected), word as *const AtomicU32 as u64);
+        self.words[self.count] = Word { expected, address, ..self.words[self.count] };
+        self.count += 1;
+    }
+
+    /// One by which the last sleep was ended, counted from 0; others may have changed, too.
+    pub(crate) fn woken(&self) -> Option<usize> {
+        self.woken
+    }
+
+    /// Changes what the word there is expected to be.
+    pub(crate) fn expect(&mut self, at: usize, expected: u32) {
+        self.words[at].expected = u64::from(expected);
+    }
+
+    /// Leaves the word there out; the last one takes its place.
+    pub(crate) fn swap_remove(&mut self, at: usize) {
+        self.count -= 1;
+        self.words[at] = self.words[self.count];
+    }
+
+    /// Leaves the first out.
+    pub(crate) fn remove_first(&mut self) {
+        self.words.copy_within(1..self.count, 0);
+        self.count -= 1;
+    }
+
+    /// Sleeps while all are as expected, for at most `nanoseconds`, less than 2^63. More than one: where there is
+    /// [`has_waitv`].
+    pub(crate) fn sleep(&mut self, nanoseconds: u64) -> Sleep {
+        self.woken = None;
+        let relative = timespec(nanoseconds);
+        let until = timespec(monotonic_ns() + nanoseconds);
+        // SAFETY: words and times outlive the calls; the kernel finds out whether it can read the words.
+        let result = unsafe {
+            match self.count {
+                0 => return rest(nanoseconds.min(LONG_REST_NS)),
+                1 => libc::syscall(
+                    libc::SYS_futex,
+                    self.words[0].address,
+                    libc::FUTEX_WAIT,
+                    self.words[0].expected,
+                    &relative,
+                ),
+                count => {
+                    libc::syscall(SYS_FUTEX_WAITV, self.words.as_ptr(), count, 0u32, &until, libc::CLOCK_MONOTONIC)
+                }
+            }
+        };
+        self.woken = usize::try_from(result).ok().filter(|_| self.count > 1);
+        match if result >= 0 { 0 } else { crate::error::last_os_code() } {
+            0 | libc::EAGAIN | libc::EFAULT => Sleep::Woken,
+            libc::ETIMEDOUT => Sleep::TimedOut,
+            libc::EINTR => Sleep::Interrupted,
+            // The kernel has no memory for it, or the program has forbidden itself the call since: no busy loop.
+            _ => rest(nanoseconds.min(SHORT_REST_NS)),
+        }
+    }
+}
+
+/// Of who sleeps on no word, and of who cannot.
+const LONG_REST_NS: u64 = 999_999_999;
+const SHORT_REST_NS: u64 = 5_000_000;
+
+fn timespec(nanoseconds: u64) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
+    }
 }

@@ -18,16 +18,31 @@ pub fn monotonic_ns() -> u64 {
 /// The shortest and the longest sleep of who cannot be woken, in nanoseconds.
 const NAP_NS: (u64, u64) = (50_000, 5_000_000);
 
-/// The next of a row of naps, each longer than the last, of at most `most` nanoseconds; `naps` counts them.
+/// How long the next of a row of naps is, each longer than the last, in nanoseconds; `naps` counts them.
+pub(crate) fn nap_ns(naps: &mut u32) -> u64 {
+    let nanoseconds = (NAP_NS.0 << (*naps).min(16)).min(NAP_NS.1);
+    *naps = naps.saturating_add(1);
+    nanoseconds
+}
+
+/// The next of them, of at most `most` nanoseconds.
 pub(crate) fn nap(naps: &mut u32, most: u64) -> Sleep {
-    let nanoseconds = (NAP_NS.0 << (*naps).min(16)).min(NAP_NS.1).min(most);
-    *naps += 1;
+    rest(nap_ns(naps).min(most))
+}
+
+/// Sleeps for so many nanoseconds, less than a second, or until a signal was handled.
+pub(crate) fn rest(nanoseconds: u64) -> Sleep {
     let wanted = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds as libc::c_long };
     // SAFETY: a timespec to read; what remains is not asked for.
     if unsafe { libc::nanosleep(&wanted, std::ptr::null_mut()) } == 0 {
         return Sleep::Woken;
     }
     Sleep::Interrupted
+}
+
+/// Lets others who wait for this processor go first.
+pub(crate) fn give_way() {
+    std::thread::yield_now();
 }
 
 /// A moment's rest between two looks.

@@ -48,7 +48,7 @@ for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish pol
     };
 }
 
-for my $class (@VARIANTS) {
+for my $class (@VARIANTS, 'Data::PubSub::Shared::Set') {
     require $class =~ s{::}{/}gr . '.pm';
 }
 
@@ -650,10 +650,9 @@ does where the program has closed its descriptor (L</DAEMONS>). It belongs to th
 alone. Once the subscriber is destroyed the handle is no longer updated: take it out of the event loop
 first.
 
-The first call starts a small native thread, which sleeps until there is a message, as a
-subscriber in C<poll_wait> does. It runs no perl code and gets no signals, and ends with the
-subscriber. It costs a publisher as much as any waiter: one system call per sleep,
-not per message.
+A small native thread sleeps until there is a message, as a subscriber in C<poll_wait> does; one serves up to 127
+subscribers of the process. It runs no perl code and gets no signals, and ends with the last of them. It costs a publisher
+as much as any waiter: one system call per sleep, not per message.
 
 After a fork the child's copy of the subscriber has no thread. Call C<fh> in the child: it gets a
 handle, and a thread, of the child's own. The parent's handle must not be used there; the child's copy
@@ -661,8 +660,8 @@ of it is closed when the child's copy gets its own handle, reads, moves or goes,
 a handle that a variable still holds.
 
 Croaks with the system call that failed and its error text where no thread or no descriptor is to be
-had. The handle has no layers but perl's own, also under C<use open>. It costs a thread and two
-descriptors for each subscriber: see L</What a handle costs>.
+had. The handle has no layers but perl's own, also under C<use open>. It costs two descriptors for each subscriber: see
+L</What a handle costs>. For many rings there is one handle: L<Data::PubSub::Shared::Set>.
 
 =head2 lag
 
@@ -962,7 +961,8 @@ fine.
 =item *
 
 A process that does nothing but wait for messages needs no event loop: C<poll_wait> sleeps in the
-kernel, and every C<publish> wakes it. It does without the thread, too.
+kernel, and every C<publish> wakes it. It does without the thread, too. Several rings are waited for by a
+L<set|Data::PubSub::Shared::Set>, which has one handle for all of them as well.
 
 =back
 
@@ -1360,11 +1360,11 @@ C<write_pos> without the abandoned positions.
 
 =head2 What a handle costs
 
-Each subscriber that has been asked for its L</fh> has a native thread with a stack of 64 KiB, an eventfd, and
-the handle, which is a duplicate of that. A process with 500 such subscribers has 500 threads more, which count
-towards C<TasksMax=>, C<pids.max> and C<ulimit -u>, and 1,000 descriptors more, which count towards
-C<ulimit -n>. Where one process follows many rings, and their publishers can be given a descriptor, one
-L</eventfd> for all of them is cheaper.
+Each subscriber that has been asked for its L</fh> has an eventfd, and the handle, which is a duplicate of that. A
+process with 500 such subscribers has 1,000 descriptors more, which count towards C<ulimit -n>; and four threads with
+stacks of 64 KiB, one for each 127 of them, which count towards C<TasksMax=>, C<pids.max> and C<ulimit -u>. (Before Linux
+5.16, and in sandboxes without futex_waitv, each has a thread of its own.) A L<set|Data::PubSub::Shared::Set> has two
+descriptors for all of its subscribers together, and up to 128 of them can be waited for without any thread.
 
 =head2 Handlers that run at once
 
@@ -1548,7 +1548,8 @@ To build the module takes Rust's cargo, 1.63 or later.
 L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>, L<Data::PubSub::Shared::Int16>,
 L<Data::PubSub::Shared::Num>, L<Data::PubSub::Shared::Str>: the variants.
 
-L<Data::PubSub::Shared::Cookbook>: complete solutions for common jobs.
+L<Data::PubSub::Shared::Set>: waiting for several rings. L<Data::PubSub::Shared::Cookbook>: complete solutions for common
+jobs.
 
 L<Data::PubSub::Shared::Bridge>: rings on several hosts. L<pubsub-shared>, L<pubsub-bridge>: the
 commands.

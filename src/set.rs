@@ -1,0 +1,272 @@
+//! Several subscribers as one: waits for the first message of any, and has one descriptor for all.
+//!
+//! A thread sleeps on the rings of up to 128 subscribers itself (futex_waitv, Linux 5.16). Where there are more, or the
+//! kernel cannot do that, the threads of [`crate::watcher`] watch them for the set, and the caller sleeps until its readiness
+//! is raised; then it knows who raised it, and need not look at all. They watch them, too, once the set was asked for its
+//! descriptor.
+//!
+//! The subscribers stay the caller's, who reads them as ever; a set only knows who belongs to it by what a member carries.
+
+use std::os::unix::io::RawFd;
+
+use crate::cursor::Next;
+use crate::error::Result;
+use crate::futex::{has_waitv, Words, MAX_WORDS};
+use crate::subscriber::Subscriber;
+use crate::time::nap_ns;
+use crate::wait::{monotonic_ns, Sleep, Spin, LONGEST_SLEEP_NS};
+use crate::waiting::Wait;
+use crate::watch::Outlet;
+
+/// Waits for several subscribers at once, of rings of any variant. It does not own them: calls take those that belong to
+/// it, each once and each with a key of its own.
+///
+/// ```
+/// use data_pubsub_shared::{Member, Ring, Set, Variant, Wait, NEVER};
+///
+/// let rings = [Ring::anonymous(Variant::Int, 8, 0)?, Ring::anonymous(Variant::Str, 8, 64)?];
+/// let (mut a, mut b) = (rings[0].subscribe(false), rings[1].subscribe(false));
+/// let mut set = Set::new();
+/// rings[0].publish_int(7)?;
+/// assert_eq!(set.wait(&mut [Member { sub: &mut a, key: 0 }, Member { sub: &mut b, key: 1 }], NEVER)?, Wait::Ready);
+/// assert!(a.is_ready() && !b.is_ready());
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Set {
+    outlet: Outlet,
+    spin: Spin,
+    /// The last wait lasted for a while: worth a look whether the rings are still there.
+    waited: bool,
+}
+
+/// A member of a set.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Member<'a> {
+    /// A subscriber that reads for nobody else meanwhile.
+    pub sub: &'a mut Subscriber,
+    /// What the caller knows it by; always the same, and no other member's.
+    pub key: usize,
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What was found by going over all members.
+#[derive(Default)]
+struct Round {
+    ready: bool,
+    /// There is more to pass before it is known.
+    more: bool,
+    /// Members that cannot be woken, and so look again soon.
+    naps: bool,
+    /// All rings are gone.
+    gone: bool,
+    until: u64,
+}
+
+impl Set {
+    /// A set without members.
+    pub fn new() -> Self {
+        Set { outlet: Outlet::default(), spin: Spin::new(), waited: false }
+    }
+
+    /// Makes the subscriber a member: to be called before it is among those of other calls, if the set
+    /// [`is_watched`](Self::is_watched).
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
+    pub fn add(&mut self, Member { sub, key }: Member<'_>) -> Result<()> {
+        match self.outlet.readiness() {
+            Some(readiness) => sub.watch_for(readiness, key),
+            None => Ok(()),
+        }
+    }
+
+    /// The subscriber is no member any more.
+    pub fn remove(&mut self, sub: &mut Subscriber) {
+        if let Some(readiness) = self.outlet.readiness() {
+            sub.forget(readiness);
+        }
+    }
+
+    /// Members whom a thread can wait for by itself.
+    pub fn max_direct() -> usize {
+        if has_waitv() {
+            MAX_WORDS
+        } else {
+            1
+        }
+    }
+
+    /// Sleeps until a member has a message ([`Subscriber::is_ready`] says which ones have), the monotonic clock reaches
+    /// `deadline` (nanoseconds; [`NEVER`](crate::NEVER)), or a signal was handled. [`Wait::Gone`]: all their rings are
+    /// gone, and nothing is left to read; at once, where there are no members.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: with more than
+    /// [`max_direct`](Self::max_direct) members.
+    pub fn wait(&mut self, members: &mut [Member<'_>], deadline: u64) -> Result<Wait> {
+        if members.len() <= Self::max_direct() {
+            return Ok(self.wait_direct(members, deadline, || false).0);
+        }
+        self.watch_all(members)?;
+        if members.iter_mut().any(|member| member.sub.is_ready()) {
+            return Ok(Wait::Ready);
+        }
+        let how = self.wait_watched(deadline, || false);
+        let gone = how == Wait::Interrupted && members.iter().all(|member| member.sub.is_gone());
+        Ok(if gone { Wait::Gone } else { how })
+    }
+
+    /// The same for at most [`max_direct`](Self::max_direct) members, without threads; `stop` is asked just before each
+    /// sleep, and if it says so, it is as if a signal had come. Where a member's message ended a sleep, also which one it was.
+    pub fn wait_direct(
+        &mut self,
+        members: &mut [Member<'_>],
+        deadline: u64,
+        stop: impl Fn() -> bool,
+    ) -> (Wait, Option<usize>) {
+        if members.iter_mut().any(|member| member.sub.is_ready()) || deadline > 0 && self.spin(members) {
+            return (Wait::Ready, None);
+        }
+        let mut words = Words::new();
+        loop {
+            let now = monotonic_ns();
+            words.clear();
+            let round = go_over(members, now, &mut words);
+            if round.ready {
+                return (Wait::Ready, None);
+            }
+            if round.gone || self.waited && members.iter().all(|member| member.sub.is_gone()) {
+                return (Wait::Gone, None);
+            }
+            // As late as can be: what is set after this ends a sleep, but for the nanoseconds until that begins.
+            if stop() || round.more && now < deadline {
+                return (Wait::Interrupted, None);
+            }
+            if now >= deadline {
+                return (Wait::TimedOut, None);
+            }
+            let bound = now + LONGEST_SLEEP_NS;
+            let until = round.until.max(now).min(bound).min(deadline);
+            let all_on_words = words.len() == members.len();
+            let slept = words.sleep(until - now);
+            let woken = words.woken().filter(|_| all_on_words).filter(|&at| members[at].sub.is_ready());
+            if woken.is_some() {
+                return (Wait::Ready, woken);
+            }
+            self.waited = slept == Sleep::TimedOut && until == bound;
+            // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
+            if slept == Sleep::Interrupted || self.waited || round.naps {
+                return (Wait::Interrupted, None);
+            }
+        }
+    }
+
+    /// Looks a while, at one member after the other.
+    fn spin(&mut self, members: &mut [Member<'_>]) -> bool {
+        let mut at = 0;
+        !members.is_empty()
+            && self.spin.until(|| {
+                at = (at + 1) % members.len();
+                members[at].sub.is_ready()
+            })
+    }
+
+    /// Has threads watch all members for the set.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
+    pub fn watch_all(&mut self, members: &mut [Member<'_>]) -> Result<()> {
+        let readiness = self.outlet.make();
+        members.iter_mut().try_for_each(|member| member.sub.watch_for(&readiness, member.key))
+    }
+
+    /// Whether threads watch the members: in the process that has asked for that.
+    pub fn is_watched(&mut self) -> bool {
+        self.outlet.readiness().is_some()
+    }
+
+    /// As [`wait`](Self::wait), for a set whose members are watched, however many there are; [`ready`](Self::ready) says
+    /// who was found to have messages. After a second without any it is as if a signal had come: worth a look whether their
+    /// rings are still there, which this does not know.
+    pub fn wait_watched(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
+        let readiness = self.outlet.make();
+        if deadline > 0 && self.spin.until(|| readiness.is_raised()) {
+            return Wait::Ready;
+        }
+        loop {
+            let word = readiness.wake.announce();
+            if readiness.is_raised() {
+                return Wait::Ready;
+            }
+            let now = monotonic_ns();
+            if stop() {
+                return Wait::Interrupted;
+            }
+            if now >= deadline {
+                return Wait::TimedOut;
+            }
+            let slept = readiness.wake.sleep(word, LONGEST_SLEEP_NS.min(deadline - now));
+            if slept == Sleep::Interrupted || slept == Sleep::TimedOut && deadline - now > LONGEST_SLEEP_NS {
+                return Wait::Interrupted;
+            }
+        }
+    }
+
+    /// The keys of members that are watched and were found to have messages; [`Subscriber::is_ready`] says whether that is
+    /// still so.
+    pub fn ready(&mut self) -> Vec<usize> {
+        self.outlet.readiness().map_or(Vec::new(), |readiness| readiness.readable())
+    }
+
+    /// A descriptor that is readable while a member has messages to read, whoever publishes them; as
+    /// [`Subscriber::watch`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    pub fn watch(&mut self, members: &mut [Member<'_>]) -> Result<RawFd> {
+        self.watch_anew(members).map(|(fd, _)| fd)
+    }
+
+    /// The same, and whether this call has made it.
+    pub(crate) fn watch_anew(&mut self, members: &mut [Member<'_>]) -> Result<(RawFd, bool)> {
+        self.watch_all(members)?;
+        self.outlet.descriptor()
+    }
+
+    /// Whether `fd` is the descriptor of the last watch, or a duplicate of it.
+    pub(crate) fn is_watched_by(&self, fd: RawFd) -> bool {
+        self.outlet.is(fd)
+    }
+}
+
+/// Goes over all members before a sleep on the words of their rings, where they announce themselves.
+fn go_over(members: &mut [Member<'_>], now: u64, words: &mut Words) -> Round {
+    let mut round = Round { gone: true, until: u64::MAX, ..Round::default() };
+    for Member { sub, .. } in members {
+        if !sub.is_read_only() {
+            let wake = &sub.header().wake;
+            words.push(&wake.word, wake.announce());
+        }
+        match sub.look() {
+            Next::Ready(()) => round.ready = true,
+            Next::Claimed(when) => round.until = round.until.min(when),
+            Next::More => round.more = true,
+            // Asked after the announcement: who removes the ring wakes its sleepers.
+            Next::Empty if sub.header().is_gone() => continue,
+            Next::Empty => {}
+        }
+        round.gone = false;
+        if sub.is_read_only() {
+            round.naps = true;
+            round.until = round.until.min(now + nap_ns(sub.naps()));
+        }
+    }
+    round
+}
