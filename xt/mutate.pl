@@ -150,7 +150,7 @@ sub perl_tests {
 sub judge {
     my @files = map { $_->{file} } map { @{ $_->{parts} } } @_;
     my $core   = grep { m{^src/} } @files;
-    my $shared = grep { m{^src/(?!region|create|notify|watch|ffi)} } @files;
+    my $shared = grep { m{^src/(?!region|create|notify|ffi)} } @files;
     my @first  = $core_only ? () : map { @{ $_->{tests} // [] } } @_;
     my $found  = (@first && perl_tests(@first)) || ($_[0]{models_first} && models()) || ($core && unit_tests())
         || ($shared && !$_[0]{models_first} && models());
