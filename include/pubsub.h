@@ -45,7 +45,10 @@ enum ps_error_kind {
     PS_ARGUMENT = 2,     /* an argument is out of range */
     PS_INCOMPATIBLE = 3, /* not a ring of this variant and version, or damaged */
     PS_TOO_LONG = 4,     /* a message is longer than the ring's msg_size; nothing was published */
-    PS_INTERRUPTED = 5   /* a signal arrived, or may have, or all spare blocks are in use; nothing was published, call again */
+    PS_INTERRUPTED = 5,  /* a signal arrived, or may have, or all spare blocks are in use; nothing was published, call again */
+    PS_FULL = 6,         /* a lossless ring has no room; nothing was published: see ps_wait_for_room */
+    PS_DEADLOCK = 7,     /* it would wait for a subscriber that only the calling thread can read */
+    PS_BUSY = 8          /* a reader of this name lives, or the table of readers is full */
 };
 
 /* Filled in by a call that fails and takes one; others leave it alone. May be NULL where the reason does not matter. */
@@ -63,9 +66,13 @@ typedef struct {
     uint64_t msg_size;   /* PS_STR: the longest message in bytes, 1 .. 2^31 - 1; ignored otherwise */
     uint64_t publishers; /* PS_STR: how many can be in the middle of a publish at once, 1 .. 65536; 0: as many as fit into
                           * 4 MiB, 16 .. 64; ignored otherwise */
+    uint64_t readers;    /* how many subscribers the table of readers has room for, 1 .. 65535; 0: 64; PS_NO_READERS: no table */
     uint32_t mode;       /* of a file: its permission bits, whatever the umask; the owner must be able to read and
                           * write */
+    uint32_t keep_ms;    /* lossless: how many milliseconds publishers wait for a named reader that is away */
+    bool lossless;       /* publishers wait for readers, instead of overwriting what one of them has not read */
 } ps_options;
+#define PS_NO_READERS UINT64_MAX
 
 /* Opens the ring at the path (path_len bytes, no NUL among them), or makes it. A ring that exists keeps its own sizes; with
  * capacity 0 only such a one is opened. Creation is atomic, and the file's blocks are reserved. NULL on failure:
@@ -138,6 +145,10 @@ typedef struct {
     uint64_t sub_waiters; /* subscribers asleep, as far as is known */
     uint64_t publishers;  /* of strings, in the middle of a publish at once; 0 for integers */
     uint64_t leaked;      /* spare blocks of which nobody knows where they are */
+    uint64_t readers;     /* entries of the table of readers */
+    uint64_t unlisted;    /* subscribers for which that table had no room, since the ring was made */
+    uint32_t keep_ms;     /* as in ps_options */
+    bool lossless;
 } ps_stat;
 void ps_stats(const ps_ring *ring, ps_stat *stats);
 
@@ -203,15 +214,16 @@ int ps_claim_role(ps_ring *ring, int role, const char *stream, size_t stream_len
 /* ---- publishing ---- */
 
 /* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. False: PS_ARGUMENT, on PS_STR,
- * PS_NUM and on a read-only handle. */
+ * PS_NUM and on a read-only handle; PS_FULL, on a lossless ring. */
 bool ps_publish_int(const ps_ring *ring, int64_t value, ps_error *error);
 
 /* Publishes one double, bit by bit as it is, and wakes sleepers. False: PS_ARGUMENT, on all but PS_NUM and on a read-only
- * handle. */
+ * handle; PS_FULL, on a lossless ring. */
 bool ps_publish_num(const ps_ring *ring, double value, ps_error *error);
 
 /* Publishes the numbers in len bytes, which need no alignment: int64_t for PS_INT, int32_t, int16_t, double for PS_NUM. They are
- * adjacent in the ring in pieces of 8192, or as many as it has slots. Wakes sleepers. Returns how many; -1: PS_ARGUMENT,
+ * adjacent in the ring in pieces of 8192, or as many as it has slots. Wakes sleepers. Returns how many: all, or as many as a
+ * lossless ring had room for; -1: PS_ARGUMENT,
  * where len is no multiple of that width, on PS_STR and on a read-only handle. */
 int64_t ps_publish_packed(const ps_ring *ring, const void *bytes, size_t len, ps_error *error);
 
@@ -220,12 +232,13 @@ typedef struct {
     uint64_t next, end;
 } ps_batch;
 
-/* A batch of integers is adjacent in the ring: ps_claim once, ps_put until count values are put (in any number of
+/* A batch of integers, or of doubles as int64_t with their bits, is adjacent in the ring: ps_claim once, ps_put until count values are put (in any number of
  * calls, and without delay: readers give up a claim after 2 ms and the batch then moves to the end), ps_wake. ps_claim
- * fails as ps_publish_int does, and for a count above 2^31; the batch is then empty. ps_put leaves out what is more than was
- * claimed. */
+ * fails as ps_publish_int does, and for a count above 2^31, or the capacity of a lossless ring; the batch is then empty.
+ * ps_put leaves out what is more than was claimed. Where a lossless ring has no room at the end, it waits for that; false:
+ * PS_DEADLOCK, and a part of the batch is in the ring. */
 bool ps_claim(const ps_ring *ring, size_t count, ps_batch *batch, ps_error *error);
-void ps_put(const ps_ring *ring, ps_batch *batch, const int64_t *values, size_t count);
+bool ps_put(const ps_ring *ring, ps_batch *batch, const int64_t *values, size_t count, ps_error *error);
 void ps_wake(const ps_ring *ring);
 
 /* A string message: len bytes, of any values, and perl's UTF-8 flag. */
@@ -236,14 +249,59 @@ typedef struct {
 } ps_bytes;
 
 /* Publishes count messages next to each other, in order, and wakes sleepers: all of them or, where it returns false, none:
- * PS_TOO_LONG, PS_INTERRUPTED; PS_ARGUMENT where the ring is not PS_STR, or the handle read-only. */
+ * PS_TOO_LONG, PS_INTERRUPTED, PS_FULL; PS_ARGUMENT where the ring is not PS_STR, or the handle read-only. */
 bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count, ps_error *error);
+
+/* Sleeps until a lossless ring has room for count messages, or every reader of the ring's table that must not be skipped has
+ * read what is published now (of a ring that is not lossless: every reader); until the monotonic clock reaches the deadline, or
+ * a signal was handled. Deadline, signalled and result as for ps_wait; PS_READY: there is room, unless another publisher takes
+ * it. Readers whose processes have died are not waited for. -1: PS_DEADLOCK, PS_ARGUMENT (count is above the capacity; the
+ * handle is read-only). */
+int ps_wait_for_room(const ps_ring *ring, size_t count, uint64_t deadline, const int *signalled, ps_error *error);
+int ps_wait_for_readers(const ps_ring *ring, uint64_t deadline, const int *signalled, ps_error *error);
 
 /* ---- subscribing ---- */
 
-/* A reader of what is published from now on; all: from the oldest message still held. */
+/* A reader of what is published from now on; all: from the oldest message still held. It is listed in the table of readers,
+ * unless that is full or the handle read-only; publishers of a lossless ring do not wait for one that is not. */
 ps_sub *ps_subscribe(const ps_ring *ring, bool all);
 void ps_sub_free(ps_sub *sub);
+
+/* The same with a wish. Publishers of a lossless ring do not wait for a lossy reader. With a name (len bytes of UTF-8, 1 .. 47;
+ * NULL: none) it goes on where the last reader of this name stopped. NULL: PS_BUSY where a reader of this name lives, or the
+ * table is full and that matters; PS_ARGUMENT for what is no name; PS_INCOMPATIBLE where nobody could tell whether this
+ * reader of a lossless ring lives. */
+ps_sub *ps_subscribe_with(const ps_ring *ring, bool all, bool lossy, const char *name, size_t len, ps_error *error);
+
+/* Leaves the table of readers, and reads on without being known there. A named one keeps its place for the next of this name. */
+void ps_sub_release(ps_sub *sub);
+
+#define PS_NAME_LEN 48
+
+/* Its name, with zeros behind it; empty where it has none. Returns the length in bytes. */
+size_t ps_sub_name(const ps_sub *sub, char name[PS_NAME_LEN]);
+
+/* A reader, as the table knows it. */
+typedef struct {
+    char name[PS_NAME_LEN]; /* UTF-8, ends in NUL; empty: it has none */
+    uint64_t position;      /* the next one that it will read, as far as it has said: when it found the ring empty, before it
+                             * slept, and after an eighth of the capacity; with each call where it is named, or the ring lossless */
+    uint64_t lag;           /* messages published and not yet read, by that position */
+    uint64_t lost, delivered;
+    uint64_t since;         /* when it subscribed, in nanoseconds since 1970 */
+    uint32_t pid;           /* as its own pid namespace numbers it */
+    int alive;              /* 1; 0: it is away, or dead; -1: nobody can know */
+    bool waits;             /* it sleeps until a message comes */
+    bool lossy;
+} ps_reader;
+
+/* The readers in the table, *count of them, in no order; waited_for: those that publishers of a lossless ring wait for now. To be
+ * freed, with the count. */
+ps_reader *ps_readers(const ps_ring *ring, bool waited_for, size_t *count);
+void ps_readers_free(ps_reader *readers, size_t count);
+
+/* Removes the reader of this name from the table. 1: done. 0: there is none. -1: PS_BUSY where it lives, PS_ARGUMENT. */
+int ps_forget(const ps_ring *ring, const char *name, size_t len, ps_error *error);
 
 /* From a look behind very many positions whose publishers died, or were stopped: there may be a message, or none. Call again,
  * after looking at signals and deadlines. */

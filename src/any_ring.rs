@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, ErrorKind};
 use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
-use crate::member::Members;
+use crate::member::{Group, Members};
+use crate::readers::Readers;
 use crate::region::Region;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::slot_ring::SlotRing;
@@ -17,15 +18,26 @@ use crate::str_ring::StrRing;
 pub(crate) struct Mapping {
     pub(crate) region: Region,
     pub(crate) geometry: Geometry,
+    /// Where it stays, because the ring points there.
+    pub(crate) readers: Arc<Readers>,
     /// Of publishers of strings.
     pub(crate) members: Members,
+    /// Of subscribers.
+    pub(crate) reading: Members,
 }
 
 impl Mapping {
     /// A mapped ring's pointers, and what keeps them good.
     pub(crate) fn new((region, geometry): (Region, Geometry)) -> (AnyRing, Arc<Mapping>) {
-        let ring = AnyRing::new(&region, &geometry);
-        (ring, Arc::new(Mapping { members: Members::new(region.source()), region, geometry }))
+        let base = region.base();
+        // SAFETY: the geometry was checked against the length that is mapped; the mapping starts on a page; it is never null.
+        let readers = unsafe {
+            let entries = NonNull::new_unchecked(base.add(HEADER_LEN as usize));
+            Arc::new(Readers::new(NonNull::new_unchecked(base.cast()), entries.cast(), &geometry))
+        };
+        let ring = AnyRing::new(&region, &geometry, NonNull::from(&*readers));
+        let [members, reading] = [Group::Publishers, Group::Readers].map(|group| Members::new(group, region.source()));
+        (ring, Arc::new(Mapping { members, reading, readers, region, geometry }))
     }
 
     /// Whether the ring's file was removed, or another one took its path.
@@ -46,22 +58,22 @@ pub(crate) enum AnyRing {
 }
 
 impl AnyRing {
-    pub(crate) fn new(region: &Region, geometry: &Geometry) -> AnyRing {
+    fn new(region: &Region, geometry: &Geometry, readers: NonNull<Readers>) -> AnyRing {
         let base = region.base();
         // SAFETY: the geometry was checked against the length that is mapped; the mapping starts on a page, so header, slots
         // and arena are aligned; it is never null.
         unsafe {
             let header = NonNull::new_unchecked(base.cast::<Header>());
-            let slots = NonNull::new_unchecked(base.add(geometry.slots_at as usize));
+            let part = |at: u64| NonNull::new_unchecked(base.add(at as usize));
+            let slots = part(geometry.slots_at);
             match geometry.variant {
-                Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), geometry.capacity)),
-                Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), geometry.capacity)),
+                Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), readers)),
+                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), readers)),
+                Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), readers)),
+                Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), readers)),
                 Variant::Str => {
-                    let spares = NonNull::new_unchecked(base.add(HEADER_LEN as usize));
-                    let blocks = NonNull::new_unchecked(base.add(geometry.arena_at as usize));
-                    AnyRing::Str(StrRing::new(header, slots.cast(), spares.cast(), blocks.cast(), geometry))
+                    let (spares, blocks) = (part(geometry.spares_at), part(geometry.arena_at));
+                    AnyRing::Str(StrRing::new(header, slots.cast(), spares.cast(), blocks.cast(), readers, geometry))
                 }
             }
         }

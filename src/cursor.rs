@@ -56,6 +56,8 @@ pub(crate) struct Cursor {
     pub(crate) next: u64,
     /// Messages that were overwritten before this subscriber read them; never falls. Written here alone.
     pub(crate) lost: u64,
+    /// The next position, had every position that was passed been a message, delivered or lost. Written here alone.
+    origin: u64,
     /// The fast path is open while `next - base` is below this: everything ([`OPEN`]), or nothing (0) after a seek beyond the
     /// write position, where a narrow tag of a lap long past could look like the awaited one.
     pub(crate) horizon: u64,
@@ -75,7 +77,16 @@ pub(crate) const OPEN: u64 = u64::MAX >> 1;
 impl Cursor {
     /// Of a reader that may write, and has lost nothing yet.
     pub(crate) fn at(next: u64) -> Self {
-        Cursor { next, lost: 0, horizon: OPEN, seek_base: 0, claim: None, resumed: u64::MAX, read_only: false }
+        Cursor {
+            next,
+            lost: 0,
+            origin: next,
+            horizon: OPEN,
+            seek_base: 0,
+            claim: None,
+            resumed: u64::MAX,
+            read_only: false,
+        }
     }
 
     /// The same for a ring that is mapped for reading only, if `read_only` says so.
@@ -83,17 +94,22 @@ impl Cursor {
         Cursor { read_only, ..Cursor::at(next) }
     }
 
+    /// The same reader at `next` in another ring.
+    pub(crate) fn moved_to(&self, next: u64) -> Self {
+        let origin = next.wrapping_sub(self.next.wrapping_sub(self.origin));
+        Cursor { lost: self.lost, origin, read_only: self.read_only, ..Cursor::at(next) }
+    }
+
+    /// Messages that were delivered.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.next.wrapping_sub(self.origin).wrapping_sub(self.lost)
+    }
+
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.
     pub(crate) fn seek(&mut self, header: &Header, position: u64) {
         let ahead = position > header.write_pos.load(Acquire);
         let horizon = if ahead { 0 } else { OPEN };
-        *self = Cursor {
-            lost: self.lost,
-            horizon,
-            seek_base: header.base(),
-            read_only: self.read_only,
-            ..Cursor::at(position)
-        };
+        *self = Cursor { horizon, seek_base: header.base(), ..self.moved_to(position) };
     }
 
     /// The next position to read, with the last clear seen.
@@ -107,13 +123,19 @@ impl Cursor {
 
     /// Moves over what a clear discarded. Returns the base.
     pub(crate) fn pass_clear(&mut self, header: &Header) -> u64 {
-        self.next = self.position(header);
+        self.pass_to(self.position(header));
         let base = header.base();
         if base != self.seek_base {
             self.seek_base = base;
             self.horizon = OPEN;
         }
         base
+    }
+
+    /// Moves over positions that hold no message.
+    pub(crate) fn pass_to(&mut self, position: u64) {
+        self.origin = self.origin.wrapping_add(position.wrapping_sub(self.next));
+        self.next = position;
     }
 
     /// Messages published and not yet read.

@@ -16,6 +16,12 @@ pub enum ErrorKind {
     TooLong = 4,
     /// A signal arrived (or may have) while the call was waiting or working; nothing was published, call again.
     Interrupted = 5,
+    /// A lossless ring has no room, because a reader has not read what would be overwritten; nothing was published.
+    Full = 6,
+    /// A call would wait for a subscriber that only the calling thread can read.
+    Deadlock = 7,
+    /// A reader with this name lives.
+    Busy = 8,
 }
 
 /// The result of a call of this crate.

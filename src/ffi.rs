@@ -9,7 +9,7 @@ use std::ffi::{CStr, OsStr};
 use std::os::raw::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::slice;
+use std::{ptr, slice};
 
 use crate::create::Draft;
 use crate::cursor::Next;
@@ -17,7 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Variant;
 use crate::notify::Notifier;
 use crate::options::Options;
-use crate::ring::Ring;
+use crate::readers::{Reader, MAX_NAME};
+use crate::ring::{Ring, SubscribeOptions};
 use crate::set::{Member, Set};
 use crate::slot_ring::Batch;
 use crate::stats::Stats;
@@ -222,17 +223,128 @@ pub unsafe extern "C" fn ps_unlink(bytes: *const c_char, len: usize, failure: *m
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64, failure: *mut Failure) -> bool {
-    match ring.publish_int(value) {
-        Ok(()) => true,
+    match ring.try_publish_int(value) {
+        Ok(true) => true,
+        Ok(false) => full(failure),
         // SAFETY: a writable error, as documented.
         Err(error) => unsafe { report(failure, Some(&error)) },
     }
 }
 
+#[cold]
+fn full(failure: *mut Failure) -> bool {
+    // SAFETY: a writable error, as documented.
+    unsafe { report(failure, Some(&crate::ring::full())) }
+}
+
+/// The way to wait, or -1.
+unsafe fn waited(how: Result<Wait>, failure: *mut Failure) -> c_int {
+    match how {
+        Ok(how) => how as c_int,
+        Err(error) => {
+            // SAFETY: a writable error, as documented.
+            unsafe { report(failure, Some(&error)) };
+            -1
+        }
+    }
+}
+
+/// Whether a program's signal handlers have set what C passes: null, or a number that they may write at any moment, so that it
+/// is read as volatile.
+unsafe fn is_set(signalled: *const c_int) -> bool {
+    // SAFETY: the caller's contract.
+    !signalled.is_null() && unsafe { signalled.read_volatile() } != 0
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_wait_for_room(
+    ring: &Ring,
+    count: usize,
+    deadline: u64,
+    signalled: *const c_int,
+    failure: *mut Failure,
+) -> c_int {
+    // SAFETY: as documented.
+    unsafe { waited(ring.wait_for_room(count as u64, deadline, || is_set(signalled)), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_wait_for_readers(
+    ring: &Ring,
+    deadline: u64,
+    signalled: *const c_int,
+    failure: *mut Failure,
+) -> c_int {
+    // SAFETY: as documented.
+    unsafe { waited(ring.wait_for_readers(deadline, || is_set(signalled)), failure) }
+}
+
+/// `ps_reader`: a [`Reader`] as C has it.
+#[repr(C)]
+pub struct CReader {
+    name: [c_char; MAX_NAME + 1],
+    position: u64,
+    lag: u64,
+    lost: u64,
+    delivered: u64,
+    since: u64,
+    pid: u32,
+    alive: c_int,
+    waits: bool,
+    lossy: bool,
+}
+
+impl From<Reader> for CReader {
+    fn from(reader: Reader) -> CReader {
+        let Reader { position, lag, lost, delivered, since, pid, waits, lossy, .. } = reader;
+        let mut name = [0; MAX_NAME + 1];
+        // One that a writer corrupted may have become longer.
+        let text = shortened(reader.name.unwrap_or_default(), MAX_NAME);
+        name.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from as c_char);
+        let alive = reader.alive.map_or(-1, c_int::from);
+        CReader { name, position, lag, lost, delivered, since, pid, alive, waits, lossy }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_readers(ring: &Ring, waited_for: bool, count: &mut usize) -> *mut CReader {
+    let readers = if waited_for { ring.waiting_for() } else { ring.readers() };
+    let readers: Box<[CReader]> = readers.into_iter().map(CReader::from).collect();
+    *count = readers.len();
+    Box::into_raw(readers).cast()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_readers_free(readers: *mut CReader, count: usize) {
+    // SAFETY: from `ps_readers`, which gave this count, and not used again.
+    drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(readers, count)) });
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_forget(ring: &Ring, name: *const c_char, len: usize, failure: *mut Failure) -> c_int {
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe {
+        match utf8(name, len).and_then(|name| ring.forget(name)) {
+            Ok(there_was) => there_was.into(),
+            Err(error) => {
+                report(failure, Some(&error));
+                -1
+            }
+        }
+    }
+}
+
+unsafe fn utf8<'a>(name: *const c_char, len: usize) -> Result<&'a str> {
+    // SAFETY: the caller's contract: `len` readable bytes.
+    std::str::from_utf8(unsafe { items(name.cast(), len) })
+        .map_err(|_| Error::new(ErrorKind::Argument, "name is not UTF-8"))
+}
+
 #[no_mangle]
 pub unsafe extern "C" fn ps_publish_num(ring: &Ring, value: f64, failure: *mut Failure) -> bool {
-    match ring.publish_num(value) {
-        Ok(()) => true,
+    match ring.try_publish_num(value) {
+        Ok(true) => true,
+        Ok(false) => full(failure),
         // SAFETY: a writable error, as documented.
         Err(error) => unsafe { report(failure, Some(&error)) },
     }
@@ -246,7 +358,7 @@ pub unsafe extern "C" fn ps_publish_packed(
     failure: *mut Failure,
 ) -> i64 {
     // SAFETY: `len` readable bytes, as documented.
-    match ring.publish_packed(unsafe { items(bytes.cast(), len) }) {
+    match ring.try_publish_packed(unsafe { items(bytes.cast(), len) }) {
         Ok(count) => count as i64,
         Err(error) => {
             // SAFETY: a writable error, as documented.
@@ -272,9 +384,15 @@ pub unsafe extern "C" fn ps_claim(ring: &Ring, count: usize, batch: &mut Batch, 
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ps_put(ring: &Ring, batch: &mut Batch, values: *const i64, count: usize) {
-    // SAFETY: `count` readable values, as documented.
-    ring.put(batch, unsafe { items(values, count) });
+pub unsafe extern "C" fn ps_put(
+    ring: &Ring,
+    batch: &mut Batch,
+    values: *const i64,
+    count: usize,
+    failure: *mut Failure,
+) -> bool {
+    // SAFETY: `count` readable values and a writable error, as documented.
+    unsafe { report(failure, ring.put(batch, items(values, count)).err().as_ref()) }
 }
 
 #[no_mangle]
@@ -300,7 +418,40 @@ pub unsafe extern "C" fn ps_publish_strs(
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_subscribe(ring: &Ring, all: bool) -> *mut Subscriber {
-    Box::into_raw(Box::new(ring.subscribe(all)))
+    let options = |lossy| SubscribeOptions { all, lossy, name: None };
+    let subscribe = |lossy| ring.subscribe_in(&options(lossy), crate::process::thread());
+    Box::into_raw(Box::new(subscribe(false).or_else(|_| subscribe(true)).expect("a lossy reader needs no entry")))
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_subscribe_with(
+    ring: &Ring,
+    all: bool,
+    lossy: bool,
+    name: *const c_char,
+    len: usize,
+    failure: *mut Failure,
+) -> *mut Subscriber {
+    // SAFETY: null, or `len` readable bytes, and a writable error, as documented.
+    unsafe {
+        let name = if name.is_null() { Ok(None) } else { utf8(name, len).map(Some) };
+        // Handles are used by one thread at a time, most of them by one.
+        let subscribe = |name| ring.subscribe_in(&SubscribeOptions { all, lossy, name }, crate::process::thread());
+        give(name.and_then(subscribe), failure)
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_release(sub: &mut Subscriber) {
+    sub.release();
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_name(sub: &Subscriber, name: &mut [c_char; MAX_NAME + 1]) -> usize {
+    let text = sub.name().unwrap_or_default();
+    name.fill(0);
+    name.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from as c_char);
+    text.len()
 }
 
 #[no_mangle]
@@ -542,8 +693,8 @@ pub unsafe extern "C" fn ps_end(sub: &Subscriber) -> u64 {
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_wait(sub: &mut Subscriber, deadline: u64, signalled: *const c_int) -> Wait {
-    // SAFETY: null, or readable during the call, as documented; volatile, because a signal handler of this thread changes it.
-    sub.wait_unless(deadline, || !signalled.is_null() && unsafe { signalled.read_volatile() } != 0)
+    // SAFETY: null, or readable during the call, as documented.
+    sub.wait_unless(deadline, || unsafe { is_set(signalled) })
 }
 
 #[no_mangle]

@@ -1,4 +1,12 @@
-//! What publishers of strings leave to each other: numbers, and how much one that comes first or alone may do.
+//! What members leave to each other: numbers, and how much one that comes first or alone may do.
+
+/// Who numbers are for. Publishers of strings and subscribers have numbers of their own: a ring with readers is alone, as far
+/// as publishers are concerned, where nobody publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Publishers = 0,
+    Readers = 1,
+}
 
 /// Members but 0; numbers are 1 ..= this.
 pub(crate) const MAX_MEMBER: u32 = 65_535;

@@ -1,12 +1,16 @@
-//! The shared bytes: one header page, then (strings only) the spares, then the slots, then (strings only) the blocks.
+//! The shared bytes: one header page, the table of readers, then (strings only) the spares, then the slots, then (strings
+//! only) the blocks.
 //!
 //! ```text
 //!   0     identity    magic, version, variant, capacity, sizes, places    written by the creator, magic last
 //!   128   publish     write_pos                                           written by publishers
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
-//!   384   wake        eventcount word, sleepers                           written by sleepers and wakers
-//!   512   events      recoveries, abandoned, leaked, unregistered, gone   written at rare events
-//!   4096  spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
+//!   384   wake        eventcount word, sleepers                           written by sleeping readers and wakers
+//!   512   events      recoveries, abandoned, leaked, unregistered, gone, unlisted    written at rare events
+//!   640   limit       up to where publishers may claim, entries in use    written where readers come, or room is looked for
+//!   768   room        eventcount word, sleepers                           written by sleeping publishers and wakers
+//!   4096  readers     readers * 128 bytes                                 see [`crate::readers`]
+//!   ...   spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
 //!   ...   slots       capacity * 16 (Int, Num) or * 8 (Int32, Int16, Str) bytes
 //!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 bytes     Str only
 //! ```
@@ -17,6 +21,7 @@
 //! are zero in a new ring.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Options, NO_READERS};
 use crate::sync::Ordering::{Release, SeqCst};
 use crate::sync::{fence, AtomicU32, AtomicU64, Line};
 
@@ -40,6 +45,13 @@ const SPARE_BYTES: u64 = 4 << 20;
 const SPARES: (u64, u64) = (16, 64);
 /// Bytes of a spare's entry.
 const SPARE_LEN: u64 = 128;
+/// The most readers of a table, and as many as there are without another wish.
+pub(crate) const MAX_READERS: u64 = 65_535;
+const USUAL_READERS: u64 = 64;
+/// Bytes of a reader's entry.
+const READER_LEN: u64 = 128;
+/// Features of a ring: publishers wait for readers.
+const LOSSLESS: u32 = 1;
 
 /// What a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +100,13 @@ pub(crate) struct Geometry {
     pub(crate) msg_size: u64,
     /// Publishers that can be in the middle of a publish at once, each with a spare block, 1 ..= 65,536; 0 for integers.
     pub(crate) publishers: u64,
+    /// Entries of the table of readers, 0 ..= 65,535.
+    pub(crate) readers: u64,
+    /// Publishers wait for readers; so there is a table.
+    pub(crate) lossless: bool,
+    /// Lossless rings: for how many milliseconds publishers wait for a named reader that is away.
+    pub(crate) keep_ms: u32,
+    pub(crate) spares_at: u64,
     pub(crate) slots_at: u64,
     /// A multiple of 64, so that blocks share as few cache lines as they can.
     pub(crate) arena_at: u64,
@@ -98,9 +117,10 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of a new ring: `capacity` slots, rounded up to a power of two; 0 `publishers` are as many as is usual.
-    pub(crate) fn new(variant: Variant, capacity: u64, msg_size: u64, publishers: u64) -> Result<Self> {
+    /// The geometry of a new ring.
+    pub(crate) fn new(variant: Variant, wanted: &Options) -> Result<Self> {
         let argument = |text: String| Err(Error::new(ErrorKind::Argument, text));
+        let Options { capacity, msg_size, publishers, readers, lossless, keep_ms, .. } = *wanted;
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return argument(format!("capacity must be an integer from 1 to {}, not {}", MAX_CAPACITY, capacity));
         }
@@ -111,18 +131,44 @@ impl Geometry {
         if publishers > MAX_PUBLISHERS {
             return argument(format!("publishers must be an integer from 1 to {}, not {}", MAX_PUBLISHERS, publishers));
         }
+        let readers = match readers {
+            0 => USUAL_READERS,
+            NO_READERS => 0,
+            n if n <= MAX_READERS => n,
+            n => return argument(format!("readers must be an integer from 0 to {}, not {}", MAX_READERS, n)),
+        };
+        if lossless && readers == 0 {
+            return argument("a lossless ring needs a table of readers: readers must not be 0".to_owned());
+        }
+        if keep_ms != 0 && !lossless {
+            return argument("keep is for lossless rings".to_owned());
+        }
         let capacity = capacity.next_power_of_two().max(2);
         let (msg_size, publishers) = match (stringy, publishers) {
             (false, _) => (0, 0),
             (true, 0) => (msg_size, (SPARE_BYTES / block_len(msg_size)).clamp(SPARES.0, SPARES.1)),
             (true, n) => (msg_size, n),
         };
-        // At most 2^31 slots, 2^16 spares and blocks of 2^31 bytes: none of these numbers reaches 2^63.
-        let slots_at = HEADER_LEN + publishers * SPARE_LEN;
+        // At most 2^31 slots, 2^16 spares and readers, and blocks of 2^31 bytes: none of these numbers reaches 2^63.
+        let spares_at = HEADER_LEN + readers * READER_LEN;
+        let slots_at = spares_at + publishers * SPARE_LEN;
         let arena_at = (slots_at + capacity * variant.slot_len() + 63) & !63;
         let arena_len = if stringy { (capacity + publishers) * block_len(msg_size) } else { 0 };
         let total = if stringy { arena_at + arena_len } else { slots_at + capacity * variant.slot_len() };
-        Ok(Geometry { variant, capacity, msg_size, publishers, slots_at, arena_at, arena_len, total })
+        Ok(Geometry {
+            variant,
+            capacity,
+            msg_size,
+            publishers,
+            readers,
+            lossless,
+            keep_ms,
+            spares_at,
+            slots_at,
+            arena_at,
+            arena_len,
+            total,
+        })
     }
 
     /// The bytes of a block: a word, and the longest message.
@@ -169,6 +215,9 @@ pub(crate) struct Identity {
     arena_at: u64,
     arena_len: u64,
     total: u64,
+    readers: u64,
+    features: u32,
+    keep_ms: u32,
 }
 
 const IDENTITY_LEN: usize = std::mem::size_of::<Identity>();
@@ -188,6 +237,9 @@ impl Identity {
             arena_at: geometry.arena_at,
             arena_len: geometry.arena_len,
             total: geometry.total,
+            readers: geometry.readers,
+            features: if geometry.lossless { LOSSLESS } else { 0 },
+            keep_ms: geometry.keep_ms,
         }
     }
 
@@ -251,8 +303,22 @@ impl Identity {
         if !or_none(MAX_PUBLISHERS).contains(&self.publishers) {
             return inconsistent(format!("{} publishers", self.publishers));
         }
-        let geometry =
-            Geometry::new(variant, self.capacity, self.msg_size, self.publishers).map_err(|error| error.to_string())?;
+        if self.readers > MAX_READERS {
+            return inconsistent(format!("{} readers", self.readers));
+        }
+        if self.features & !LOSSLESS != 0 {
+            return inconsistent(format!("features {:#x}", self.features));
+        }
+        let wanted = Options {
+            capacity: self.capacity,
+            msg_size: self.msg_size,
+            publishers: self.publishers,
+            readers: if self.readers == 0 { NO_READERS } else { self.readers },
+            lossless: self.features & LOSSLESS != 0,
+            keep_ms: self.keep_ms,
+            ..Options::default()
+        };
+        let geometry = Geometry::new(variant, &wanted).or_else(|error| inconsistent(error.to_string()))?;
         let right = Identity::new(&geometry);
         for (name, is, should_be) in [
             ("slots_at", self.slots_at, right.slots_at),
@@ -298,6 +364,18 @@ pub(crate) struct EventLine {
     pub(crate) unregistered: AtomicU64,
     /// [`GONE`] once somebody removed the ring's file.
     pub(crate) gone: AtomicU64,
+    /// Subscribers for which the table of readers had no room.
+    pub(crate) unlisted: AtomicU64,
+}
+
+/// Line 5: up to where publishers of a lossless ring may claim; see [`crate::lossless`].
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct LimitLine {
+    /// `limit << 24 | epoch`.
+    pub(crate) word: AtomicU64,
+    /// No entry of the table of readers behind so many was ever used.
+    pub(crate) used: AtomicU32,
 }
 
 /// No number that a scribble is likely to leave.
@@ -336,19 +414,22 @@ pub(crate) struct ClearLine {
 #[repr(C)]
 pub(crate) struct Header {
     /// Never looked at through a mapping: see [`Identity`]. Atomic, because `pwrite` and other processes may change it.
-    identity: Line<[AtomicU64; 9]>,
+    identity: Line<[AtomicU64; 11]>,
     /// Next position to claim; only publishers add to it; never falls.
     pub(crate) write_pos: Line<AtomicU64>,
     pub(crate) clear: Line<ClearLine>,
     pub(crate) wake: Line<WakeLine>,
     pub(crate) events: Line<EventLine>,
+    pub(crate) limit: Line<LimitLine>,
+    /// Where publishers of a lossless ring sleep.
+    pub(crate) room: Line<WakeLine>,
 }
 
 const _: () = {
-    assert!(IDENTITY_LEN == 72 && std::mem::size_of::<Header>() == 5 * 128);
+    assert!(IDENTITY_LEN == 88 && std::mem::size_of::<Header>() == 7 * 128);
     assert!(std::mem::size_of::<usize>() == 8);
     // Word by word: `offset_of!` is newer than the oldest Rust that builds this.
-    assert!(GONE_AT as usize + 8 == 4 * 128 + std::mem::size_of::<EventLine>() && WAKE_AT as usize == 3 * 128);
+    assert!(GONE_AT as usize + 16 == 4 * 128 + std::mem::size_of::<EventLine>() && WAKE_AT as usize == 3 * 128);
 };
 
 impl Header {
@@ -388,7 +469,7 @@ impl Header {
     }
 
     /// Which bytes mean something, as (offset, length); all others of the page are 0 forever.
-    pub(crate) fn used(&self) -> [(usize, usize); 5] {
+    pub(crate) fn used(&self) -> [(usize, usize); 7] {
         fn part<T>(header: &Header, part: &T) -> (usize, usize) {
             let (from, at): (*const Header, *const T) = (header, part);
             (at as usize - from as usize, std::mem::size_of::<T>())
@@ -399,6 +480,8 @@ impl Header {
             part(self, &*self.clear),
             part(self, &*self.wake),
             part(self, &*self.events),
+            part(self, &*self.limit),
+            part(self, &*self.room),
         ]
     }
 
@@ -416,6 +499,8 @@ impl Header {
         }
         // fetch_max: two clears at once leave the later position.
         self.clear.base.fetch_max(end, SeqCst);
+        // Readers need nothing any more that publishers may be waiting for.
+        self.room.wake_sleepers();
     }
 }
 
@@ -423,13 +508,17 @@ impl Header {
 mod tests {
     use super::*;
 
+    fn geometry(variant: Variant, capacity: u64, msg_size: u64, publishers: u64) -> Result<Geometry> {
+        Geometry::new(variant, &Options { capacity, msg_size, publishers, ..Options::default() })
+    }
+
     #[test]
     fn capacity_is_rounded_up_to_a_power_of_two() {
         for (asked, got) in [(1, 2), (2, 2), (3, 4), (1000, 1024), (MAX_CAPACITY, MAX_CAPACITY)] {
-            assert_eq!(Geometry::new(Variant::Int16, asked, 0, 0).unwrap().capacity, got);
+            assert_eq!(geometry(Variant::Int16, asked, 0, 0).unwrap().capacity, got);
         }
-        assert!(Geometry::new(Variant::Int, 0, 0, 0).is_err());
-        assert!(Geometry::new(Variant::Int, MAX_CAPACITY + 1, 0, 0).is_err());
+        assert!(geometry(Variant::Int, 0, 0, 0).is_err());
+        assert!(geometry(Variant::Int, MAX_CAPACITY + 1, 0, 0).is_err());
     }
 
     #[test]
@@ -437,34 +526,50 @@ mod tests {
         for (msg_size, asked, got) in
             [(8, 0, 64), (1 << 17, 0, 31), (1 << 30, 0, 16), (1 << 20, 3, 3), (8, 1 << 16, 1 << 16)]
         {
-            let geometry = Geometry::new(Variant::Str, 4, msg_size, asked).unwrap();
+            let geometry = geometry(Variant::Str, 4, msg_size, asked).unwrap();
             assert_eq!((geometry.publishers, geometry.arena_len), (got, (4 + got) * (msg_size + 8)));
         }
-        assert!(Geometry::new(Variant::Str, 4, 8, MAX_PUBLISHERS + 1).is_err());
-        assert_eq!(Geometry::new(Variant::Int, 4, 8, 7).unwrap().publishers, 0);
+        assert!(geometry(Variant::Str, 4, 8, MAX_PUBLISHERS + 1).is_err());
+        assert_eq!(geometry(Variant::Int, 4, 8, 7).unwrap().publishers, 0);
+    }
+
+    #[test]
+    fn a_lossless_ring_has_a_table_of_readers() {
+        let asked = |readers, lossless, keep_ms| {
+            Geometry::new(Variant::Int, &Options { capacity: 4, readers, lossless, keep_ms, ..Options::default() })
+        };
+        for (readers, got) in [(0, 64), (1, 1), (NO_READERS, 0), (MAX_READERS, MAX_READERS)] {
+            let geometry = asked(readers, false, 0).unwrap();
+            assert_eq!((geometry.readers, geometry.slots_at), (got, HEADER_LEN + got * READER_LEN));
+        }
+        assert!(asked(2, true, 7).is_ok());
+        assert!(asked(NO_READERS, true, 0).is_err() && asked(MAX_READERS + 1, false, 0).is_err());
+        assert!(asked(2, false, 7).is_err());
     }
 
     #[test]
     fn no_geometry_overflows() {
-        let most = Geometry::new(Variant::Str, MAX_CAPACITY, MAX_MSG_SIZE, MAX_PUBLISHERS).unwrap();
+        let most = geometry(Variant::Str, MAX_CAPACITY, MAX_MSG_SIZE, MAX_PUBLISHERS).unwrap();
         assert!(most.total < 1 << 63 && most.arena_len == (MAX_CAPACITY + MAX_PUBLISHERS) * ((1 << 31) + 8));
     }
 
     #[test]
     fn the_header_has_the_places_that_the_picture_shows() {
-        assert_eq!(Header::default().used(), [(0, 72), (128, 8), (256, 16), (384, 8), (512, 40)]);
+        assert_eq!(Header::default().used(), [(0, 88), (128, 8), (256, 16), (384, 8), (512, 48), (640, 16), (768, 8)]);
     }
 
     #[test]
     fn a_flipped_bit_of_the_identity_is_noticed_or_moves_nothing() {
-        let geometry = Geometry::new(Variant::Str, 64, 100, 0).unwrap();
+        let geometry = geometry(Variant::Str, 64, 100, 0).unwrap();
         let good = Identity::new(&geometry).to_bytes();
         assert_eq!(Geometry::from_header(&good, Variant::Str, geometry.total).unwrap(), geometry);
         for bit in 0..IDENTITY_LEN * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
-            // Only the message size can differ without moving anything, within its rounding to 8.
-            let resized = |read: Geometry| Geometry { msg_size: geometry.msg_size, ..read } == geometry;
+            // What can differ without moving anything: the message size, within its rounding to 8, and what readers are to
+            // publishers.
+            let Geometry { msg_size, lossless, keep_ms, .. } = geometry;
+            let resized = |read: Geometry| Geometry { msg_size, lossless, keep_ms, ..read } == geometry;
             let harmless = |read: Geometry| read != geometry && resized(read);
             assert!(Geometry::from_header(&bad, Variant::Str, geometry.total).map_or(true, harmless), "bit {}", bit);
         }

@@ -29,20 +29,29 @@ pub struct Options {
     /// Strings: how many publishers can be in the middle of a publish at once, 1 ..= 65,536; 0: as many as fit into 4 MiB,
     /// 16 ..= 64.
     pub publishers: u64,
+    /// How many subscribers the table of readers has room for, 1 ..= 65,535; 0: 64; [`NO_READERS`]: there is no table.
+    pub readers: u64,
     /// A file's permission bits, whatever the umask.
     pub mode: u32,
+    /// Lossless rings: for how many milliseconds publishers wait for a named reader that is away.
+    pub keep_ms: u32,
+    /// Publishers wait for the readers of the table, instead of overwriting what one of them has not read.
+    pub lossless: bool,
 }
 
+/// No table of readers.
+pub const NO_READERS: u64 = u64::MAX;
+
 impl Default for Options {
-    /// No capacity, messages of 256 bytes, as many publishers as is usual, mode 0600.
+    /// No capacity, messages of 256 bytes, as many publishers and readers as is usual, mode 0600, not lossless.
     fn default() -> Self {
-        Options { capacity: 0, msg_size: 256, publishers: 0, mode: 0o600 }
+        Options { capacity: 0, msg_size: 256, publishers: 0, readers: 0, mode: 0o600, keep_ms: 0, lossless: false }
     }
 }
 
 impl Options {
-    fn geometry(&self, variant: Variant) -> Result<Geometry> {
-        Geometry::new(variant, self.capacity, self.msg_size, self.publishers)
+    pub(crate) fn geometry(&self, variant: Variant) -> Result<Geometry> {
+        Geometry::new(variant, self)
     }
 
     /// What a new ring of these will say of itself.

@@ -10,7 +10,7 @@ use crate::slot::Slot;
 use crate::slot_ring::SlotRing;
 
 /// The most positions of one claim.
-const PIECE: usize = 8192;
+pub(crate) const PIECE: usize = 8192;
 
 impl AnyRing {
     /// Bytes of a number.
@@ -27,7 +27,8 @@ impl AnyRing {
         }
     }
 
-    /// Publishes the numbers in `bytes`, and wakes sleepers after each piece. Returns how many.
+    /// Publishes the numbers in `bytes`, and wakes sleepers after each piece. Returns how many: a lossless ring may have no room for
+    /// all.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a string ring, and where the last number is not whole.
@@ -37,25 +38,39 @@ impl AnyRing {
             let text = format!("{} bytes are not a whole number of values of {} bytes", bytes.len(), width);
             return Err(Error::new(ErrorKind::Argument, text));
         }
-        match self {
+        Ok(match self {
             AnyRing::Int(ring) | AnyRing::Num(ring) => self.put_packed(ring, bytes, u64::from_ne_bytes),
             AnyRing::Int32(ring) => self.put_packed(ring, bytes, |value| u32::from_ne_bytes(value).into()),
             AnyRing::Int16(ring) => self.put_packed(ring, bytes, |value| i16::from_ne_bytes(value) as u64),
-            AnyRing::Str(_) => {}
-        }
-        Ok(bytes.len() / width)
+            AnyRing::Str(_) => 0,
+        })
     }
 
-    fn put_packed<S: Slot, const N: usize>(&self, ring: &SlotRing<S>, bytes: &[u8], value: impl Fn([u8; N]) -> u64) {
+    fn put_packed<S: Slot, const N: usize>(
+        &self,
+        ring: &SlotRing<S>,
+        bytes: &[u8],
+        value: impl Fn([u8; N]) -> u64,
+    ) -> usize {
+        let mut done = 0;
         for piece in bytes.chunks(N * PIECE.min(ring.capacity() as usize)) {
             let count = piece.len() / N;
-            ring.put_all(&mut ring.claim(count as u64), count, |i| {
+            let mut batch = match ring.claim(count as u64) {
+                Some(batch) => batch,
+                None => break,
+            };
+            let put = ring.put_all(&mut batch, count, |i| {
                 let mut bytes = [0; N];
                 bytes.copy_from_slice(&piece[i * N..(i + 1) * N]);
                 value(bytes)
             });
             self.wake_sleepers();
+            done += put;
+            if put != count {
+                break;
+            }
         }
+        done
     }
 
     /// Fills `out`, a whole number of values, with what there is. Returns how many numbers, and whether it ended because there

@@ -9,17 +9,22 @@ use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Geometry, Variant};
+use crate::lossless::{wait_for_readers, wait_for_room};
 use crate::member::NoSpare;
 use crate::notify::Notifier;
 use crate::options::Options;
+use crate::packed::PIECE;
+use crate::readers::{Name, Reader, Refused, Wanted};
 use crate::region::Region;
 use crate::role::Held;
 use crate::slot_ring::Batch;
 use crate::stats::Stats;
 use crate::str_ring::Bytes;
-use crate::subscriber::Subscriber;
+use crate::subscriber::{sit_down, Subscriber};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::SeqCst;
+use crate::wait::NEVER;
+use crate::waiting::Wait;
 
 /// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
 ///
@@ -129,58 +134,168 @@ impl Ring {
         Ok(())
     }
 
-    /// Publishes an integer, cut to the variant's width as a C cast does.
+    /// Publishes an integer, cut to the variant's width as a C cast does. In a lossless ring, waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
+    /// [`ErrorKind::Argument`] on a string ring and on a read-only one; [`ErrorKind::Deadlock`] where it would wait for a
+    /// subscriber that this thread reads.
     #[inline(always)]
     pub fn publish_int(&self, value: i64) -> Result<()> {
+        while !self.try_publish_int(value)? {
+            self.wait_for_room(1, NEVER, || false)?;
+        }
+        Ok(())
+    }
+
+    /// The same without waiting. False: a lossless ring has no room, and nothing was published.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
+    #[inline(always)]
+    pub fn try_publish_int(&self, value: i64) -> Result<bool> {
         self.check_writable()?;
-        match &self.ring {
+        let published = match &self.ring {
             AnyRing::Int(ring) => ring.publish(value as u64),
             AnyRing::Int32(ring) => ring.publish(value as u64),
             AnyRing::Int16(ring) => ring.publish(value as i16 as u64),
             AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
+        };
+        if published {
+            self.ring.wake_sleepers();
         }
-        self.ring.wake_sleepers();
+        Ok(published)
+    }
+
+    /// Publishes a floating-point number, bit by bit as it is: a NaN with its payload, -0.0 with its sign. In a lossless ring, waits
+    /// for room.
+    ///
+    /// # Errors
+    /// As [`publish_int`](Self::publish_int).
+    #[inline(always)]
+    pub fn publish_num(&self, value: f64) -> Result<()> {
+        while !self.try_publish_num(value)? {
+            self.wait_for_room(1, NEVER, || false)?;
+        }
         Ok(())
     }
 
-    /// Publishes a floating-point number, bit by bit as it is: a NaN with its payload, -0.0 with its sign.
+    /// The same without waiting. False: a lossless ring has no room, and nothing was published.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
     #[inline(always)]
-    pub fn publish_num(&self, value: f64) -> Result<()> {
+    pub fn try_publish_num(&self, value: f64) -> Result<bool> {
         self.check_writable()?;
-        match &self.ring {
+        let published = match &self.ring {
             AnyRing::Num(ring) => ring.publish(value.to_bits()),
             _ => return Err(self.ring.mismatch()),
+        };
+        if published {
+            self.ring.wake_sleepers();
         }
-        self.ring.wake_sleepers();
-        Ok(())
+        Ok(published)
     }
 
     /// Publishes numbers that lie one behind the other in `bytes`, in the host's byte order and without alignment: each of 8
     /// bytes (`Int`, `Num`), 4 (`Int32`) or 2 (`Int16`). They are adjacent in the ring, in pieces of 8192 or as many as the
-    /// ring has slots. Returns how many.
+    /// ring has slots. Returns how many. In a lossless ring, waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the length is no multiple of that width, on a string ring, and on a read-only one.
+    /// [`ErrorKind::Argument`] where the length is no multiple of that width, on a string ring, and on a read-only one;
+    /// [`ErrorKind::Deadlock`] as for [`publish_int`](Self::publish_int), and then a part of them may be in the ring.
     pub fn publish_packed(&self, bytes: &[u8]) -> Result<usize> {
+        let mut done = 0;
+        loop {
+            done += self.try_publish_packed(&bytes[done * self.ring.packed_width()?..])?;
+            let left = bytes.len() / self.ring.packed_width()? - done;
+            if left == 0 {
+                return Ok(done);
+            }
+            self.wait_for_room((left as u64).min(self.capacity()).min(PIECE as u64), NEVER, || false)?;
+        }
+    }
+
+    /// The same without waiting: as many as there is room for.
+    pub(crate) fn try_publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         self.check_writable()?;
         self.ring.publish_packed(bytes)
     }
 
-    /// Publishes integers next to each other, in order. Returns how many.
+    /// Publishes integers next to each other, in order. Returns how many. In a lossless ring, waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
+    /// As [`publish_int`](Self::publish_int); [`ErrorKind::Argument`] for more than the capacity of a lossless ring.
     pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
-        let mut batch = self.claim(values.len())?;
-        self.put(&mut batch, values);
+        if let AnyRing::Num(_) = self.ring {
+            return Err(self.ring.mismatch());
+        }
+        let mut batch = loop {
+            match self.claim(values.len()) {
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    self.wait_for_room(values.len() as u64, NEVER, || false)?;
+                }
+                claimed => break claimed?,
+            }
+        };
+        self.put(&mut batch, values)?;
         self.wake();
         Ok(values.len())
+    }
+
+    /// Sleeps until a lossless ring has room for `count` messages next to each other, the monotonic clock reaches `deadline`, or a
+    /// signal was handled, or `stop`, asked before each sleep, says so. Others may take the room at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Deadlock`] where it would wait for ever, for a subscriber that this thread reads; [`ErrorKind::Argument`] for
+    /// more than the capacity.
+    #[cold]
+    pub fn wait_for_room(&self, count: u64, deadline: u64, stop: impl Fn() -> bool) -> Result<Wait> {
+        self.check_fits(count)?;
+        match self.mapping.readers.lossless {
+            true => wait_for_room(&self.ring, &self.mapping, count, deadline, stop),
+            false => Ok(Wait::Ready),
+        }
+    }
+
+    /// Sleeps until every reader in the table has read what is published now, as [`wait_for_room`](Self::wait_for_room) does: those of
+    /// lossless rings that may not be skipped, all of others. A reader whose process has died is not waited for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads.
+    pub fn wait_for_readers(&self, deadline: u64, stop: impl Fn() -> bool) -> Result<Wait> {
+        self.check_writable()?;
+        wait_for_readers(&self.ring, &self.mapping, deadline, stop)
+    }
+
+    /// The readers that publishers of a lossless ring have to wait for now; none where there is room.
+    pub fn waiting_for(&self) -> Vec<Reader> {
+        self.mapping.readers.waited_for(1, &self.mapping)
+    }
+
+    /// The subscribers in the table of readers, in no order.
+    pub fn readers(&self) -> Vec<Reader> {
+        self.mapping.readers.list(&self.mapping.reading, self.read_only)
+    }
+
+    /// Removes the reader of this name, which is away or dead, from the table. False: there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] where it lives; [`ErrorKind::Argument`] for what is no name, and on a read-only ring.
+    pub fn forget(&self, name: &str) -> Result<bool> {
+        self.check_writable()?;
+        self.mapping.readers.forget(Name::new(name)?, &self.mapping.reading).map_err(|refused| match refused {
+            Refused::Held(pid) => Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid)),
+            Refused::Full => unreachable!("nothing is taken"),
+        })
+    }
+
+    #[inline(always)]
+    fn check_fits(&self, count: u64) -> Result<()> {
+        if count > self.capacity() && self.mapping.readers.lossless {
+            let why = format!("{} messages at once never fit a lossless ring of capacity {}", count, self.capacity());
+            return Err(refused(why));
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -191,7 +306,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Claims positions for `count` integers. All must be put, and then sleepers woken.
+    /// Claims positions for `count` integers, or doubles. All must be put, and then sleepers woken.
     ///
     /// # Errors
     /// As [`publish_ints`](Self::publish_ints); [`ErrorKind::Argument`] for more than [`MOST_CLAIMED`], too.
@@ -201,22 +316,40 @@ impl Ring {
         if count > MOST_CLAIMED {
             return Err(refused(format!("count must be at most {}, not {}", MOST_CLAIMED, count)));
         }
-        match &self.ring {
-            AnyRing::Int(ring) => Ok(ring.claim(count as u64)),
-            AnyRing::Int32(ring) | AnyRing::Int16(ring) => Ok(ring.claim(count as u64)),
-            AnyRing::Str(_) | AnyRing::Num(_) => Err(self.ring.mismatch()),
-        }
+        self.check_fits(count as u64)?;
+        let claimed = match &self.ring {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.claim(count as u64),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.claim(count as u64),
+            AnyRing::Str(_) => return Err(self.ring.mismatch()),
+        };
+        claimed.ok_or_else(full)
     }
 
-    /// Commits the next values of a claim on this ring, and no more than it has positions left.
+    /// Commits the next values (doubles: their bits) of a claim on this ring, and no more than it has positions left. Where a position was given up
+    /// meanwhile and a lossless ring has no room for another, waits for that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads; a part of the batch is in the ring.
     #[inline]
-    pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) {
-        let count = values.len().min(batch.remaining());
-        match &self.ring {
-            AnyRing::Int(ring) => ring.put_all(batch, count, |i| values[i] as u64),
-            AnyRing::Int32(ring) => ring.put_all(batch, count, |i| values[i] as u64),
-            AnyRing::Int16(ring) => ring.put_all(batch, count, |i| values[i] as i16 as u64),
-            AnyRing::Str(_) | AnyRing::Num(_) => {}
+    pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) -> Result<()> {
+        let mut values = &values[..values.len().min(batch.remaining())];
+        loop {
+            let (count, done) = (
+                values.len(),
+                match &self.ring {
+                    AnyRing::Int(ring) | AnyRing::Num(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
+                    AnyRing::Int32(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
+                    AnyRing::Int16(ring) => ring.put_all(batch, values.len(), |i| values[i] as i16 as u64),
+                    AnyRing::Str(_) => values.len(),
+                },
+            );
+            if done == count {
+                return Ok(());
+            }
+            values = &values[done..];
+            // Some are published, so that whoever reads them may as well be awake.
+            self.wake();
+            self.wait_for_room(batch.remaining() as u64, NEVER, || false)?;
         }
     }
 
@@ -232,8 +365,9 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::TooLong`] where one is longer than `msg_size`, [`ErrorKind::Interrupted`] where all spare
-    /// blocks have been in use for a while (call again, signals handled), [`ErrorKind::Incompatible`] where somebody scribbled
-    /// on all of them, [`ErrorKind::Argument`] on an integer ring.
+    /// blocks have been in use for a while (call again, signals handled), [`ErrorKind::Full`] where a lossless ring has no
+    /// room (see [`wait_for_room`](Self::wait_for_room)), [`ErrorKind::Incompatible`] where somebody scribbled
+    /// on all of them, [`ErrorKind::Argument`] on an integer ring, and for more messages than the capacity of a lossless one.
     ///
     /// # Safety
     /// The bytes of each message must be readable and unchanged during the call.
@@ -249,11 +383,18 @@ impl Ring {
                 return Err(Error::too_long(message.len, ring.msg_size()));
             }
         }
+        self.check_fits(messages.len() as u64)?;
         // SAFETY: the caller vouches for the bytes.
         match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
-            Ok(()) => {
+            Ok(count) if count == messages.len() => {
                 self.ring.wake_sleepers();
                 Ok(())
+            }
+            Ok(0) => Err(full()),
+            Ok(count) => {
+                self.ring.wake_sleepers();
+                // SAFETY: as above.
+                unsafe { self.publish_rest(&messages[count..]) }
             }
             Err(NoSpare::Interrupted) => {
                 Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for a spare block"))
@@ -265,27 +406,76 @@ impl Ring {
         }
     }
 
-    /// Publishes one byte string, and waits for a spare block whatever signals arrive.
+    /// What is left of a batch, of which a part is in the ring.
     ///
-    /// # Errors
-    /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`].
-    pub fn publish_str(&self, message: &[u8]) -> Result<()> {
+    /// # Safety
+    /// As for [`publish_strs`](Self::publish_strs).
+    #[cold]
+    unsafe fn publish_rest(&self, messages: &[Bytes]) -> Result<()> {
         loop {
-            // SAFETY: a borrowed slice.
-            match unsafe { self.publish_strs(&[Bytes::new(message)]) } {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            // SAFETY: the caller vouches for the bytes.
+            match unsafe { self.publish_strs(messages) } {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    self.wait_for_room(messages.len() as u64, NEVER, || false)?;
+                }
                 result => return result,
             }
         }
     }
 
-    /// A subscriber to what is published from now on; with `all`, from the oldest message that is still held.
+    /// Publishes one byte string, and waits for a spare block, and for room in a lossless ring, whatever signals arrive.
+    ///
+    /// # Errors
+    /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`] or [`ErrorKind::Full`]; and
+    /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads.
+    pub fn publish_str(&self, message: &[u8]) -> Result<()> {
+        // SAFETY: a borrowed slice.
+        unsafe { self.publish_rest(&[Bytes::new(message)]) }
+    }
+
+    /// A subscriber to what is published from now on; with `all`, from the oldest message that is still held. It is listed in the
+    /// table of readers where that has room, and the ring is not open for reading only; otherwise a lossless ring does not wait for
+    /// it: see [`subscribe_with`](Self::subscribe_with).
     pub fn subscribe(&self, all: bool) -> Subscriber {
+        let subscribe = |lossy| self.subscribe_with(&SubscribeOptions { all, lossy, ..SubscribeOptions::default() });
+        subscribe(false).or_else(|_| subscribe(true)).expect("a reader that may be skipped needs no entry")
+    }
+
+    /// A subscriber that publishers wait for or not, with a name or without one.
+    ///
+    /// ```
+    /// use data_pubsub_shared::{Options, SubscribeOptions, Variant};
+    ///
+    /// let ring = Options { capacity: 8, lossless: true, ..Options::default() }.anonymous(Variant::Int)?;
+    /// let mut audit = ring.subscribe_with(&SubscribeOptions { name: Some("audit"), ..SubscribeOptions::default() })?;
+    /// ring.publish_ints(&[1, 2])?;
+    /// assert_eq!((audit.poll_int()?, ring.readers()[0].lag), (Some(1), 1));
+    /// drop(audit);
+    /// let mut audit = ring.subscribe_with(&SubscribeOptions { name: Some("audit"), ..SubscribeOptions::default() })?;
+    /// assert_eq!(audit.poll_int()?, Some(2));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] where a reader of this name lives, or the table has no room for a name, or for a reader of a lossless ring
+    /// that may not be skipped; [`ErrorKind::Argument`] for what is no name, and for a name on a ring that is open for reading
+    /// only; [`ErrorKind::Incompatible`] where nobody could tell whether this reader of a lossless ring lives.
+    pub fn subscribe_with(&self, options: &SubscribeOptions<'_>) -> Result<Subscriber> {
+        self.subscribe_in(options, 0)
+    }
+
+    /// The same for a reader that stays in the thread with this number; 0: it may not.
+    pub(crate) fn subscribe_in(&self, options: &SubscribeOptions<'_>, thread: u64) -> Result<Subscriber> {
         let header = self.ring.header();
-        let end = header.write_pos.load(SeqCst);
-        let start = if all { header.oldest(end, self.mapping.geometry.capacity) } else { end };
-        let cursor = Cursor::of_ring(start, self.read_only);
-        Subscriber::new(self.ring, cursor, self.notifier.clone(), Arc::clone(&self.mapping))
+        let end = || header.write_pos.load(SeqCst);
+        let start = |oldest| if options.all { oldest } else { end() };
+        let name = options.name.map(Name::new).transpose()?;
+        let wanted = Wanted { name, lossy: options.lossy, thread };
+        let oldest = header.oldest(end(), self.mapping.geometry.capacity);
+        let mut cursor = Cursor::of_ring(start(oldest), self.read_only);
+        let seat = sit_down(&self.ring, &self.mapping, wanted, &mut cursor, start)?;
+        Ok(Subscriber::new(self.ring, cursor, seat, self.notifier.clone(), Arc::clone(&self.mapping)))
     }
 
     /// Discards, in one step, everything published before. Users' positions start at 0 again.
@@ -373,6 +563,23 @@ impl From<(Region, Geometry)> for Ring {
 
 /// Positions of one claim: as many as the largest ring has.
 const MOST_CLAIMED: usize = 1 << 31;
+
+/// How to subscribe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeOptions<'a> {
+    /// From the oldest message that is still held, and not from now on.
+    pub all: bool,
+    /// Publishers of a lossless ring do not wait for it.
+    pub lossy: bool,
+    /// 1 to 47 bytes without a NUL. The table of readers keeps its place when it goes, or dies, and the next one that subscribes by this
+    /// name goes on there, whatever `all` says.
+    pub name: Option<&'a str>,
+}
+
+#[cold]
+pub(crate) fn full() -> Error {
+    Error::new(ErrorKind::Full, "the ring is full: a reader has not read what would be overwritten")
+}
 
 #[cold]
 fn refused(why: String) -> Error {

@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS, PIECE, READ_ONLY_PATIENCE_NS};
 use crate::fault::fault_point;
 use crate::layout::Header;
+use crate::readers::Readers;
 use crate::slot::{NarrowSlot, Slot, Stamped, VOID};
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::monotonic_ns;
@@ -38,6 +39,8 @@ pub(crate) struct SlotRing<S> {
     mask: u64,
     /// log2 of the capacity.
     shift: u32,
+    /// Whom publishers wait for; None where the ring is not lossless.
+    kept_for: Option<NonNull<Readers>>,
 }
 
 impl<S> Clone for SlotRing<S> {
@@ -125,11 +128,14 @@ impl SlotRing<NarrowSlot> {
 
 impl<S: Slot> SlotRing<S> {
     /// # Safety
-    /// `header` and `capacity` slots at `slots` must stay valid for as long as any copy of the result is used;
-    /// `capacity` is a power of two, at least 2; the slots are aligned to 16 bytes.
-    pub(crate) unsafe fn new(header: NonNull<Header>, slots: NonNull<S>, capacity: u64) -> Self {
+    /// `header`, `readers` and as many slots at `slots` as the capacity says must stay valid for as long as any copy of the
+    /// result is used; the capacity is a power of two, at least 2; the slots are aligned to 16 bytes.
+    pub(crate) unsafe fn new(header: NonNull<Header>, slots: NonNull<S>, readers: NonNull<Readers>) -> Self {
+        // SAFETY: the caller's contract.
+        let Readers { capacity, lossless, .. } = unsafe { *readers.as_ref() };
         debug_assert!(capacity.is_power_of_two() && capacity >= 2);
-        SlotRing { header, slots, mask: capacity - 1, shift: capacity.trailing_zeros() }
+        let kept_for = Some(readers).filter(|_| lossless);
+        SlotRing { header, slots, mask: capacity - 1, shift: capacity.trailing_zeros(), kept_for }
     }
 
     #[inline(always)]
@@ -161,76 +167,104 @@ impl<S: Slot> SlotRing<S> {
         self.mask + 1
     }
 
-    /// Publishes one value. The caller wakes sleepers.
+    /// Publishes one value. The caller wakes sleepers. False: there is no room, and nothing happened.
     #[inline(always)]
-    pub(crate) fn publish(&self, value: u64) {
-        let batch = self.claim(1);
+    pub(crate) fn publish(&self, value: u64) -> bool {
+        let batch = match self.claim(1) {
+            Some(batch) => batch,
+            None => return false,
+        };
         fault_point!("after-claim");
-        if self.commit(batch.next, value, |_| ()).is_none() {
-            self.publish_elsewhere(batch, value);
-        }
+        self.commit(batch.next, value, |_| ()).is_some() || self.publish_elsewhere(batch, value)
     }
 
     #[cold]
     #[inline(never)]
-    fn publish_elsewhere(&self, mut batch: Batch, value: u64) {
-        self.claim_anew(&mut batch);
-        self.put(&mut batch, value);
+    fn publish_elsewhere(&self, mut batch: Batch, value: u64) -> bool {
+        self.claim_anew(&mut batch) && self.put(&mut batch, value)
     }
 
-    /// Claims `n` positions that stand next to each other. They must all be put.
+    /// Claims `n` positions that stand next to each other. They must all be put. None: a lossless ring has no room for them.
     #[inline(always)]
-    pub(crate) fn claim(&self, n: u64) -> Batch {
-        // Relaxed: only the number matters. A reader that saw a commit (Acquire) sees its claim, which came before it.
-        let next = self.header().write_pos.fetch_add(n, Relaxed);
-        Batch { next, end: next.wrapping_add(n) }
+    pub(crate) fn claim(&self, n: u64) -> Option<Batch> {
+        let next = match self.kept_for {
+            // Relaxed: only the number matters. A reader that saw a commit (Acquire) sees its claim, which came before it.
+            None => self.header().write_pos.fetch_add(n, Relaxed),
+            // SAFETY: valid by the contract of `new`.
+            Some(readers) => self.claim_kept(n, unsafe { readers.as_ref() })?,
+        };
+        Some(Batch { next, end: next.wrapping_add(n) })
     }
 
-    /// Commits `value` at the next position of `batch`.
+    /// The same where readers say what may be overwritten.
+    #[inline]
+    fn claim_kept(&self, n: u64, readers: &Readers) -> Option<u64> {
+        let write_pos = &self.header().write_pos;
+        let mut next = write_pos.load(Relaxed);
+        loop {
+            if !readers.has_room(next, n) {
+                readers.raise_limit();
+                next = write_pos.load(Relaxed);
+                if !readers.has_room(next, n) {
+                    return None;
+                }
+            }
+            // Relaxed: as in `claim`. The limit is safe however old it is.
+            match write_pos.compare_exchange(next, next.wrapping_add(n), Relaxed, Relaxed) {
+                Ok(_) => return Some(next),
+                Err(now) => next = now,
+            }
+        }
+    }
+
+    /// Commits `value` at the next position of `batch`. False: that is gone, and a lossless ring has no room for what is left of
+    /// the batch; nothing happened, and it may be tried again.
     #[inline(always)]
-    pub(crate) fn put(&self, batch: &mut Batch, value: u64) {
-        self.exchange(batch, |_| value, |_, _| ());
+    pub(crate) fn put(&self, batch: &mut Batch, value: u64) -> bool {
+        self.exchange(batch, |_| value, |_, _| ()).is_some()
     }
 
-    /// Commits a value at the next position of `batch`, and returns the one that stood there. A position may turn out to be
-    /// gone, so there may be several tries: `value` is told the index of the slot; `intend` is told position and old value
-    /// just before each.
+    /// Commits a value at the next position of `batch`, and returns the one that stood there; None as in [`put`](Self::put). A
+    /// position may turn out to be gone, so there may be several tries: `value` is told the index of the slot; `intend` is
+    /// told position and old value just before each.
     #[inline(always)]
     pub(crate) fn exchange(
         &self,
         batch: &mut Batch,
         value: impl Fn(u64) -> u64,
         mut intend: impl FnMut(u64, u64),
-    ) -> u64 {
+    ) -> Option<u64> {
         debug_assert!(batch.next != batch.end);
         loop {
             let position = batch.next;
             if let Some(old) = self.commit(position, value(position & self.mask), |old| intend(position, old)) {
                 batch.next = position.wrapping_add(1);
-                return old;
+                return Some(old);
             }
-            self.claim_anew(batch);
+            if !self.claim_anew(batch) {
+                return None;
+            }
         }
     }
 
-    /// Commits `count` values: `value(i)` is called once for each `i`, in order.
+    /// Commits `count` values, or as many as there is room for, and returns how many. `value(i)` is asked for each `i`, in
+    /// order.
     #[inline(always)]
-    pub(crate) fn put_all(&self, batch: &mut Batch, count: usize, mut value: impl FnMut(usize) -> u64) {
+    pub(crate) fn put_all(&self, batch: &mut Batch, count: usize, value: impl Fn(usize) -> u64) -> usize {
         let mut i = 0;
         while i < count {
             fault_point!("between-slots");
-            if S::PAIRS && batch.next & 1 == 0 && count - i >= 2 {
-                let pair = [value(i), value(i + 1)];
+            let pair = S::PAIRS && batch.next & 1 == 0 && count - i >= 2;
+            if pair && self.exchange_pair(batch, [value(i), value(i + 1)], |_| ()).is_some() {
                 i += 2;
-                if self.exchange_pair(batch, pair, |_| ()).is_none() {
-                    self.put(batch, pair[0]);
-                    self.put(batch, pair[1]);
-                }
-            } else {
-                self.put(batch, value(i));
-                i += 1;
+                continue;
             }
+            if !self.put(batch, value(i)) {
+                break;
+            }
+            i += 1;
         }
+        i
     }
 
     /// Some: `value` stands at `position`, in the place of that. None: the position is void or was lapped; nothing happened.
@@ -325,15 +359,19 @@ impl<S: Slot> SlotRing<S> {
     }
 
     /// The next position of `batch` is gone: gives up the others, so that no reader waits for them, and claims as many
-    /// at the end, so that the batch still stands together.
+    /// at the end, so that the batch still stands together. False: there is no room for them.
     #[cold]
     #[inline(never)]
-    fn claim_anew(&self, batch: &mut Batch) {
+    fn claim_anew(&self, batch: &mut Batch) -> bool {
         let remaining = batch.end.wrapping_sub(batch.next);
         for i in 1..remaining {
             self.give_up(batch.next.wrapping_add(i));
         }
-        *batch = self.claim(remaining);
+        match self.claim(remaining) {
+            Some(claimed) => *batch = claimed,
+            None => return false,
+        }
+        true
     }
 
     /// Marks `position` void unless it is committed, void or lapped already.
@@ -511,7 +549,7 @@ impl<S: Slot> SlotRing<S> {
                 return Next::Ready(seen.value);
             }
             if seen.tag == tag | VOID {
-                cursor.next += 1;
+                cursor.pass_to(cursor.next + 1);
             } else if let Some(when) = self.await_claim(cursor, end) {
                 return Next::Claimed(when);
             }
@@ -561,7 +599,7 @@ mod tests {
     use crate::slot::WideSlot;
 
     fn publish_all<S: Slot>(ring: &SlotRing<S>, values: &[u64]) {
-        let mut batch = ring.claim(values.len() as u64);
+        let mut batch = ring.claim(values.len() as u64).unwrap();
         ring.put_all(&mut batch, values.len(), |i| values[i]);
     }
 
@@ -583,7 +621,7 @@ mod tests {
     fn what_became_of_a_position_is_told_as_long_as_tags_tell_it() {
         let ring = heap::slot_ring::<NarrowSlot>(4, 0);
         let slot = |at| ring.slot(at).load();
-        let mut batch = ring.claim(3);
+        let mut batch = ring.claim(3).unwrap();
         ring.put(&mut batch, 7);
         ring.give_up(1);
         let fates = || [0, 1, 2].map(|position| ring.fate(position));
@@ -661,7 +699,7 @@ mod tests {
         let ring = heap::slot_ring::<S>(8, 0);
         let mut cursor = Cursor::at(0);
         publish_all(&ring, &[1]);
-        let mut late = ring.claim(3);
+        let mut late = ring.claim(3).unwrap();
         ring.put(&mut late, 10);
         publish_all(&ring, &[2]);
         assert_eq!(read_all(&ring, &mut cursor), [1, 10], "patience has not ended");
@@ -682,7 +720,7 @@ mod tests {
     /// A reader gave up the first position of a batch, and was stopped before it came to the next.
     fn a_batch_that_moves_leaves_no_claim_behind<S: Slot + Default>() {
         let ring = heap::slot_ring::<S>(8, 0);
-        let mut batch = ring.claim(3);
+        let mut batch = ring.claim(3).unwrap();
         ring.give_up(0);
         ring.put_all(&mut batch, 3, |i| 10 + i as u64);
         let mut cursor = Cursor::at(0);
@@ -700,7 +738,7 @@ mod tests {
     fn neither_of_a_pair_is_committed_over_a_void() {
         for void in [0, 1] {
             let ring = heap::slot_ring::<NarrowSlot>(8, 0);
-            let mut batch = ring.claim(2);
+            let mut batch = ring.claim(2).unwrap();
             ring.give_up(void);
             ring.put_all(&mut batch, 2, |i| 10 + i as u64);
             let mut cursor = Cursor::at(0);
@@ -713,13 +751,13 @@ mod tests {
     fn a_young_claim_is_not_given_up_with_an_old_one() {
         let ring = heap::slot_ring::<WideSlot>(8, 0);
         let mut cursor = Cursor::at(0);
-        ring.claim(1);
+        ring.claim(1).unwrap();
         let when = match ring.look(&mut cursor) {
             Next::Claimed(when) => when,
             other => panic!("{:?}", other),
         };
         wait_until(when);
-        let mut young = ring.claim(1);
+        let mut young = ring.claim(1).unwrap();
         assert!(matches!(ring.look(&mut cursor), Next::Claimed(_)));
         assert_eq!((cursor.next, ring.slot(1).load().tag), (1, 0));
         ring.put(&mut young, 7);
@@ -730,10 +768,10 @@ mod tests {
     fn dead_claims_are_passed_in_pieces<S: Slot + Default>(read_only: bool) {
         let many = 3 * PIECE + 7;
         let ring = heap::slot_ring::<S>(4 * PIECE, 0);
-        ring.claim(2 * PIECE + 1);
+        ring.claim(2 * PIECE + 1).unwrap();
         ring.publish(5);
-        ring.claim(many - 2 * PIECE - 2);
-        let mut cursor = Cursor { read_only, ..Cursor::at(0) };
+        ring.claim(many - 2 * PIECE - 2).unwrap();
+        let mut cursor = Cursor::of_ring(0, read_only);
         let mut young = None;
         let mut got = Vec::new();
         let mut pieces = 0;
@@ -744,7 +782,7 @@ mod tests {
                 Next::More => pieces += 1,
                 Next::Claimed(_) if young.is_some() => assert_eq!(cursor.next, many, "all as old end with the first"),
                 Next::Claimed(when) => {
-                    young = Some(ring.claim(1));
+                    young = Some(ring.claim(1).unwrap());
                     wait_until(when);
                 }
                 Next::Empty => unreachable!("the last claim is not committed"),
@@ -778,7 +816,7 @@ mod tests {
     #[test]
     fn a_publisher_that_was_lapped_does_not_put_back_what_is_older() {
         let ring = heap::slot_ring::<WideSlot>(2, 0);
-        let mut stopped = ring.claim(2);
+        let mut stopped = ring.claim(2).unwrap();
         for value in 100..110 {
             ring.publish(value);
         }
@@ -802,7 +840,7 @@ mod tests {
         for laps in [2, 1 << 20, (1 << 29) + 5, (1 << 30) - 1, 1 << 30, (1 << 30) + 1, 3 << 29, (1 << 31) - 7] {
             let newest = [2 * laps - 2, 2 * laps - 1];
             let ring = heap::slot_ring::<S>(2, 0);
-            let (mut one, mut batch) = (ring.claim(1), ring.claim(1));
+            let (mut one, mut batch) = (ring.claim(1).unwrap(), ring.claim(1).unwrap());
             after_laps(&ring, laps);
             ring.put(&mut one, 7);
             let mut cursor = Cursor::at(newest[0]);
@@ -818,7 +856,7 @@ mod tests {
             );
 
             let ring = heap::slot_ring::<S>(2, 0);
-            let mut batch = ring.claim(2);
+            let mut batch = ring.claim(2).unwrap();
             after_laps(&ring, laps);
             let held = [ring.slot(0).load(), ring.slot(1).load()];
             ring.give_up(1);
@@ -889,8 +927,9 @@ mod tests {
     #[test]
     fn nothing_overflows_where_a_scribbled_position_comes_round() {
         let ring = heap::slot_ring::<WideSlot>(4, u64::MAX - 1);
-        let mut cursor = Cursor { lost: u64::MAX, ..Cursor::at(u64::MAX - 1) };
-        ring.claim(1);
+        let mut cursor = Cursor::at(u64::MAX - 1);
+        cursor.lost = u64::MAX;
+        ring.claim(1).unwrap();
         assert_eq!(read_patiently(&ring, &mut cursor), [], "what was claimed is given up");
         for value in 0..6 {
             publish_all(&ring, &[value]);

@@ -29,11 +29,19 @@ pub struct Stats {
     pub publishers: u64,
     /// Spare blocks of which nobody knows where they are, until a process publishes while no other does.
     pub leaked: u64,
+    /// Entries of the table of readers.
+    pub readers: u64,
+    /// Subscribers for which that table had no room, since the ring was made.
+    pub unlisted: u64,
+    /// For how many milliseconds publishers of a lossless ring wait for a named reader that is away.
+    pub keep_ms: u32,
+    /// Whether publishers wait for readers.
+    pub lossless: bool,
 }
 
 impl Stats {
     pub(crate) fn read(header: &Header, geometry: &Geometry) -> Stats {
-        let Geometry { capacity, msg_size, publishers, arena_len, total, .. } = *geometry;
+        let Geometry { capacity, msg_size, publishers, readers, lossless, keep_ms, arena_len, total, .. } = *geometry;
         // Relaxed: statistics.
         let abandoned = header.events.abandoned.load(Relaxed);
         let write_pos = header.published();
@@ -50,6 +58,10 @@ impl Stats {
             sub_waiters: header.wake.sleepers().into(),
             publishers,
             leaked: header.events.leaked.load(Relaxed),
+            readers,
+            unlisted: header.events.unlisted.load(Relaxed),
+            keep_ms,
+            lossless,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
 use crate::layout::{round_up_8, Geometry, Header};
 use crate::member::{Inheritance, Members, NoSpare};
+use crate::readers::Readers;
 use crate::slot::{NarrowSlot, Slot};
 use crate::slot_ring::{Batch, Fate, SlotRing};
 use crate::spare::{Bits, Ledger, Spare, Spares, Taken};
@@ -118,17 +119,18 @@ pub(crate) struct StrRing {
 
 impl StrRing {
     /// # Safety
-    /// `header`, and slots, spares and blocks as `geometry` says, must stay valid for as long as any copy of the result is used.
+    /// `header`, `readers`, and slots, spares and blocks as `geometry` says, must stay valid for as long as any copy of the result is used.
     pub(crate) unsafe fn new(
         header: NonNull<Header>,
         slots: NonNull<NarrowSlot>,
         spares: NonNull<Line<Spare>>,
         blocks: NonNull<AtomicU64>,
+        readers: NonNull<Readers>,
         geometry: &Geometry,
     ) -> Self {
         // SAFETY: the caller's contract.
         let (ring, spares) = unsafe {
-            let ring = SlotRing::new(header, slots, geometry.capacity);
+            let ring = SlotRing::new(header, slots, readers);
             (ring, Spares::new(spares, geometry.publishers as u32, geometry.capacity))
         };
         StrRing { ring, spares, blocks, msg_size: geometry.msg_size, block_words: geometry.block_len() / 8 }
@@ -181,7 +183,8 @@ impl StrRing {
     }
 
     /// Publishes `messages`, next to each other and in order: all of them or, on an error, none. The lengths must have been
-    /// checked. `home` is where the publisher found a spare the last time. The caller wakes sleepers.
+    /// checked. `home` is where the publisher found a spare the last time. The caller wakes sleepers. Returns how many there
+    /// was room for: all, unless the ring is lossless; and none, as a rule, if not all.
     ///
     /// # Safety
     /// Each message's bytes must be readable.
@@ -191,9 +194,9 @@ impl StrRing {
         messages: &[Bytes],
         members: &Members,
         home: &AtomicU32,
-    ) -> Result<(), NoSpare> {
+    ) -> Result<usize, NoSpare> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let member = match members.number() {
             Some(member) => member,
@@ -205,20 +208,24 @@ impl StrRing {
             Some(taken) => taken,
             None => self.find_spare(index, member, members, home)?,
         };
-        if messages.len() == 1 {
+        let count = if messages.len() == 1 {
             // SAFETY: the caller vouches for the bytes.
             unsafe { self.write(taken.block, &messages[0]) };
-            let mut batch = self.ring.claim(1);
-            fault_point!("after-claim");
-            self.commit(&mut batch, &mut taken);
+            match self.ring.claim(1) {
+                Some(mut batch) => {
+                    fault_point!("after-claim");
+                    self.commit(&mut batch, &mut taken).into()
+                }
+                None => 0,
+            }
         } else {
             // SAFETY: the caller vouches for the bytes.
-            unsafe { self.publish_batch(messages, &mut taken, member, members, home) };
-        }
+            unsafe { self.publish_batch(messages, &mut taken, member, members, home) }
+        };
         // The next publish writes there.
         self.prefetch(taken.block);
         taken.give_back();
-        Ok(())
+        Ok(count)
     }
 
     /// # Safety
@@ -238,18 +245,23 @@ impl StrRing {
         fault_point!("written");
     }
 
+    /// False: the position is gone, and there is no room for another.
     #[inline(always)]
-    fn commit(&self, batch: &mut Batch, taken: &mut Taken<'_>) {
+    fn commit(&self, batch: &mut Batch, taken: &mut Taken<'_>) -> bool {
         let block = taken.block;
         let displaced = self.ring.exchange(
             batch,
             |index| block ^ index,
             |position, old| taken.intend(position, named(old, self.ring.slot_index(position))),
         );
-        taken.exchanged(named(displaced, self.ring.slot_index(batch.committed())));
+        if let Some(displaced) = displaced {
+            taken.exchanged(named(displaced, self.ring.slot_index(batch.committed())));
+        }
+        displaced.is_some()
     }
 
-    /// Two messages at a time where there is another spare: neighbouring slots are exchanged in one go.
+    /// Two messages at a time where there is another spare: neighbouring slots are exchanged in one go. Returns how many there
+    /// was room for.
     ///
     /// # Safety
     /// Each message's bytes must be readable.
@@ -261,39 +273,44 @@ impl StrRing {
         member: u32,
         members: &Members,
         home: &AtomicU32,
-    ) {
+    ) -> usize {
         let other = (one.index() + 1) % self.spares.count();
         let mut two = if NarrowSlot::PAIRS { self.spares.take(other, member) } else { None };
-        let mut batch = self.ring.claim(messages.len() as u64);
+        let (claimed, mut batch) = match self.ring.claim(messages.len() as u64) {
+            Some(batch) => (true, batch),
+            None => (false, Batch::default()),
+        };
+        let mut has_room = claimed;
         fault_point!("after-claim");
-        let mut i = 0;
-        while i < messages.len() {
+        // Once a position is gone, and there is no room for what is left, it is the caller who waits.
+        while has_room && batch.remaining() != 0 {
+            let left = &messages[messages.len() - batch.remaining()..];
             if one.block >= self.spares.blocks() {
                 self.replace(one, member, members, home);
             }
             self.prefetch_slot(batch.next().wrapping_add(AHEAD));
             // SAFETY: the caller vouches for the bytes.
-            unsafe { self.write(one.block, &messages[i]) };
-            i += 1;
-            match &mut two {
-                Some(two) if i < messages.len() && batch.next() & 1 == 0 => {
+            unsafe { self.write(one.block, &left[0]) };
+            has_room = match &mut two {
+                Some(two) if left.len() > 1 && batch.next() & 1 == 0 => {
                     if two.block >= self.spares.blocks() {
                         self.replace(two, member, members, home);
                     }
                     self.prefetch_slot(batch.next().wrapping_add(AHEAD + 1));
                     // SAFETY: as above.
-                    unsafe { self.write(two.block, &messages[i]) };
-                    i += 1;
-                    if !self.commit_pair(&mut batch, one, two) {
-                        self.commit(&mut batch, one);
-                        self.commit(&mut batch, two);
-                    }
+                    unsafe { self.write(two.block, &left[1]) };
+                    self.commit_pair(&mut batch, one, two)
+                        || self.commit(&mut batch, one) && self.commit(&mut batch, two)
                 }
                 _ => self.commit(&mut batch, one),
-            }
+            };
         }
         if let Some(two) = two {
             two.give_back();
+        }
+        match claimed {
+            true => messages.len() - batch.remaining(),
+            false => 0,
         }
     }
 
@@ -621,7 +638,7 @@ mod tests {
     }
 
     fn members() -> Members {
-        let members = Members::new(None);
+        let members = Members::new(crate::member::Group::Publishers, None);
         members.join(|_| ()).unwrap();
         members
     }
@@ -702,7 +719,7 @@ mod tests {
         if step() {
             return;
         }
-        let mut batch = ring.ring.claim(messages.len() as u64);
+        let mut batch = ring.ring.claim(messages.len() as u64).unwrap();
         for bytes in messages {
             // SAFETY: a borrowed vector.
             unsafe { ring.write(taken.block, &Bytes::new(bytes)) };
@@ -719,7 +736,7 @@ mod tests {
             if step() {
                 return;
             }
-            taken.exchanged(named(displaced, ring.ring.slot_index(batch.committed())));
+            taken.exchanged(named(displaced.unwrap(), ring.ring.slot_index(batch.committed())));
         }
         panic!("it was to die");
     }
@@ -752,8 +769,8 @@ mod tests {
         assert!(ring.recover(7));
         // The block that the first was about to displace is in the hands of another meanwhile, and where it was is a later lap.
         let mut busy = ring.spares.take(1, 8).unwrap();
-        let mut batch = ring.ring.claim(4);
-        (1..5).for_each(|_| ring.commit(&mut batch, &mut busy));
+        let mut batch = ring.ring.claim(4).unwrap();
+        assert!((1..5).all(|_| ring.commit(&mut batch, &mut busy)));
         assert_eq!(busy.block, 0);
         let _ = ring.spares.take(0, 9).unwrap();
         assert!(ring.recover(9), "nothing has to be found");
@@ -763,7 +780,7 @@ mod tests {
 
     fn publish_as(ring: &StrRing, member: u32, index: u32, messages: &[Vec<u8>]) {
         let mut taken = ring.spares.take(index, member).unwrap();
-        let mut batch = ring.ring.claim(messages.len() as u64);
+        let mut batch = ring.ring.claim(messages.len() as u64).unwrap();
         for bytes in messages {
             // SAFETY: a borrowed vector.
             unsafe { ring.write(taken.block, &Bytes::new(bytes)) };
@@ -778,7 +795,7 @@ mod tests {
         let mut stopped = ring.spares.take(0, 7).unwrap();
         // SAFETY: a borrowed vector.
         unsafe { ring.write(stopped.block, &Bytes::new(b"late")) };
-        let mut batch = ring.ring.claim(1);
+        let mut batch = ring.ring.claim(1).unwrap();
         let others: Vec<_> = (1..8).map(|p| message(p, 16)).collect();
         others.iter().for_each(|m| publish_as(&ring, 8, 1, std::slice::from_ref(m)));
         ring.commit(&mut batch, &mut stopped);
@@ -942,13 +959,13 @@ mod tests {
         // Without a block, of no state, busy with a member that nobody can be, and with a living one that has no block.
         let words = [2, u64::MAX, 70_000 << 2 | 1, 1 << 60 | 9 << 2 | 1];
         spoilt.into_iter().zip(words).for_each(|(taken, word)| taken.scribble(word));
-        let (members, home) = (Members::new(None), AtomicU32::new(0));
+        let (members, home) = (Members::new(crate::member::Group::Publishers, None), AtomicU32::new(0));
         members.join(|_| ()).unwrap();
         // SAFETY: a borrowed slice.
         let publish = || unsafe { ring.publish(&[Bytes::new(b"x")], &members, &home) };
         assert_eq!(publish(), Err(NoSpare::Damaged));
         ring.sweep(true);
-        assert_eq!(publish(), Ok(()));
+        assert_eq!(publish(), Ok(1));
         ring.check_blocks();
     }
 

@@ -1,14 +1,21 @@
 //! The reading role: a [`Subscriber`] follows a ring at its own pace and knows what it lost.
+//!
+//! A subscriber that stands in the ring's table of readers says there how far it is: when it has found the ring empty, before
+//! it sleeps, and after an eighth of the capacity, so that it costs nothing to speak of. One that has a name, or of which
+//! publishers of a lossless ring need to know it, says so with each call.
 
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
 use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::{Cursor, Next};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Header;
 use crate::notify::Notifier;
+use crate::process;
+use crate::readers::{Readers, Refused, Seat, Wanted};
 use crate::str_ring::Found;
+use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{monotonic_ns, Spin};
 use crate::waiting::{sleep_for_message, Wait};
 use crate::watch::{Outlet, Readiness, Watch};
@@ -18,6 +25,14 @@ use crate::watch::{Outlet, Readiness, Watch};
 pub struct Subscriber {
     ring: AnyRing,
     cursor: Cursor,
+    /// From this position on something is to be done after a read: see `attend`.
+    attend_at: u64,
+    /// Where it has said that it stands.
+    reported: u64,
+    /// Its entry in the table of readers.
+    seat: Option<Seat>,
+    /// Where it stood, in a lossless ring, when publishers were last woken for it.
+    woke_at: u64,
     spin: Spin,
     notifier: Notifier,
     /// For its own descriptor, and for sets.
@@ -51,10 +66,21 @@ fn narrow(value: u64) -> i64 {
 }
 
 impl Subscriber {
-    pub(crate) fn new(ring: AnyRing, cursor: Cursor, notifier: Notifier, mapping: Arc<Mapping>) -> Self {
-        Subscriber {
+    /// `seat` is its entry in the table of readers, where it has one.
+    pub(crate) fn new(
+        ring: AnyRing,
+        cursor: Cursor,
+        seat: Option<Seat>,
+        notifier: Notifier,
+        mapping: Arc<Mapping>,
+    ) -> Self {
+        let mut this = Subscriber {
             ring,
+            attend_at: 0,
+            reported: cursor.next,
+            woke_at: cursor.next,
             cursor,
+            seat,
             spin: Spin::new(),
             notifier,
             watches: Vec::new(),
@@ -62,7 +88,9 @@ impl Subscriber {
             naps: 0,
             waited: false,
             mapping,
-        }
+        };
+        this.plan();
+        this
     }
 
     /// The next integer, if there is one.
@@ -88,7 +116,7 @@ impl Subscriber {
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read(&mut self.cursor).map(narrow),
             AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
         };
-        self.settle();
+        self.settle(matches!(read, Next::Ready(_)));
         Ok(read)
     }
 
@@ -114,7 +142,7 @@ impl Subscriber {
             AnyRing::Num(ring) => ring.read(&mut self.cursor).map(f64::from_bits),
             _ => return Err(self.ring.mismatch()),
         };
-        self.settle();
+        self.settle(matches!(read, Next::Ready(_)));
         Ok(read)
     }
 
@@ -145,7 +173,7 @@ impl Subscriber {
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read_all(cursor, out, narrow),
             AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
         };
-        self.settle();
+        self.settle(result.0 == room && room != 0);
         Ok(result)
     }
 
@@ -172,7 +200,7 @@ impl Subscriber {
         let width = self.ring.packed_width()?;
         let room = self.cursor.room(self.ring.header(), end).min((out.len() / width) as u64) as usize;
         let result = self.ring.read_packed(&mut self.cursor, &mut out[..room * width]);
-        self.settle();
+        self.settle(result.0 == room && room != 0);
         Ok(result)
     }
 
@@ -200,6 +228,7 @@ impl Subscriber {
             _ => return Err(self.ring.mismatch()),
         };
         if self.cursor.room(ring.header(), end) == 0 {
+            self.settle(false);
             return Ok(Next::Empty);
         }
         let next = ring.peek(&mut self.cursor);
@@ -207,7 +236,7 @@ impl Subscriber {
             ring.prefetch_ahead(self.cursor.next);
         }
         if !matches!(next, Next::Ready(_)) {
-            self.settle();
+            self.settle(false);
         }
         Ok(next)
     }
@@ -238,7 +267,7 @@ impl Subscriber {
         match &self.ring {
             // SAFETY: the caller vouches for both.
             AnyRing::Str(ring) if unsafe { ring.copy(&mut self.cursor, found, to) } => {
-                self.settle();
+                self.settle(true);
                 true
             }
             _ => false,
@@ -282,6 +311,7 @@ impl Subscriber {
 
     /// The same; `stop` is asked just before each sleep, and if it says so, it is as if a signal had come.
     pub fn wait_unless(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
+        self.attend(false);
         let (ring, cursor) = (&self.ring, &mut self.cursor);
         let mut next = Next::Empty;
         self.spin.until(|| {
@@ -302,7 +332,11 @@ impl Subscriber {
         if next == Next::Empty && (is_gone() || self.waited && self.mapping.is_gone(ring)) {
             return Wait::Gone;
         }
+        let seat = self.seat.as_ref().filter(|seat| seat.is_ours());
+        let say = |sleeps| seat.iter().for_each(|seat| self.mapping.readers.say(seat, sleeps, 0));
+        say(true);
         let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, || stop() || is_gone());
+        say(false);
         // A nap is short, so that not each of them asks the file system.
         self.waited = how == Wait::Interrupted && (!cursor.read_only || self.naps % 256 == 0);
         if how != Wait::Interrupted {
@@ -328,19 +362,33 @@ impl Subscriber {
         let (ring, mapping) = Mapping::new(self.mapping.region.reopen(variant, read_only)?);
         let header = ring.header();
         let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
-        let cursor = Cursor { read_only, lost: self.cursor.lost, ..Cursor::at(oldest) };
+        let mut cursor = self.cursor.moved_to(oldest);
         // Sets have their members watched as before; the subscriber's own descriptor goes.
         let own = self.outlet.readiness().cloned();
         let is_own = |watch: &Watch| own.as_ref().map_or(false, |own| watch.serves(own));
         let for_sets = self.watches.iter().filter(|watch| watch.is_ours() && !is_own(watch));
         let watches = for_sets.map(|watch| watch.again(ring, &cursor)).collect::<Result<_>>()?;
+        let wanted = self.seat.as_ref().map(|seat| seat.wanted);
+        // First: it may be the same ring, and the name is held by one at a time.
+        self.release();
+        let seat = match wanted.map(|wanted| sit_down(&ring, &mapping, wanted, &mut cursor, |oldest| oldest)) {
+            Some(Err(error)) => {
+                let (wanted, next) = (wanted.unwrap_or_default(), self.cursor.next);
+                self.seat = sit_down(&self.ring, &self.mapping, wanted, &mut self.cursor.clone(), |_| next)?;
+                self.plan();
+                return Err(error);
+            }
+            seat => seat.and_then(Result::ok).flatten(),
+        };
         // The old ones go before the ring that they watch.
         self.watches = watches;
         self.outlet.close();
         self.ring = ring;
         self.cursor = cursor;
         self.mapping = mapping;
+        self.seat = seat;
         (self.spin, self.naps, self.waited) = (Spin::new(), 0, false);
+        self.plan();
         Ok(())
     }
 
@@ -371,6 +419,7 @@ impl Subscriber {
         if !self.watches.iter().any(|watch| watch.serves(readiness)) {
             self.watches.retain(Watch::is_ours);
             self.watches.push(Watch::start(self.ring, &self.cursor, readiness, key)?);
+            self.plan();
         }
         Ok(())
     }
@@ -378,18 +427,30 @@ impl Subscriber {
     /// No more.
     pub(crate) fn forget(&mut self, readiness: &Arc<Readiness>) {
         self.watches.retain(|watch| !watch.serves(readiness));
+        self.plan();
     }
 
-    /// After each read and each move: those who watch are told what is true.
+    /// After each read: `ready` where it got all that it asked for.
     #[inline(always)]
-    fn settle(&mut self) {
-        if !self.watches.is_empty() {
-            self.settle_watches();
+    fn settle(&mut self, ready: bool) {
+        if self.cursor.next >= self.attend_at || !ready && self.cursor.next != self.reported {
+            self.attend(ready);
         }
     }
 
+    /// A watched subscriber's descriptor says what is true, and its entry in the table of readers where it stands. `ready`: it goes
+    /// on reading, most likely.
     #[cold]
     #[inline(never)]
+    fn attend(&mut self, ready: bool) {
+        if !self.watches.is_empty() {
+            self.settle_watches();
+        }
+        self.report(ready);
+        self.plan();
+    }
+
+    /// Those who watch are told what is true.
     fn settle_watches(&mut self) {
         if self.watches.iter().all(Watch::is_ours) {
             self.watches.iter().for_each(|watch| watch.settle(&self.cursor));
@@ -398,6 +459,79 @@ impl Subscriber {
             self.watches.retain(Watch::is_ours);
             self.outlet.readiness();
         }
+    }
+
+    /// Whether there is something to say before it sleeps.
+    fn has_moved(&self) -> bool {
+        self.cursor.next != self.reported || self.mapping.readers.lossless && self.cursor.next != self.woke_at
+    }
+
+    /// When to attend next.
+    fn plan(&mut self) {
+        let readers = *self.mapping.readers;
+        self.attend_at = match &self.seat {
+            _ if !self.watches.is_empty() => 0,
+            Some(seat) if readers.lossless || seat.wanted.name.is_some() => 0,
+            Some(_) => self.cursor.next.saturating_add(eighth(&readers)),
+            None => u64::MAX,
+        };
+    }
+
+    fn report(&mut self, ready: bool) {
+        let readers = *self.mapping.readers;
+        let (next, lost, delivered) = (self.cursor.next, self.cursor.lost, self.cursor.delivered());
+        self.reported = next;
+        let seat = match &self.seat {
+            Some(seat) if seat.is_ours() && readers.report(seat, next, lost, delivered) => seat,
+            Some(_) => return self.sit_down_anew(),
+            None => return,
+        };
+        if readers.lossless && !seat.wanted.lossy {
+            readers.say(seat, false, process::thread());
+            // Not for each message: a publisher that was woken needs room to be worth it.
+            if next.wrapping_sub(self.woke_at) >= if ready { eighth(&readers) } else { 1 } {
+                self.woke_at = next;
+                readers.wake_publishers();
+            }
+        }
+    }
+
+    /// The entry is the parent's, of which this process is a fork, or somebody scribbled on it. The name is the parent's, too.
+    #[cold]
+    fn sit_down_anew(&mut self) {
+        if let Some(old) = self.seat.take() {
+            let wanted = Wanted { name: if old.is_ours() { old.wanted.name } else { None }, ..old.wanted };
+            let next = self.cursor.next;
+            let mut cursor = self.cursor.clone();
+            self.seat = sit_down(&self.ring, &self.mapping, wanted, &mut cursor, |_| next).unwrap_or(None);
+        }
+    }
+
+    /// After a move that is no read.
+    fn moved(&mut self, from: u64) {
+        if self.cursor.next < from {
+            if let Some(seat) = self.seat.as_mut().filter(|seat| seat.is_ours()) {
+                self.mapping.readers.go_back(seat, self.cursor.next);
+            }
+        }
+        self.attend(false);
+    }
+
+    /// The name under which it is in the table of readers.
+    pub fn name(&self) -> Option<String> {
+        self.seat.as_ref().and_then(|seat| seat.wanted.name).and_then(|name| name.text())
+    }
+
+    /// Leaves the table of readers now, and reads on without being known there: publishers of a lossless ring do not wait for it any
+    /// more. A named one keeps its place for the next that subscribes by that name.
+    pub fn release(&mut self) {
+        if self.seat.as_ref().map_or(false, |seat| seat.is_ours()) {
+            self.report(true);
+        }
+        if let Some(seat) = self.seat.take().filter(|seat| seat.is_ours()) {
+            self.mapping.readers.leave(&seat);
+        }
+        self.plan();
     }
 
     /// Whether there is a message to read. False, too, while a publisher is in the middle of the next one, or many positions
@@ -411,8 +545,8 @@ impl Subscriber {
         let next = self.ring.look(&mut self.cursor);
         if next == Next::Ready(()) {
             self.naps = 0;
-        } else if self.watches.iter().any(Watch::says_readable) {
-            self.settle_watches();
+        } else if self.watches.iter().any(Watch::says_readable) || self.has_moved() {
+            self.attend(false);
         }
         next
     }
@@ -459,24 +593,24 @@ impl Subscriber {
     /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that
     /// message. Before the oldest that is held: what was overwritten counts as lost when it is passed.
     pub fn seek(&mut self, position: u64) {
-        let header = self.ring.header();
+        let (header, from) = (self.ring.header(), self.cursor.next);
         self.cursor.seek(header, header.base().saturating_add(position));
-        self.settle();
+        self.moved(from);
     }
 
     /// Goes to the write position: only what is published from now on.
     pub fn reset(&mut self) {
-        let end = self.end();
+        let (end, from) = (self.end(), self.cursor.next);
         self.cursor.seek(self.ring.header(), end);
-        self.settle();
+        self.moved(from);
     }
 
     /// Goes to the oldest message that is still held.
     pub fn reset_oldest(&mut self) {
-        let header = self.ring.header();
+        let (header, from) = (self.ring.header(), self.cursor.next);
         let oldest = header.oldest(self.end(), self.mapping.geometry.capacity);
         self.cursor.seek(header, oldest);
-        self.settle();
+        self.moved(from);
     }
 
     /// Positions claimed since the last clear.
@@ -488,4 +622,70 @@ impl Subscriber {
     pub fn notifier(&mut self) -> &mut Notifier {
         &mut self.notifier
     }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// How far a reader moves before it says so.
+fn eighth(readers: &Readers) -> u64 {
+    (readers.capacity / 8).max(1)
+}
+
+/// Takes an entry in the table of readers. The cursor is at the oldest message, and goes where `start` says; but a name that was there
+/// before goes on where it stopped. None where the table has no room, which only matters to readers of lossless rings.
+pub(crate) fn sit_down(
+    ring: &AnyRing,
+    mapping: &Mapping,
+    wanted: Wanted,
+    cursor: &mut Cursor,
+    start: impl FnOnce(u64) -> u64,
+) -> Result<Option<Seat>> {
+    let readers = &mapping.readers;
+    let needs_seat = readers.lossless && !wanted.lossy;
+    if cursor.read_only {
+        if let Some(name) = wanted.name.and_then(|name| name.text()) {
+            let why = format!("name {:?}: readers of a ring that is open for reading only are not listed", name);
+            return Err(Error::new(ErrorKind::Argument, why));
+        }
+        return Ok(None);
+    }
+    let (mut seat, stopped_at) = match readers.take(wanted, &mapping.reading) {
+        Ok(taken) => taken,
+        Err(Refused::Full) => {
+            // Relaxed: a statistic.
+            readers.header().events.unlisted.fetch_add(1, Relaxed);
+            if wanted.name.is_none() && !needs_seat {
+                return Ok(None);
+            }
+            let why = match mapping.geometry.readers {
+                0 => "this ring has no table of readers".to_owned(),
+                n => format!("the table of readers is full ({})", n),
+            };
+            return Err(Error::new(ErrorKind::Busy, why));
+        }
+        Err(Refused::Held(pid)) => {
+            let name = wanted.name.and_then(|name| name.text()).unwrap_or_default();
+            return Err(Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid)));
+        }
+    };
+    if needs_seat && mapping.reading.number().unwrap_or(0) == 0 {
+        readers.leave(&seat);
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            "publishers of this lossless ring could not tell whether this reader lives: its file was removed, or its file system has no locks",
+        ));
+    }
+    let start = readers.arrive(&mut seat, |floor| {
+        let header = ring.header();
+        // After the limit was read: see `lossless`.
+        let end = header.write_pos.load(SeqCst);
+        let oldest = header.oldest(end, readers.capacity).max(floor).min(end);
+        stopped_at.filter(|position| *position <= end).unwrap_or_else(|| start(oldest))
+    });
+    cursor.seek(ring.header(), start);
+    Ok(Some(seat))
 }

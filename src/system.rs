@@ -18,6 +18,7 @@ pub(crate) mod heap;
 pub(crate) mod inspect;
 pub(crate) mod member;
 pub(crate) mod pair;
+pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod role;
 pub(crate) mod room;

@@ -69,7 +69,7 @@ each_variant(sub {
     my %variadic = (publish_multi => 1);
     my ($ring, $sub) = ($v->ring(8));
     $sub = $ring->subscribe;
-    my %optional = (drain => 1, drain_notify => 1, poll_wait => 1, poll_wait_multi => 1, cursor => 1);
+    my %optional = (drain => 1, drain_notify => 1, poll_wait => 1, poll_wait_multi => 1, cursor => 1, wait_for_readers => 1);
     for my $kind ([$ring, $v->class, { $v->ring_methods }], [$sub, $v->sub_class, { $v->sub_methods }]) {
         my ($object, $class, $methods) = @$kind;
         for my $method (grep { !$variadic{$_} } sort keys %$methods) {

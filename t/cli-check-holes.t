@@ -19,7 +19,7 @@ like($before, qr/\A\Q$path\E: fine [^\n]*\n\z/, 'a ring that was made: nothing t
 
 # What cp --sparse=always and rsync -S leave.
 my $copy = fresh_path();
-spew($copy, substr slurp($path), 0, 8192);
+spew($copy, substr slurp($path), 0, 16_384);
 truncate $copy, -s $path or die "truncate: $!";
 plan skip_all => 'no holes here' if blocks($copy) >= -s $copy;
 my $missing = (-s $copy) - blocks($copy);

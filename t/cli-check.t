@@ -52,7 +52,7 @@ each_variant(sub {
     my $class = $v->class;
     my $path  = fresh_path();
     my $ring  = $class->new($path, $CAPACITY, $v->is_str ? 20 : ());
-    my ($spares, $publishers) = (4096, $ring->stats->{publishers} // 0);
+    my ($spares, $publishers) = (4096 + 128 * $ring->stats->{readers}, $ring->stats->{publishers} // 0);
     my $slots  = $spares + 128 * $publishers;
     my $arena  = ($slots + $CAPACITY * $v->slot + 63) & ~63;
     my $blocks = $CAPACITY + $publishers;
@@ -186,7 +186,7 @@ subtest 'many slots' => sub {
     is($status, 0, 'fine');
     my ($checked) = $out =~ /\((?:Int16), (\d+) of 2097152 slots\)/;
     ok($checked && $checked < 1_100_000, 'a part of them was looked at') or diag $out;
-    poke($path, 4096 + 80_000 * 8, pack 'L', 77);
+    poke($path, 4096 + 64 * 128 + 80_000 * 8, pack 'L', 77);
     is((cli('check', $path))[0], 1, 'where things happen now is always looked at');
     like((cli('check', '--all', $path))[1], qr/damaged \(Int16, 2097152 slots\)\n  problem: slot 80000 /, '--all');
 };

@@ -45,11 +45,11 @@ subtest 'a small disk' => sub {
     });
     my $heard = $kid->hear;
     plan skip_all => $1 if $heard =~ /\Askip (.*)/;
-    is($heard, "1||pubsub-shared: $dir/ring: a ring of 516 KiB would take more than half of the 1 MiB that are free "
+    is($heard, "1||pubsub-shared: $dir/ring: a ring of 524 KiB would take more than half of the 1 MiB that are free "
         . 'on its file system; --force creates it all the same', 'more than half of it');
     is($kid->hear, 'gone', 'is not made');
-    is($kid->hear, "0|$dir/ring: Int, 32768 messages, 516 KiB|", 'but with --force');
-    is($kid->hear, "0|$dir/ring: Int, 16384 messages, 260 KiB|", 'less than half');
+    is($kid->hear, "0|$dir/ring: Int, 32768 messages, 524 KiB|", 'but with --force');
+    is($kid->hear, "0|$dir/ring: Int, 16384 messages, 268 KiB|", 'less than half');
     like($kid->hear, qr/\A1\|\|.*No space left/, 'more than there is, with --force');
     is($kid->end, 0, 'all was tried');
 };

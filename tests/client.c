@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
     ps_ring *numbers, *words;
     ps_sub *sub;
     ps_stat stats;
-    const ps_options existing = { 0, 0, 0, 0 }, eight = { 8, 0, 0, 0600 };
+    const ps_options existing = { .capacity = 0 }, eight = { .capacity = 8, .mode = 0600 };
     int64_t number = 1;
     if (argc != 3) return 2;
 

@@ -23,7 +23,7 @@ static bool refused(bool failed, const char *part) {
     } while (0)
 
 int main(int argc, char **argv) {
-    const ps_options sixteen = { 16, 8, 0, 0600 };
+    const ps_options sixteen = { .capacity = 16, .msg_size = 8, .mode = 0600 };
     const int64_t values[] = { 1, 2, 3, 4, 5, 6 };
     int64_t got[8], value = 77;
     const ps_bytes word = { "word", 4, false }, empty = { NULL, 0, false };
@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
     /* The other variant's functions. */
     MUST(refused(!ps_publish_int(strs, 1, &error), "carries strings"));
     MUST(refused(!ps_claim(strs, 1, &batch, &error), "carries strings"));
-    ps_put(strs, &batch, values, 1);
+    ps_put(strs, &batch, values, 1, NULL);
     MUST(refused(ps_poll_int(str_sub, &value, &error) == -1, "carries strings"));
     MUST(refused(ps_poll_ints(str_sub, got, 8, UINT64_MAX, &error) == -1, "carries strings"));
     MUST(refused(!ps_publish_strs(ints, &word, 1, &error), "carries integers"));
@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
     MUST(ps_wait(int_sub, ps_now() + 1, NULL) == PS_TIMED_OUT);
     MUST(refused(!ps_publish_int(looking, 1, &error), "read-only"));
     MUST(refused(!ps_claim(looking, 2, &batch, &error), "read-only"));
-    ps_put(looking, &batch, values, 2);
+    ps_put(looking, &batch, values, 2, NULL);
     ps_wake(looking);
     MUST(refused(!ps_publish_strs(looking, &word, 1, &error), "read-only"));
     MUST(refused(ps_publish_packed(looking, values, 8, &error) == -1, "read-only"));
@@ -86,17 +86,17 @@ int main(int argc, char **argv) {
 
     /* More than was claimed, more than any ring has, and nothing. */
     MUST(ps_claim(ints, 3, &batch, &error));
-    ps_put(ints, &batch, values, 2);
-    ps_put(ints, &batch, values + 2, 4);
-    ps_put(ints, &batch, values, 6);
+    ps_put(ints, &batch, values, 2, NULL);
+    ps_put(ints, &batch, values + 2, 4, NULL);
+    ps_put(ints, &batch, values, 6, NULL);
     ps_wake(ints);
     MUST(ps_write_pos(ints) == 3);
     MUST(ps_poll_ints(int_sub, got, 8, UINT64_MAX, &error) == 3 && got[0] == 1 && got[1] == 2 && got[2] == 3);
     MUST(ps_poll_int(looker, &value, &error) == 1 && value == 1);
     MUST(refused(!ps_claim(ints, (size_t)-1, &batch, &error), "count"));
-    ps_put(ints, &batch, values, 6);
+    ps_put(ints, &batch, values, 6, NULL);
     MUST(ps_claim(ints, 0, &batch, &error));
-    ps_put(ints, &batch, NULL, 0);
+    ps_put(ints, &batch, NULL, 0, NULL);
     MUST(ps_poll_ints(int_sub, NULL, 0, UINT64_MAX, &error) == 0);
     MUST(ps_write_pos(ints) == 3);
 

@@ -14,6 +14,10 @@ void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str) {
     PS_PUT(hv, "publish_ok", newSVuv(stats->publish_ok));
     PS_PUT(hv, "recoveries", newSVuv(stats->recoveries));
     PS_PUT(hv, "abandoned", newSVuv(stats->abandoned));
+    PS_PUT(hv, "readers", newSVuv(stats->readers));
+    PS_PUT(hv, "unlisted", newSVuv(stats->unlisted));
+    PS_PUT(hv, "lossless", newSViv(stats->lossless));
+    if (stats->lossless) PS_PUT(hv, "keep", newSVnv(stats->keep_ms / 1000.0));
     if (is_str) {
         PS_PUT(hv, "msg_size", newSVuv(stats->msg_size));
         PS_PUT(hv, "arena_cap", newSVuv(stats->arena_len));
@@ -91,7 +95,7 @@ SV *ps_checked(pTHX_ SV *path, bool all) {
 }
 
 SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
-    ps_options options = { 0, 0, 0, 0 };
+    ps_options options = { 0 };
     ps_stat stats;
     ps_error error;
     HV *hv;

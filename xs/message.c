@@ -33,35 +33,65 @@ static ps_bytes private_copy(pTHX_ ps_bytes message) {
     return message;
 }
 
+bool ps_waits_on(pTHX_ const ps_call *call, const ps_pin *pin, int how, const ps_error *error, const ps_ring **ring) {
+    if (how < 0) ps_fail(aTHX_ call, error);
+    if (how != PS_SIGNALLED) return FALSE;
+    PERL_ASYNC_CHECK();
+    *ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+    return TRUE;
+}
+
+/* Waits until a lossless ring has room; signal handlers run meanwhile, and may die or destroy the object. False: the deadline
+ * passed. */
+static bool wait_for_room(pTHX_ const ps_call *call, const ps_pin *pin, size_t count, uint64_t deadline, const ps_ring **ring) {
+    ps_error error;
+    int how;
+    if (!deadline) return FALSE;
+    do {
+        dSAVE_ERRNO;
+        how = ps_wait_for_room(*ring, count, deadline, (const int *)&PL_sig_pending, &error);
+        RESTORE_ERRNO;
+    } while (ps_waits_on(aTHX_ call, pin, how, &error, ring));
+    return how == PS_READY;
+}
+
 /* Publishes messages that no Perl code can change, or `plain` ones, of which private copies are made before any runs. */
-static void publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, bool plain) {
+static bool publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, bool plain, uint64_t deadline) {
     ps_error error;
     const ps_ring *ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
     while (!ps_publish_strs(ring, messages, count, &error)) {
-        if (error.kind != PS_INTERRUPTED) ps_fail(aTHX_ call, &error);
+        if (error.kind != PS_INTERRUPTED && error.kind != PS_FULL) ps_fail(aTHX_ call, &error);
         if (plain) {
             size_t i;
             for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ messages[i]);
             plain = FALSE;
         }
-        PERL_ASYNC_CHECK();
-        ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+        if (error.kind == PS_FULL) {
+            if (!wait_for_room(aTHX_ call, pin, count, deadline, &ring)) return FALSE;
+        } else {
+            PERL_ASYNC_CHECK();
+            ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
+        }
     }
+    return TRUE;
 }
 
-void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at) {
+bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline) {
     const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
     SV *value = PL_stack_base[at + 1];
     pin_arguments(aTHX_ at, 1);
     if (PS_IS_STR(call->class)) {
         ps_bytes message = bytes_of(aTHX_ value);
-        publish_bytes(aTHX_ call, &pin, &message, 1, TRUE);
-    } else if (PS_IS_NUM(call->class)) {
-        const NV nv = SvNV(value);
-        (void)ps_publish_num((const ps_ring *)ps_repin(aTHX_ call, &pin), (double)nv, NULL);
+        return publish_bytes(aTHX_ call, &pin, &message, 1, TRUE, deadline);
     } else {
-        const IV iv = SvIV(value);
-        (void)ps_publish_int((const ps_ring *)ps_repin(aTHX_ call, &pin), iv, NULL);
+        const bool is_num = PS_IS_NUM(call->class);
+        const NV nv = is_num ? SvNV(value) : 0;
+        const IV iv = is_num ? 0 : SvIV(value);
+        const ps_ring *ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
+        while (!(is_num ? ps_publish_num(ring, (double)nv, NULL) : ps_publish_int(ring, iv, NULL))) {
+            if (!wait_for_room(aTHX_ call, &pin, 1, deadline, &ring)) return FALSE;
+        }
+        return TRUE;
     }
 }
 
@@ -78,6 +108,8 @@ static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count)
     const bool is_num = PS_IS_NUM(call->class);
     ps_number chunk[CHUNK], *values = count <= CHUNK ? chunk : SCRATCH(ps_number, count);
     SV *const *value = PL_stack_base + at + 1;
+    ps_batch batch;
+    ps_error error;
     size_t i = 0;
     while (i < count && take_plain(call->class, value[i], &values[i])) i++;
     if (i < count) {
@@ -90,14 +122,15 @@ static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count)
         }
         ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
     }
-    if (is_num) {
-        (void)ps_publish_packed(ring, values, count * sizeof *values, NULL);
-    } else {
-        ps_batch batch;
-        (void)ps_claim(ring, count, &batch, NULL);
-        ps_put(ring, &batch, &values->iv, count);
-        ps_wake(ring);
+    if (UNLIKELY(!ps_claim(ring, count, &batch, &error))) {
+        const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+        do {
+            if (error.kind != PS_FULL) ps_fail(aTHX_ call, &error);
+            (void)wait_for_room(aTHX_ call, &pin, count, PS_NEVER, &ring);
+        } while (!ps_claim(ring, count, &batch, &error));
     }
+    if (UNLIKELY(!ps_put(ring, &batch, &values->iv, count, &error))) ps_fail(aTHX_ call, &error);
+    ps_wake(ring);
 }
 
 static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count) {
@@ -117,7 +150,7 @@ static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count) {
         pin_arguments(aTHX_ at, count);
         for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ PL_stack_base[at + 1 + i]));
     }
-    publish_bytes(aTHX_ call, &pin, messages, count, plain);
+    (void)publish_bytes(aTHX_ call, &pin, messages, count, plain, PS_NEVER);
 }
 
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
@@ -134,10 +167,14 @@ UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
 
 UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at) {
     const ps_pin pin = (ps_handle(aTHX_ call, PL_stack_base[at]), ps_pinned(aTHX_ PL_stack_base[at]));
+    const ps_ring *ring;
     SV *packed;
     ps_error error;
     STRLEN len;
-    int64_t count;
+    UV done = 0;
+    size_t piece;
+    ps_stat stat;
+    bool ours = FALSE;
     const char *bytes;
     pin_arguments(aTHX_ at, 1);
     packed = PS_VALUE(PL_stack_base[at + 1]);
@@ -149,9 +186,22 @@ UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at) {
         if (!sv_utf8_downgrade(packed, TRUE)) ps_croak(aTHX_ call, "packed values must be a string of bytes, and this one has wide characters");
         bytes = SvPV(packed, len);
     }
-    count = ps_publish_packed((const ps_ring *)ps_repin(aTHX_ call, &pin), bytes, len, &error);
-    if (count < 0) ps_fail(aTHX_ call, &error);
-    return (UV)count;
+    ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
+    for (;;) {
+        const STRLEN width = ps_width(call->class);
+        const int64_t count = ps_publish_packed(ring, bytes, len, &error);
+        if (count < 0) ps_fail(aTHX_ call, &error);
+        done += count;
+        len -= count * width;
+        if (!len) return done;
+        /* A lossless ring is full, and while this waits Perl code may run, and change the caller's string. */
+        bytes += count * width;
+        if (!ours) bytes = SvPVX(newSVpvn_flags(bytes, len, SVs_TEMP));
+        ours = TRUE;
+        ps_stats(ring, &stat);
+        piece = len / width < MAX_VALUES ? len / width : MAX_VALUES;
+        (void)wait_for_room(aTHX_ call, &pin, piece < stat.capacity ? piece : stat.capacity, PS_NEVER, &ring);
+    }
 }
 
 /* ---- reading ---- */

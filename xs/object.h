@@ -47,10 +47,11 @@ typedef struct {
 
 enum {
     PS_KEYWORD = 1,
-    PS_READS = 2,        /* fine on a read-only handle, too */
-    PS_TAKES_MODE = 4,   /* a constructor of files */
-    PS_FROM_OLDEST = 8,  /* subscribes to what is held, too */
-    PS_UNDEF_IS_ALL = 16 /* a count may be undef */
+    PS_READS = 2,         /* fine on a read-only handle, too */
+    PS_TAKES_MODE = 4,    /* a constructor of files */
+    PS_FROM_OLDEST = 8,   /* subscribes to what is held, too */
+    PS_UNDEF_IS_ALL = 16, /* a count may be undef */
+    PS_WAITED_FOR = 32    /* the readers that publishers wait for, and no others */
 };
 
 /* Names the call and the cause. */
@@ -154,8 +155,9 @@ CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv);
 
 /* ---- messages ---- */
 
-/* Publish what stands after the invocant, which is PL_stack_base[at]: an index, because Perl code may move the stack. */
-void ps_publish_slow(pTHX_ const ps_call *call, SSize_t at);
+/* Publish what stands after the invocant, which is PL_stack_base[at]: an index, because Perl code may move the stack. In a
+ * lossless ring they wait for room until the deadline; false: it passed. */
+bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline);
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count);
 UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at);
 
@@ -177,7 +179,13 @@ PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
         const ps_bytes message = { SvPVX_const(value), SvCUR(value), !!SvUTF8(value) };
         if (LIKELY(ps_publish_strs(ring, &message, 1, NULL))) return;
     }
-    ps_publish_slow(aTHX_ call, at);
+    (void)ps_publish_slow(aTHX_ call, at, PS_NEVER);
+}
+
+/* Bytes of a packed number. */
+PERL_STATIC_INLINE STRLEN ps_width(const ps_class *class) {
+    static const U8 widths[] = { 0, 8, 4, 2, 0, 8 };
+    return widths[class->variant];
 }
 
 /* A message that is a number: of a class of integers, or of doubles. */
@@ -198,6 +206,9 @@ PERL_STATIC_INLINE int64_t ps_next_numbers(const ps_class *class, ps_sub *sub, p
     if (PS_IS_NUM(class)) return ps_poll_packed(sub, to, count * sizeof *to, end, NULL);
     return ps_poll_ints(sub, &to->iv, count, end, NULL);
 }
+/* Goes on waiting for room, or for readers, after `how` of ps_wait_for_room or ps_wait_for_readers: runs signal handlers. *ring is
+ * the handle afterwards. False: it is over. */
+bool ps_waits_on(pTHX_ const ps_call *call, const ps_pin *pin, int how, const ps_error *error, const ps_ring **ring);
 
 /* Handlers of signals that came; they may die or destroy the object. The subscriber afterwards. */
 PERL_STATIC_INLINE ps_sub *ps_after_signals(pTHX_ const ps_call *call, const ps_pin *pin) {

@@ -4,6 +4,11 @@
 
 /* ---- constructors ---- */
 
+static void usage(pTHX_ const ps_call *call) __attribute__noreturn__;
+static void usage(pTHX_ const ps_call *call) {
+    Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method *)call)->usage);
+}
+
 /* A handle as a new mortal object of the class that the caller named. */
 static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
     return ps_object(aTHX_ &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant], stash, ring);
@@ -29,6 +34,7 @@ static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
 #define MAX_CAPACITY ((UV)1 << 31)
 #define MAX_MSG_SIZE (((UV)1 << 31) - 1)
 #define MAX_PUBLISHERS 65536
+#define MAX_READERS 65535
 #define DEFAULT_MSG_SIZE 256
 #define DEFAULT_MODE 0600
 
@@ -99,78 +105,112 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
 }
 
 /* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
-typedef struct {
-    SV *capacity, *msg_size, *publishers, *mode, *strict;
-} arguments;
+enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PUBLISHERS, READERS, STRICT, ARGUMENTS };
+
+/* What may be named, and where: of all rings, of strings, by constructors of files. */
+static const struct {
+    const char *name;
+    bool of_strings, of_files;
+} options[ARGUMENTS] = {
+    { "capacity", FALSE, FALSE }, { "keep", FALSE, FALSE }, { "lossless", FALSE, FALSE }, { "mode", FALSE, TRUE },
+    { "msg_size", TRUE, FALSE }, { "publishers", TRUE, FALSE }, { "readers", FALSE, FALSE }, { "strict", FALSE, TRUE },
+};
 
 typedef struct {
     ps_options options;
-    bool msg_size_given, strict;
+    bool msg_size_given, readers_given, keep_given, strict;
 } request;
 
-/* What may be named, for integers and strings: by `new`, and where there is no file. */
-static const char *const option_names[2][2] = { { "mode, strict", "mode, msg_size, publishers, strict" }, { "none", "msg_size, publishers" } };
+static bool is_option(const ps_call *call, int i) {
+    return i != CAPACITY && (!options[i].of_strings || PS_IS_STR(call->class)) && (!options[i].of_files || call->flags & PS_TAKES_MODE);
+}
 
-/* The argument with that name, or NULL. */
-static SV **named(const ps_call *call, arguments *all, const char *name) {
-    const bool is_str = PS_IS_STR(call->class), is_file = call->flags & PS_TAKES_MODE;
-    if (is_file && strEQ(name, "mode")) return &all->mode;
-    if (is_file && strEQ(name, "strict")) return &all->strict;
-    if (is_str && strEQ(name, "msg_size")) return &all->msg_size;
-    if (is_str && strEQ(name, "publishers")) return &all->publishers;
-    return NULL;
+/* Which argument has that name; croaks where there is none. */
+static int named(pTHX_ const ps_call *call, SV *name) {
+    SV *known = sv_2mortal(newSVpvs(""));
+    int i;
+    for (i = 0; i < ARGUMENTS; i++) {
+        if (!is_option(call, i)) continue;
+        if (strEQ(SvPVX(name), options[i].name)) return i;
+        sv_catpvf(known, "%s%s", SvCUR(known) ? ", " : "", options[i].name);
+    }
+    ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %" SVf, SVfARG(name), SVfARG(known));
+}
+
+/* Milliseconds of a number of seconds. */
+static uint32_t arg_keep(pTHX_ const ps_call *call, SV *sv) {
+    const NV seconds = SvNV(sv);
+    if (!(seconds >= 0 && seconds <= 4294967)) ps_croak(aTHX_ call, "keep must be a number of seconds from 0 to 4294967, not %" SVf, SVfARG(sv));
+    /* Not at all is another thing than not for long. */
+    return seconds > 0 && seconds < 0.001 ? 1 : (uint32_t)(seconds * 1000 + 0.5);
 }
 
 static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV least_capacity) {
-    arguments all = { &PL_sv_undef, &PL_sv_undef, &PL_sv_undef, &PL_sv_undef, &PL_sv_undef };
     const bool is_str = PS_IS_STR(call->class), is_file = call->flags & PS_TAKES_MODE;
-    SV **places[3], **place;
+    SV *given[ARGUMENTS];
+    int places[3];
     request wanted;
-    I32 i = 2, most = 0;
-    places[most++] = &all.capacity;
-    if (is_str) places[most++] = &all.msg_size;
-    if (is_file) places[most++] = &all.mode;
-    for (; i < items; i++) {
+    I32 i, most = 0;
+    for (i = 0; i < ARGUMENTS; i++) given[i] = &PL_sv_undef;
+    places[most++] = CAPACITY;
+    if (is_str) places[most++] = MSG_SIZE;
+    if (is_file) places[most++] = MODE;
+    for (i = 2; i < items; i++) {
         SV *sv = PS_VALUE(ST(i));
         /* A name comes after the capacity, is a word, and a value follows. */
         if (i > 2 && (items - i) % 2 == 0 && SvPOK(sv) && isIDFIRST_A(*SvPVX(sv))) {
-            if (!(place = named(call, &all, SvPVX(sv)))) {
-                ps_croak(aTHX_ call, "unknown option \"%" SVf "\"; known: %s", SVfARG(sv), option_names[!is_file][is_str]);
-            }
+            const int place = named(aTHX_ call, sv);
             i++;
-            *place = PS_VALUE(ST(i));
+            given[place] = PS_VALUE(ST(i));
         } else if (i - 2 < most) {
-            *places[i - 2] = sv;
+            given[places[i - 2]] = sv;
         } else {
-            Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method *)call)->usage);
+            usage(aTHX_ call);
         }
     }
-    wanted.options.capacity = SvOK(all.capacity) || least_capacity ? arg_capacity(aTHX_ call, all.capacity, least_capacity) : 0;
-    wanted.options.msg_size = arg_msg_size(aTHX_ call, all.msg_size);
+#define GIVEN(i) SvOK(given[i])
+    wanted.options.capacity = GIVEN(CAPACITY) || least_capacity ? arg_capacity(aTHX_ call, given[CAPACITY], least_capacity) : 0;
+    wanted.options.msg_size = arg_msg_size(aTHX_ call, given[MSG_SIZE]);
     wanted.options.publishers =
-        SvOK(all.publishers) ? ps_arg_uv(aTHX_ call, all.publishers, "publishers", "an integer from 1 to 65536", 1, MAX_PUBLISHERS) : 0;
-    wanted.options.mode = (uint32_t)arg_mode(aTHX_ call, all.mode);
-    wanted.msg_size_given = SvOK(all.msg_size) && SvTRUE_nomg_NN(all.msg_size);
-    wanted.strict = SvTRUE(all.strict);
+        GIVEN(PUBLISHERS) ? ps_arg_uv(aTHX_ call, given[PUBLISHERS], "publishers", "an integer from 1 to 65536", 1, MAX_PUBLISHERS) : 0;
+    wanted.options.readers = GIVEN(READERS) ? ps_arg_uv(aTHX_ call, given[READERS], "readers", "an integer from 0 to 65535", 0, MAX_READERS) : 0;
+    if (GIVEN(READERS) && !wanted.options.readers) wanted.options.readers = PS_NO_READERS;
+    wanted.options.keep_ms = GIVEN(KEEP) ? arg_keep(aTHX_ call, given[KEEP]) : 0;
+    wanted.options.lossless = SvTRUE(given[LOSSLESS]);
+    wanted.options.mode = (uint32_t)arg_mode(aTHX_ call, given[MODE]);
+    wanted.msg_size_given = GIVEN(MSG_SIZE) && SvTRUE_nomg_NN(given[MSG_SIZE]);
+    wanted.readers_given = GIVEN(READERS);
+    wanted.keep_given = GIVEN(KEEP);
+    wanted.strict = SvTRUE(given[STRICT]);
+#undef GIVEN
     return wanted;
 }
 
 /* A ring that exists keeps its own sizes; whoever asked for others is told, or refused. The warning may be fatal: the caller has
  * put the ring into an object. */
 static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const request *wanted) {
-    const ps_options *options = &wanted->options;
+    ps_options options = wanted->options;
     ps_stat has, asked;
-    SV *text;
+    SV *text = NULL;
     ps_stats(ring, &has);
-    if (options->capacity && ps_sizes(call->class->variant, options, &asked, NULL) && asked.capacity != has.capacity) {
-        text = newSVpvf("capacity %" UVuf " was asked for, the ring has %" UVuf, (UV)options->capacity, (UV)has.capacity);
-    } else if (wanted->msg_size_given && options->msg_size != has.msg_size) {
-        text = newSVpvf("msg_size %" UVuf " was asked for, the ring has %" UVuf, (UV)options->msg_size, (UV)has.msg_size);
-    } else if (options->publishers && options->publishers != has.publishers) {
-        text = newSVpvf("publishers %" UVuf " was asked for, the ring has %" UVuf, (UV)options->publishers, (UV)has.publishers);
-    } else {
-        return;
+    if (!options.capacity) options.capacity = has.capacity;
+    if (!ps_sizes(call->class->variant, &options, &asked, NULL)) return;
+#define COMPARE(given, what, of)                                                                                     \
+    if (!text && (given) && asked.of != has.of) {                                                                    \
+        text = newSVpvf(what " %" UVuf " was asked for, the ring has %" UVuf, (UV)options.of, (UV)has.of);          \
     }
+    COMPARE(TRUE, "capacity", capacity)
+    COMPARE(wanted->msg_size_given, "msg_size", msg_size)
+    COMPARE(options.publishers, "publishers", publishers)
+    if (!text && options.lossless && !has.lossless) text = newSVpvs("lossless was asked for, the ring is not");
+    if (!text && wanted->readers_given && asked.readers != has.readers) {
+        text = newSVpvf("readers %" UVuf " was asked for, the ring has %" UVuf, (UV)asked.readers, (UV)has.readers);
+    }
+    if (!text && wanted->keep_given && asked.keep_ms != has.keep_ms) {
+        text = newSVpvf("keep %" NVgf " was asked for, the ring has %" NVgf, asked.keep_ms / 1000.0, has.keep_ms / 1000.0);
+    }
+#undef COMPARE
+    if (!text) return;
     sv_2mortal(text);
     if (wanted->strict) ps_croak(aTHX_ call, "%" SVf, SVfARG(text));
     {
@@ -256,10 +296,111 @@ static void ring_publish_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN_YES;
 }
 
+/* `publish_wait` waits until a timeout; without one as long as it takes. */
+static void ring_publish_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    uint64_t deadline = PS_NEVER;
+    (void)RING;
+    if (items > 2) deadline = ps_arg_deadline(aTHX_ call, PS_VALUE(ST(2)));
+    /* Again, because the timeout may have run Perl code. */
+    (void)RING;
+    ST(0) = boolSV(ps_publish_slow(aTHX_ call, ax, deadline));
+    XSRETURN(1);
+}
+
+static void ring_try_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    (void)RING;
+    ST(0) = boolSV(ps_publish_slow(aTHX_ call, ax, 0));
+    XSRETURN(1);
+}
+
+/* ---- readers ---- */
+
 static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_class *class = &ps_classes[PS_SUB][call->class->variant];
-    ps_sub *sub = ps_subscribe(RING, !!(call->flags & PS_FROM_OLDEST));
+    const char *name = NULL;
+    STRLEN len = 0;
+    bool lossy = FALSE;
+    ps_error error;
+    ps_sub *sub;
+    I32 i;
+    (void)RING;
+    if (items % 2 == 0) usage(aTHX_ call);
+    for (i = 1; i < items; i += 2) {
+        SV *value = PS_VALUE(ST(i + 1));
+        const char *option = SvPV_nolen(PS_VALUE(ST(i)));
+        if (strEQ(option, "lossy")) {
+            lossy = SvTRUE(value);
+        } else if (strEQ(option, "name")) {
+            if (SvOK(value)) name = SvPVutf8(sv_mortalcopy(value), len);
+        } else {
+            ps_croak(aTHX_ call, "unknown option \"%s\"; known: lossy, name", option);
+        }
+    }
+    /* After the arguments: they may run Perl code. */
+    sub = ps_subscribe_with(RING, !!(call->flags & PS_FROM_OLDEST), lossy, name, len, &error);
+    if (!sub) ps_fail(aTHX_ call, &error);
     ST(0) = ps_object(aTHX_ class, gv_stashpv(class->package, GV_ADD), sub);
+    XSRETURN(1);
+}
+
+static SV *as_hash(pTHX_ const ps_reader *reader) {
+    HV *hv = newHV();
+    SV *name = &PL_sv_undef;
+    if (*reader->name) {
+        name = newSVpv(reader->name, 0);
+        sv_utf8_decode(name);
+    }
+    PS_PUT(hv, "name", name);
+    PS_PUT(hv, "pid", newSVuv(reader->pid));
+    PS_PUT(hv, "position", newSVuv(reader->position));
+    PS_PUT(hv, "lag", newSVuv(reader->lag));
+    PS_PUT(hv, "lost", newSVuv(reader->lost));
+    PS_PUT(hv, "delivered", newSVuv(reader->delivered));
+    PS_PUT(hv, "waits", newSViv(reader->waits));
+    PS_PUT(hv, "lossy", newSViv(reader->lossy));
+    PS_PUT(hv, "alive", reader->alive < 0 ? newSV(0) : newSViv(reader->alive));
+    PS_PUT(hv, "since", newSVnv(reader->since / 1e9));
+    return newRV_noinc((SV *)hv);
+}
+
+/* A list of hashes: of all readers, or of those that publishers wait for. */
+static void ring_readers(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    size_t count, i;
+    ps_reader *readers = ps_readers(RING, !!(call->flags & PS_WAITED_FOR), &count);
+    SV **sp = PL_stack_base + ax - 1;
+    EXTEND(sp, (SSize_t)count);
+    for (i = 0; i < count; i++) ST(i) = sv_2mortal(as_hash(aTHX_ &readers[i]));
+    ps_readers_free(readers, count);
+    XSRETURN((I32)count);
+}
+
+static void ring_forget(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    SV *name_sv = ARGUMENT(1);
+    STRLEN len;
+    const char *name;
+    ps_error error;
+    int done;
+    (void)RING;
+    if (!SvOK(name_sv)) ps_croak(aTHX_ call, "name is undefined");
+    name = SvPVutf8(sv_mortalcopy(name_sv), len);
+    done = ps_forget(RING, name, len, &error);
+    if (done < 0) ps_fail(aTHX_ call, &error);
+    ST(0) = boolSV(done);
+    XSRETURN(1);
+}
+
+static void ring_wait_for_readers(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    const ps_pin pin = (RING, ps_pinned(aTHX_ ST(0)));
+    const uint64_t deadline = items > 1 ? ps_arg_deadline(aTHX_ call, PS_VALUE(ST(1))) : PS_NEVER;
+    const ps_ring *ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
+    ps_error error;
+    int how;
+    do {
+        dSAVE_ERRNO;
+        how = ps_wait_for_readers(ring, deadline, (const int *)&PL_sig_pending, &error);
+        RESTORE_ERRNO;
+    } while (ps_waits_on(aTHX_ call, &pin, how, &error, &ring));
+    ST(0) = boolSV(how == PS_READY);
     XSRETURN(1);
 }
 
@@ -347,8 +488,15 @@ static void ring_unlink(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_RING, variant, "publish", ring_publish, 0, 2, 2, "self, value")                                     \
     PS_METHOD(PS_RING, variant, "publish_multi", ring_publish_multi, 0, 1, PS_ANY, "self, ...")                      \
     PS_METHOD(PS_RING, variant, "publish_notify", ring_publish_notify, 0, 2, 2, "self, value")                       \
-    PS_METHOD(PS_RING, variant, "subscribe", ring_subscribe, PS_READS, 1, 1, "self")                                 \
-    PS_METHOD(PS_RING, variant, "subscribe_all", ring_subscribe, PS_READS | PS_FROM_OLDEST, 1, 1, "self")            \
+    PS_METHOD(PS_RING, variant, "subscribe", ring_subscribe, PS_READS, 1, PS_ANY, "self, option => value, ...")      \
+    PS_METHOD(PS_RING, variant, "subscribe_all", ring_subscribe, PS_READS | PS_FROM_OLDEST, 1, PS_ANY,               \
+              "self, option => value, ...")                                                                          \
+    PS_METHOD(PS_RING, variant, "publish_wait", ring_publish_wait, 0, 2, 3, "self, value, timeout = none")           \
+    PS_METHOD(PS_RING, variant, "try_publish", ring_try_publish, 0, 2, 2, "self, value")                             \
+    PS_METHOD(PS_RING, variant, "readers", ring_readers, PS_READS, 1, 1, "self")                                     \
+    PS_METHOD(PS_RING, variant, "waiting_for", ring_readers, PS_READS | PS_WAITED_FOR, 1, 1, "self")                 \
+    PS_METHOD(PS_RING, variant, "forget", ring_forget, 0, 2, 2, "self, name")                                        \
+    PS_METHOD(PS_RING, variant, "wait_for_readers", ring_wait_for_readers, 0, 1, 2, "self, timeout = none")          \
     PS_METHOD(PS_RING, variant, "capacity", ring_capacity, PS_READS, 1, 1, "self")                                   \
     PS_METHOD(PS_RING, variant, "path", ring_path, PS_READS, 1, 1, "self")                                           \
     PS_METHOD(PS_RING, variant, "stats", ring_stats, PS_READS, 1, 1, "self")                                         \

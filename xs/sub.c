@@ -106,8 +106,7 @@ static void sub_drain_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 /* As drain, but the numbers in one string, as `pack` makes it. */
 static void sub_drain_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    static const U8 widths[] = { 0, 8, 4, 2, 0, 8 };
-    const STRLEN width = widths[call->class->variant];
+    const STRLEN width = ps_width(call->class);
     UV most, lag, held;
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
     const uint64_t end = ps_end(sub);
@@ -304,6 +303,19 @@ static void sub_lag(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(ps_lag(SUB));
 }
 
+static void sub_name(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    char name[PS_NAME_LEN];
+    const size_t len = ps_sub_name(SUB, name);
+    ST(0) = len ? newSVpvn_flags(name, len, SVs_TEMP) : &PL_sv_undef;
+    if (len) sv_utf8_decode(ST(0));
+    XSRETURN(1);
+}
+
+static void sub_release(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ps_sub_release(SUB);
+    XSRETURN_EMPTY;
+}
+
 static void sub_overflow_count(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(ps_overflow_count(SUB));
 }
@@ -367,6 +379,8 @@ static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_SUB, variant, "has_overflow", sub_has_overflow, 0, 1, 1, "self")                                    \
     PS_METHOD(PS_SUB, variant, "cursor", sub_cursor, 0, 1, 2, "self, position = as it is")                           \
     PS_METHOD(PS_SUB, variant, "write_pos", sub_write_pos, 0, 1, 1, "self")                                          \
+    PS_METHOD(PS_SUB, variant, "name", sub_name, 0, 1, 1, "self")                                                    \
+    PS_METHOD(PS_SUB, variant, "release", sub_release, 0, 1, 1, "self")                                              \
     PS_METHOD(PS_SUB, variant, "capacity", sub_capacity, 0, 1, 1, "self")                                            \
     PS_METHOD(PS_SUB, variant, "reset", sub_reset, 0, 1, 1, "self")                                                  \
     PS_METHOD(PS_SUB, variant, "reset_oldest", sub_reset_oldest, 0, 1, 1, "self")

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use loom::sync::Mutex;
 
-pub(crate) use crate::inheritance::{Inheritance, NoSpare, MAX_MEMBER};
+pub(crate) use crate::inheritance::{Group, Inheritance, NoSpare, MAX_MEMBER};
 
 loom::thread_local! {
     static NUMBER: Cell<u32> = Cell::new(0);
@@ -21,7 +21,7 @@ pub(crate) struct Members {
 pub(crate) struct Hold<'a>(&'a Members, u32);
 
 impl Members {
-    pub(crate) fn new(_: Option<()>) -> Self {
+    pub(crate) fn new(_: Group, _: Option<()>) -> Self {
         Members { dead: Mutex::new(0) }
     }
 
@@ -42,10 +42,19 @@ impl Members {
         Some(Hold(self, number))
     }
 
+    pub(crate) fn is_alive(&self, number: u32) -> Option<bool> {
+        Some(*self.dead.lock().unwrap() >> number & 1 == 0)
+    }
+
     /// The kernel lets go of the lock of `number`.
     pub(crate) fn dies(&self, number: u32) {
         *self.dead.lock().unwrap() |= 1 << number;
     }
+}
+
+/// No thread is the fork of another.
+pub(crate) fn generation() -> u32 {
+    1
 }
 
 impl Drop for Hold<'_> {

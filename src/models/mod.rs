@@ -15,6 +15,7 @@ pub(crate) mod create;
 pub(crate) mod fd;
 pub(crate) mod futex;
 pub(crate) mod member;
+pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod role;
 #[cfg(test)]

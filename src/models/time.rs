@@ -19,6 +19,10 @@ pub(crate) fn nap_ns(naps: &mut u32) -> u64 {
     0
 }
 
+pub(crate) fn wall_ns() -> u64 {
+    0
+}
+
 /// A nap is over at once.
 pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
     *naps += 1;

@@ -24,6 +24,7 @@ use crate::fault::fault_point;
 use crate::fd::above_standard;
 use crate::file::{c_path, inode, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
+use crate::member::tells_the_dead;
 use crate::region::{FileLock, TRIES};
 use crate::space::Space;
 
@@ -278,6 +279,12 @@ fn build(file: &File, creation: &Creation, space: &mut Space) -> Result<()> {
 
 /// Writes the identity, the magic number last.
 pub(crate) fn write_header(file: &File, geometry: &Geometry) -> Result<()> {
+    if geometry.lossless && !tells_the_dead(file) {
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            "a lossless ring needs a file system with open-file-description locks that hold as long as a mapping does, as tmpfs (/dev/shm), ext4 and xfs have them",
+        ));
+    }
     let bytes = Identity::new(geometry).to_bytes();
     let write =
         |from: usize, to: usize| file.write_all_at(&bytes[from..to], from as u64).map_err(|e| os_error("pwrite", &e));

@@ -86,8 +86,17 @@ impl Source {
 
     /// A description of its own, for reading and writing; None where the file cannot be found any more.
     pub(crate) fn reopen(&self) -> Option<File> {
+        self.open_again(true)
+    }
+
+    /// The same, for reading.
+    pub(crate) fn reopen_to_look(&self) -> Option<File> {
+        self.open_again(false)
+    }
+
+    fn open_again(&self, write: bool) -> Option<File> {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-        let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.path);
+        let opened = std::fs::OpenOptions::new().read(true).write(write).custom_flags(flags).open(&self.path);
         opened
             .and_then(above_standard)
             .ok()

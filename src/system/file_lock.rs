@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   2^62 + 1 ..= 2^62 + 65,535    members: processes that publish strings, see crate::member
+//!   2^62 + 2^17 + 1 ...           members: processes that subscribe; as many
 //!   2^62 + 2^32                   a bridge sends the ring's messages to a stream; shared by all that do
 //!   2^62 + 2^32 + 1               a bridge fills the ring from a stream; one at a time
 //!   2^62 + 2^33 + hash            a bridge sends the ring's messages to the stream of this name; one at a time
@@ -15,7 +16,7 @@ use std::fs::File;
 use std::os::unix::io::AsRawFd;
 
 use crate::error::last_os_code;
-use crate::member::MAX_MEMBER;
+use crate::member::{Group, MAX_MEMBER};
 
 const MEMBERS: i64 = 1 << 62;
 const ROLES: i64 = MEMBERS + (1 << 32);
@@ -53,6 +54,11 @@ impl Role {
     }
 }
 
+/// The byte before that of a group's first member.
+fn first_of(group: Group) -> i64 {
+    MEMBERS + ((group as i64) << 17)
+}
+
 /// Whether others may have the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -68,9 +74,9 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    /// Those of `count` members from the number `first` on.
-    pub(crate) fn of_members(first: u32, count: u32) -> Bytes {
-        Bytes { first: MEMBERS + i64::from(first), count: count.into() }
+    /// Those of `count` members of a group from the number `first` on.
+    pub(crate) fn of_members(group: Group, first: u32, count: u32) -> Bytes {
+        Bytes { first: first_of(group) + i64::from(first), count: count.into() }
     }
 
     /// One that nobody else looks at, most likely.
@@ -117,7 +123,7 @@ impl Bytes {
 
     /// Whether somebody has them who is no member: members lock no other bytes than theirs, and not for reading.
     pub(crate) fn is_locked_by_strangers(self, file: &File) -> bool {
-        let members = MEMBERS..=MEMBERS + i64::from(MAX_MEMBER);
+        let members = MEMBERS..=first_of(Group::Readers) + i64::from(MAX_MEMBER);
         self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map_or(true, |lock| match lock.l_type.into() {
             libc::F_UNLCK => false,
             libc::F_WRLCK => {
@@ -164,13 +170,15 @@ mod tests {
     #[test]
     fn a_lock_is_seen_by_who_only_reads_and_ends_with_its_file() {
         let (file, reader) = opened_twice();
-        let member = Bytes::of_members(7, 1);
+        let member = Bytes::of_members(Group::Publishers, 7, 1);
         assert_eq!(member.lock(&file, Kind::Exclusive), Ok(true));
         assert_eq!((member.is_locked(&reader), member.is_locked(&file)), (Ok(true), Ok(false)));
-        assert_eq!(Bytes::of_members(8, MAX_MEMBER - 7).is_locked(&reader), Ok(false));
+        assert_eq!(Bytes::of_members(Group::Publishers, 8, MAX_MEMBER - 7).is_locked(&reader), Ok(false));
         for role in [Role::Up, Role::Down] {
             assert_eq!(Bytes::of_role(role).is_locked(&reader), Ok(false), "no member has the byte of a role");
         }
+        let readers = Bytes::of_members(Group::Readers, 0, MAX_MEMBER + 1);
+        assert_eq!(readers.is_locked(&reader), Ok(false), "nor a publisher that of a reader");
         drop(file);
         assert_eq!(member.is_locked(&reader), Ok(false));
     }
@@ -188,7 +196,7 @@ mod tests {
     #[test]
     fn no_bytes_are_no_lock() {
         let (file, reader) = opened_twice();
-        assert_eq!(Bytes::of_members(1, 0).lock(&file, Kind::Exclusive), Ok(true));
-        assert_eq!(Bytes::of_members(0, MAX_MEMBER + 1).is_locked(&reader), Ok(false));
+        assert_eq!(Bytes::of_members(Group::Publishers, 1, 0).lock(&file, Kind::Exclusive), Ok(true));
+        assert_eq!(Bytes::of_members(Group::Publishers, 0, MAX_MEMBER + 1).is_locked(&reader), Ok(false));
     }
 }

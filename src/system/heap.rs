@@ -3,6 +3,8 @@
 use std::ptr::NonNull;
 
 use crate::layout::{Geometry, Header, Variant};
+use crate::options::Options;
+use crate::readers::{Entry, Readers};
 use crate::slot::{NarrowSlot, Slot};
 use crate::slot_ring::SlotRing;
 use crate::spare::Spare;
@@ -28,16 +30,38 @@ pub(crate) fn slot_ring<S: Slot + Default>(capacity: u64, start: u64) -> SlotRin
     let header = Header::default();
     header.write_pos.store(start, crate::sync::Ordering::SeqCst);
     header.clear.base.store(start, crate::sync::Ordering::SeqCst);
+    let geometry = Geometry::new(Variant::Int, &Options { capacity, ..Options::default() }).unwrap();
+    let header = leak(header);
     // SAFETY: leaked, and as many slots as said.
-    unsafe { SlotRing::new(leak(header), leak_many(capacity), capacity) }
+    unsafe { SlotRing::new(header, leak_many(geometry.capacity), readers(header, &geometry)) }
+}
+
+/// A lossless one with a table of that many readers.
+pub(crate) fn lossless_ring<S: Slot + Default>(capacity: u64, count: u64, keep_ms: u32) -> (SlotRing<S>, Readers) {
+    let wanted = Options { capacity, readers: count, keep_ms, lossless: true, ..Options::default() };
+    let (header, geometry) = (leak(Header::default()), wanted.geometry(Variant::Int).unwrap());
+    let readers = readers(header, &geometry);
+    // SAFETY: leaked, and as many slots as said.
+    unsafe { (SlotRing::new(header, leak_many(geometry.capacity), readers), *readers.as_ref()) }
+}
+
+fn readers(header: NonNull<Header>, geometry: &Geometry) -> NonNull<Readers> {
+    let entries = leak_lines::<Entry>(geometry.readers);
+    // SAFETY: leaked, and as many as the geometry says.
+    leak(unsafe { Readers::new(header, entries, geometry) })
+}
+
+fn leak_lines<T: Default>(count: u64) -> NonNull<Line<T>> {
+    let lines: Vec<Line<T>> = (0..count.max(1)).map(|_| Line(T::default())).collect();
+    NonNull::from(&mut Box::leak(lines.into_boxed_slice())[0])
 }
 
 /// A string ring with that many spares.
 pub(crate) fn str_ring(capacity: u64, msg_size: u64, publishers: u64) -> StrRing {
-    let geometry = Geometry::new(Variant::Str, capacity, msg_size, publishers).unwrap();
-    let spares: Vec<Line<Spare>> = (0..geometry.publishers).map(|_| Default::default()).collect();
-    let spares = NonNull::from(&mut Box::leak(spares.into_boxed_slice())[0]);
+    let wanted = Options { capacity, msg_size, publishers, ..Options::default() };
+    let geometry = Geometry::new(Variant::Str, &wanted).unwrap();
+    let (header, spares) = (leak(Header::default()), leak_lines::<Spare>(geometry.publishers));
     let (blocks, slots) = (leak_many::<AtomicU64>(geometry.arena_len / 8), leak_many::<NarrowSlot>(geometry.capacity));
     // SAFETY: leaked, and as large as the geometry says.
-    unsafe { StrRing::new(leak(Header::default()), slots, spares, blocks, &geometry) }
+    unsafe { StrRing::new(header, slots, spares, blocks, readers(header, &geometry), &geometry) }
 }

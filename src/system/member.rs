@@ -1,6 +1,6 @@
-//! Who publishes strings, and who of them is surely dead.
+//! Who publishes strings, who subscribes, and who of them is surely dead.
 //!
-//! A process that publishes strings is a *member*: a number that it holds by a lock on one byte of the ring's file, far behind
+//! A process that publishes strings, or subscribes, is a *member* of one of two groups: a number that it holds by a lock on one byte of the ring's file, far behind
 //! its end, as long as it lives. The lock is an open-file-description lock on a description of the process's own, which
 //! is kept open by nothing but a mapping that `fork` does not copy. So the kernel lets go of it just when the
 //! process's memory goes: at its death, however it dies, or at `exec`; not when it closes descriptors, and not when it
@@ -13,15 +13,15 @@
 //! Where there are no such locks (no path to the file any more, no permission, a file system without them), a publisher is
 //! member 0: no process ever takes it for dead.
 
-pub(crate) use self::kernel::Members;
-pub(crate) use crate::inheritance::{Inheritance, NoSpare, MAX_MEMBER};
+pub(crate) use self::kernel::{generation, tells_the_dead, Members};
+pub(crate) use crate::inheritance::{Group, Inheritance, NoSpare, MAX_MEMBER};
 
 mod kernel {
     use super::*;
     use crate::file::Source;
     use crate::file_lock::{Bytes, Kind};
     use crate::room::Volume;
-    use crate::signals::BlockedSignals;
+    use crate::signals::{BlockedSignals, KeptErrno};
     use crate::sync::AtomicU32;
     use crate::sync::AtomicU64;
     use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
@@ -40,6 +40,7 @@ mod kernel {
     /// A mapping's membership.
     #[derive(Debug)]
     pub(crate) struct Members {
+        group: Group,
         source: Option<Source>,
         /// Generation of the process << 32 | its number. A forked child is of another generation.
         state: AtomicU64,
@@ -51,18 +52,18 @@ mod kernel {
 
     /// A dead member's number, held while what it left behind is undone.
     #[derive(Debug)]
-    pub(crate) struct Hold(File, u32);
+    pub(crate) struct Hold(File, Bytes);
 
     impl Drop for Hold {
         fn drop(&mut self) {
             // A child that another thread forked meanwhile has the description, too, until it ends.
-            Bytes::of_members(self.1, 1).unlock(&self.0);
+            self.1.unlock(&self.0);
         }
     }
 
     impl Members {
-        pub(crate) fn new(source: Option<Source>) -> Self {
-            Members { source, state: AtomicU64::new(0), anchor: AtomicUsize::new(0), refused: AtomicU32::new(0) }
+        pub(crate) fn new(group: Group, source: Option<Source>) -> Self {
+            Members { group, source, state: AtomicU64::new(0), anchor: AtomicUsize::new(0), refused: AtomicU32::new(0) }
         }
 
         /// This process's number; None before it has one.
@@ -79,11 +80,12 @@ mod kernel {
         /// Gets a number, and calls `put_in_order` while only this process can have it.
         #[cold]
         pub(crate) fn join(&self, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+            let _errno = KeptErrno::new();
             // A handler that leaves by a jump would take all numbers with it.
             let _signals = BlockedSignals::new();
             let (number, anchor) = match &self.source {
                 None => (0, 0),
-                Some(source) => match register(source, &put_in_order) {
+                Some(source) => match register(self.group, source, &put_in_order) {
                     Ok(registered) => registered,
                     // Relaxed: a count of this process's.
                     Err(refused) if self.refused.fetch_add(1, Relaxed) < MAX_REFUSED_MS => return Err(refused),
@@ -112,10 +114,21 @@ mod kernel {
                 return None;
             }
             let file = self.source.as_ref()?.reopen()?;
-            match lock(&file, number, 1) {
-                Some(true) => Some(Hold(file, number)),
+            let byte = Bytes::of_members(self.group, number, 1);
+            match byte.lock(&file, Kind::Exclusive) {
+                Ok(true) => Some(Hold(file, byte)),
                 _ => None,
             }
+        }
+
+        /// Whether a process is that member now; None where nobody can know.
+        pub(crate) fn is_alive(&self, number: u32) -> Option<bool> {
+            let _errno = KeptErrno::new();
+            if number == 0 || number > MAX_MEMBER {
+                return None;
+            }
+            let file = self.source.as_ref()?.reopen_to_look()?;
+            Bytes::of_members(self.group, number, 1).is_locked(&file).ok()
         }
     }
 
@@ -127,13 +140,19 @@ mod kernel {
         }
     }
 
+    /// Whether readers of the ring in `file` can be told dead, wherever they live.
+    pub(crate) fn tells_the_dead(file: &File) -> bool {
+        let members = Source::descriptor(file).map(|source| Members::new(Group::Readers, Some(source)));
+        members.map_or(false, |members| members.join(|_| ()) != Ok(0))
+    }
+
     /// A number and the mapping that keeps it; zeros where there can be none.
-    fn register(source: &Source, put_in_order: &impl Fn(Inheritance)) -> Result<(u32, usize), NoSpare> {
+    fn register(group: Group, source: &Source, put_in_order: &impl Fn(Inheritance)) -> Result<(u32, usize), NoSpare> {
         let file = match source.reopen() {
             Some(file) => file,
             None => return Ok((0, 0)),
         };
-        let number = get_number(&file, put_in_order)?;
+        let number = get_number(group, &file, put_in_order)?;
         let anchor = if number == 0 { 0 } else { anchor(&file) };
         let probe = Bytes::of_probe(random());
         let probed = anchor != 0 && probe.lock(&file, Kind::Exclusive) == Ok(true);
@@ -156,22 +175,25 @@ mod kernel {
     }
 
     /// A number that nobody has, locked; 0 where the file system has no such locks, or somebody else has locked the file.
-    fn get_number(file: &File, put_in_order: &impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+    fn get_number(group: Group, file: &File, put_in_order: &impl Fn(Inheritance)) -> Result<u32, NoSpare> {
         let start = random();
         let nth = |i: u32| start.wrapping_add(i) % MAX_MEMBER + 1;
-        match lock(file, 1, MAX_MEMBER) {
+        let members = |first, count| Bytes::of_members(group, first, count);
+        // None: there are no locks here.
+        let lock = |first, count| members(first, count).lock(file, Kind::Exclusive).ok();
+        match lock(1, MAX_MEMBER) {
             None => return Ok(0),
             Some(true) => {
                 put_in_order(Inheritance::All { in_memory: Volume::of(file).is_in_memory() });
                 let number = nth(0);
-                Bytes::of_members(1, number - 1).unlock(file);
-                Bytes::of_members(number + 1, MAX_MEMBER - number).unlock(file);
+                members(1, number - 1).unlock(file);
+                members(number + 1, MAX_MEMBER - number).unlock(file);
                 return Ok(number);
             }
             Some(false) => {}
         }
         for number in (0..TRIES).map(nth) {
-            match lock(file, number, 1) {
+            match lock(number, 1) {
                 None => return Ok(0),
                 Some(true) => {
                     put_in_order(Inheritance::Of(number));
@@ -180,16 +202,11 @@ mod kernel {
                 Some(false) => {}
             }
         }
-        if Bytes::of_members(nth(0), 1).is_locked_by_strangers(file) {
+        if members(nth(0), 1).is_locked_by_strangers(file) {
             return Ok(0);
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
         Err(NoSpare::Interrupted)
-    }
-
-    /// Locks `count` numbers from `first` on. None: there are no locks here.
-    fn lock(file: &File, first: u32, count: u32) -> Option<bool> {
-        Bytes::of_members(first, count).lock(file, Kind::Exclusive).ok()
     }
 
     /// A mapping that keeps the file's description open, and is not copied by `fork`; 0 where there can be none.
@@ -219,7 +236,7 @@ mod kernel {
 
     /// A number that tells this process from those that it was forked from; never 0.
     #[inline(always)]
-    fn generation() -> u32 {
+    pub(crate) fn generation() -> u32 {
         let page = FORKED.load(Acquire);
         if !page.is_null() {
             // SAFETY: a mapping that is never unmapped.
@@ -281,6 +298,10 @@ mod kernel {
         use super::*;
         use std::cell::Cell;
 
+        fn lock(file: &File, first: u32, count: u32) -> Option<bool> {
+            Bytes::of_members(Group::Publishers, first, count).lock(file, Kind::Exclusive).ok()
+        }
+
         fn ring_file() -> (File, Members) {
             // SAFETY: a C string.
             let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
@@ -292,7 +313,7 @@ mod kernel {
         }
 
         fn another(file: &File) -> Members {
-            Members::new(Some(Source::descriptor(file).unwrap()))
+            Members::new(Group::Publishers, Some(Source::descriptor(file).unwrap()))
         }
 
         #[test]
@@ -308,7 +329,9 @@ mod kernel {
             assert_eq!(asked.take(), Some(Inheritance::Of(other)));
             assert!(number != other && number != 0 && other != 0);
             assert!(second.hold(number).is_none() && first.hold(other).is_none(), "both live");
+            assert_eq!([number, other].map(|n| first.is_alive(n)), [Some(true); 2], "its own, too");
             drop(second);
+            assert_eq!([number, other, 0].map(|n| first.is_alive(n)), [Some(true), Some(false), None]);
             let hold = first.hold(other);
             assert!(hold.is_some(), "it is gone");
             assert!(another(&file).hold(other).is_none(), "one at a time");
@@ -396,7 +419,7 @@ mod kernel {
 
         #[test]
         fn without_a_file_there_is_no_number() {
-            let members = Members::new(None);
+            let members = Members::new(Group::Publishers, None);
             let asked = Cell::new(None);
             let ask = |what| {
                 assert_eq!(members.number(), None, "nobody publishes before the ring says so");

@@ -98,7 +98,7 @@ impl Region {
         check_memory(geometry.total)?;
         // SAFETY: `name` is a C string.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
-        if fd < 0 && keep {
+        if fd < 0 && (keep || geometry.lossless) {
             return Err(Error::last_os("memfd_create"));
         }
         if fd < 0 {
@@ -140,10 +140,10 @@ impl Region {
         Ok(Region { map, memfd: None, path: Some(path.to_owned()), source: Some(Source::path(file, path)?) })
     }
 
-    /// A ring of strings keeps its memfd in any case: publishers open it once more.
+    /// A ring of strings, and a lossless one, keeps its memfd in any case: publishers and readers open it once more.
     fn of_memfd(map: MmapRaw, file: File, geometry: &Geometry, passed_on: bool) -> Result<Region> {
         let source = Some(Source::descriptor(&file)?);
-        let keep = passed_on || geometry.variant == Variant::Str;
+        let keep = passed_on || geometry.variant == Variant::Str || geometry.lossless;
         let memfd = if keep { Some((OurFd::of_file(file)?, passed_on)) } else { None };
         Ok(Region { map, memfd, path: None, source })
     }

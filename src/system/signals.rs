@@ -1,4 +1,20 @@
-//! Moments that no signal handler may interrupt.
+//! What a call leaves as it was: signals that may not interrupt it, and `errno`.
+
+/// `errno` of this thread as it was, restored at the end: a program that looks at it did not ask for our system calls.
+pub(crate) struct KeptErrno(i32);
+
+impl KeptErrno {
+    pub(crate) fn new() -> Self {
+        KeptErrno(crate::error::last_os_code())
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        // SAFETY: always a place to write to.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}
 
 /// All signals, blocked in this thread while alive: a thread that is started meanwhile never gets one.
 pub(crate) struct BlockedSignals(libc::sigset_t);

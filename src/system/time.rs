@@ -15,6 +15,12 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Nanoseconds since 1970, on the clock that people look at.
+pub(crate) fn wall_ns() -> u64 {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
 /// The shortest and the longest sleep of who cannot be woken, in nanoseconds.
 const NAP_NS: (u64, u64) = (50_000, 5_000_000);
 

@@ -7,7 +7,7 @@ use super::{Report, View, CHUNK, MOMENT, TRIES};
 use crate::error::Result;
 use crate::file_lock::Bytes;
 use crate::inspect::Excerpt;
-use crate::layout::HEADER_LEN;
+use crate::member::Group;
 use crate::slot::{NarrowSlot, Slot};
 use crate::slot_ring::Fate;
 use crate::spare::{Bits, Content, Ledger, Spare, Spares};
@@ -24,7 +24,7 @@ impl View<'_> {
 
     fn read_spares(&self) -> Result<Excerpt> {
         let len = self.geometry.publishers as usize * std::mem::size_of::<Line<Spare>>();
-        Excerpt::whole(self.file, HEADER_LEN, len)
+        Excerpt::whole(self.file, self.geometry.spares_at, len)
     }
 
     /// `spares`, as the rings see them.
@@ -98,7 +98,8 @@ impl View<'_> {
     pub(super) fn the_dead(&self, report: &mut Report) -> Result<()> {
         let dead = |copy: &Excerpt| {
             self.with_spares(copy, |spares| {
-                let is_dead = |member| Bytes::of_members(member, 1).is_locked(self.file) == Ok(false);
+                let is_dead =
+                    |member| Bytes::of_members(Group::Publishers, member, 1).is_locked(self.file) == Ok(false);
                 (0..spares.count())
                     .filter_map(|index| spares.holder(index).map(|member| (index, member)))
                     .filter(|(_, member)| is_dead(*member))

@@ -2,6 +2,13 @@ use super::*;
 use crate::file_lock::{Bytes, Kind};
 use crate::inspect::Facts;
 use crate::layout::HEADER_LEN;
+use crate::member::Group;
+use crate::options::Options;
+use crate::stats::Stats;
+
+/// Behind a table of 64 readers.
+const SPARES_AT: u64 = HEADER_LEN + 64 * 128;
+
 use crate::ring::Ring;
 use crate::testfile::TestRing;
 
@@ -23,12 +30,13 @@ fn is_damaged(file: &TestRing, problem: &str) {
 
 fn places(ring: &Ring, variant: Variant) -> Geometry {
     let stats = ring.stats();
-    Geometry::new(variant, stats.capacity, stats.msg_size, stats.publishers).unwrap()
+    let Stats { capacity, msg_size, publishers, .. } = stats;
+    Options { capacity, msg_size, publishers, ..Options::default() }.geometry(variant).unwrap()
 }
 
 /// The number of a spare that has the block that it had in the beginning.
 fn unused_spare(file: &TestRing) -> u64 {
-    (0..).find(|i| file.read(HEADER_LEN + i * 128) == 0 && file.read(HEADER_LEN + i * 128 + 4) == 0).unwrap()
+    (0..).find(|i| file.read(SPARES_AT + i * 128) == 0 && file.read(SPARES_AT + i * 128 + 4) == 0).unwrap()
 }
 
 /// Tag and value as a slot has them in memory.
@@ -119,7 +127,7 @@ fn blocks_belong_to_one_slot_or_spare() {
     is_damaged(&file.damaged(&[(first, &17u64.to_ne_bytes())]), "slot 3 has a message of 17 bytes in block");
     // Spares.
     let free = unused_spare(&file);
-    let spare = HEADER_LEN + free * 128;
+    let spare = SPARES_AT + free * 128;
     is_damaged(&file.damaged(&[(spare, &3u64.to_ne_bytes())]), &format!("spare {} is neither idle nor busy", free));
     is_damaged(
         &file.damaged(&[(spare, &(9u64 << 2).to_ne_bytes())]),
@@ -140,9 +148,9 @@ fn a_publisher_that_died_is_no_damage_wherever_that_was() {
     let (ring, file) = TestRing::new(Variant::Str, 8);
     file.publish(&ring, 11);
     drop(ring);
-    let at = Geometry::new(Variant::Str, 8, 16, 0).unwrap();
+    let at = Options { capacity: 8, msg_size: 16, ..Options::default() }.geometry(Variant::Str).unwrap();
     let free = unused_spare(&file);
-    let (spare, slot) = (HEADER_LEN + free * 128, at.slots_at + 3 * 8);
+    let (spare, slot) = (SPARES_AT + free * 128, at.slots_at + 3 * 8);
     let word = |n: u64| n.to_ne_bytes();
     let (mine, old) = (at.capacity + free, u64::from(file.read(slot + 4)) ^ 3);
     let busy = word(7 << 2 | 1);
@@ -162,10 +170,10 @@ fn a_living_publisher_is_not_taken_for_a_dead_one() {
     let (ring, file) = TestRing::new(Variant::Str, 8);
     file.publish(&ring, 1);
     let lock = std::fs::OpenOptions::new().read(true).write(true).open(file.path()).unwrap();
-    let member = (1..).find(|n| Bytes::of_members(*n, 1).is_locked(&lock) == Ok(false)).unwrap();
-    file.write(&[(HEADER_LEN + unused_spare(&file) * 128, &u64::from(member << 2 | 1).to_ne_bytes())]);
+    let member = (1..).find(|n| Bytes::of_members(Group::Publishers, *n, 1).is_locked(&lock) == Ok(false)).unwrap();
+    file.write(&[(SPARES_AT + unused_spare(&file) * 128, &u64::from(member << 2 | 1).to_ne_bytes())]);
     is_fine(&file, &["a publisher died"], "a number that nobody has");
-    Bytes::of_members(member, 1).lock(&lock, Kind::Exclusive).unwrap();
+    Bytes::of_members(Group::Publishers, member, 1).lock(&lock, Kind::Exclusive).unwrap();
     is_fine(&file, &[], "a living one");
 }
 
@@ -216,7 +224,7 @@ fn holes_are_a_note() {
     let report = check(file.path(), true).unwrap();
     assert!(report.problems.is_empty(), "{:?}", report);
     let Facts { size, allocated, .. } = report.inspection.file;
-    let noted = report.notes.iter().any(|note| note.contains("of 266240 bytes have no disk space"));
+    let noted = report.notes.iter().any(|note| note.contains("of 274432 bytes have no disk space"));
     assert_eq!(noted, allocated < size, "{:?}", report.notes);
 }
 

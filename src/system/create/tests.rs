@@ -5,7 +5,7 @@ use crate::testfile::TestDir;
 use std::os::unix::fs::PermissionsExt;
 
 fn creation() -> Creation {
-    Creation::new(Geometry::new(Variant::Int, 8, 0, 0).unwrap(), 0o640).unwrap()
+    Creation::new(crate::Options { capacity: 8, ..Default::default() }.geometry(Variant::Int).unwrap(), 0o640).unwrap()
 }
 
 fn create_at(path: &Path, creation: &Creation) -> Result<()> {
@@ -28,7 +28,7 @@ fn a_new_file_is_whole_and_alone() {
     create_at(&path, &creation).unwrap();
     let meta = path.metadata().unwrap();
     assert_eq!((meta.len(), meta.permissions().mode() & 0o7777), (creation.geometry.total, 0o640));
-    assert_eq!(std::fs::read(&path).unwrap()[..72], Identity::new(&creation.geometry).to_bytes());
+    assert_eq!(std::fs::read(&path).unwrap()[..88], Identity::new(&creation.geometry).to_bytes());
     assert_eq!(dir.entries(), ["ring"]);
 }
 
@@ -85,7 +85,7 @@ fn only_zeros_count_as_blank() {
     let dir = TestDir::new();
     let path = dir.path().join("file");
     let mut bytes = vec![0; 100_000];
-    for (at, blank) in [(None, true), (Some(71), true), (Some(72), false), (Some(99_999), false)] {
+    for (at, blank) in [(None, true), (Some(87), true), (Some(88), false), (Some(99_999), false)] {
         bytes.fill(0);
         if let Some(at) = at {
             bytes[at] = 1;

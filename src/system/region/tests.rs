@@ -2,14 +2,18 @@ use super::*;
 use crate::testfile::TestDir;
 use std::os::unix::io::AsRawFd;
 
+fn wanted(capacity: u64) -> crate::Options {
+    crate::Options { capacity, msg_size: 16, publishers: 2, ..Default::default() }
+}
+
 fn geometry(variant: Variant) -> Geometry {
-    Geometry::new(variant, 8, 16, 2).unwrap()
+    wanted(8).geometry(variant).unwrap()
 }
 
 fn open(path: &Path, variant: Variant, capacity: u64) -> Result<(Region, Geometry)> {
     let creation = match capacity {
         0 => None,
-        _ => Some(Creation::new(Geometry::new(variant, capacity, 16, 2)?, 0o600)?),
+        _ => Some(Creation::new(wanted(capacity).geometry(variant)?, 0o600)?),
     };
     let mut draft = Draft::default();
     uninterrupted(|| Region::open(path, variant, creation.as_ref(), &mut draft))

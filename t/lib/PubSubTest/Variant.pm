@@ -71,9 +71,12 @@ sub ring_methods {
         publish_notify => [$value],
         eventfd_set    => [-1],
         ($self->is_str ? () : (publish_packed => [pack $self->template, $value])),
+        publish_wait   => [$value],
+        try_publish    => [$value],
+        forget         => ['nobody'],
         (   map { $_ => [] }
-                qw(subscribe subscribe_all capacity path stats sync clear write_pos memfd
-                eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
+                qw(subscribe subscribe_all capacity path stats sync clear write_pos memfd readers waiting_for
+                wait_for_readers eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
         ),
     );
 }
@@ -90,7 +93,7 @@ sub sub_methods {
         eventfd_set     => [-1],
         (   map { $_ => [] }
                 qw(poll drain drain_notify lag overflow_count has_overflow write_pos reset
-                reset_oldest capacity fileno eventfd_consume notify fh)
+                reset_oldest capacity fileno eventfd_consume notify fh name release)
         ),
     );
 }
