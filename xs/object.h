@@ -166,15 +166,9 @@ PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
     const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
     if (PS_IS_NUM(call->class)) {
         double number;
-        if (LIKELY(ps_plain_num(value, &number))) {
-            (void)ps_publish_num(ring, number, NULL);
-            return;
-        }
+        if (LIKELY(ps_plain_num(value, &number) && ps_publish_num(ring, number, NULL))) return;
     } else if (!PS_IS_STR(call->class)) {
-        if (LIKELY(PS_PLAIN_IV(value))) {
-            (void)ps_publish_int(ring, SvIVX(value), NULL);
-            return;
-        }
+        if (LIKELY(PS_PLAIN_IV(value) && ps_publish_int(ring, SvIVX(value), NULL))) return;
     } else if (LIKELY(PS_PLAIN_PV(value))) {
         const ps_bytes message = { SvPVX_const(value), SvCUR(value), !!SvUTF8(value) };
         if (LIKELY(ps_publish_strs(ring, &message, 1, NULL))) return;
