@@ -145,7 +145,7 @@ pub struct Reader {
     pub position: u64,
     /// Messages published and, as far as it has said, not yet read.
     pub lag: u64,
-    /// Messages that were overwritten before it read them.
+    /// Messages that were overwritten before it read them, those since it last said where it stands included.
     pub lost: u64,
     /// Messages that it got.
     pub delivered: u64,
@@ -522,12 +522,15 @@ impl Readers {
             let alive = if state(word) == AWAY { Some(false) } else { self.is_alive(entry, word, members) };
             let pid = entry.pid.load(Relaxed);
             let position = entry.position.load(Relaxed).max(header.base());
+            let end = header.write_pos.load(Acquire);
+            // What it has not noticed yet, or never will.
+            let missed = header.oldest(end, self.capacity).saturating_sub(position);
             let reader = Reader {
                 name: Name::of(entry).text(),
                 pid: pid as u32,
                 position: position.saturating_sub(header.base()),
-                lag: header.write_pos.load(Acquire).saturating_sub(position),
-                lost: entry.lost.load(Relaxed),
+                lag: end.saturating_sub(position),
+                lost: entry.lost.load(Relaxed).saturating_add(missed),
                 delivered: entry.delivered.load(Relaxed),
                 waits: pid & SLEEPS != 0 && alive != Some(false),
                 lossy: word & LOSSY != 0,
