@@ -212,6 +212,11 @@ pub(crate) struct Readers {
     pub(crate) lossless: bool,
 }
 
+// SAFETY: all that the pointers lead to is atomic.
+unsafe impl Send for Readers {}
+// SAFETY: as above.
+unsafe impl Sync for Readers {}
+
 impl Readers {
     /// # Safety
     /// `header`, and `count` entries at `entries`, must stay valid for as long as any copy of the result is used.

@@ -105,7 +105,8 @@ nothing; a message stays until the ring has gone round once and its slot is need
 
 Publishers do not wait for subscribers. A subscriber that falls behind by more than the ring holds
 (is lapped) goes on at the oldest message that is left, and knows how many it missed: see
-L</SLOW SUBSCRIBERS>.
+L</SLOW SUBSCRIBERS>. In a ring that was made lossless, publishers do wait: see L</LOSSLESS RINGS>. In both, the ring
+knows its subscribers, and a subscriber with a name goes on where it stopped: see L</READERS>.
 
 The module runs on Linux with a 64-bit perl, 5.22 or later. The memory is shared by the processes of
 one host only. To connect rings on several hosts there is a
@@ -144,11 +145,12 @@ A process that was killed, at whatever instant, blocks no other: see L</AFTER A 
 
 =item *
 
-That a slow subscriber gets everything. Nothing holds a publisher back.
+That a slow subscriber gets everything. Nothing holds a publisher back, unless the ring is L<lossless|/LOSSLESS RINGS>.
 
 =item *
 
-That a publisher learns which subscriber has read what. There are no acknowledgements.
+That a message was handled. A publisher can see how far a subscriber has read (L</readers>), and wait for it
+(L</wait_for_readers>); what the subscriber did with the messages, it does not see.
 
 =item *
 
@@ -250,9 +252,24 @@ C<Str> only, and by name only: how many publishers can be in the middle of C<pub
 128 bytes and one message's room. Further publishers wait until one of them is done. Processes that have the ring open without
 publishing at that moment do not count. Default: as many as fit into 4 MiB, at least 16 and at most 64.
 
+=item readers
+
+By name only: how many subscribers the table of L<readers|/READERS> has room for, from 0 to 65535. Each takes 128 bytes. Default: 64. With
+0 there is no table.
+
+=item lossless
+
+By name only: with a true value, publishers wait instead of overwriting what a subscriber has not read. See
+L</LOSSLESS RINGS>, also for the file systems on which this is refused.
+
+=item keep
+
+By name, and with C<lossless> only: for how many seconds publishers wait for a named subscriber that is away, from 0 to 4294967, with
+fractions of a millisecond or more. Default: 0, not at all.
+
 =item strict
 
-By name only: with a true value, C<new> croaks if the file holds a ring of other sizes than those that are asked for.
+By name only: with a true value, C<new> croaks if the file holds a ring of other sizes or options than those that are asked for.
 
 =back
 
@@ -278,6 +295,8 @@ Returns the ring. Croaks with one of:
     msg_size must be an integer from 1 to 2147483647, not -1
     mode must be a non-negative integer, not "rw"
     mode 256 (octal 0400) must let the owner read and write: write 0644 or oct('0644'), ...
+    a lossless ring needs a table of readers: readers must not be 0
+    keep is for lossless rings
     /x/y: invalid or incompatible: holds an Int ring, opened as Str
     /x/y: too small for a ring file (100 bytes)
     /x/y: the ring needs 16781312 bytes, and 4194304 are free: No space left on device
@@ -331,12 +350,12 @@ size are its own.
     my $sub  = $ring->subscribe_all;
     while (defined(my $line = $sub->poll_wait)) { print "$line\n" }
 
-Methods that only read work: C<subscribe>, C<subscribe_all>, C<stats>, C<capacity>, C<msg_size>,
+Methods that only read work: C<subscribe>, C<subscribe_all>, C<readers>, C<waiting_for>, C<stats>, C<capacity>, C<msg_size>,
 C<path>, C<write_pos>, C<sync>, C<memfd> (-1), and the methods of the eventfd. Methods that would change
-the ring croak with C<this ring is read-only>: the three C<publish> methods and the keyword,
+the ring croak with C<this ring is read-only>: those that publish and the keyword, C<forget>, C<wait_for_readers>,
 C<clear>, and C<unlink> called on the object.
 
-Its subscribers have all their methods, L</fh> too, and differ in two things, both because they
+Its subscribers have all their methods, L</fh> too, and differ in three things, because they
 cannot write to the memory:
 
 =over 4
@@ -345,6 +364,10 @@ cannot write to the memory:
 
 No publisher wakes them. While they wait they poll: after 50 microseconds first, then with
 increasing intervals, every 5 milliseconds in the end. They do not count in C<sub_waiters>.
+
+=item *
+
+They are not in the table of L<readers|/READERS>: they cannot have a name, and publishers of a lossless ring do not wait for them.
 
 =item *
 
@@ -364,10 +387,11 @@ C<No such file or directory> among others. An undefined C<$path> croaks with C<p
 
     $ring->publish($value);
 
-Appends one message and wakes the subscribers that sleep. Returns true.
+Appends one message and wakes the subscribers that sleep. Returns true. In a L<lossless ring|/LOSSLESS RINGS> that is full, waits for
+room first, and runs signal handlers meanwhile.
 
 Integer rings take C<$value> as perl takes any integer (a fraction is dropped; a string that is not a number
-warns and counts as 0), then keep as many low bits as the variant has. They never wait and never
+warns and counts as 0), then keep as many low bits as the variant has. Unless the ring is lossless, they never wait and never
 fail. C<Num> takes it as any number, and keeps all 64 bits, of NaN and of negative zero, too.
 
 C<Str> takes any string: bytes or characters, empty, with NUL bytes. Whether the string was marked
@@ -389,7 +413,8 @@ lapped, publishes the rest behind the messages of others.) Subscribers see the m
 Returns their number, 0 for an empty list. More than 8192 values: croaks with
 C<too many values (8193 E<gt> 8192)>, and publishes nothing. With C<Str>, one message that is too
 long makes the call croak with nothing published. A batch may be larger than the ring; then its
-first messages are overwritten by its last.
+first messages are overwritten by its last. In a lossless ring such a batch croaks, with nothing published:
+C<100 messages at once never fit a lossless ring of capacity 64>.
 
     $ring->publish_multi(10, 20, 30);          # 3
 
@@ -407,6 +432,23 @@ with C<7 bytes are not a whole number of values of 8 bytes>, and so do reference
 
     $ring->publish_packed(pack 'q*', 1 .. 1000);
 
+=head2 publish_wait
+
+    my $done = $ring->publish_wait($value);
+    my $done = $ring->publish_wait($value, $timeout);
+
+L</publish> with a limit: where a L<lossless ring|/LOSSLESS RINGS> is full, waits for room for at most C<$timeout> seconds
+(L<as elsewhere|/SUBSCRIBER METHODS>: undef and left out mean without limit). Returns true; or false where time is
+up, and then nothing was published. In a ring that is not lossless it never waits. Croaks as C<publish> does.
+
+    $ring->publish_wait($line, 5) or warn 'no room for 5 s, because of ', join ', ', map { $_->{pid} } $ring->waiting_for;
+
+=head2 try_publish
+
+    my $done = $ring->try_publish($value);
+
+L</publish> that does not wait for readers: where a lossless ring is full, it publishes nothing and returns false. Otherwise true.
+
 =head2 publish_notify
 
     $ring->publish_notify($value);
@@ -417,9 +459,36 @@ C<publish> fails; an error of the eventfd is ignored, since the message is publi
 =head2 subscribe
 
     my $sub = $ring->subscribe;
+    my $sub = $ring->subscribe(name => $name);
+    my $sub = $ring->subscribe(lossy => 1);
 
 A subscriber whose cursor is behind the newest message: it gets what is published from now on.
-Returns an object of the package C<Class::Sub>; see L</SUBSCRIBER METHODS>.
+Returns an object of the package C<Class::Sub>; see L</SUBSCRIBER METHODS>. Options, as pairs:
+
+=over 4
+
+=item name
+
+A string of 1 to 47 bytes of UTF-8 without a NUL. The place of a subscriber with a name outlives its process: the next one that
+subscribes by this name goes on there. See L</READERS>. undef: no name.
+
+=item lossy
+
+With a true value, publishers of a lossless ring do not wait for this subscriber: it loses messages when it falls behind, as in
+any other ring. For whoever only looks: monitors, debugging.
+
+=back
+
+Croaks, with an option of another name, with C<unknown option "nme"; known: lossy, name>, and with one of
+
+    name must be 1 to 47 bytes of UTF-8, not 0
+    reader "audit" lives in process 4711
+    the table of readers is full (64)
+    this ring has no table of readers
+    name "audit": readers of a ring that is open for reading only are not listed
+
+The third and fourth concern subscribers with a name, and those that publishers of a lossless ring shall wait for; others do
+without an entry in the table.
 
 A subscriber belongs to the process that made it. It keeps the memory mapped and the eventfd open,
 so the ring object may go away before it.
@@ -427,8 +496,61 @@ so the ring object may go away before it.
 =head2 subscribe_all
 
     my $sub = $ring->subscribe_all;
+    my $sub = $ring->subscribe_all(name => $name);
 
-The same, but it begins with the oldest message that the ring holds.
+The same, but it begins with the oldest message that the ring holds. For a named subscriber this matters the first time only: later
+it goes on where it stopped.
+
+=head2 readers
+
+    my @readers = $ring->readers;
+
+The subscribers in the ring's table, in no order: a list of references to hashes with
+
+    name        of a named one; undef
+    pid         its process, as that process's pid namespace numbers it
+    position    of the next message that it will read
+    lag         messages published, and not yet read by it
+    lost        messages that were overwritten before it read them
+    delivered   messages that it got
+    waits       1: it sleeps until a message comes; 0
+    lossy       1: publishers of a lossless ring do not wait for it; 0
+    alive       1; 0: its process is gone, or it has left, and its name keeps the place; undef: not known
+    since       when it subscribed, as time() counts, with fractions
+
+How exact C<position>, C<lag>, C<lost> and C<delivered> are, and when C<alive> is not known: see L</READERS>. In scalar context: the last
+one.
+
+    for my $reader (sort { $b->{lag} <=> $a->{lag} } $ring->readers) {
+        printf "%7d %-20s %d behind, %d lost\n", $reader->{pid}, $reader->{name} // '-', @$reader{qw(lag lost)};
+    }
+
+=head2 forget
+
+    my $done = $ring->forget($name);
+
+Removes a named reader whose process is gone from the table. The next that subscribes by this name starts like a new one. Returns true, or
+false where there is no such name. Croaks with C<reader "audit" lives in process 4711>.
+
+=head2 waiting_for
+
+    my @readers = $ring->waiting_for;
+
+The readers, as L</readers> describes them, that have not read the message which the next C<publish> would overwrite. So where a
+lossless ring is full, these are the ones that its publishers wait for. The empty list where there is room, and in rings that are not
+lossless.
+
+=head2 wait_for_readers
+
+    my $done = $ring->wait_for_readers;
+    my $done = $ring->wait_for_readers($timeout);
+
+Waits until every reader in the table has read all that was published before the call: in a lossless ring, those that publishers
+wait for (see L</LOSSLESS RINGS>); in others, all but those that were subscribed with C<< lossy => 1 >>. Returns true, also where there is none; false where C<$timeout>
+seconds have passed. Signal handlers run meanwhile. Readers whose process is gone are not waited for.
+
+    $ring->publish('the last one');
+    $ring->wait_for_readers(10) or warn "somebody has not read everything\n";
 
 =head2 clear
 
@@ -499,6 +621,11 @@ A reference to a new hash with:
                   middle of a publish
     sub_waiters   subscribers that sleep at the moment (a killed one counts until the next
                   wake-up)
+    readers       how many entries the table of readers has
+    unlisted      subscribers for which it had no room, since the ring was made
+    lossless      1: publishers wait for readers; 0
+    keep          lossless rings only: for how many seconds they wait for a named one that
+                  is away
     msg_size      Str only: the longest message, in bytes
     arena_cap     Str only: the memory for the text of messages, in bytes
     publishers    Str only: how many can be in the middle of a publish at once
@@ -686,6 +813,20 @@ would get has been overwritten. Reading makes it false.
 
 How many messages this subscriber has lost so far because it was too slow. Losses are counted when
 the subscriber next reads, not when they happen.
+
+=head2 name
+
+    my $name = $sub->name;
+
+The name under which it is in the table of readers; undef where it has none, and after L</release>.
+
+=head2 release
+
+    $sub->release;
+
+Leaves the table of readers now; the subscriber can be used as before, but is not known there. Publishers of a lossless ring wait for
+it no longer, and another subscriber can take its name, and goes on at this one's cursor. When a subscriber is destroyed, or its
+process ends, this happens by itself. Returns nothing.
 
 =head2 cursor
 
@@ -1040,9 +1181,118 @@ What to do: a larger ring; C<drain> or C<poll_cb> rather than C<poll>; a process
 and hands on. Where the newest message is all that matters, C<reset> now and then is the right
 thing.
 
-Where nothing may be lost, pace the publisher: subscribers report how far they are through a
-second ring, and the publisher waits when the slowest is too far behind. F<eg/broadcast.pl> does
-that.
+Where nothing may be lost, make the ring L<lossless|/LOSSLESS RINGS>, and the publishers wait. L</readers> tells who is slow.
+
+=head1 READERS
+
+A ring has a table of its subscribers, 64 unless C<readers> in L</new> says otherwise. A subscriber takes an entry when it
+is made, and the entry goes with it: when it is destroyed, when it is L<released|/release>, when its process ends or is killed.
+L</readers> lists the table, and so does the command C<pubsub-shared who>.
+
+=head2 Named readers
+
+    my $sub = $ring->subscribe(name => 'audit');
+
+The entry of a named reader stays in the table when the reader is gone, with the position that it had reached. The next
+subscriber of this name, in whatever process, takes it over and goes on there: also after C<kill -9>, and also in another
+user's process, or in a container, that has the ring open. What was overwritten meanwhile it has lost, and counts. A name
+is held by one live process at a time; another one croaks and says which pid has it.
+
+A message counts as read when the call that delivered it returns. If a reader is killed in the middle of a call, C<drain> for
+example, or in the handler of C<poll_cb>, its successor goes on behind some or all of the messages of this call: none is
+delivered twice, and those that the dead one did not handle are not delivered again. Where a message must be handled at
+least once, read one at a time, and let the program note what it has finished.
+
+A name keeps an entry until L</forget> (or C<pubsub-shared forget>) removes it, or until the ring goes.
+
+=head2 What the numbers mean
+
+A reader writes its position to the table when it has found the ring empty, before it sleeps, and at the latest after an eighth of the
+capacity; named ones, and those of lossless rings, with every call. So C<lag> of an ordinary busy reader may be too large by an
+eighth of the capacity, never too small. A position is that of messages delivered, not handled. C<lost> and C<delivered> of a
+named reader include those of its predecessors.
+
+=head2 Who is alive
+
+The kernel tells: a process that has subscribers holds a lock on a byte far behind the end of the ring's file (an
+open-file-description lock, see fcntl(2)), and lets go of it at its death, in whatever pid namespace it lives. Where there are no such
+locks, because the file system has none (NFS, some of FUSE, overlayfs) or the path was gone or could not be opened when the process
+subscribed, its pid and start time must do. They say nothing about a process of another pid namespace: then C<alive> is undef. An entry
+is given to another reader only if its process is surely gone.
+
+=head2 Not in the table
+
+A subscriber does without an entry, and loses nothing by it, where the table is full (C<unlisted> in L</stats> counts these), where the
+ring has none, and where the ring is L<read-only|/new_readonly>. With a name, or in a lossless ring without C<< lossy => 1 >>, the first two
+are an error.
+
+After a fork, the entry is the parent's. The child's copy of a subscriber takes one of its own, without a name, when the child first
+reads with it. Until then nobody knows of it, and publishers of a lossless ring keep no messages for it. So subscribe in the child.
+
+=head1 LOSSLESS RINGS
+
+    my $ring = Data::PubSub::Shared::Str->new('/dev/shm/jobs.ring', 1024, 512, lossless => 1);
+
+Publishers of a lossless ring wait rather than overwrite a message that a reader has not read, as a write to a full pipe waits. It is a
+property of the ring: nobody publishes past it by accident.
+
+=over 4
+
+=item Whom they wait for
+
+Every subscriber in the table of L<readers|/READERS>, from the moment at which C<subscribe> returns, but those that were subscribed with
+C<< lossy => 1 >>. Where there are none, they do not wait. A full table is an error of C<subscribe>.
+
+=item How
+
+C<publish>, C<publish_multi>, C<publish_packed>, C<publish_notify> and the keywords wait without limit, run signal handlers meanwhile,
+and end with the exception if one dies; nothing was published then (of C<publish_packed>, perhaps the first numbers). L</publish_wait> waits for a
+time, L</try_publish> not at all. L</wait_for_readers> waits until everything has been read. L</waiting_for> and
+C<pubsub-shared who> say for whom.
+
+A batch of more messages than the capacity can never fit, and croaks. C<publish_packed> takes any number: it publishes piece by piece.
+
+=item Readers that died
+
+Nobody waits for the dead. Before it sleeps, and every 20 ms, a waiting publisher asks the kernel whether the readers that it waits for live.
+
+=item Named readers that are away
+
+Publishers wait for them only where the ring was made with C<< keep => SECONDS >>, and only for so long after they left, or were found dead. Then they
+overwrite what the absent one has not read; it counts that as lost when it comes back.
+
+=item Readers that are stopped
+
+By SIGSTOP, a debugger, or work that takes long: they hold up publishers, and through them all other readers. That is what lossless means. Nothing but the reader's death ends it, or
+L</release>.
+
+=item A process that waits for itself
+
+A publisher that would wait without limit for a subscriber that the same thread has read, croaks with C<would wait for ever for this process's own subscriber, which
+is read in this thread>. C<publish_wait> with a timeout waits for it.
+
+=item clear, seeks
+
+C<clear> discards what was published, and makes room. A subscriber that goes back (C<cursor>, C<reset_oldest>) finds what is still held, and
+publishers wait for it from there on.
+
+=back
+
+What stays as it is: order, batches, accounting, publishers that are killed or stopped. C<overflow_count> of a subscriber that publishers wait
+for stays 0.
+
+Where there is room, C<publish> costs little more than in other rings (F<bench/README.md> has figures), and publishers of integers take
+no lock; it is only the wait for readers that is new. Rings that are not lossless pay nothing.
+
+=head2 Where they can be made
+
+Whether a reader is dead must be certain, so lossless rings need L<the kernel's locks|/Who is alive>. C<new> refuses others:
+
+    Class->new: /x/y: a lossless ring needs a file system with open-file-description locks that hold as
+    long as a mapping does, as tmpfs (/dev/shm), ext4 and xfs have them
+
+Rings without a path and memfds have them. A subscriber that cannot get its lock, because the file was removed, is refused for
+the same reason, unless it is C<lossy>.
 
 =head1 ACCOUNTING
 
@@ -1096,8 +1346,9 @@ and run signal handlers, until one of them continues or dies.
 
 =head2 A subscriber was killed
 
-It leaves nothing in the shared memory but, if it was asleep, a mark that costs the
-next publisher one system call.
+It leaves in the shared memory its entry in the table of L<readers|/READERS>, which the next process that lists the table or needs
+room frees; a name stays. If it was asleep, it also leaves a mark that costs the next publisher one system call. Publishers of
+a lossless ring that wait for it go on within 20 ms.
 
 =head2 The host was restarted
 
@@ -1111,7 +1362,7 @@ afterwards.
 
 Rings and subscribers work in a forked child. The ring is the same; the subscriber is a copy with
 a cursor of its own, which begins where the parent's stood. So parent and child both get each
-message from there on. The handle of L</fh> is the parent's alone; the child asks for its own. The
+message from there on. (In a lossless ring, once the child has read for the first time: L</Not in the table>.) The handle of L</fh> is the parent's alone; the child asks for its own. The
 end of the child changes nothing for the parent. The memory and the descriptors of this
 module are not inherited across C<exec>.
 
@@ -1164,7 +1415,8 @@ closed, so that no warning gets into a ring.
 
 =head1 SIGNALS
 
-C<poll_wait> and C<poll_wait_multi>, a C<Str> publisher that waits for a spare block, and C<new> while it
+C<poll_wait> and C<poll_wait_multi>, a publisher that waits for the readers of a lossless ring or, of C<Str>, for a spare block,
+C<wait_for_readers>, and C<new> while it
 takes disk space or waits for another creator run perl's signal handlers as soon as the signal comes. So
 does any call that delivers messages while it passes positions that were never filled. A handler that dies ends the wait with its exception;
 otherwise the wait goes on until its original deadline.
@@ -1185,7 +1437,7 @@ on.
 
 A new file has mode 0600: its owner alone can use it. C<$mode> grants more. To
 subscribe with C<new> takes the right to write as well as to read, since subscribers leave marks
-in the memory. The right to read is enough for L</new_readonly>: give the file mode 0644, and
+in the memory, and stand in its table of L<readers|/READERS>. The right to read is enough for L</new_readonly>: give the file mode 0644, and
 everybody may follow, while you alone can publish or do harm.
 
 =item *
@@ -1197,7 +1449,7 @@ first, with permissions for you. Use a directory that only the right users can w
 =item *
 
 A process with write access can corrupt messages: forge or garble them, move positions,
-use up the spare blocks of a C<Str> ring. It cannot make another process read or write outside of the
+use up the spare blocks of a C<Str> ring, hold up the publishers of a lossless one. It cannot make another process read or write outside of the
 ring. The header is checked when the ring is opened and never read again, and the block number and length in
 a slot are checked each time, against a private copy of the sizes. A string is marked as UTF-8 only if it is: where a publisher has
 marked bytes that are not, they are delivered as bytes.
@@ -1470,7 +1722,11 @@ C<publishers>, C<msg_size> rounded up to 8, and 8 bytes.
 
 =item *
 
-C<publish_multi>: 8192 messages per call.
+C<publish_multi>: 8192 messages per call; in a lossless ring, not more than the capacity.
+
+=item *
+
+The table of readers: 0 to 65535 entries. Names: 47 bytes.
 
 =item *
 
@@ -1491,8 +1747,10 @@ Byte order is the host's. The file, or memory, consists of
 
     header    Magic number, layout version, variant, capacity, message size, offsets,
               total size; the next position; the position of the last clear; the
-              word on which sleepers sleep; counters.
+              word on which sleepers sleep; counters; up to where publishers of a
+              lossless ring may write, and where they sleep.
               Words with different writers are on different cache lines.
+    readers   For each subscriber: position, losses, process, name.
     spares    Str only: for each publisher in the middle of a publish, the block that
               it writes to.
     slots     capacity times 16 (Int, Num) or 8 bytes: lap number first, then value, always

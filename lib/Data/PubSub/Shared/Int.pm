@@ -52,8 +52,8 @@ with perl's usual warnings. Floating-point numbers beyond the range do not come 
 
 =head2 Memory
 
-16 bytes for each slot, plus a header of 4096 bytes: a ring of 1024 slots takes 20 KiB in all, one
-of 1048576 slots 16 MiB and 4 KiB.
+16 bytes for each slot, a header of 4096 bytes, and 128 bytes for each reader that the table has room for, 8 KiB by default: a ring of
+1024 slots takes 28 KiB in all, one of 1048576 slots 16 MiB and 12 KiB.
 
 =head1 METHODS
 

@@ -48,8 +48,8 @@ warning:
 
 =head2 Memory
 
-8 bytes for each slot, plus a header of 4096 bytes: a ring of 1024 slots takes 12 KiB in all, one
-of 1048576 slots 8 MiB and 4 KiB.
+8 bytes for each slot, a header of 4096 bytes, and 128 bytes for each reader that the table has room for, 8 KiB by default: a ring of
+1024 slots takes 20 KiB in all, one of 1048576 slots 8 MiB and 12 KiB.
 
 =head2 Laps
 

@@ -54,9 +54,9 @@ C<publish_multi> looks at all lengths before it publishes the first message: all
 
 =head2 Memory
 
-A header of 4096 bytes; 8 bytes for each slot; 128 for each of the C<publishers>; and for the text, the arena,
+A header of 4096 bytes; 128 for each of the C<readers> and of the C<publishers>; 8 for each slot; and for the text, the arena,
 for each slot and each of the C<publishers> C<msg_size> rounded up to a multiple of 8, and 8 bytes. So 1024 slots with
-the default of 256 bytes take 4 + 8 + 8 + 280.5 KiB. Whatever the sizes of the messages, the last C<capacity> of
+the default of 256 bytes take 4 + 8 + 8 + 8 + 280.5 KiB. Whatever the sizes of the messages, the last C<capacity> of
 them always fit.
 
 =head2 Publishers
