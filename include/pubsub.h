@@ -71,6 +71,7 @@ typedef struct {
                           * write */
     uint32_t keep_ms;    /* lossless: how many milliseconds publishers wait for a named reader that is away */
     bool lossless;       /* publishers wait for readers, instead of overwriting what one of them has not read */
+    bool prefault;       /* maps every page for this process now, instead of at its first use: Linux 5.14 */
 } ps_options;
 #define PS_NO_READERS UINT64_MAX
 

@@ -37,6 +37,9 @@ pub struct Options {
     pub keep_ms: u32,
     /// Publishers wait for the readers of the table, instead of overwriting what one of them has not read.
     pub lossless: bool,
+    /// Maps every page of the ring for this process now, new or not, instead of at the first message in it: costs some 100 ms a
+    /// GiB, and spares the first lap its page faults. Linux 5.14 or later.
+    pub prefault: bool,
 }
 
 /// No table of readers.
@@ -45,7 +48,16 @@ pub const NO_READERS: u64 = u64::MAX;
 impl Default for Options {
     /// No capacity, messages of 256 bytes, as many publishers and readers as is usual, mode 0600, not lossless.
     fn default() -> Self {
-        Options { capacity: 0, msg_size: 256, publishers: 0, readers: 0, mode: 0o600, keep_ms: 0, lossless: false }
+        Options {
+            capacity: 0,
+            msg_size: 256,
+            publishers: 0,
+            readers: 0,
+            mode: 0o600,
+            keep_ms: 0,
+            lossless: false,
+            prefault: false,
+        }
     }
 }
 
@@ -78,7 +90,7 @@ impl Options {
             0 => None,
             _ => Some(Creation::new(self.geometry(variant)?, self.mode)?),
         };
-        Region::open(path, variant, creation.as_ref(), draft).map(Ring::from)
+        Region::open(path, variant, creation.as_ref(), draft).map(|mapped| self.ring(mapped))
     }
 
     /// A new ring without a name, shared with the children that this process forks.
@@ -99,7 +111,14 @@ impl Options {
 
     fn in_memory(&self, variant: Variant, name: &CStr, keep: bool) -> Result<Ring> {
         let geometry = self.geometry(variant)?;
-        Ok(Ring::from((Region::memory(name, &geometry, keep)?, geometry)))
+        Ok(self.ring((Region::memory(name, &geometry, keep)?, geometry)))
+    }
+
+    fn ring(&self, mapped: (Region, Geometry)) -> Ring {
+        if self.prefault {
+            mapped.0.prefault();
+        }
+        Ring::from(mapped)
     }
 }
 

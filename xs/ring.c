@@ -105,7 +105,7 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
 }
 
 /* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
-enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PUBLISHERS, READERS, STRICT, ARGUMENTS };
+enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PREFAULT, PUBLISHERS, READERS, STRICT, ARGUMENTS };
 
 /* What may be named, and where: of all rings, of strings, by constructors of files. */
 static const struct {
@@ -113,7 +113,7 @@ static const struct {
     bool of_strings, of_files;
 } options[ARGUMENTS] = {
     { "capacity", FALSE, FALSE }, { "keep", FALSE, FALSE }, { "lossless", FALSE, FALSE }, { "mode", FALSE, TRUE },
-    { "msg_size", TRUE, FALSE }, { "publishers", TRUE, FALSE }, { "readers", FALSE, FALSE }, { "strict", FALSE, TRUE },
+    { "msg_size", TRUE, FALSE }, { "prefault", FALSE, FALSE }, { "publishers", TRUE, FALSE }, { "readers", FALSE, FALSE }, { "strict", FALSE, TRUE },
 };
 
 typedef struct {
@@ -177,6 +177,7 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     if (GIVEN(READERS) && !wanted.options.readers) wanted.options.readers = PS_NO_READERS;
     wanted.options.keep_ms = GIVEN(KEEP) ? arg_keep(aTHX_ call, given[KEEP]) : 0;
     wanted.options.lossless = SvTRUE(given[LOSSLESS]);
+    wanted.options.prefault = SvTRUE(given[PREFAULT]);
     wanted.options.mode = (uint32_t)arg_mode(aTHX_ call, given[MODE]);
     wanted.msg_size_given = GIVEN(MSG_SIZE) && SvTRUE_nomg_NN(given[MSG_SIZE]);
     wanted.readers_given = GIVEN(READERS);

@@ -59,6 +59,8 @@ impl Region {
         None
     }
 
+    pub(crate) fn prefault(&self) {}
+
     pub(crate) fn memfd(&self) -> Option<RawFd> {
         None
     }

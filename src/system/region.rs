@@ -18,6 +18,7 @@ use crate::file::{c_path, inode, os_error, unusable, Source};
 use crate::futex::futex_wake;
 use crate::layout::{Geometry, Identity, IdentityBytes, Variant, GONE, GONE_AT, HEADER_LEN, WAKE_AT};
 use crate::room::{check_memory, Volume};
+use crate::signals::KeptErrno;
 use crate::space::{allocated, check_file_size_limit, is_memfd};
 use crate::sync::AtomicU32;
 
@@ -211,6 +212,13 @@ impl Region {
     /// How to open it once more.
     pub(crate) fn source(&self) -> Option<Source> {
         self.source.clone()
+    }
+
+    /// Maps every page for writing now; where that cannot be done, each comes with its first use, as without.
+    pub(crate) fn prefault(&self) {
+        let _errno = KeptErrno::new();
+        // SAFETY: advice on a mapping of our own; it changes nothing in it.
+        unsafe { libc::madvise(self.map.as_mut_ptr().cast(), self.map.len(), libc::MADV_POPULATE_WRITE) };
     }
 
     /// Writes the mapping to its file and waits for the disk.
