@@ -117,8 +117,14 @@ sub sources { return $_[0]->root . ($_[0]{perl} ? "/sources-$_[0]{perl}" : '/src
 sub why_not {
     my ($self) = @_;
     my $emulator = $EMULATOR{ $self->{arch} } // return;
-    return -e "/proc/sys/fs/binfmt_misc/$emulator"
-        ? undef : "the kernel does not start $emulator for programs of $self->{arch} (Debian: qemu-user-static)";
+    my $handler  = "/proc/sys/fs/binfmt_misc/$emulator";
+    return "the kernel does not start $emulator for programs of $self->{arch} (Debian: qemu-user-static)" if !-e $handler;
+    return if $self->{arch} ne 'ppc64el';
+    # Before, lqarx made no reservation, so stqcx. never succeeded, and an exchange of 16 bytes was tried for ever.
+    my ($program) = slurp($handler) =~ /^interpreter (.+)$/m;
+    my ($version) = qx{'$program' --version} =~ /version (\d+\.\d+)/;
+    return if ($version // 0) >= 8.1;
+    return "qemu 8.1 or later is needed, and $program is " . ($version // 'of a version that it does not tell');
 }
 
 # Makes the root, or finds it there, and puts the sources into it as they are now. Dies with the reason.
