@@ -23,7 +23,6 @@ my $TOP   = Cwd::abs_path("$FindBin::Bin/..");
 my $ROOTS = $ENV{XT_ROOTS} || "$TOP/target/roots";
 
 my $MIRROR = $ENV{XT_MIRROR} || 'http://deb.debian.org/debian';
-my $UBUNTU = $ENV{XT_UBUNTU} || ubuntu();
 
 # What stands in the matrix: release, architecture, and for one that is emulated which processor, else a perl of our own.
 # `bare` is what README.md promises: a root made afresh, in which ./run has to find all that it needs.
@@ -38,14 +37,14 @@ my %EMULATOR = (arm64 => 'qemu-aarch64', ppc64el => 'qemu-ppc64le', s390x => 'qe
 
 # Perls of our own: where the source package is, what it has to be, and how it is configured.
 my %BOOKWORM = (
-    source => "$MIRROR bookworm main",
+    source => 'MIRROR bookworm main',
     sha256 => '0f386dccbee8e26286404b2cca144e1005be65477979beb9b1ba272d4819bcf0',
 );
 my %PERL = (
     'unthreaded'           => { %BOOKWORM, configure => '' },
     'debugging-longdouble' => { %BOOKWORM, configure => '-DDEBUGGING -Duselongdouble' },
     'threads-5.22'         => {
-        source    => "$UBUNTU xenial main",
+        source    => 'UBUNTU xenial main',
         sha256    => '9e87317d693ce828095204be0d09af8d60b8785533fadea1a82b6f0e071e5c79',
         configure => '-Dusethreads -Ud_crypt_r',    # its crypt is of an older libc
     },
@@ -107,6 +106,7 @@ sub rows {
 }
 
 sub name  { return $_[0]{name} }
+sub arch  { return $_[0]{arch} }
 sub steps { return $_[0]{bare} ? 'test' : qw(build load prove cargo) }
 sub root  { return join '-', "$ROOTS/$_[0]{suite}", $_[0]{arch}, $_[0]{bare} // () }
 
@@ -305,7 +305,8 @@ sub inside {
         $self->{cpu} ? (QEMU_CPU => $self->{cpu}, PUBSUB_TEST_WATCHDOG => 1200, CARGO_BUILD_JOBS => 1) : (),
     );
     my $set = join ' ', map {"$_='$environment{$_}'"} sort keys %environment;
-    $script =~ s/MIRROR/$MIRROR/g;
+    $script =~ s/\bMIRROR\b/$MIRROR/g;
+    $script =~ s/\bUBUNTU\b/$ENV{XT_UBUNTU} || ubuntu()/ge;
     my $sources = $self->sources;
     spew("$sources/.step", "set -e\ncd /src\n$script\n");
     command(<<"SH", $log);
@@ -316,7 +317,8 @@ exec unshare --mount --pid --fork --kill-child sh -e -c '
     mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
     mount -t tmpfs -o mode=1777 tmpfs $root/tmp
     test $sources = $root/src || mount --bind $sources $root/src
-    exec timeout -k 10 7200 chroot $root env -i $set sh /src/.step
+    # This shell is the first process, so it waits for orphans, too.
+    timeout -k 10 7200 chroot $root env -i $set sh /src/.step || exit
 '
 SH
     return;
