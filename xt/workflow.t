@@ -1,4 +1,4 @@
-# The workflow's matrix of roots is that of xt/perls.pl.
+# The workflow's matrix of roots is that of xt/perls.pl, and the Debian package is for the processors that have rows there.
 
 use strict;
 use warnings;
@@ -13,5 +13,10 @@ my $path = "$FindBin::Bin/../.github/workflows/ci.yml";
 open my $file, '<', $path or plan skip_all => 'for checkouts: there is no workflow here';
 my ($list) = do { local $/; <$file> } =~ /^        row:\n((?:          - .*\n)+)/m;
 is_deeply([map {/- (\S+)/} split /\n/, $list // ''], [map { $_->name } rows()], 'the same rows');
+
+open my $control, '<', "$FindBin::Bin/../debian/control" or die "debian/control: $!";
+my ($architectures) = do { local $/; <$control> } =~ /^Architecture: (.+)$/m;
+my %tried = map { ($_->arch => 1) } rows();
+is($architectures, join(' ', sort keys %tried), 'architectures');
 
 done_testing;
