@@ -64,9 +64,12 @@ for my $kind (qw(ring sub)) {
 }
 is_deeply [grep { !$met{$_} } sort keys %{ $documented{'METHODS OF BOTH'} }], [], 'and so have both, or one of them';
 
-my $set = Pod::Coverage->new(package => 'Data::PubSub::Shared::Set', private => \@PRIVATE);
-is $set->coverage, 1, 'Data::PubSub::Shared::Set is documented'
-    or diag $set->why_unrated // join ' ', 'without documentation:', sort $set->naked;
+for my $class (qw(Data::PubSub::Shared::Set Data::PubSub::Shared::Bus Mojolicious::Plugin::SharedBus)) {
+    next if $class =~ /Mojolicious/ && !eval { require Mojolicious; 1 };
+    my $coverage = Pod::Coverage->new(package => $class, private => [@PRIVATE, $class =~ /Bus/ ? qr/^DESTROY$/ : ()]);
+    is $coverage->coverage, 1, "$class is documented"
+        or diag $coverage->why_unrated // join ' ', 'without documentation:', sort $coverage->naked;
+}
 
 # The parent of all the classes has the constructors, to say where they are.
 my $root = Pod::Coverage->new(

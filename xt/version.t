@@ -36,7 +36,8 @@ like(slurp($_), qr/^name = "data-pubsub-shared"\nversion = "\Q$of_crate\E"$/m, "
 
 my @own;
 find({ no_chdir => 1, wanted => sub { push @own, $_ if /\.pm$/ && slurp($_) =~ /^\s*our\s+\$VERSION\s*=\s*['"\d]/m } }, 'lib');
-my @public = ('lib/Data/PubSub/Shared.pm', map {"lib/Data/PubSub/Shared/$_.pm"} qw(Bridge Int Int16 Int32 Num Str));
+my @public = ('lib/Data/PubSub/Shared.pm', (map {"lib/Data/PubSub/Shared/$_.pm"} qw(Bridge Bus Int Int16 Int32 Num Set Str)),
+    'lib/Mojolicious/Plugin/SharedBus.pm');
 is_deeply([sort @own], \@public, 'no private module has a version of its own');
 
 done_testing;

@@ -1,0 +1,559 @@
+package Data::PubSub::Shared::Bus;
+
+use strict;
+use warnings;
+no warnings 'redefine';    # a module reloader comes here again
+
+use Carp         qw(carp croak);
+use Scalar::Util qw(blessed weaken);
+use Time::HiRes  qw(clock_gettime CLOCK_MONOTONIC);
+
+use Data::PubSub::Shared            ();
+use Data::PubSub::Shared::Bus::Loop ();
+
+our $VERSION = '1.000';
+
+my $RING    = 'Data::PubSub::Shared::Str';
+my %DEFAULT = (capacity => 1024, msg_size => 8000);
+my %KNOWN   = map { $_ => 1 } qw(capacity msg_size mode publishers loop long);
+
+# Messages that are delivered before the loop looks after others, and how often to look whether the ring was replaced.
+my $AT_ONCE = 100;
+my $LOOK    = 1;
+
+sub new {
+    my ($class, $path, %options) = @_;
+    my @unknown = grep { !$KNOWN{$_} } sort keys %options;
+    croak "$class->new: unknown option '$unknown[0]' (known: " . join(', ', sort keys %KNOWN) . ')' if @unknown;
+    my $long = $options{long} // 'croak';
+    croak "$class->new: long must be 'croak' or 'drop', not '$long'" if $long !~ /\A(?:croak|drop)\z/;
+    my $self = bless {
+        path => $path, options => \%options, long => $long, dropped => 0,
+        listeners => {}, prefixes => {}, json => {}, events => {},
+    }, $class;
+    $self->{ring} = $self->_open;
+    Data::PubSub::Shared::Bus::Loop::find($options{loop}) if defined $options{loop};    # croaks now
+    return $self;
+}
+
+# The ring, made where there is none. Sizes that nobody asked for are those of the ring that is there.
+sub _open {
+    my ($self) = @_;
+    my ($path, $options) = @$self{qw(path options)};
+    my %given = map { defined $options->{$_} ? ($_ => $options->{$_}) : () } qw(mode publishers);
+    delete $given{mode} if !defined $path;
+    my $open = sub {
+        return $RING->new($path, $options->{capacity} // $DEFAULT{capacity}, $options->{msg_size} // $DEFAULT{msg_size}, %given);
+    };
+    return $open->() if defined $options->{capacity} || defined $options->{msg_size};
+    no warnings 'Data::PubSub::Shared';
+    local $SIG{__WARN__} = sub { warn @_ if $_[0] !~ /was asked for, the ring has/ };
+    return $open->();
+}
+
+sub ring    { my ($self) = @_; $self->_here; return $self->{ring} }
+sub dropped { return $_[0]{dropped} }
+sub lag     { my ($self) = @_; $self->_here; return $self->{sub} ? $self->{sub}->lag : 0 }
+
+#--- Channels
+
+sub listen {    ## no critic (ProhibitBuiltinHomonyms) - as Mojo::Pg::PubSub and others call it
+    my ($self, $channel, $code) = @_;
+    _check_code($self, listen => $code);
+    my ($kind, $name) = _pattern($self, listen => $channel);
+    $self->_here;
+    push @{ $self->{$kind}{$name} }, $code;
+    $self->_start;
+    return $code;
+}
+
+sub unlisten {
+    my ($self, $channel, $code) = @_;
+    my ($kind, $name) = _pattern($self, unlisten => $channel);
+    my $all = $self->{$kind}{$name} || [];
+    my @kept = defined $code ? grep { $_ != $code } @$all : ();
+    if   (@kept) { $self->{$kind}{$name} = \@kept }
+    else         { delete $self->{$kind}{$name} }
+    $self->_stop if !$self->_listens;
+    return $self;
+}
+
+sub notify {
+    my ($self, $channel, $payload) = @_;
+    croak ref($self), "->notify: channel must be a name without white space and '*', not ", _shown($channel)
+        if !defined $channel || $channel !~ /\A[^\s*]+\z/;
+    $self->_here;
+    # What is published to a ring that is gone reaches nobody who comes later.
+    $self->_renew if $self->{ring}->is_gone;
+    my $message = $channel . ' ' . ($self->_is_json($channel) ? _json()->encode($payload) : $payload // '');
+    if (eval { $self->{ring}->publish($message); 1 }) { return $self }
+    my $error = $@;
+    croak $error if $error !~ /message too long \((\d+) > (\d+)\)/;
+    my $text = ref($self) . "->notify: message for channel '$channel' too long ($1 > $2 bytes, with the channel's name)";
+    croak $text if $self->{long} eq 'croak';
+    $self->{dropped}++;
+    carp "$text: dropped";
+    return $self;
+}
+
+sub json {
+    my ($self, $channel) = @_;
+    my ($kind, $name) = _pattern($self, json => $channel);
+    $self->{json}{$kind}{$name} = 1;
+    return $self;
+}
+
+sub _is_json {
+    my ($self, $channel) = @_;
+    my $json = $self->{json};
+    return $json->{listeners}{$channel} || grep { index($channel, $_) == 0 } keys %{ $json->{prefixes} };
+}
+
+# An exact name, or the beginning of names: (where it is kept, text).
+sub _pattern {
+    my ($self, $method, $channel) = @_;
+    croak ref($self), "->$method: channel must be a name without white space, or end in '*', not ", _shown($channel)
+        if !defined $channel || $channel !~ /\A[^\s*]+\*?\z|\A\*\z/;
+    return $channel =~ /\*\z/ ? (prefixes => substr $channel, 0, -1) : (listeners => $channel);
+}
+
+sub _check_code {
+    my ($self, $method, $code) = @_;
+    croak ref($self), "->$method: callback must be a code reference, not ", _shown($code) if ref $code ne 'CODE';
+    return;
+}
+
+sub _shown { my ($value) = @_; return defined $value ? "'$value'" : 'undef' }
+
+# The fastest that is here; it makes and takes bytes.
+sub _json {
+    our $json;
+    return $json if $json;
+    for my $class (qw(Cpanel::JSON::XS JSON::XS JSON::PP)) {
+        next if !eval "require $class; 1";
+        return $json = $class->new->utf8->allow_nonref->canonical;
+    }
+    croak 'no module for JSON is here';
+}
+
+#--- Events
+
+sub on {
+    my ($self, $event, $code) = @_;
+    croak ref($self), "->on: event must be lost, reconnect or error, not ", _shown($event)
+        if !defined $event || $event !~ /\A(?:lost|reconnect|error)\z/;
+    _check_code($self, on => $code);
+    push @{ $self->{events}{$event} }, $code;
+    return $code;
+}
+
+sub unsubscribe {
+    my ($self, $event, $code) = @_;
+    my $all = $self->{events}{$event} || [];
+    $self->{events}{$event} = [defined $code ? grep { $_ != $code } @$all : ()];
+    return $self;
+}
+
+# False where nobody wants it.
+sub _emit {
+    my ($self, $event, @arguments) = @_;
+    my @all = @{ $self->{events}{$event} || [] } or return 0;
+    for my $code (@all) {
+        eval { $code->($self, @arguments); 1 } or warn ref($self), ": a handler of '$event' died: $@";
+    }
+    return 1;
+}
+
+sub _error {
+    my ($self, $error, $channel) = @_;
+    $self->_emit(error => $error, $channel) or warn ref($self), ": channel '$channel': $error";
+    return;
+}
+
+#--- Which process and thread this is
+
+# In a forked child, and in a new thread of perl's, nothing of what the loop and the ring gave to another one is of use.
+sub _here {
+    my ($self) = @_;
+    my $thread = $INC{'threads.pm'} ? threads->tid : 0;
+    my $here   = "$thread/$$";
+    my $is_new = ($self->{here} //= $here) ne $here;
+    if ($is_new) {
+        # A child's loop has what its parent's had; a thread has a copy that is of no use.
+        $self->_unwatch if $self->{here} =~ m{\A$thread/};
+        $self->{here} = $here;
+        delete @$self{qw(sub fh watch timer loop soon from)};
+    }
+    # An object of the module does not come into a new thread, but the path leads there.
+    $self->{ring} = $self->_open if !blessed $self->{ring};
+    $self->_start                if $is_new && $self->_listens;
+    return;
+}
+
+sub _listens { my ($self) = @_; return %{ $self->{listeners} } || %{ $self->{prefixes} } }
+
+sub _loop { my ($self) = @_; return $self->{loop} //= Data::PubSub::Shared::Bus::Loop::find($self->{options}{loop}) }
+
+# Somebody listens here: what comes from now on is for him. The loop calls for the rest when it runs, in this process or in one
+# that is forked before: a server's manager only prepares what its workers do.
+sub _start {
+    my ($self) = @_;
+    return if $self->{sub} || $self->{from};
+    $self->{from} = [$$, $self->{ring}->write_pos];
+    weaken(my $weak = $self);
+    my $loop = $self->_loop;
+    $self->{soon} = $loop->soon(sub { $weak && $weak->_attach });
+    return;
+}
+
+# Subscribes, and has the loop call when there is something to read.
+sub _attach {
+    my ($self) = @_;
+    $self->_here;
+    delete $self->{soon};
+    return if $self->{sub} || !$self->_listens;
+    my $sub  = $self->{sub} = $self->{ring}->subscribe;
+    my $from = delete $self->{from};
+    $sub->cursor($from->[1]) if $from && $from->[0] == $$ && $from->[1] < $sub->cursor;
+    $self->{lost} = 0;
+    my $loop = $self->_loop;
+    return if $loop->isa('Data::PubSub::Shared::Bus::Loop::None');
+    weaken(my $weak = $self);
+    $self->{watch} = $loop->watch($self->{fh} = $sub->fh, sub { $weak && $weak->_ready });
+    $self->{timer} = $loop->every($LOOK, sub { $weak && $weak->_look });
+    return;
+}
+
+# The loop says that there is something; perhaps to a forked child, which has its parent's handle still.
+sub _ready {
+    my ($self) = @_;
+    $self->_here;
+    return $self->{sub} ? $self->_deliver($AT_ONCE) : $self->_attach;
+}
+
+sub _stop {
+    my ($self) = @_;
+    $self->_unwatch;
+    delete @$self{qw(sub fh watch timer soon from)};
+    return;
+}
+
+sub _unwatch {
+    my ($self) = @_;
+    $self->{loop}->stop($self->{fh}, $self->{timer}) if $self->{loop} && $self->{fh};
+    return;
+}
+
+# A bus belongs to everybody who has it: in a new thread it opens the ring for itself.
+sub DESTROY {
+    my ($self) = @_;
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $INC{'threads.pm'} && ($self->{here} // '') !~ m{\A@{[ threads->tid ]}/};
+    local $@;
+    $self->_stop;
+    return;
+}
+
+#--- Messages
+
+sub pump {
+    my ($self, $timeout) = @_;
+    $self->_here;
+    $self->_look;
+    $self->_start  if $self->_listens && !$self->{sub};
+    $self->_attach if !$self->{sub};
+    my $sub   = $self->{sub} or return 0;
+    my $count = $self->_deliver($sub->lag);
+    return $count if $count || defined $timeout && $timeout == 0 || @_ < 2;
+    my $message = $sub->poll_wait($timeout);
+    $self->_account;
+    return 0 if !defined $message;
+    $self->_dispatch($message);
+    return 1 + ($self->{sub} ? $self->_deliver($self->{sub}->lag) : 0);
+}
+
+# Up to so many, one by one: a listener may die, stop listening, or read by `pump`.
+sub _deliver {
+    my ($self, $most) = @_;
+    my $count = 0;
+    while ($count < $most && $self->{sub}) {
+        my $message = $self->{sub}->poll;
+        $self->_account;
+        last if !defined $message;
+        $count++;
+        $self->_dispatch($message);
+    }
+    return $count;
+}
+
+sub _account {
+    my ($self) = @_;
+    my $lost = $self->{sub}->overflow_count - $self->{lost} or return;
+    $self->{lost} += $lost;
+    $self->_emit(lost => $lost);
+    return;
+}
+
+sub _dispatch {
+    my ($self, $message) = @_;
+    my ($channel, $payload) = split / /, $message, 2;
+    my @to = (
+        @{ $self->{listeners}{$channel} || [] },
+        map { @{ $self->{prefixes}{$_} } } grep { index($channel, $_) == 0 } sort keys %{ $self->{prefixes} },
+    );
+    return if !@to;
+    $payload //= '';
+    if ($self->_is_json($channel)) {
+        # Whoever has written it as characters.
+        utf8::encode($payload) if !utf8::downgrade($payload, 1);
+        my $data;
+        eval { $data = _json()->decode($payload); 1 } or return $self->_error($@, $channel);
+        $payload = $data;
+    }
+    for my $code (@to) {
+        eval { $code->($self, $payload, $channel); 1 } or $self->_error($@, $channel);
+    }
+    return;
+}
+
+#--- Rings that were replaced
+
+# Now and then, where somebody listens.
+sub _look {
+    my ($self) = @_;
+    my $now = clock_gettime(CLOCK_MONOTONIC);
+    return if $now < ($self->{look_at} // 0);
+    $self->{look_at} = $now + $LOOK / 2;
+    $self->_renew if $self->{ring}->is_gone && -e $self->{path};
+    return;
+}
+
+# Goes on with the ring that the path leads to now, or makes one.
+sub _renew {
+    my ($self) = @_;
+    my $new = $self->_open;
+    $self->_stop;
+    $self->{ring} = $new;
+    if ($self->_listens) {
+        $self->{from} = [$$, 0];
+        $self->_attach;
+    }
+    $self->_emit('reconnect');
+    return;
+}
+
+#--- Promises
+
+sub next {    ## no critic (ProhibitBuiltinHomonyms) - reads well behind `await`
+    my ($self, $channel) = @_;
+    _pattern($self, next => $channel);
+    my $future = $self->_loop->future;
+    weaken(my $weak = $self);
+    my $code;
+    my $done = sub { $weak->unlisten($channel, $code) if $weak && $code; undef $code };
+    $code = sub {
+        my (undef, $payload) = @_;
+        $done->();
+        $future->can('resolve') ? $future->resolve($payload) : $future->is_ready || $future->done($payload);
+    };
+    $self->listen($channel, $code);
+    $future->on_cancel($done) if $future->can('on_cancel');
+    return $future;
+}
+*next_message = \&next;
+
+1;
+
+__END__
+
+=head1 NAME
+
+Data::PubSub::Shared::Bus - channels between the processes of one host, with event loops
+
+=head1 SYNOPSIS
+
+    use Data::PubSub::Shared::Bus;
+
+    my $bus = Data::PubSub::Shared::Bus->new('/dev/shm/app.bus');
+
+    $bus->listen(news => sub { my ($bus, $payload) = @_; print "$payload\n" });
+    $bus->listen('prices.*' => sub { my ($bus, $payload, $channel) = @_; ... });
+
+    $bus->json('orders');
+    $bus->listen(orders => sub { my ($bus, $order) = @_; print $order->{id}, "\n" });
+
+    $bus->notify(news => 'The lift works again');       # to listeners in all processes
+    $bus->notify(orders => { id => 17, what => ['tea'] });
+
+    my $payload = await $bus->next('news');             # Future::AsyncAwait, or a promise of Mojolicious
+
+    $bus->pump;                                         # without an event loop: calls the listeners
+
+=head1 DESCRIPTION
+
+A bus carries messages of many named channels on one ring of strings: every process that has opened it may notify, and each
+process gets the messages of the channels that it listens to. The methods are called as those of Mojo::Pg::PubSub and
+Mojo::Redis::PubSub, and there is no server: the ring is a file, as L<Data::PubSub::Shared> describes it, and what holds of
+rings holds here. Messages are not stored: a process hears what is sent while it listens. One that is busy for so long that
+the ring goes round once loses the oldest messages, and the event L</lost> says how many.
+
+A process that notifies a channel to which it listens hears itself, as all others do, and all hear the messages in one order.
+
+=head2 Event loops
+
+Listeners are called by the program's event loop: Mojo::IOLoop, AnyEvent or EV, the first of these that the program has
+loaded when it first listens; or the one that the option C<loop> names. IO::Async must be given: C<< loop => $loop >>. It
+costs two descriptors in each process that listens, and a thread that all watched rings share: see
+L<Data::PubSub::Shared/fh>.
+
+Where there is no loop, or where it does not run, as in most PSGI servers, call L</pump>: before each request, for example.
+
+=head2 Forks and threads
+
+Open the bus and listen before a server forks its workers: each worker subscribes by itself, at its first use of the bus or
+when its event loop begins to run, and hears what is sent from then on. So do threads of perl's, if the bus has a path.
+
+=head1 CONSTRUCTOR
+
+=head2 new
+
+    my $bus = Data::PubSub::Shared::Bus->new($path, %options);
+
+Opens the bus, a ring of strings at this path, or makes it. With a path of undef it is shared with children that are forked
+later, and with nobody else. Croaks as C<new> of L<Data::PubSub::Shared> does, on an unknown option, and on a bad value of
+one.
+
+=over 4
+
+=item capacity, msg_size, mode, publishers
+
+Of a ring that is made: how many messages it holds (Default: 1024), how long they may be, in bytes and together with the
+channel's name (Default: 8000), and as for L<Data::PubSub::Shared/new>. A ring that is there keeps its own.
+
+=item loop
+
+An object of IO::Async::Loop or Mojo::IOLoop; or C<'Mojo'>, C<'AnyEvent'>, C<'EV'>, or C<'none'> for L</pump> alone.
+Default: what is loaded.
+
+=item long
+
+What L</notify> does with a payload that is too long: C<'croak'>, the default, or C<'drop'>, which warns and counts it in
+L</dropped>.
+
+=back
+
+=head1 METHODS
+
+=head2 listen
+
+    my $cb = $bus->listen($channel => sub { my ($bus, $payload, $channel) = @_; ... });
+
+Calls the code for each message of the channel from now on, and returns it. A channel is a name without white space and
+C<*>; one that ends in C<*> stands for all channels that begin so, C<*> for all. There may be several listeners of one
+channel; those of the exact name are called first. The payload is the string that was sent, bytes or characters as they were
+given; for a channel of L</json>, data.
+
+Where the code dies, the event L</error> has the exception, and the other listeners are called all the same. The message
+counts as delivered.
+
+=head2 unlisten
+
+    $bus->unlisten($channel);
+    $bus->unlisten($channel => $cb);
+
+Ends all listeners of the channel, or this one. The name must be the one that C<listen> had. Returns the bus. A bus to which
+nobody listens any more leaves the ring and the loop alone.
+
+=head2 notify
+
+    $bus->notify($channel => $payload);
+
+Sends a string to the listeners of the channel in all processes, and returns the bus. C<undef> is an empty string. Where the
+channel is one of L</json>, the payload is data. Croaks where the message, that is the payload with the channel's name, is
+longer than C<msg_size> (or drops it, see C<long>); half of a message is never sent.
+
+=head2 json
+
+    $bus->json($channel);
+
+Payloads of this channel, or of all whose names begin so, are data from now on, in this process: C<notify> encodes them as
+JSON, and listeners get them decoded. The fastest of Cpanel::JSON::XS, JSON::XS and JSON::PP that is installed does it. What is no
+JSON is an L</error>. Returns the bus.
+
+=head2 next
+
+    my $payload = await $bus->next($channel);
+    $bus->next('news')->then(sub { my ($payload) = @_; ... });
+
+The payload of the next message of the channel: a promise (L<Mojo::Promise>) where the loop is Mojo::IOLoop, and otherwise a
+L<Future>, of the loop where that is IO::Async. A future that is cancelled stops listening.
+
+=head2 next_message
+
+The same as L</next>.
+
+=head2 pump
+
+    my $count = $bus->pump;
+    my $count = $bus->pump($timeout);
+
+Calls the listeners for all messages that are there, and returns how many messages of any channel there were. Where there is
+none, waits for one up to C<$timeout> seconds, and forever with undef; without an argument, and with 0, it does not wait. Signal
+handlers run meanwhile, and may die. To be used where no event loop runs; where one does, it does no harm.
+
+=head2 on
+
+    my $cb = $bus->on(lost => sub { my ($bus, $count) = @_; ... });
+
+Calls the code when this happens, and returns it:
+
+=over 4
+
+=item lost
+
+This process was so slow that it lost C<$count> messages, of whatever channels: forget what they may have been about.
+
+=item reconnect
+
+The ring's file was removed or replaced, and the bus has gone on with the new one, from its oldest message. It looks once a
+second, and at each C<notify>, which makes a ring where there is none. Messages may have been missed.
+
+=item error
+
+A listener died, or a payload was no JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. Where nobody wants it, it
+is a warning.
+
+=back
+
+=head2 unsubscribe
+
+    $bus->unsubscribe($event);
+    $bus->unsubscribe($event => $cb);
+
+Ends all handlers of the event, or this one. Returns the bus.
+
+=head2 dropped
+
+    my $n = $bus->dropped;
+
+Messages of this process that were too long and were dropped, with C<< long => 'drop' >>.
+
+=head2 lag
+
+    my $n = $bus->lag;
+
+Messages in the ring that this process has yet to hear.
+
+=head2 ring
+
+    my $ring = $bus->ring;
+
+The ring of strings. A message is the channel's name, a space, and the payload, so that programs that have no bus can send
+one, too:
+
+    pubsub-shared pub /dev/shm/app.bus 'news The lift works again'
+
+=head1 SEE ALSO
+
+L<Mojolicious::Plugin::SharedBus>, L<Data::PubSub::Shared>, L<Data::PubSub::Shared::Cookbook>
+
+=cut

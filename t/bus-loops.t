@@ -1,0 +1,139 @@
+# Channels in event loops: listeners are called by the loop, and the next message is a promise or a future.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use PubSubTest;
+
+# For each loop a program of its own, because a bus finds its loop by what is loaded. [what it needs, code]: START has the
+# options of the bus, RUN runs until STOP.
+my %LOOP = (
+    'Mojo::IOLoop' => [
+        ['Mojo::IOLoop', 'Mojo::Promise'],
+        'use Mojo::IOLoop; sub START { return } sub RUN { Mojo::IOLoop->start } sub STOP { Mojo::IOLoop->stop }',
+        'then',
+    ],
+    'another Mojo::IOLoop' => [
+        ['Mojo::IOLoop', 'Mojo::Promise'],
+        'use Mojo::IOLoop; my $loop = Mojo::IOLoop->new; sub START { return (loop => $loop) } sub RUN { $loop->start } sub STOP { $loop->stop }',
+        'then',
+    ],
+    'IO::Async' => [
+        ['IO::Async::Loop'],
+        'use IO::Async::Loop; my $loop = IO::Async::Loop->new;
+            sub START { return (loop => $loop) } sub RUN { $loop->run } sub STOP { $loop->stop }',
+        'on_done',
+    ],
+    'AnyEvent' => [
+        ['AnyEvent', 'Future'],
+        'use AnyEvent; my $end; sub START { return } sub RUN { $end = AnyEvent->condvar; $end->recv } sub STOP { $end->send }',
+        'on_done',
+    ],
+    'EV' => [
+        ['EV', 'Future'],
+        'use EV; sub START { return } sub RUN { EV::run() } sub STOP { EV::break() }',
+        'on_done',
+    ],
+);
+
+my $PROGRAM = <<'END';
+use strict;
+use warnings;
+use Data::PubSub::Shared::Bus;
+my ($path, $on_done) = @ARGV;
+my $bus = Data::PubSub::Shared::Bus->new($path, START());
+my (@got, @data);
+my $code = $bus->listen(numbers => sub { push @got, $_[1]; STOP() if @got == 350 });
+$bus->json('data');
+$bus->listen(data => sub { push @data, $_[1]{n} });
+$bus->notify(numbers => $_) for 1 .. 50;    # before the loop runs
+my $pid = fork // die;
+if (!$pid) {
+    $bus->notify(numbers => $_)->notify(data => { n => $_ }) for 51 .. 350;
+    require POSIX;
+    POSIX::_exit(0);
+}
+RUN();
+waitpid $pid, 0;
+print "numbers ", (join(' ', @got) eq join(' ', 1 .. 350) ? 'all' : "@got"), "\n";
+
+# Those who wait for one message, two at once; one is cancelled if that is possible.
+my $first  = $bus->next('once');
+my $second = $bus->next('on*');
+my $third  = $bus->next('once');
+$third->cancel if $third->can('cancel');
+my @resolved;
+for my $f ($first, $second) { $f->$on_done(sub { push @resolved, "@_"; STOP() if @resolved == 2 }) }
+$bus->notify(once => 'hello')->notify(once => 'again');
+RUN();
+print "resolved @resolved\n";
+
+# A loop goes on while listeners come and go.
+$bus->unlisten(numbers => $code);
+$bus->listen(end => sub { STOP() });
+$bus->notify(numbers => 'unheard')->notify(end => 1);
+RUN();
+print 'in the end ', scalar(@got), ' and data ', $data[-1], "\n";
+undef $bus;
+require Mojo::IOLoop if $INC{'Mojo/IOLoop.pm'};
+print "end\n";
+END
+
+for my $name (sort keys %LOOP) {
+    my ($needs, $loop, $on_done) = @{ $LOOP{$name} };
+    SKIP: {
+        my @missing = grep { !eval "require $_; 1" } @$needs;
+        skip "$name: @missing is not here", 2 if @missing;
+        my ($out, $status) = run_perl("$loop\n$PROGRAM", fresh_path(), $on_done);
+        is($out, "numbers all\nresolved hello hello\nin the end 350 and data 350\nend\n", $name);
+        is($status, 0, 'and a good end');
+    }
+}
+
+SKIP: {
+    skip 'Future::AsyncAwait or IO::Async is not here', 1 if !eval { require Future::AsyncAwait; require IO::Async::Loop; 1 };
+    my ($out) = run_perl(<<'END', fresh_path());
+        use strict;
+        use warnings;
+        use Future::AsyncAwait;
+        use IO::Async::Loop;
+        use Data::PubSub::Shared::Bus;
+        my $loop = IO::Async::Loop->new;
+        my $bus  = Data::PubSub::Shared::Bus->new($ARGV[0], loop => $loop);
+        async sub talk { my $n = await $bus->next_message('n'); $bus->notify(answer => $n + 1); return await $bus->next('bye') }
+        my $talk = talk();
+        $bus->listen(answer => sub { $bus->notify(bye => "got $_[1]") });
+        $bus->notify(n => 41);
+        print $talk->get, "\n";
+END
+    is($out, "got 42\n", 'async and await');
+}
+
+subtest 'a process that forks while its loop runs' => sub {
+    plan skip_all => 'Mojolicious is not here' if !eval { require Mojo::IOLoop; 1 };
+    my ($out, $status) = run_perl(<<'END', fresh_path());
+        use strict;
+        use warnings;
+        use Mojo::IOLoop;
+        use Data::PubSub::Shared::Bus;
+        my $bus  = Data::PubSub::Shared::Bus->new($ARGV[0]);
+        my $name = 'parent';
+        $| = 1;
+        $bus->listen(x => sub { print "$name: $_[1]\n"; Mojo::IOLoop->stop if $_[1] eq 'end' });
+        Mojo::IOLoop->one_tick for 1 .. 3;
+        my $pid = fork // die;
+        if (!$pid) {
+            $name = 'child';
+            $bus->notify(x => 'from the child');    # its first use: from here on it listens for itself
+            Mojo::IOLoop->timer(0.1 => sub { $bus->notify(x => 'end') });
+        }
+        Mojo::IOLoop->start;
+        if ($pid) { waitpid $pid, 0; print "child $?\n" }
+END
+    is(join('', sort split /^/, $out), "child 0\nchild: end\nchild: from the child\nparent: end\nparent: from the child\n", 'both hear all');
+    is($status, 0, 'and end well');
+};
+
+done_testing;
