@@ -17,19 +17,23 @@ my $BUS = 'Data::PubSub::Shared::Bus';
 sub bus { return $BUS->new(fresh_path(), loop => 'none', @_) }
 
 sub noting {
-    my ($got) = @_;
-    return sub { my ($bus, $payload, $channel) = @_; push @$got, "$channel=$payload"; return };
+    my ($got, $channel) = @_;
+    return sub {
+        my ($bus, $payload, @name) = @_;
+        push @$got, join '=', @name ? "@name" : $channel // 'x', $payload;
+        return;
+    };
 }
 
 subtest 'listen, notify, unlisten' => sub {
     my $bus = bus();
-    my $code = noting(\my @got);
+    my $code = noting(\my @got, 'news');
     is($bus->listen(news => $code), $code, 'listen returns the callback');
     is($bus->notify(news => 'one'), $bus, 'notify returns the bus');
     is_deeply(\@got, [], 'nobody is called before pump');
     is($bus->pump, 1, 'pump says how many messages there were');
     is_deeply(\@got, ['news=one'], 'and calls');
-    $bus->listen(news => noting(\my @second));
+    $bus->listen(news => noting(\my @second, 'news'));
     $bus->listen('news.*' => noting(\my @prefixed));
     $bus->listen('*' => noting(\my @all));
     $bus->notify($_ => "to $_") for qw(news news.local newsroom other);
@@ -47,7 +51,7 @@ subtest 'listen, notify, unlisten' => sub {
     $bus->unlisten('news')->unlisten('news.*');
     $bus->notify(news => 'four');
     is($bus->pump, 0, 'nobody listens');
-    $bus->listen(news => noting(\my @later));
+    $bus->listen(news => noting(\my @later, 'news'));
     is($bus->pump, 0, 'who listens later gets what comes later');
     $bus->notify(news => 'five');
     $bus->pump;
@@ -59,7 +63,7 @@ subtest 'payloads' => sub {
     my @sent = ('', ' ', "a\0b\nc", "caf\xe9", "\x{263a}", "\xff\xfe", 0, 'x y  z ', do { my $s = "\xe9"; utf8::upgrade($s); $s });
     for my $channel ('plain', "caf\xe9", "\x{65e5}") {
         my @got;
-        $bus->listen($channel => sub { my (undef, $payload, $name) = @_; push @got, $payload; is($name, $channel, 'the name') });
+        $bus->listen($channel => sub { my (undef, $payload) = @_; push @got, $payload; is(scalar @_, 2, 'no name') });
         $bus->notify($channel => $_) for @sent;
         $bus->pump;
         is_deeply(\@got, \@sent, 'as they were sent');
@@ -88,11 +92,31 @@ subtest 'JSON' => sub {
     like($errors[0], qr/\Adata: ./, 'of that channel');
 };
 
+subtest 'the past' => sub {
+    my $bus = bus(capacity => 8);
+    is_deeply([$bus->past('a')], [], 'none yet');
+    $bus->notify(a => $_) for 1 .. 3;
+    is_deeply([$bus->past('a')], [1, 2, 3], 'all that was said, where nobody listens');
+    $bus->listen(a => noting(\my @got, 'a'));
+    $bus->json('data.*');
+    $bus->notify(a => $_) for 4, 5;
+    $bus->notify('data.x' => { n => 6 });
+    is_deeply([$bus->past('a')], [1, 2, 3], 'not what the listeners are about to get');
+    $bus->pump;
+    is_deeply([$bus->past('a', 2)], [4, 5], 'the last two');
+    is_deeply([$bus->past('data.*')], [{ n => 6 }], 'data');
+    is_deeply([$bus->past('*', 2)], ['5', '{"n":6}'], 'of all channels, as text');
+    $bus->notify(a => $_) for 7 .. 12;
+    $bus->pump;
+    is_deeply([$bus->past('a')], [5, 7 .. 12], 'as far as the ring goes back');
+    is_deeply([$bus->past('a', 0)], [], 'none were asked for');
+};
+
 subtest 'listeners that do something' => sub {
     my $bus = bus();
     my @got;
     my (@errors, @warned);
-    my $noting = noting(\@got);
+    my $noting = noting(\@got, 'a');
     $bus->listen(a => sub { die "oops\n" });
     $bus->listen(a => $noting);
     local $SIG{__WARN__} = sub { push @warned, @_ };
@@ -109,7 +133,7 @@ subtest 'listeners that do something' => sub {
     $bus->unlisten('a');
 
     @got = ();
-    $bus->listen(b => sub { my ($bus, $payload) = @_; $bus->unlisten('b'); $bus->listen(c => $noting); $bus->notify(c => $payload) });
+    $bus->listen(b => sub { my ($bus, $payload) = @_; $bus->unlisten('b'); $bus->listen(c => noting(\@got, 'c')); $bus->notify(c => $payload) });
     $bus->notify(b => $_) for 1, 2;
     1 while $bus->pump;
     is_deeply(\@got, ['c=1'], 'leaves, listens to another, and notifies');
@@ -211,7 +235,7 @@ subtest 'long payloads' => sub {
     my $drops = bus(msg_size => 20, long => 'drop');
     my @warned;
     local $SIG{__WARN__} = sub { push @warned, @_ };
-    $drops->listen(news => noting(\my @got));
+    $drops->listen(news => noting(\my @got, 'news'));
     is($drops->notify(news => $_), $drops, 'dropped') for 'x' x 16, 'y';
     $drops->pump;
     is_deeply(\@got, ['news=y'], 'never half of it');

@@ -109,6 +109,24 @@ sub _is_json {
     return $json->{listeners}{$channel} || grep { index($channel, $_) == 0 } keys %{ $json->{prefixes} };
 }
 
+# What the ring still holds of that, before the message for which listeners here are called next.
+sub past {
+    my ($self, $channel, $most) = @_;
+    my ($kind, $name) = _pattern($self, past => $channel);
+    $self->_here;
+    my ($ring, $sub) = @$self{qw(ring sub)};
+    my $end   = $sub ? $sub->cursor : $self->{from} ? $self->{from}[1] : $ring->write_pos;
+    my $all   = $ring->subscribe_all;
+    my @found;
+    while ($all->cursor < $end && defined(my $message = $all->poll)) {
+        my ($of, $payload) = _parts($message);
+        next if $kind eq 'listeners' ? $of ne $name : index($of, $name) != 0;
+        push @found, $payload;
+        shift @found if defined $most && @found > $most;
+    }
+    return $self->_is_json($channel) ? map { my $data = $_; eval { $data = _decoded($data); 1 } ? $data : () } @found : @found;
+}
+
 # An exact name, or the beginning of names: (where it is kept, text).
 sub _pattern {
     my ($self, $method, $channel) = @_;
@@ -295,24 +313,33 @@ sub _account {
 
 sub _dispatch {
     my ($self, $message) = @_;
-    my ($channel, $payload) = split / /, $message, 2;
+    my ($channel, $payload) = _parts($message);
+    # A sub with a signature takes no more than it names, and who listens to one channel knows which.
     my @to = (
-        @{ $self->{listeners}{$channel} || [] },
-        map { @{ $self->{prefixes}{$_} } } grep { index($channel, $_) == 0 } sort keys %{ $self->{prefixes} },
+        (map { [$_] } @{ $self->{listeners}{$channel} || [] }),
+        (map { [$_, $channel] } map { @{ $self->{prefixes}{$_} } } grep { index($channel, $_) == 0 } sort keys %{ $self->{prefixes} }),
     );
     return if !@to;
-    $payload //= '';
     if ($self->_is_json($channel)) {
-        # Whoever has written it as characters.
-        utf8::encode($payload) if !utf8::downgrade($payload, 1);
-        my $data;
-        eval { $data = _json()->decode($payload); 1 } or return $self->_error($@, $channel);
-        $payload = $data;
+        eval { $payload = _decoded($payload); 1 } or return $self->_error($@, $channel);
     }
-    for my $code (@to) {
-        eval { $code->($self, $payload, $channel); 1 } or $self->_error($@, $channel);
+    for (@to) {
+        my ($code, @name) = @$_;
+        eval { $code->($self, $payload, @name); 1 } or $self->_error($@, $channel);
     }
     return;
+}
+
+sub _parts {
+    my ($channel, $payload) = split / /, $_[0], 2;
+    return ($channel // '', $payload // '');
+}
+
+sub _decoded {
+    my ($json) = @_;
+    # Whoever has written it as characters.
+    utf8::encode($json) if !utf8::downgrade($json, 1);
+    return _json()->decode($json);
 }
 
 #--- Rings that were replaced
@@ -445,11 +472,12 @@ L</dropped>.
 
 =head2 listen
 
-    my $cb = $bus->listen($channel => sub { my ($bus, $payload, $channel) = @_; ... });
+    my $cb = $bus->listen($channel => sub { my ($bus, $payload) = @_; ... });
+    my $cb = $bus->listen('begins.with.*' => sub { my ($bus, $payload, $channel) = @_; ... });
 
 Calls the code for each message of the channel from now on, and returns it. A channel is a name without white space and
-C<*>; one that ends in C<*> stands for all channels that begin so, C<*> for all. There may be several listeners of one
-channel; those of the exact name are called first. The payload is the string that was sent, bytes or characters as they were
+C<*>; one that ends in C<*> stands for all channels that begin so, C<*> for all, and only then is the channel's name the third
+argument. There may be several listeners of one channel; those of the exact name are called first. The payload is the string that was sent, bytes or characters as they were
 given; for a channel of L</json>, data.
 
 Where the code dies, the event L</error> has the exception, and the other listeners are called all the same. The message
@@ -470,6 +498,15 @@ nobody listens any more leaves the ring and the loop alone.
 Sends a string to the listeners of the channel in all processes, and returns the bus. C<undef> is an empty string. Where the
 channel is one of L</json>, the payload is data. Croaks where the message, that is the payload with the channel's name, is
 longer than C<msg_size> (or drops it, see C<long>); half of a message is never sent.
+
+=head2 past
+
+    my @payloads = $bus->past($channel);
+    my @payloads = $bus->past($channel, $most);
+
+The payloads of the channel that the ring still holds, oldest first, the last C<$most> of them. They are those before the
+message for which this process's listeners are called next: so a newcomer who gets these, and is then served by a listener, gets
+each message once. It reads through the whole ring.
 
 =head2 json
 
