@@ -1,83 +1,61 @@
 #!/usr/bin/env perl
 #
 # A chat across the workers of a prefork web server. Each browser is connected to one of several processes; what is
-# said to one process reaches the browsers of all, through a ring of strings.
+# said to one process reaches the browsers of all, over a bus in shared memory.
 #
 #   perl -Mblib eg/chat.pl prefork -w 4 -l http://127.0.0.1:3000
 #   perl -Mblib eg/chat.pl daemon                # a single process: the same program
 #
-# Then open http://127.0.0.1:3000 in some browsers. The ring is a file for as long as the server runs; with CHAT_RING
-# in the environment it is that file, and several servers can share it.
+# Then open http://127.0.0.1:3000 in some windows: the colour of a message is that of the process that it came through.
+# The ring is a file for as long as the server runs; with CHAT_RING in the environment it is that file, and several servers
+# can share it.
 #
 # What to look at:
-#   hall          a worker subscribes when its first browser comes, after the fork, and hands each message to its own
-#   welcome       a newcomer gets the last messages first, and each message once
+#   listen        once, before the workers are forked: each of them listens by itself, and hands messages to its browsers
+#   past          a newcomer gets the last messages first, and each message once
 #   WebSocket /ws and, for whoever has none, EventSource /events with POST /say
 
 use Mojolicious::Lite -signatures;
 
 use File::Temp qw(tempdir);
-use Mojo::IOLoop;
 use Mojo::JSON qw(decode_json encode_json);
-
-use Data::PubSub::Shared;
 
 $| = 1;
 
-my $MAX = 500;     # characters of a message
-my $PAST = 50;      # messages that a newcomer gets
+my $MAX  = 500;    # characters of a message
+my $PAST = 50;     # messages that a newcomer gets
 
-# Made before the workers are forked; they inherit it. Characters may take 6 bytes each as JSON.
-my $path = $ENV{CHAT_RING} // tempdir(CLEANUP => 1) . '/chat.ring';
-my $ring = Data::PubSub::Shared::Str->new($path, 1024, 6 * ($MAX + 100));
+# Characters may take 6 bytes each as JSON.
+plugin SharedBus => { path => $ENV{CHAT_RING} // tempdir(CLEANUP => 1) . '/chat.ring', msg_size => 6 * ($MAX + 200) };
 
-# --- The worker ---------------------------------------------------------------------------------------------------
+# The browsers that are connected to this process: id => code that sends one message.
+my %browser;
+app->bus->listen(chat => sub ($bus, $message) { $_->($message) for values %browser });
 
-# This worker's subscriber, and the browsers that are connected to it: id => code that sends one message.
-sub hall () {
-    state $hall;
-    return $hall if $hall && $hall->{pid} == $$;
-    $hall = { pid => $$, sub => $ring->subscribe, browsers => {}, lost => 0 };
-    my $fh = $hall->{sub}->fh;
-    Mojo::IOLoop->singleton->reactor->io($fh => sub { deliver($hall) })->watch($fh, 1, 0);
-    return $hall;
-}
-
-# Some messages to all browsers here. The loop calls again if there are more.
-sub deliver ($hall) {
-    for my $message ($hall->{sub}->drain(100)) {
-        $_->($message) for values %{ $hall->{browsers} };
-    }
-    my $lost = $hall->{sub}->overflow_count;
-    app->log->warn($lost - $hall->{lost} . ' messages lost') if $lost > $hall->{lost};
-    $hall->{lost} = $lost;
-}
-
-# A new browser: first what was said before the worker's next message, which comes to it by `deliver` then.
+# A new browser: first what was said before the next message, which comes to it by the listener then.
 sub welcome ($send) {
-    my $hall = hall();
-    my $end  = $hall->{sub}->cursor;
-    my $past = $ring->subscribe_all;
-    my $from = $end - $PAST;
-    $past->cursor($from) if $from > $past->cursor;
-    while ($past->cursor < $end) { $send->($past->poll // last) }
-    my $id = ++$hall->{serial};
-    $hall->{browsers}{$id} = $send;
-    return sub { delete $hall->{browsers}{$id} };
+    state $serial = 0;
+    my $id = ++$serial;
+    $send->($_) for app->bus->past(chat => $PAST);
+    $browser{$id} = $send;
+    return sub { delete $browser{$id} };
 }
 
-# To everybody, at whatever worker.
-sub speak ($name, $text) {
+# To everybody, at whatever worker. `by` is the browser's own mark, by which it knows what it said itself.
+sub speak ($name, $text, $by = undef) {
+    state $serial = 0;
     return if ref $text || !length($text // '');
     $name = 'anonymous' if ref $name || !length($name // '');
-    $ring->publish(encode_json({
-        name => substr($name, 0, 40), text => substr($text, 0, $MAX), time => time, worker => $$,
+    $by   = ''          if ref $by || ($by // '') !~ /\A\w{1,20}\z/;
+    app->bus->notify(chat => encode_json({
+        name => substr($name, 0, 40), text => substr($text, 0, $MAX), time => time, worker => $$, id => "$$-" . ++$serial,
+        by => $by,
     }));
 }
 
 # --- What browsers ask for ----------------------------------------------------------------------------------------
 
-get '/' => sub ($c) { $c->render('chat', worker => $$) };
+get '/' => sub ($c) { $c->render('chat') };
 
 websocket '/ws' => sub ($c) {
     $c->inactivity_timeout(3600);
@@ -85,7 +63,7 @@ websocket '/ws' => sub ($c) {
     my $leave = welcome(sub ($message) { $c->send({ text => $message }) });
     $c->on(message => sub ($c, $bytes) {
         my $said = eval { decode_json(Mojo::Util::encode('UTF-8', $bytes)) };
-        speak(@$said{qw(name text)}) if ref $said eq 'HASH';
+        speak(@$said{qw(name text by)}) if ref $said eq 'HASH';
     });
     $c->on(finish => sub { $leave->() });
 };
@@ -99,7 +77,7 @@ get '/events' => sub ($c) {
 };
 
 post '/say' => sub ($c) {
-    speak($c->param('name'), $c->param('text'));
+    speak(map { $c->param($_) } qw(name text by));
     $c->render(text => "said\n");
 };
 
@@ -112,70 +90,151 @@ __DATA__
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>Chat</title>
 <style>
-  body   { margin: 0 auto; max-width: 44rem; height: 100vh; display: flex; flex-direction: column;
-           font: 16px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #1d2733; background: #f4f6f8 }
-  header { padding: .8rem 1rem; display: flex; justify-content: space-between; align-items: baseline }
-  h1     { font-size: 1.15rem; margin: 0 }
-  #state { color: #5c6b7a; font-size: .85rem }
-  #log   { flex: 1; overflow-y: auto; margin: 0 1rem; padding: .6rem; list-style: none; background: #fff;
-           border: 1px solid #d5dce3; border-radius: .5rem }
-  #log li   { padding: .2rem .3rem; overflow-wrap: anywhere }
-  #log b    { color: #0b5cad; margin-right: .5rem }
-  #log small { color: #8a97a5; float: right; margin-left: 1rem }
-  form   { display: flex; gap: .5rem; padding: 1rem }
-  input  { font: inherit; padding: .45rem .6rem; border: 1px solid #b9c4cf; border-radius: .4rem; min-width: 0 }
-  #name  { width: 8rem }
-  #text  { flex: 1 }
-  button { font: inherit; padding: .45rem 1.1rem; border: 0; border-radius: .4rem; background: #0b5cad; color: #fff }
+  :root {
+    --page: #eef1f5; --card: #fff; --own: #e3eefb; --line: #cbd3dc; --text: #17202b; --soft: #51606f; --accent: #0b5cad;
+    --on-accent: #fff; --off: #6b7785;
+    --w0: #0b5cad; --w1: #a8321a; --w2: #1b6e3c; --w3: #7a3ea8; --w4: #7d5200; --w5: #00666c; --w6: #a81766; --w7: #5b6100;
+  }
+  @media (prefers-color-scheme: dark) {
+    :root {
+      --page: #11161c; --card: #1b222b; --own: #1b2f47; --line: #35414e; --text: #e7ecf2; --soft: #a5b2c0; --accent: #7db8ff;
+      --on-accent: #0c1722; --off: #8794a3;
+      --w0: #7db8ff; --w1: #ff9d85; --w2: #7fd6a0; --w3: #d0aaff; --w4: #f0c060; --w5: #6fd6dc; --w6: #ff9ccb; --w7: #d3d86a;
+    }
+  }
+  * { box-sizing: border-box }
+  body { margin: 0 auto; max-width: 46rem; height: 100vh; height: 100dvh; display: flex; flex-direction: column;
+         font: 16px/1.45 system-ui, "DejaVu Sans", sans-serif; color: var(--text); background: var(--page) }
+  header { padding: .8rem 1rem .6rem; display: flex; flex-wrap: wrap; gap: .2rem 1rem; justify-content: space-between;
+           align-items: baseline }
+  h1 { font-size: 1.15rem; margin: 0 }
+  #state { color: var(--soft); font-size: .875rem }
+  #state b, .by { color: var(--worker) }
+  #state b::before { content: ''; display: inline-block; width: .6em; height: .6em; margin-right: .35em; border-radius: 50%;
+                     background: var(--worker) }
+  main { flex: 1; min-height: 0; position: relative; margin: 0 1rem; background: var(--card); border: 1px solid var(--line);
+         border-radius: .6rem; overflow: hidden }
+  #log { height: 100%; overflow-y: auto; margin: 0; padding: .8rem; list-style: none }
+  #log li { width: fit-content; min-width: 9rem; max-width: 85%; margin: 0 0 .55rem; padding: .35rem .7rem .45rem;
+            border: 1px solid var(--line); border-left: .3rem solid var(--worker); border-radius: .5rem;
+            overflow-wrap: anywhere }
+  #log li.own { margin-left: auto; background: var(--own) }
+  .head { display: flex; flex-wrap: wrap; gap: 0 .6rem; align-items: baseline; font-size: .8125rem; color: var(--soft) }
+  .head b { color: var(--text); font-size: .9375rem }
+  .head time { margin-left: auto }
+  #log p { margin: 0; white-space: pre-wrap }
+  #empty { position: absolute; inset: 0; display: flex; flex-direction: column; justify-content: center; padding: 1.5rem;
+           text-align: center; color: var(--soft) }
+  #empty strong { color: var(--text); font-size: 1.05rem }
+  #empty p { margin: .4rem auto 0; max-width: 27rem }
+  #more { position: absolute; bottom: .7rem; left: 50%; transform: translateX(-50%); border-radius: 1rem; padding: .3rem .9rem;
+          font-size: .875rem; box-shadow: 0 2px 8px #0004 }
+  form { display: flex; gap: .5rem; padding: .8rem 1rem 1rem }
+  input { font: inherit; padding: .5rem .65rem; border: 1px solid var(--off); border-radius: .45rem; min-width: 0;
+          color: inherit; background: var(--card) }
+  input::placeholder { color: var(--soft); opacity: 1 }
+  #name { flex: 0 1 9rem }
+  #text { flex: 1 }
+  button { font: inherit; font-weight: 600; padding: .5rem 1.1rem; border: 0; border-radius: .45rem; background: var(--accent);
+           color: var(--on-accent); cursor: pointer }
+  button:disabled { background: var(--line); color: var(--soft); cursor: default }
+  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
+  [hidden] { display: none !important }
+  @media (max-width: 30rem) {
+    header, form { padding-left: .6rem; padding-right: .6rem }
+    main { margin: 0 .6rem }
+    form { flex-wrap: wrap }
+    #name { flex: 1 0 100% }
+    #log li { max-width: 94% }
+  }
 </style>
 </head>
 <body>
-<header><h1>Chat</h1><span id="state">connecting</span></header>
-<ul id="log" aria-live="polite"></ul>
+<header><h1>Chat across processes</h1><span id="state" role="status">connecting ...</span></header>
+<main>
+  <div id="empty">
+    <strong>Nobody has said anything yet</strong>
+    <p>Write the first message below. Then open this page in another window: it may be served by another process, and
+      what you say here appears there. A message has the colour of the process that it came through.</p>
+  </div>
+  <ul id="log" aria-live="polite" aria-label="Messages" tabindex="0"></ul>
+  <button id="more" type="button" hidden></button>
+</main>
 <form id="form">
-  <input id="name" placeholder="Name" maxlength="40" aria-label="Name">
+  <input id="name" placeholder="Your name" maxlength="40" aria-label="Your name" autocomplete="nickname">
   <input id="text" placeholder="Message" maxlength="500" autocomplete="off" autofocus aria-label="Message">
-  <button>Send</button>
+  <button id="send" disabled>Send</button>
 </form>
 <script>
   const $ = id => document.getElementById(id);
-  let say;
+  const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text, className: name || '' });
+  const log = $('log'), me = Math.random().toString(36).slice(2, 12), seen = new Set();
+  let say, unread = 0;
+
+  const colour = (element, worker) => element.style.setProperty('--worker', `var(--w${worker % 8})`);
+  const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+  const toEnd = () => { log.scrollTop = log.scrollHeight; news(0) };
+
+  function news(count) {
+    unread = count;
+    $('more').hidden = !count;
+    $('more').textContent = count == 1 ? '1 new message ↓' : count + ' new messages ↓';
+  }
+
+  function connected(worker) {
+    const b = make('b', 'worker ' + worker);
+    colour(b, worker);
+    $('state').replaceChildren('connected to ', b);
+  }
+
+  function offline() { say = null; $('send').disabled = true; $('state').textContent = 'not connected, trying again ...' }
+  function online(code) { say = code; $('send').disabled = false }
 
   function show(m) {
-    if (m.worker && !m.text) { $('state').textContent = 'connected to worker ' + m.worker; return }
-    const [row, name, by] = ['li', 'b', 'small'].map(tag => document.createElement(tag));
-    name.textContent = m.name;
-    by.textContent = 'by worker ' + m.worker;
-    row.append(by, name, m.text);
-    $('log').append(row);
-    row.scrollIntoView();
+    if (m.worker && !m.text) return connected(m.worker);
+    if (m.id && seen.has(m.id)) return;    // it came before the connection was lost
+    seen.add(m.id);
+    const stays = !isAtEnd(), own = m.by == me;
+    const row = make('li', '', own ? 'own' : ''), head = make('div', '', 'head');
+    const when = new Date((m.time || Date.now() / 1000) * 1000);
+    const time = make('time', when.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }));
+    time.dateTime = when.toISOString();
+    colour(row, m.worker);
+    head.append(make('b', m.name), make('span', 'worker ' + m.worker, 'by'), time);
+    row.append(head, make('p', m.text));
+    log.append(row);
+    $('empty').hidden = true;
+    if (stays && !own) news(unread + 1); else toEnd();
   }
 
   function connect() {
     const ws = new WebSocket(location.origin.replace(/^http/, 'ws') + '/ws');
-    ws.onopen = () => { $('log').replaceChildren(); say = m => ws.send(JSON.stringify(m)) };
+    ws.onopen = () => online(m => ws.send(JSON.stringify(m)));
     ws.onmessage = e => show(JSON.parse(e.data));
-    ws.onclose = () => { say = null; $('state').textContent = 'connecting'; setTimeout(connect, 1000) };
+    ws.onclose = () => { offline(); setTimeout(connect, 1000) };
   }
 
   function listen() {    // without WebSocket: ?events in the address shows this one
     const source = new EventSource('/events');
-    source.onopen = () => $('log').replaceChildren();
+    source.onopen = () => online(m => fetch('/say', { method: 'POST', body: new URLSearchParams(m) }));
+    source.onerror = offline;
     source.onmessage = e => show(JSON.parse(e.data));
-    source.addEventListener('worker', e => show({ worker: e.data }));
-    say = m => fetch('/say', { method: 'POST', body: new URLSearchParams(m) });
+    source.addEventListener('worker', e => connected(e.data));
   }
 
   if ('WebSocket' in window && location.search !== '?events') connect(); else listen();
 
+  log.onscroll = () => { if (isAtEnd()) news(0) };
+  $('more').onclick = toEnd;
   $('form').onsubmit = e => {
     e.preventDefault();
     const text = $('text').value;
     if (!text || !say) return;
-    say({ name: $('name').value, text });
+    say({ name: $('name').value, text, by: me });
     $('text').value = '';
   };
 </script>

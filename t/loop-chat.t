@@ -132,7 +132,7 @@ subtest 'EventSource and POST' => sub {
 subtest 'another program says something' => sub {
     my $ring = Data::PubSub::Shared::Str->new($server->ring);
     my $json = Mojo::JSON::encode_json({ name => 'cron', text => 'backup done', worker => $$ });
-    $ring->publish($json);
+    $ring->publish("chat $json");
     until_so(sub { !grep { $_->{heard}[-1]{text} ne 'backup done' } @browsers });
     pass('all browsers hear it');
     is($ring->stats->{recoveries}, 0, 'no publisher died');

@@ -24,6 +24,7 @@ if (my $why = PubSubTest::Chat->unreachable) { plan skip_all => $why }
 my $ua      = Mojo::UserAgent->new(inactivity_timeout => 0, max_websocket_size => 1 << 26);
 my $server  = PubSubTest::Chat->start(3);
 my $browser = start_browser();
+my %target_of;    # of a tab
 
 # Runs Chromium and connects to its devtools: what it says on its standard error tells where.
 sub start_browser {
@@ -106,6 +107,7 @@ sub tab {
     my ($path) = @_;
     my $target = command('Target.createTarget', { url => $server->url('http') . $path });
     my $tab = command('Target.attachToTarget', { targetId => $target->{targetId}, flatten => Mojo::JSON->true });
+    $target_of{ $tab->{sessionId} } = $target->{targetId};
     my $there = q{document.getElementById('state')};
     1 until eval { until_there($tab->{sessionId}, $there) };    # the empty document goes meanwhile
     until_there($tab->{sessionId}, q{/worker \d+/.test(document.getElementById('state').textContent)});
@@ -119,7 +121,7 @@ sub says {
     my ($tab, $name, $text) = @_;
     my $json = Mojo::Util::decode('UTF-8', Mojo::JSON::encode_json([$name, $text]));
     evaluate($tab, "[document.getElementById('name').value, document.getElementById('text').value] = $json");
-    evaluate($tab, q{document.querySelector('button').click()});
+    evaluate($tab, q{document.getElementById('send').click()});
     return;
 }
 
@@ -167,6 +169,48 @@ is(rows($late)->[-1], 'Dora: My worker was killed; I am back.', 'a page connects
 my $png = Mojo::Util::b64_decode(command('Page.captureScreenshot', { format => 'png' }, $late)->{data});
 like($png, qr/\A\x89PNG/, 'a screenshot');
 spew($ENV{CHAT_SCREENSHOT}, $png) if $ENV{CHAT_SCREENSHOT};
+
+subtest 'contrast' => sub {
+    my ($light, $dark) = map {
+        my ($variables) = $_;
+        +{ $variables =~ /--(\w[\w-]*): (#\w+);/g };
+    } slurp("$FindBin::Bin/../eg/chat.pl") =~ /:root \{(.*?)\}/gs;
+    my $luminance = sub {
+        my @rgb = map { hex($_) / (length $_ == 1 ? 15 : 255) } $_[0] =~ /\A#(\w)(\w)(\w)\z/ ? ($1, $2, $3) : $_[0] =~ /\w\w/g;
+        my @linear = map { $_ <= 0.04045 ? $_ / 12.92 : (($_ + 0.055) / 1.055)**2.4 } @rgb;
+        return 0.2126 * $linear[0] + 0.7152 * $linear[1] + 0.0722 * $linear[2];
+    };
+    for my $scheme ([light => $light], [dark => $dark]) {
+        my ($name, $colour) = @$scheme;
+        my @pairs = (['on-accent', 'accent'], map { my $text = $_; map { [$text, $_] } qw(card own page) } qw(text soft), map {"w$_"} 0 .. 7);
+        for (@pairs) {
+            my ($more, $less) = sort { $b <=> $a } map { $luminance->($colour->{$_}) } @$_;
+            my $ratio = ($more + 0.05) / ($less + 0.05);
+            cmp_ok($ratio, '>=', 4.5, sprintf '%s: %s on %s', $name, @$_);
+        }
+    }
+};
+
+subtest 'phone, dark, reading above, disconnected' => sub {
+    command('Target.activateTarget', { targetId => $target_of{$late} });
+    my %size = (width => 360, height => 640, deviceScaleFactor => 1, mobile => Mojo::JSON->true);
+    command('Emulation.setDeviceMetricsOverride', \%size, $late);
+    command('Emulation.setEmulatedMedia', { features => [{ name => 'prefers-color-scheme', value => 'dark' }] }, $late);
+    is(evaluate($late, 'document.documentElement.scrollWidth'), 360, 'nothing is wider than 360 px');
+    is(evaluate($late, 'getComputedStyle(document.body).backgroundColor'), 'rgb(17, 22, 28)', 'a dark scheme');
+    says($late, 'Dora', "line\n" x 40) for 1 .. 3;
+    until_there($late, 'document.querySelectorAll("#log li").length == 9');
+    evaluate($late, q{document.getElementById('log').scrollTop = 0});
+    says($tabs[0], 'Ann', 'You are reading above.');
+    until_there($late, 'document.querySelectorAll("#log li").length == 10');
+    is(evaluate($late, q{document.getElementById('log').scrollTop}), 0, 'what comes does not move who reads above');
+    is(evaluate($late, q{document.getElementById('more').textContent}), "1 new message \x{2193}", 'but says so');
+    is(evaluate($late, q{document.querySelectorAll('li.own').length}), 4, 'own messages are apart');
+    ok(evaluate($late, q{!document.getElementById('send').disabled}), 'Send is there');
+    $server->stop;
+    until_there($late, q{document.getElementById('send').disabled});
+    pass('and is not, while disconnected');
+};
 
 is($server->stop, 0, 'the server ends well');
 
