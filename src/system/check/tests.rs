@@ -93,20 +93,20 @@ fn scribbled_slots_are_noticed() {
 
 #[test]
 fn scribbled_headers_are_noticed() {
+    let sevens = u64::from_ne_bytes([7; 8]); // begins with a 7, whichever end comes first in memory
     for variant in Variant::ALL {
         let (ring, file) = TestRing::new(variant, 8);
         file.publish(&ring, 3);
         for (at, bytes, problem) in [
-            (100, 7u64, "byte 100 of the header"),
-            (4088, 7, "byte 4088 of the header"),
+            (100, sevens, "byte 100 of the header"),
+            (4088, sevens, "byte 4088 of the header"),
             (128, u64::MAX, "write position"),
             (256, 4, "the position of the last clear is 4, beyond the write position 3"),
             (264, 1, "0 positions were abandoned, and 1 at the last clear"),
             (384, u64::MAX, "subscribers sleep"),
             (536, 2, if variant == Variant::Str { "unregistered" } else { "rings of integers" }),
         ] {
-            let bytes: u64 = bytes;
-            is_damaged(&file.damaged(&[(at, &bytes.to_ne_bytes())]), problem);
+            is_damaged(&file.damaged(&[(at, &u64::to_ne_bytes(bytes))]), problem);
         }
     }
 }
