@@ -11,7 +11,17 @@
  * A program may close descriptors of a handle's, as a daemon closes all. They are then not used or closed any more,
  * whatever got their numbers. The ring itself needs none.
  *
- * Link with libdata_pubsub_shared.a and -lpthread -ldl -lm. Linux, 64 bits.
+ * `make install-c` installs it as libpubsub-shared: `cc program.c $(pkg-config --cflags --libs pubsub-shared)`. The library of
+ * cargo's own build is libdata_pubsub_shared.a; link it with -lpthread -ldl -lm. Linux, 64 bits.
+ *
+ *     ps_error error;
+ *     ps_options options = { .capacity = 1024, .mode = 0600 };
+ *     ps_ring *ring = ps_ring_open(PS_INT, "/dev/shm/ticks.ring", 19, &options, &error);
+ *     ps_sub *sub = ps_subscribe(ring, false);
+ *     ps_message message = { 0 };
+ *     ps_publish_int(ring, 42, &error);
+ *     while (ps_wait(sub, PS_NEVER, NULL) != PS_READY) {}
+ *     if (ps_read(sub, &message, &error) == 1) printf("%" PRId64 "\n", message.integer);
  */
 #ifndef PUBSUB_H
 #define PUBSUB_H
@@ -28,6 +38,23 @@ typedef struct ps_ring ps_ring;
 typedef struct ps_sub ps_sub;
 typedef struct ps_set ps_set;
 typedef struct ps_notifier ps_notifier;
+
+/* The number in the library's name (libpubsub-shared.so.1). It changes when a program that was compiled against another header
+ * must be compiled again. */
+#define PS_ABI 1
+
+/* That of the library that the program runs with, and its version, as "1.0.0". */
+uint32_t ps_abi(void);
+const char *ps_version(void);
+
+/* The sizes of the structures are part of the ABI: a compiler that lays them out otherwise (32 bits, packed) is told so. */
+#if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define PS_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size than in the library")
+#elif defined(__cplusplus) && __cplusplus >= 201103L
+#define PS_SIZE(type, size) static_assert(sizeof(type) == (size), #type " has another size than in the library")
+#else
+#define PS_SIZE(type, size) struct type##_has_the_size_of_the_library { char size_of[sizeof(type) == (size) ? 1 : -1]; }
+#endif
 
 /* What a ring carries; a file of one variant is refused by the others. */
 enum ps_variant {
@@ -103,6 +130,15 @@ ps_ring *ps_ring_memfd(uint32_t variant, const char *name, const ps_options *opt
 /* Opens the ring behind fd, which is duplicated and stays the caller's; for reading only (see ps_ring_open_read_only) where
  * fd is open for that alone. NULL on failure. */
 ps_ring *ps_ring_from_fd(uint32_t variant, int fd, ps_error *error);
+
+/* Opens the ring at the path, or behind fd, whatever it carries; read_only as ps_ring_open_read_only does. NULL on failure:
+ * PS_SYSTEM, also where there is no file; PS_INCOMPATIBLE. */
+ps_ring *ps_ring_attach(const char *path, size_t path_len, bool read_only, ps_error *error);
+ps_ring *ps_ring_attach_fd(int fd, ps_error *error);
+
+/* What a ring carries: one of enum ps_variant. */
+uint32_t ps_ring_variant(const ps_ring *ring);
+uint32_t ps_sub_variant(const ps_sub *sub);
 
 /* Whether the ring was opened for reading only. */
 bool ps_ring_read_only(const ps_ring *ring);
@@ -224,18 +260,21 @@ bool ps_publish_num(const ps_ring *ring, double value, ps_error *error);
 
 /* Publishes the numbers in len bytes, which need no alignment: int64_t for PS_INT, int32_t, int16_t, double for PS_NUM. They are
  * adjacent in the ring in pieces of 8192, or as many as it has slots. Wakes sleepers. Returns how many: all, or as many as a
- * lossless ring had room for; -1: PS_ARGUMENT,
- * where len is no multiple of that width, on PS_STR and on a read-only handle. */
+ * lossless ring had room for; -1: PS_ARGUMENT, where len is no multiple of that width, on PS_STR and on a read-only handle. */
 int64_t ps_publish_packed(const ps_ring *ring, const void *bytes, size_t len, ps_error *error);
+
+/* Publishes count integers next to each other, in order, and wakes sleepers. False: as ps_publish_int, or count above 2^31, or
+ * above the capacity of a lossless ring; nothing was published. */
+bool ps_publish_ints(const ps_ring *ring, const int64_t *values, size_t count, ps_error *error);
 
 /* Positions that were claimed and are not filled yet. */
 typedef struct {
     uint64_t next, end;
 } ps_batch;
 
-/* A batch of integers, or of doubles as int64_t with their bits, is adjacent in the ring: ps_claim once, ps_put until count values are put (in any number of
- * calls, and without delay: readers give up a claim after 2 ms and the batch then moves to the end), ps_wake. ps_claim
- * fails as ps_publish_int does, and for a count above 2^31, or the capacity of a lossless ring; the batch is then empty.
+/* ps_publish_ints in steps. A batch of integers, or of doubles as int64_t with their bits, is adjacent in the ring: ps_claim
+ * once, ps_put until count values are put (in any number of calls, and without delay: readers give up a claim after 2 ms and
+ * the batch then moves to the end), ps_wake. ps_claim fails as ps_publish_int does, and for a count above 2^31, or the capacity of a lossless ring; the batch is then empty.
  * ps_put leaves out what is more than was claimed. Where a lossless ring has no room at the end, it waits for that; false:
  * PS_DEADLOCK, and a part of the batch is in the ring. */
 bool ps_claim(const ps_ring *ring, size_t count, ps_batch *batch, ps_error *error);
@@ -252,6 +291,9 @@ typedef struct {
 /* Publishes count messages next to each other, in order, and wakes sleepers: all of them or, where it returns false, none:
  * PS_TOO_LONG, PS_INTERRUPTED, PS_FULL; PS_ARGUMENT where the ring is not PS_STR, or the handle read-only. */
 bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count, ps_error *error);
+
+/* The same with one message. */
+bool ps_publish_str(const ps_ring *ring, const char *ptr, size_t len, bool utf8, ps_error *error);
 
 /* Sleeps until a lossless ring has room for count messages, or every reader of the ring's table that must not be skipped has
  * read what is published now (of a ring that is not lossless: every reader); until the monotonic clock reaches the deadline, or
@@ -307,6 +349,25 @@ int ps_forget(const ps_ring *ring, const char *name, size_t len, ps_error *error
 /* From a look behind very many positions whose publishers died, or were stopped: there may be a message, or none. Call again,
  * after looking at signals and deadlines. */
 enum { PS_MORE = 2 };
+
+/* A message, of any variant. The first two are the caller's: where a string goes, and how many bytes there are. */
+typedef struct {
+    char *to;          /* may be NULL where room is 0 */
+    size_t room;       /* ps_sub_msg_size is always enough */
+    size_t len;        /* PS_STR: bytes; none is written behind them */
+    int64_t integer;   /* PS_INT, PS_INT32, PS_INT16 */
+    double num;        /* PS_NUM */
+    uint64_t position; /* where it stood, counted from the last clear */
+    uint64_t lost;     /* ps_overflow_count when it was read: what it grew by since the message before was lost between the two */
+    bool utf8;         /* as in ps_found */
+} ps_message;
+
+/* The next message. 1: here it is. 0: there is none now. PS_MORE. -1: PS_TOO_LONG, where it is longer than the room: len says
+ * how long, and it is still the next one. */
+int ps_read(ps_sub *sub, ps_message *message, ps_error *error);
+
+/* The longest message in bytes; 0 for numbers. */
+uint64_t ps_sub_msg_size(const ps_sub *sub);
 
 /* The next integer. 1: here it is. 0: there is none now. PS_MORE. -1: PS_ARGUMENT, on PS_STR and PS_NUM. */
 int ps_poll_int(ps_sub *sub, int64_t *value, ps_error *error);
@@ -454,6 +515,18 @@ int ps_notifier_fd(const ps_notifier *notifier);
 /* Adds one, takes the count; neither ever blocks. 1: done. 0: there is no descriptor, or nothing to take. -1: PS_SYSTEM. */
 int ps_notifier_notify(const ps_notifier *notifier, ps_error *error);
 int ps_notifier_consume(const ps_notifier *notifier, uint64_t *count, ps_error *error);
+
+PS_SIZE(ps_error, 1032);
+PS_SIZE(ps_options, 48);
+PS_SIZE(ps_stat, 112);
+PS_SIZE(ps_header, 440);
+PS_SIZE(ps_batch, 16);
+PS_SIZE(ps_bytes, 24);
+PS_SIZE(ps_message, 64);
+PS_SIZE(ps_found, 24);
+PS_SIZE(ps_reader, 104);
+PS_SIZE(ps_member, 16);
+#undef PS_SIZE
 
 #ifdef __cplusplus
 }

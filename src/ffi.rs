@@ -26,6 +26,10 @@ use crate::str_ring::{Bytes, Found};
 use crate::subscriber::Subscriber;
 use crate::waiting::Wait;
 
+#[cfg(all(test, not(loom)))]
+mod layout;
+mod messages;
+
 /// Room for an error's text.
 const TEXT_LEN: usize = 1024;
 

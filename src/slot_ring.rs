@@ -55,8 +55,8 @@ impl<S> Copy for SlotRing<S> {}
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Batch {
-    next: u64,
-    end: u64,
+    pub(crate) next: u64,
+    pub(crate) end: u64,
 }
 
 impl Batch {

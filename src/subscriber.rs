@@ -20,6 +20,8 @@ use crate::wait::{monotonic_ns, Spin};
 use crate::waiting::{sleep_for_message, Wait};
 use crate::watch::{Outlet, Readiness, Watch};
 
+mod exact;
+
 /// Reads a ring. Messages that are overwritten before it reads them are counted as lost; no other process slows it
 /// down, and it slows down no other. It keeps the ring mapped, and so outlives the handle that it came from.
 pub struct Subscriber {

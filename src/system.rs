@@ -6,10 +6,11 @@
 
 #[cfg(feature = "fault")]
 pub(crate) mod armed;
+mod attach;
 pub(crate) mod check;
 pub(crate) mod create;
 pub(crate) mod fd;
-mod ffi_of_files;
+pub(crate) mod ffi_of_files;
 pub(crate) mod file;
 pub(crate) mod file_lock;
 pub(crate) mod futex;

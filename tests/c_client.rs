@@ -65,6 +65,14 @@ fn wrong_calls_are_refused_whatever_the_calling_convention() {
 }
 
 #[test]
+fn messages_are_published_and_read_in_one_call() {
+    let dir = fresh_dir("messages");
+    let status = Command::new(build(&dir, "messages", None)).arg(&dir).status().unwrap();
+    assert!(status.success(), "{}", status);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
 fn wrong_calls_are_refused_in_rust_too() {
     let dir = fresh_dir("refused");
     let ints = Ring::open(Variant::Int16, &dir.join("ints"), 8, 0, 0o600).unwrap();

@@ -21,23 +21,23 @@ const REASON_LEN: usize = 160;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct FileHeader {
-    stats: Stats,
-    end: u64,
-    base: u64,
-    used: u64,
-    size: u64,
-    allocated: u64,
-    device: u64,
-    inode: u64,
-    variant: u32,
-    mode: u32,
-    uid: u32,
-    unregistered: bool,
-    has_magic: bool,
-    likely: bool,
-    by_descriptor: bool,
-    identity: [c_char; IDENTITY_LEN],
-    reason: [c_char; REASON_LEN],
+    pub(crate) stats: Stats,
+    pub(crate) end: u64,
+    pub(crate) base: u64,
+    pub(crate) used: u64,
+    pub(crate) size: u64,
+    pub(crate) allocated: u64,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) variant: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) unregistered: bool,
+    pub(crate) has_magic: bool,
+    pub(crate) likely: bool,
+    pub(crate) by_descriptor: bool,
+    pub(crate) identity: [c_char; IDENTITY_LEN],
+    pub(crate) reason: [c_char; REASON_LEN],
 }
 
 /// As much of the text as there is room for, and a NUL. All texts here are ASCII.
@@ -71,6 +71,29 @@ impl From<&Inspection> for FileHeader {
         put(&mut header.reason, seen.reason.as_deref().unwrap_or(""));
         header
     }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_attach(
+    bytes: *const c_char,
+    len: usize,
+    read_only: bool,
+    failure: *mut Failure,
+) -> *mut Ring {
+    let open = if read_only { Ring::attach_read_only } else { Ring::attach };
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe { give(open(path(bytes, len)), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_attach_fd(fd: c_int, failure: *mut Failure) -> *mut Ring {
+    // SAFETY: a writable error, as documented.
+    unsafe { give(Ring::attach_number(fd), failure) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_ring_variant(ring: &Ring) -> u32 {
+    ring.variant() as u32
 }
 
 #[no_mangle]
