@@ -130,6 +130,19 @@ RUST
         my $said = XT::Build::run($dir, $cargo, qw(run --quiet --offline));
         is($said, "Some(5)\n", 'RUSTFLAGS ' . (defined $flags ? "'$flags'" : 'not set'));
     }
+
+    # Other processors, as far as their standard library is installed.
+    for my $other (['aarch64-unknown-linux-gnu', 0], ['s390x-unknown-linux-gnu', 0], ['riscv64gc-unknown-linux-gnu', 1]) {
+        my ($triple, $refused) = @$other;
+        SKIP: {
+            chomp(my $library = XT::Build::run($dir, qw(rustc --print target-libdir --target), $triple));
+            -d $library or skip "Rust's library for $triple is not installed", 1;
+            my $said = XT::Build::run($dir, $cargo, qw(check --quiet --offline --target), $triple);
+            my @errors = $said =~ /^error(?!: could not compile|: aborting).*$/mg;
+            is(scalar @errors, $refused, "$triple: " . ($refused ? 'refused with one error' : 'compiles')) or diag $said;
+            like("@errors", qr/cannot exchange 16 bytes without a lock: build for x86-64 or arm64/, 'which says why') if $refused;
+        }
+    }
 };
 
 # --- The glue: other compilers, flags, folders

@@ -30,7 +30,8 @@ symlink $tarball, "$folder/../$orig" or die "$orig: $!";
 $ENV{DEB_BUILD_OPTIONS} = 'nocheck';
 ($ok, $said) = run_in($folder, offline(), qw(dpkg-buildpackage -us -uc));
 ok($ok, 'dpkg-buildpackage') or BAIL_OUT($said);
-my ($package) = glob "$folder/../*.deb";
+my ($package) = glob "$folder/../libdata-pubsub-shared-perl_*.deb";
+my @for_c     = glob "$folder/../libpubsub-shared*.deb";
 my ($changes) = glob "$folder/../*.changes";
 
 SKIP: {
@@ -58,5 +59,25 @@ like($said, qr/^child: +world$/m, 'and its processes talk to each other');
     ($ok, $said) = run_in('/', "$folder/debian/tests/smoke");
     ok($ok, 'so does what autopkgtest runs') or diag $said;
 }
+
+subtest 'the library for C' => sub {
+    is_deeply([sort map {m{.*/(.+?)_}} @for_c], [qw(libpubsub-shared-dev libpubsub-shared1)], 'a package to run with and one to compile with');
+    my $c = "$ENV{CARGO_HOME}/c";
+    for my $deb (@for_c) {
+        ($ok, $said) = run_in('/', qw(dpkg-deb -x), $deb, $c);
+        ok($ok, 'is unpacked') or diag $said;
+    }
+    my ($libdir) = glob "$c/usr/lib/*";
+    open my $file, '>', "$c/try.c" or die "$c/try.c: $!";
+    print {$file} "#include <pubsub.h>\nint main(void) { return ps_abi() != PS_ABI; }\n";
+    close $file or die "$c/try.c: $!";
+    ($ok, $said) = run_in('/', 'cc', "$c/try.c", "-I$c/usr/include/pubsub-shared", "-L$libdir", '-lpubsub-shared', '-o', "$c/try");
+    ok($ok, 'a program compiles') or diag $said;
+    local $ENV{LD_LIBRARY_PATH} = $libdir;
+    ($ok, $said) = run_in('/', "$c/try");
+    ok($ok, 'and runs') or diag $said;
+    ($ok, $said) = run_in('/', qw(dpkg-deb -f), (grep {/-dev_/} @for_c), 'Depends');
+    like($said, qr/^libpubsub-shared1 \(= /, 'the one needs the other');
+};
 
 done_testing;
