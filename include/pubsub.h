@@ -254,6 +254,10 @@ int ps_claim_role(ps_ring *ring, int role, const char *stream, size_t stream_len
  * PS_NUM and on a read-only handle; PS_FULL, on a lossless ring. */
 bool ps_publish_int(const ps_ring *ring, int64_t value, ps_error *error);
 
+/* Publishes count integers next to each other, in order, and wakes sleepers. False: as ps_publish_int, or count above 2^31, or
+ * above the capacity of a lossless ring; nothing was published. */
+bool ps_publish_ints(const ps_ring *ring, const int64_t *values, size_t count, ps_error *error);
+
 /* Publishes one double, bit by bit as it is, and wakes sleepers. False: PS_ARGUMENT, on all but PS_NUM and on a read-only
  * handle; PS_FULL, on a lossless ring. */
 bool ps_publish_num(const ps_ring *ring, double value, ps_error *error);
@@ -263,10 +267,6 @@ bool ps_publish_num(const ps_ring *ring, double value, ps_error *error);
  * lossless ring had room for; -1: PS_ARGUMENT, where len is no multiple of that width, on PS_STR and on a read-only handle. */
 int64_t ps_publish_packed(const ps_ring *ring, const void *bytes, size_t len, ps_error *error);
 
-/* Publishes count integers next to each other, in order, and wakes sleepers. False: as ps_publish_int, or count above 2^31, or
- * above the capacity of a lossless ring; nothing was published. */
-bool ps_publish_ints(const ps_ring *ring, const int64_t *values, size_t count, ps_error *error);
-
 /* Positions that were claimed and are not filled yet. */
 typedef struct {
     uint64_t next, end;
@@ -274,9 +274,9 @@ typedef struct {
 
 /* ps_publish_ints in steps. A batch of integers, or of doubles as int64_t with their bits, is adjacent in the ring: ps_claim
  * once, ps_put until count values are put (in any number of calls, and without delay: readers give up a claim after 2 ms and
- * the batch then moves to the end), ps_wake. ps_claim fails as ps_publish_int does, and for a count above 2^31, or the capacity of a lossless ring; the batch is then empty.
- * ps_put leaves out what is more than was claimed. Where a lossless ring has no room at the end, it waits for that; false:
- * PS_DEADLOCK, and a part of the batch is in the ring. */
+ * the batch then moves to the end), ps_wake. ps_claim fails as ps_publish_int does, and for a count above 2^31, or the capacity
+ * of a lossless ring; the batch is then empty. ps_put leaves out what is more than was claimed. Where a lossless ring has no
+ * room at the end, it waits for that; false: PS_DEADLOCK, and a part of the batch is in the ring. */
 bool ps_claim(const ps_ring *ring, size_t count, ps_batch *batch, ps_error *error);
 bool ps_put(const ps_ring *ring, ps_batch *batch, const int64_t *values, size_t count, ps_error *error);
 void ps_wake(const ps_ring *ring);
@@ -358,7 +358,7 @@ typedef struct {
     int64_t integer;   /* PS_INT, PS_INT32, PS_INT16 */
     double num;        /* PS_NUM */
     uint64_t position; /* where it stood, counted from the last clear */
-    uint64_t lost;     /* ps_overflow_count when it was read: what it grew by since the message before was lost between the two */
+    uint64_t lost;     /* ps_overflow_count when it was read; what it grew by since the message before was lost between them */
     bool utf8;         /* as in ps_found */
 } ps_message;
 

@@ -2,7 +2,8 @@
 # Makes the folder that `make dist` packs: `perl maint/distdir.pl CARGO FOLDER`.
 #
 # It holds what git holds and MANIFEST.SKIP lets pass, and the crates of the build, as they were published, so that
-# cargo needs no network there. The crates for development stay away; Cargo.toml and Cargo.lock say so.
+# cargo needs no network there. The crates for development and optional ones stay away, and the features that ask for these;
+# Cargo.toml and Cargo.lock say so.
 # In an unpacked tarball, which has no git but all that already, it follows the MANIFEST.
 
 use strict;
@@ -44,6 +45,8 @@ sub files_of_manifest { return grep { !/^META\./ } keys %{ maniread() } }
 sub vendor_crates {
     my $manifest = slurp('Cargo.toml');
     $manifest =~ s/^\[(?:.+\.)?dev-dependencies\b.*\]\n(?:(?![\[#]).*\n)*//mg;
+    $manifest =~ s/^\[dependencies\..+\]\n(?:(?!\[).*\n)*?optional = true\n//mg;
+    $manifest =~ s/^(?:#.*\n)*[\w-]+ = \["dep:.*\n//mg;
     spew('Cargo.toml', $manifest);
     # Cargo takes what is no longer needed out of Cargo.lock, and leaves the versions of the rest.
     system($cargo, qw(vendor --quiet vendor)) == 0 or die "cargo vendor failed\n";

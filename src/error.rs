@@ -1,10 +1,13 @@
 //! What can go wrong, as a kind for programs and a text for people.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// The system refused; [`Error::os_code`] has its number.
     System = 1,
@@ -28,26 +31,40 @@ pub enum ErrorKind {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failed call: its kind, the system's error number if it was the system's, and a text.
+///
+/// Where the system refused, [`source`](std::error::Error::source) is its [`io::Error`]; and each converts into one.
+///
+/// ```
+/// use data_pubsub_shared::{ErrorKind, Ring, Variant};
+///
+/// let error = Ring::open(Variant::Int, "/nowhere/ticks.ring".as_ref(), 16, 0, 0o600).unwrap_err();
+/// assert_eq!((error.kind(), error.os_code()), (ErrorKind::System, libc::ENOENT));
+/// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
-    os_code: i32,
     text: String,
+    system: Option<Arc<io::Error>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Error { kind, os_code: 0, text: text.into() }
+        Error { kind, text: text.into(), system: None }
     }
 
     /// An error of the system, in its own words alone.
     pub(crate) fn os(code: i32) -> Self {
-        Error { kind: ErrorKind::System, os_code: code, text: os_text(code) }
+        Error {
+            kind: ErrorKind::System,
+            text: os_text(code),
+            system: Some(Arc::new(io::Error::from_raw_os_error(code))),
+        }
     }
 
     /// An error of the system call `call`, with the text that the system has for `code`.
     pub(crate) fn from_os(call: impl fmt::Display, code: i32) -> Self {
-        Error { kind: ErrorKind::System, os_code: code, text: format!("{}: {}", call, os_text(code)) }
+        Self::os(code).about(call)
     }
 
     /// The error that the last system call of this thread left behind.
@@ -71,7 +88,7 @@ impl Error {
 
     /// The system's error number (`errno`), 0 unless the kind is [`ErrorKind::System`].
     pub fn os_code(&self) -> i32 {
-        self.os_code
+        self.system.as_ref().and_then(|system| system.raw_os_error()).unwrap_or(0)
     }
 }
 
@@ -91,16 +108,34 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.system.as_deref().map(|system| system as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match (error.kind, &error.system) {
+            (ErrorKind::System, Some(system)) => system.kind(),
+            (ErrorKind::Argument | ErrorKind::TooLong, _) => io::ErrorKind::InvalidInput,
+            (ErrorKind::Interrupted, _) => io::ErrorKind::Interrupted,
+            (ErrorKind::Full, _) => io::ErrorKind::WouldBlock,
+            (ErrorKind::Deadlock | ErrorKind::Busy, _) => io::ErrorKind::Other,
+            _ => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
 
 /// `errno` of this thread.
 pub(crate) fn last_os_code() -> i32 {
-    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
 /// The system's words for `code`, without the number that Rust appends.
 fn os_text(code: i32) -> String {
-    let full = std::io::Error::from_raw_os_error(code).to_string();
+    let full = io::Error::from_raw_os_error(code).to_string();
     match full.rfind(" (os error") {
         Some(end) => full[..end].to_owned(),
         None => full,

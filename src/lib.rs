@@ -1,8 +1,23 @@
-//! Broadcast publish/subscribe over shared memory: the core of Perl's `Data::PubSub::Shared`, and a library of its own.
+//! Broadcast publish/subscribe between processes, over shared memory.
 //!
 //! Publishers in any process write into a ring in a shared mapping (a file, a memfd, or memory inherited over fork).
 //! Every subscriber reads it with its own cursor at its own pace; nothing is consumed, old messages are overwritten, and
-//! a subscriber that is too slow goes on at the oldest message still held and knows how many it lost.
+//! a subscriber that falls behind goes on at the oldest message still held and is told how many it lost.
+//!
+//! ```
+//! use data_pubsub_shared::typed::Ring;
+//!
+//! let ring = Ring::<i64>::builder().capacity(1024).anonymous()?;
+//! let mut subscriber = ring.subscribe();
+//! let publisher = ring.publisher()?;
+//! publisher.publish_all(&[1, 2, 3])?;
+//! assert_eq!(subscriber.recv(), Ok(1));
+//! assert_eq!((subscriber.try_recv(), subscriber.lag()), (Ok(2), 1));
+//! # Ok::<(), data_pubsub_shared::Error>(())
+//! ```
+//!
+//! Begin with [`typed`]. The types here in the root are what it and bindings of other languages are made of: a [`Ring`] whose
+//! [`Variant`] is known at run time. Programs in C (`include/pubsub.h`), Perl, Python and Rust share rings with each other.
 //!
 //! ```
 //! use data_pubsub_shared::{Ring, Variant, NEVER};
@@ -15,10 +30,15 @@
 //! # Ok::<(), data_pubsub_shared::Error>(())
 //! ```
 //!
+//! # Features
+//!
+//! `tokio`: [`typed`] has an `AsyncSubscriber`, which is a stream. The crate without features takes Rust 1.63.
+//!
 //! # The whole picture
 //!
 //! ```text
 //!   ffi          C's view: no logic, no panic gets out           <- include/pubsub.h
+//!   typed        Rust's: rings whose type says what they carry
 //!   ring         Ring: a handle, for all variants          subscriber   Subscriber: a reader, for all of them
 //!   options      what a new ring is like                   stats        what a ring knows of itself
 //!   set          waiting for several subscribers           watch        a descriptor for any publisher's messages
@@ -78,6 +98,8 @@ mod sync;
 /// What the others stand on; the models have their own.
 #[cfg_attr(loom, path = "models/mod.rs")]
 mod system;
+#[cfg(not(loom))]
+pub mod typed;
 mod wait;
 mod waiting;
 mod watch;

@@ -84,6 +84,17 @@ impl AnyRing {
             AnyRing::Str(_) => (0, false),
         }
     }
+
+    /// The same with what is at hand: passes nothing.
+    #[inline]
+    pub(crate) fn take_packed(&self, cursor: &mut Cursor, out: &mut [u8]) -> usize {
+        match self {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.take_all(cursor, whole(out), u64::to_ne_bytes),
+            AnyRing::Int32(ring) => ring.take_all(cursor, whole(out), |value| (value as u32).to_ne_bytes()),
+            AnyRing::Int16(ring) => ring.take_all(cursor, whole(out), |value| (value as u16).to_ne_bytes()),
+            AnyRing::Str(_) => 0,
+        }
+    }
 }
 
 /// The values of N bytes for which there is room.

@@ -426,6 +426,18 @@ impl<S: Slot> SlotRing<S> {
         (count, false)
     }
 
+    /// The same as long as they are at hand: passes nothing. Returns how many.
+    #[inline]
+    pub(crate) fn take_all<T>(&self, cursor: &mut Cursor, out: &mut [T], message: impl Fn(u64) -> T) -> usize {
+        let mut count = 0;
+        loop {
+            match self.read_run(cursor, &mut out[count..], &message) {
+                0 => return count,
+                run => count += run,
+            }
+        }
+    }
+
     /// The same for those that are at hand, up to the end of the slots: [`at_hand`](Self::at_hand) for each, with what does not change
     /// looked up once. A clear meanwhile is missed by the rest of them, as one is that comes between two of `at_hand`'s loads.
     #[inline(always)]

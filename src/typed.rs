@@ -1,0 +1,69 @@
+//! Rings whose type says what they carry: [`Ring<i64>`], [`Ring<i32>`], [`Ring<i16>`], [`Ring<f64>`], [`Ring<str>`], [`Ring<[u8]>`].
+//!
+//! ```
+//! use data_pubsub_shared::typed::{Ring, TryRecvError};
+//!
+//! let ring = Ring::<str>::builder().capacity(1024).message_size(200).anonymous()?;
+//! let mut subscriber = ring.subscribe();
+//! let publisher = ring.publisher()?;
+//! publisher.publish("hello")?;
+//! assert_eq!(subscriber.try_recv(), Ok("hello".to_owned()));
+//! assert_eq!(subscriber.try_recv(), Err(TryRecvError::Empty));
+//! # Ok::<(), data_pubsub_shared::Error>(())
+//! ```
+//!
+//! # Lagging
+//!
+//! A ring holds its capacity of messages, and publishers do not wait for subscribers. A subscriber that falls further behind
+//! loses the oldest ones. It is told in the place of the gap: the call that would return the message behind it returns
+//! `Lagged(n)` instead, once, and the next call returns that message.
+//!
+//! ```
+//! use data_pubsub_shared::typed::{Ring, TryRecvError};
+//!
+//! let ring = Ring::<i32>::builder().capacity(4).anonymous()?;
+//! let mut subscriber = ring.subscribe();
+//! ring.publisher()?.publish_all(&[1, 2, 3, 4, 5, 6])?;
+//! assert_eq!(subscriber.try_recv(), Err(TryRecvError::Lagged(2)));
+//! assert_eq!(subscriber.try_recv(), Ok(3));
+//! # Ok::<(), data_pubsub_shared::Error>(())
+//! ```
+//!
+//! A [lossless](Builder::lossless) ring has publishers wait instead, for each subscriber in its table of readers.
+//!
+//! # Waiting
+//!
+//! [`Subscriber::recv`] and [`Subscriber::recv_timeout`] block the thread, [`Watched`] has a file descriptor for event loops,
+//! and with the feature `tokio` [`AsyncSubscriber`] is a stream.
+//!
+//! The types of the crate's root do the same for a ring whose variant is known at run time only; [`Ring::erased`] and
+//! [`Ring::from_erased`] go from one to the other.
+
+mod error;
+mod iter;
+mod message;
+mod publisher;
+mod ring;
+mod subscriber;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod watched;
+
+/// Where the monotonic clock will be.
+fn deadline(timeout: std::time::Duration) -> u64 {
+    let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(crate::NEVER);
+    crate::monotonic_ns().saturating_add(nanoseconds)
+}
+
+pub use self::error::{RecvError, RecvTimeoutError, TryRecvError};
+pub use self::iter::{IntoIter, Iter, TryIter};
+pub use self::message::{AsMessage, Message, Number, Text};
+pub use self::publisher::Publisher;
+pub use self::ring::{Builder, Ring};
+pub use self::subscriber::Subscriber;
+#[cfg(feature = "tokio")]
+pub use self::tokio::AsyncSubscriber;
+pub use self::watched::Watched;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What a ring can carry, and what can be published on it. Both traits are sealed: the kinds are those of the rings' files.
+
+use std::fmt::Debug;
+
+use super::error::TryRecvError;
+use crate::layout::Variant;
+use crate::str_ring::Bytes;
+use crate::{Error, ErrorKind, Result, NEVER};
+
+/// What a [`Ring`](super::Ring) can carry: `i64`, `i32`, `i16`, `f64`, `str` or `[u8]`. Sealed.
+///
+/// ```
+/// use data_pubsub_shared::typed::Message;
+/// use data_pubsub_shared::Variant;
+///
+/// assert_eq!(<i16 as Message>::VARIANT, Variant::Int16);
+/// assert_eq!(<str as Message>::VARIANT, <[u8] as Message>::VARIANT);
+/// ```
+pub trait Message: Carried + 'static {
+    /// What a subscriber gets: the number itself, `String` or `Vec<u8>`.
+    type Owned: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
+
+    /// The ring's variant. Rings of `str` and of `[u8]` are the same.
+    const VARIANT: Variant;
+
+    #[doc(hidden)]
+    fn take(sub: &mut crate::Subscriber, into: &mut Self::Owned) -> std::result::Result<bool, TryRecvError>;
+}
+
+/// A [`Message`] that is a number.
+pub trait Number: Message<Owned = Self> + AsMessage<Self> + Copy + Debug + Default + PartialOrd + Send + Sync {}
+
+/// A [`Message`] that is a string: `str` or `[u8]`.
+pub trait Text: Message {}
+
+/// What can be published on a `Ring<T>`: the number; for `str` what is `AsRef<str>`; for `[u8]` what is `AsRef<[u8]>`. Sealed.
+pub trait AsMessage<T: ?Sized>: Sized {
+    #[doc(hidden)]
+    fn publish(&self, ring: &crate::Ring) -> Result<()>;
+
+    #[doc(hidden)]
+    fn try_publish(&self, ring: &crate::Ring) -> Result<bool>;
+
+    #[doc(hidden)]
+    fn publish_all(messages: &[Self], ring: &crate::Ring) -> Result<()>;
+}
+
+mod sealed {
+    pub trait Carried {}
+}
+use sealed::Carried;
+
+/// What a reader of a ring of the right variant cannot get.
+const CHECKED: &str = "the ring's variant was checked when it was opened";
+
+macro_rules! numbers {
+    ($($number:ty = $variant:ident, $take:ident, $publish:ident, $try_publish:ident;)+) => {
+        $(
+            impl Carried for $number {}
+            impl Number for $number {}
+            impl Message for $number {
+                type Owned = $number;
+                const VARIANT: Variant = Variant::$variant;
+
+                #[inline(always)]
+                fn take(sub: &mut crate::Subscriber, into: &mut $number) -> std::result::Result<bool, TryRecvError> {
+                    match sub.$take().expect(CHECKED) {
+                        Some(value) => *into = value as $number,
+                        None => return Ok(false),
+                    }
+                    Ok(true)
+                }
+            }
+
+            impl AsMessage<$number> for $number {
+                #[inline(always)]
+                fn publish(&self, ring: &crate::Ring) -> Result<()> {
+                    ring.$publish((*self).into())
+                }
+
+                #[inline(always)]
+                fn try_publish(&self, ring: &crate::Ring) -> Result<bool> {
+                    ring.$try_publish((*self).into())
+                }
+
+                fn publish_all(numbers: &[$number], ring: &crate::Ring) -> Result<()> {
+                    ring.publish_packed(bytes_of(numbers)).map(drop)
+                }
+            }
+        )+
+    };
+}
+
+numbers! {
+    i64 = Int, take_int, publish_int, try_publish_int;
+    i32 = Int32, take_int, publish_int, try_publish_int;
+    i16 = Int16, take_int, publish_int, try_publish_int;
+    f64 = Num, take_num, publish_num, try_publish_num;
+}
+
+fn bytes_of<T: Number>(numbers: &[T]) -> &[u8] {
+    // SAFETY: the numbers are all bytes, without padding; they stay borrowed.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), std::mem::size_of_val(numbers)) }
+}
+
+/// Numbers that are at hand, as many as fit. Returns how many.
+#[inline]
+pub(super) fn take_all<T: Number>(sub: &mut crate::Subscriber, out: &mut [T]) -> usize {
+    // SAFETY: as above; and any bytes are a number.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), std::mem::size_of_val(out)) };
+    sub.take_packed(bytes).expect(CHECKED)
+}
+
+impl Carried for [u8] {}
+impl Text for [u8] {}
+impl Message for [u8] {
+    type Owned = Vec<u8>;
+    const VARIANT: Variant = Variant::Str;
+
+    #[inline]
+    fn take(sub: &mut crate::Subscriber, into: &mut Vec<u8>) -> std::result::Result<bool, TryRecvError> {
+        Ok(sub.take_str(into).expect(CHECKED).is_some())
+    }
+}
+
+impl Carried for str {}
+impl Text for str {}
+impl Message for str {
+    type Owned = String;
+    const VARIANT: Variant = Variant::Str;
+
+    #[inline]
+    fn take(sub: &mut crate::Subscriber, into: &mut String) -> std::result::Result<bool, TryRecvError> {
+        let mut bytes = std::mem::take(into).into_bytes();
+        let taken = sub.take_str(&mut bytes).expect(CHECKED).is_some();
+        // Whatever the publisher's flag says: the bytes may be anything.
+        *into = String::from_utf8(bytes).map_err(TryRecvError::InvalidUtf8)?;
+        Ok(taken)
+    }
+}
+
+impl<B: AsRef<str>> AsMessage<str> for B {
+    fn publish(&self, ring: &crate::Ring) -> Result<()> {
+        publish_bytes(ring, &[Bytes::text(self.as_ref())])
+    }
+
+    fn try_publish(&self, ring: &crate::Ring) -> Result<bool> {
+        try_publish_bytes(ring, &[Bytes::text(self.as_ref())])
+    }
+
+    fn publish_all(messages: &[Self], ring: &crate::Ring) -> Result<()> {
+        publish_bytes(ring, &messages.iter().map(|text| Bytes::text(text.as_ref())).collect::<Vec<_>>())
+    }
+}
+
+impl<B: AsRef<[u8]>> AsMessage<[u8]> for B {
+    fn publish(&self, ring: &crate::Ring) -> Result<()> {
+        publish_bytes(ring, &[Bytes::new(self.as_ref())])
+    }
+
+    fn try_publish(&self, ring: &crate::Ring) -> Result<bool> {
+        try_publish_bytes(ring, &[Bytes::new(self.as_ref())])
+    }
+
+    fn publish_all(messages: &[Self], ring: &crate::Ring) -> Result<()> {
+        publish_bytes(ring, &messages.iter().map(|bytes| Bytes::new(bytes.as_ref())).collect::<Vec<_>>())
+    }
+}
+
+/// Waits for room in a lossless ring.
+fn publish_bytes(ring: &crate::Ring, messages: &[Bytes]) -> Result<()> {
+    while !try_publish_bytes(ring, messages)? {
+        ring.wait_for_room(messages.len() as u64, NEVER, || false)?;
+    }
+    Ok(())
+}
+
+/// Waits for spare blocks whatever signals arrive. False: a lossless ring has no room.
+fn try_publish_bytes(ring: &crate::Ring, messages: &[Bytes]) -> Result<bool> {
+    loop {
+        // SAFETY: the callers borrow the slices during the call.
+        match unsafe { ring.publish_strs(messages) } {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::Full => return Ok(false),
+            result => return result.map(|()| true),
+        }
+    }
+}
+
+/// A ring of another variant in the hands of somebody who wants this one.
+pub(super) fn check_variant<T: Message + ?Sized>(found: Variant) -> Result<()> {
+    if found == T::VARIANT {
+        return Ok(());
+    }
+    let text = format!("this ring carries {:?}, and {:?} was expected", found, T::VARIANT);
+    Err(Error::new(ErrorKind::Argument, text))
+}

@@ -1,0 +1,153 @@
+//! The publishing role.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{deadline, AsMessage, Message};
+use crate::{Result, Wait};
+
+/// Publishes to a ring of `T`s; from [`Ring::publisher`](super::Ring::publisher). Clones and threads may publish at once.
+///
+/// A publisher takes no lock, and waits for subscribers in a [lossless](super::Builder::lossless) ring only. It may be killed or
+/// stopped at any instant: that blocks nobody.
+///
+/// ```
+/// use data_pubsub_shared::typed::Ring;
+///
+/// let ring = Ring::<i64>::builder().capacity(64).anonymous()?;
+/// let mut subscriber = ring.subscribe();
+/// let publisher = ring.publisher()?;
+/// std::thread::scope(|scope| {
+///     for i in 0..4 {
+///         let publisher = &publisher;
+///         scope.spawn(move || publisher.publish(i).unwrap());
+///     }
+/// });
+/// let mut all: Vec<i64> = subscriber.try_iter().map(Result::unwrap).collect();
+/// all.sort_unstable();
+/// assert_eq!(all, [0, 1, 2, 3]);
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
+pub struct Publisher<T: Message + ?Sized> {
+    ring: Arc<crate::Ring>,
+    carries: PhantomData<fn(Box<T>)>,
+}
+
+impl<T: Message + ?Sized> Publisher<T> {
+    pub(super) fn new(ring: Arc<crate::Ring>) -> Self {
+        Publisher { ring, carries: PhantomData }
+    }
+
+    /// Publishes a message and wakes the subscribers that wait for one: a number; for a ring of `str` what is `AsRef<str>`;
+    /// for one of `[u8]` what is `AsRef<[u8]>`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLong`](crate::ErrorKind::TooLong) where it has more bytes than the ring's messages may have;
+    /// [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) where the ring is damaged;
+    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) where it would wait for a subscriber that this thread reads. Numbers
+    /// do not fail in rings that are not lossless.
+    ///
+    /// ```
+    /// use data_pubsub_shared::typed::Ring;
+    ///
+    /// let ring = Ring::<[u8]>::builder().capacity(16).anonymous()?;
+    /// let mut subscriber = ring.subscribe();
+    /// let publisher = ring.publisher()?;
+    /// publisher.publish(b"bytes")?;
+    /// publisher.publish(vec![1, 2, 3])?;
+    /// publisher.publish("text")?;
+    /// assert_eq!(subscriber.try_recv(), Ok(b"bytes".to_vec()));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    #[inline]
+    pub fn publish(&self, message: impl AsMessage<T>) -> Result<()> {
+        message.publish(&self.ring)
+    }
+
+    /// The same without waiting for room in a lossless ring. False: there is none, and nothing was published.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    ///
+    /// ```
+    /// use data_pubsub_shared::typed::Ring;
+    ///
+    /// let ring = Ring::<i64>::builder().capacity(2).lossless(true).anonymous()?;
+    /// let mut subscriber = ring.subscribe();
+    /// let publisher = ring.publisher()?;
+    /// assert_eq!((publisher.try_publish(1)?, publisher.try_publish(2)?, publisher.try_publish(3)?), (true, true, false));
+    /// assert_eq!(subscriber.try_recv(), Ok(1));
+    /// assert!(publisher.try_publish(3)?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_publish(&self, message: impl AsMessage<T>) -> Result<bool> {
+        message.try_publish(&self.ring)
+    }
+
+    /// Publishes messages next to each other, in order, and wakes subscribers afterwards: all, or on an error none. Numbers are
+    /// adjacent in pieces of 8192, or as many as the ring has slots.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    ///
+    /// ```
+    /// use data_pubsub_shared::typed::Ring;
+    ///
+    /// let ring = Ring::<str>::builder().capacity(16).message_size(5).anonymous()?;
+    /// let mut subscriber = ring.subscribe();
+    /// let publisher = ring.publisher()?;
+    /// publisher.publish_all(&["one", "two"])?;
+    /// assert!(publisher.publish_all(&["three", "fourteen"]).is_err());
+    /// assert_eq!(subscriber.try_iter().map(Result::unwrap).collect::<Vec<_>>(), ["one", "two"]);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    #[inline]
+    pub fn publish_all<M: AsMessage<T>>(&self, messages: &[M]) -> Result<()> {
+        M::publish_all(messages, &self.ring)
+    }
+
+    /// Waits until every reader in the table of readers has read what is published now, for `timeout` at most: those of a
+    /// lossless ring that may not be skipped, all of others. False: the time is up. Readers that have died are not waited for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) where it would wait for a subscriber that this thread reads.
+    ///
+    /// ```
+    /// use data_pubsub_shared::typed::Ring;
+    /// use std::time::Duration;
+    ///
+    /// let ring = Ring::<i64>::builder().capacity(8).anonymous()?;
+    /// let mut subscriber = ring.subscribe();
+    /// let publisher = ring.publisher()?;
+    /// publisher.publish(1)?;
+    /// let reading = std::thread::spawn(move || (subscriber.recv(), subscriber.try_recv()));
+    /// assert!(publisher.wait_for_readers(Duration::from_secs(60))?);
+    /// assert_eq!(reading.join().unwrap().0, Ok(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    pub fn wait_for_readers(&self, timeout: Duration) -> Result<bool> {
+        let deadline = deadline(timeout);
+        loop {
+            match self.ring.wait_for_readers(deadline, || false)? {
+                Wait::Ready => return Ok(true),
+                Wait::TimedOut => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<T: Message + ?Sized> Clone for Publisher<T> {
+    fn clone(&self) -> Self {
+        Publisher::new(Arc::clone(&self.ring))
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for Publisher<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Publisher").field(&self.ring).finish()
+    }
+}
