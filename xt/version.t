@@ -34,6 +34,12 @@ SKIP: {
 my $of_crate = version->parse($version)->normal =~ s/^v//r;
 like(slurp($_), qr/^name = "data-pubsub-shared"\nversion = "\Q$of_crate\E"$/m, "$_ has $of_crate") for qw(Cargo.toml Cargo.lock);
 
+SKIP: {
+    -d 'python' or skip 'no python here', 1;
+    my ($of_wheel) = slurp('python/Cargo.toml') =~ /^version = "(.+)"$/m;
+    is($of_wheel, $of_crate, 'so has the Python package');
+}
+
 my @own;
 find({ no_chdir => 1, wanted => sub { push @own, $_ if /\.pm$/ && slurp($_) =~ /^\s*our\s+\$VERSION\s*=\s*['"\d]/m } }, 'lib');
 my @public = ('lib/Data/PubSub/Shared.pm', (map {"lib/Data/PubSub/Shared/$_.pm"} qw(Bridge Bus Int Int16 Int32 Num Set Str)),

@@ -1,0 +1,20 @@
+//! `pubsub_shared._core`: rings and subscribers as Python has them. `lib/pubsub_shared/_core.pyi` documents every call.
+//!
+//! A handle may be used by any thread, by one at a time. Whatever may wait gives the interpreter's lock away.
+
+mod errors;
+mod message;
+mod packed;
+mod ring;
+mod subscriber;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<ring::Ring>()?;
+    module.add_class::<subscriber::Subscriber>()?;
+    module.add_function(wrap_pyfunction!(ring::unlink, module)?)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::add_to(module)
+}
