@@ -1,4 +1,5 @@
-//! Rings whose type says what they carry: [`Ring<i64>`], [`Ring<i32>`], [`Ring<i16>`], [`Ring<f64>`], [`Ring<str>`], [`Ring<[u8]>`].
+//! Rings whose type says what they carry: [`Ring<i64>`], [`Ring<i32>`], [`Ring<i16>`], [`Ring<f64>`], [`Ring<str>`] and
+//! [`Ring<[u8]>`].
 //!
 //! ```
 //! use data_pubsub_shared::typed::{Ring, TryRecvError};
