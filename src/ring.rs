@@ -216,7 +216,10 @@ impl Ring {
     }
 
     /// The same without waiting: as many as there is room for.
-    pub(crate) fn try_publish_packed(&self, bytes: &[u8]) -> Result<usize> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] as for [`publish_packed`](Self::publish_packed).
+    pub fn try_publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         self.check_writable()?;
         self.ring.publish_packed(bytes)
     }

@@ -20,11 +20,14 @@ create_exception!(
 );
 create_exception!(pubsub_shared, Gone, PubSubError, "No message will come: the ring's file was removed or replaced.");
 
+create_exception!(pubsub_shared, Busy, PubSubError, "A reader of this name lives, or the table of readers is full.");
+
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let python = module.py();
     module.add("PubSubError", python.get_type::<PubSubError>())?;
     module.add("Incompatible", python.get_type::<Incompatible>())?;
     module.add("Lagged", python.get_type::<Lagged>())?;
+    module.add("Busy", python.get_type::<Busy>())?;
     module.add("Gone", python.get_type::<Gone>())
 }
 
@@ -36,6 +39,7 @@ pub(crate) fn raised(error: Error) -> PyErr {
         ErrorKind::System => PyOSError::new_err((error.os_code(), text)),
         ErrorKind::Argument | ErrorKind::TooLong => PyValueError::new_err(text),
         ErrorKind::Incompatible => Incompatible::new_err(text),
+        ErrorKind::Busy => Busy::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }
 }

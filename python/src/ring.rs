@@ -6,15 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use data_pubsub_shared::{Bytes, ErrorKind, Options, Ring as Core, Variant};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use data_pubsub_shared::{Bytes, ErrorKind, Options, Ring as Core, SubscribeOptions, Variant, Wait, NEVER, NO_READERS};
+use pyo3::exceptions::{PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors::{raised, Incompatible};
 use crate::message::{integer, kind, variant, Text};
-use crate::packed::unpack;
-use crate::subscriber::Subscriber;
+use crate::packed::{item, unpack};
+use crate::subscriber::{deadline, Subscriber};
 
 /// A handle on a ring; None once it was closed.
 #[pyclass(frozen, module = "pubsub_shared", weakref)]
@@ -26,8 +27,30 @@ fn file_path(path: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     Ok(PathBuf::from(OsStr::from_bytes(bytes.cast::<PyBytes>()?.as_bytes())))
 }
 
-fn options(capacity: u64, message_size: u64, publishers: u64, mode: u32) -> Options {
-    Options { capacity, msg_size: message_size, publishers, mode }
+/// What a new ring is to be like, by name; `keep` is in seconds.
+fn options(capacity: u64, wishes: Option<&Bound<'_, PyDict>>) -> PyResult<Options> {
+    let mut options = Options { capacity, ..Options::default() };
+    for (name, value) in wishes.iter().flat_map(|wishes| wishes.iter()) {
+        match name.extract::<PyBackedStr>()?.as_ref() {
+            "message_size" => options.msg_size = value.extract()?,
+            "publishers" => options.publishers = value.extract()?,
+            "readers" => options.readers = value.extract::<Option<u64>>()?.unwrap_or(NO_READERS),
+            "mode" => options.mode = value.extract()?,
+            "lossless" => options.lossless = value.extract()?,
+            "keep" => options.keep_ms = milliseconds(value.extract()?)?,
+            "prefault" => options.prefault = value.extract()?,
+            other => return Err(PyTypeError::new_err(format!("unexpected option '{other}'"))),
+        }
+    }
+    Ok(options)
+}
+
+fn milliseconds(seconds: f64) -> PyResult<u32> {
+    let milliseconds = (seconds * 1000.0).round();
+    if !(0.0..=f64::from(u32::MAX)).contains(&milliseconds) {
+        return Err(PyValueError::new_err(format!("keep must be 0 to 4294967 seconds, not {seconds}")));
+    }
+    Ok(milliseconds as u32)
 }
 
 impl Ring {
@@ -45,49 +68,81 @@ impl Ring {
     }
 }
 
-/// Publishes; where all spare blocks are in use, signal handlers run in between, and other threads.
-fn publish_strs(python: Python<'_>, ring: &Core, messages: &[Bytes]) -> PyResult<()> {
-    // The slices behind it are borrowed from objects that the caller keeps.
-    struct Shared<'a>(&'a [Bytes]);
-    // SAFETY: immutable bytes, whoever reads them.
-    unsafe impl Send for Shared<'_> {}
-    // SAFETY: as above.
-    unsafe impl Sync for Shared<'_> {}
-    impl Shared<'_> {
-        fn publish(&self, ring: &Core) -> data_pubsub_shared::Result<()> {
-            // SAFETY: as above.
-            unsafe { ring.publish_strs(self.0) }
+/// Until a lossless ring has room for `count` messages, or the clock reaches `deadline`: false. Other threads run meanwhile, and
+/// signal handlers.
+fn room(python: Python<'_>, ring: &Core, count: usize, deadline: u64) -> PyResult<bool> {
+    loop {
+        match python.detach(|| ring.wait_for_room(count as u64, deadline, || false)).map_err(raised)? {
+            Wait::Interrupted => python.check_signals()?,
+            how => return Ok(how != Wait::TimedOut),
         }
     }
-    let shared = Shared(messages);
-    let mut result = shared.publish(ring);
-    while matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted) {
-        python.check_signals()?;
-        result = python.detach(|| shared.publish(ring));
-    }
-    result.map_err(raised)
 }
+
+/// Calls `attempt` until it has published `count` messages, or there is no room until `deadline`: false.
+fn published(
+    python: Python<'_>,
+    ring: &Core,
+    count: usize,
+    deadline: u64,
+    mut attempt: impl FnMut() -> data_pubsub_shared::Result<bool>,
+) -> PyResult<bool> {
+    loop {
+        match attempt() {
+            Ok(true) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                // All spare blocks are in use, perhaps by other threads of this interpreter.
+                python.check_signals()?;
+                python.detach(std::thread::yield_now);
+                continue;
+            }
+            Err(error) if error.kind() != ErrorKind::Full => return Err(raised(error)),
+            Ok(false) | Err(_) => {}
+        }
+        if !room(python, ring, count, deadline)? {
+            return Ok(false);
+        }
+    }
+}
+
+fn publish_strs(python: Python<'_>, ring: &Core, messages: &[Bytes], deadline: u64) -> PyResult<bool> {
+    // SAFETY: the caller keeps the objects that the bytes are borrowed from.
+    published(python, ring, messages.len(), deadline, || unsafe { ring.publish_strs(messages) }.map(|()| true))
+}
+
+/// Publishes numbers of `width` bytes, in pieces. Returns how many.
+fn publish_packed(python: Python<'_>, ring: &Core, bytes: &[u8], width: usize) -> PyResult<usize> {
+    let mut done = 0;
+    loop {
+        done += ring.try_publish_packed(&bytes[done * width..]).map_err(raised)?;
+        let left = bytes.len() / width - done;
+        if left == 0 {
+            return Ok(done);
+        }
+        room(python, ring, left.min(ring.capacity() as usize).min(PIECE), NEVER)?;
+    }
+}
+
+/// Numbers that are adjacent in a ring at the most, where they are published packed.
+const PIECE: usize = 8192;
 
 #[pymethods]
 impl Ring {
     #[new]
-    #[pyo3(signature = (path, kind = None, capacity = 0, *, message_size = 256, publishers = 0, mode = 0o600))]
+    #[pyo3(signature = (path, kind = None, capacity = 0, **wishes))]
     fn open(
-        python: Python<'_>,
         path: &Bound<'_, PyAny>,
         kind: Option<&str>,
         capacity: u64,
-        message_size: u64,
-        publishers: u64,
-        mode: u32,
+        wishes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let path = file_path(path)?;
+        let (python, options, given) = (path.py(), options(capacity, wishes)?, file_path(path)?);
         let opened = match kind {
             Some(kind) => {
-                let (variant, options) = (variant(kind)?, options(capacity, message_size, publishers, mode));
-                python.detach(|| options.open(variant, &path))
+                let variant = variant(kind)?;
+                python.detach(|| options.open(variant, &given))
             }
-            None if capacity == 0 => python.detach(|| Core::attach(&path)),
+            None if capacity == 0 => python.detach(|| Core::attach(&given)),
             None => return Err(PyTypeError::new_err("kind is required to create a ring")),
         };
         opened.map(Ring::new).map_err(raised)
@@ -100,18 +155,16 @@ impl Ring {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (kind, capacity, *, message_size = 256, publishers = 0))]
-    fn anonymous(kind: &str, capacity: u64, message_size: u64, publishers: u64) -> PyResult<Self> {
-        let options = options(capacity, message_size, publishers, 0o600);
-        options.anonymous(variant(kind)?).map(Ring::new).map_err(raised)
+    #[pyo3(signature = (kind, capacity, **wishes))]
+    fn anonymous(kind: &str, capacity: u64, wishes: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        options(capacity, wishes)?.anonymous(variant(kind)?).map(Ring::new).map_err(raised)
     }
 
     #[staticmethod]
-    #[pyo3(signature = (name, kind, capacity, *, message_size = 256, publishers = 0))]
-    fn memfd(name: &str, kind: &str, capacity: u64, message_size: u64, publishers: u64) -> PyResult<Self> {
+    #[pyo3(signature = (name, kind, capacity, **wishes))]
+    fn memfd(name: &str, kind: &str, capacity: u64, wishes: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let name = CString::new(name).map_err(|_| PyValueError::new_err("name must not contain NUL"))?;
-        let options = options(capacity, message_size, publishers, 0o600);
-        options.memfd(variant(kind)?, &name).map(Ring::new).map_err(raised)
+        options(capacity, wishes)?.memfd(variant(kind)?, &name).map(Ring::new).map_err(raised)
     }
 
     #[staticmethod]
@@ -123,48 +176,91 @@ impl Ring {
         Core::attach_fd(unsafe { BorrowedFd::borrow_raw(fd) }).map(Ring::new).map_err(raised)
     }
 
-    fn publish(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let ring = self.core()?;
-        match ring.variant() {
-            Variant::Str => publish_strs(value.py(), &ring, &[Text::new(value)?.bytes()]),
-            Variant::Num => ring.publish_num(value.extract()?).map_err(raised),
-            variant => ring.publish_int(integer(variant, value)?).map_err(raised),
+    #[pyo3(signature = (value, timeout = None))]
+    fn publish(&self, value: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+        let (python, ring, deadline) = (value.py(), self.core()?, deadline(timeout)?);
+        let done = match ring.variant() {
+            Variant::Str => publish_strs(python, &ring, &[Text::new(value)?.bytes()], deadline)?,
+            Variant::Num => {
+                let number = value.extract()?;
+                published(python, &ring, 1, deadline, || ring.try_publish_num(number))?
+            }
+            variant => {
+                let number = integer(variant, value)?;
+                published(python, &ring, 1, deadline, || ring.try_publish_int(number))?
+            }
+        };
+        if !done {
+            return Err(PyTimeoutError::new_err("a reader has not read what would be overwritten, and the time is up"));
         }
+        Ok(())
     }
 
     fn publish_many(&self, values: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let ring = self.core()?;
+        let (python, ring) = (values.py(), self.core()?);
         let items = values.try_iter()?;
-        match ring.variant() {
-            Variant::Str => {
-                let texts = items.map(|item| Text::new(&item?)).collect::<PyResult<Vec<_>>>()?;
-                let bytes: Vec<_> = texts.iter().map(Text::bytes).collect();
-                publish_strs(values.py(), &ring, &bytes).map(|()| bytes.len())
-            }
-            Variant::Num => {
-                let mut bytes = Vec::new();
-                for item in items {
-                    bytes.extend(item?.extract::<f64>()?.to_ne_bytes());
-                }
-                ring.publish_packed(&bytes).map_err(raised)
-            }
-            variant => {
-                let numbers = items.map(|item| integer(variant, &item?)).collect::<PyResult<Vec<_>>>()?;
-                ring.publish_ints(&numbers).map_err(raised)
+        if ring.variant() == Variant::Str {
+            let texts = items.map(|item| Text::new(&item?)).collect::<PyResult<Vec<_>>>()?;
+            let bytes: Vec<_> = texts.iter().map(Text::bytes).collect();
+            return publish_strs(python, &ring, &bytes, NEVER).map(|_| bytes.len());
+        }
+        let (mut bytes, (format, width)) = (Vec::new(), item(ring.variant())?);
+        for value in items {
+            let value = value?;
+            match format {
+                "d" => bytes.extend(value.extract::<f64>()?.to_ne_bytes()),
+                "q" => bytes.extend(integer(ring.variant(), &value)?.to_ne_bytes()),
+                "i" => bytes.extend((integer(ring.variant(), &value)? as i32).to_ne_bytes()),
+                _ => bytes.extend((integer(ring.variant(), &value)? as i16).to_ne_bytes()),
             }
         }
+        publish_packed(python, &ring, &bytes, width)
     }
 
     fn publish_packed(&self, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let ring = self.core()?;
         let numbers = unpack(ring.variant(), buffer)?;
-        let bytes = numbers.as_bytes();
-        buffer.py().detach(|| ring.publish_packed(bytes)).map_err(raised)
+        publish_packed(buffer.py(), &ring, numbers.as_bytes(), item(ring.variant())?.1)
     }
 
-    #[pyo3(signature = (*, oldest = false, strict = false))]
-    fn subscribe(&self, oldest: bool, strict: bool) -> PyResult<Subscriber> {
-        Ok(Subscriber::new(self.core()?.subscribe(oldest), strict))
+    #[pyo3(signature = (timeout = None))]
+    fn wait_for_readers(&self, python: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let (ring, deadline) = (self.core()?, deadline(timeout)?);
+        loop {
+            match python.detach(|| ring.wait_for_readers(deadline, || false)).map_err(raised)? {
+                Wait::Interrupted => python.check_signals()?,
+                how => return Ok(how != Wait::TimedOut),
+            }
+        }
+    }
+
+    #[pyo3(signature = (*, oldest = false, strict = false, lossy = false, name = None))]
+    fn subscribe(&self, oldest: bool, strict: bool, lossy: bool, name: Option<&str>) -> PyResult<Subscriber> {
+        let options = SubscribeOptions { all: oldest, lossy, name };
+        self.core()?.subscribe_with(&options).map(|core| Subscriber::new(core, strict)).map_err(raised)
+    }
+
+    fn readers<'py>(&self, python: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let readers = self.core()?.readers();
+        let listed = readers.into_iter().map(|reader| {
+            let dict = PyDict::new(python);
+            dict.set_item("name", reader.name)?;
+            dict.set_item("pid", reader.pid)?;
+            dict.set_item("position", reader.position)?;
+            dict.set_item("lag", reader.lag)?;
+            dict.set_item("lost", reader.lost)?;
+            dict.set_item("delivered", reader.delivered)?;
+            dict.set_item("waits", reader.waits)?;
+            dict.set_item("lossy", reader.lossy)?;
+            dict.set_item("alive", reader.alive)?;
+            dict.set_item("since", reader.since as f64 / 1e9)?;
+            Ok(dict)
+        });
+        listed.collect()
+    }
+
+    fn forget(&self, name: &str) -> PyResult<bool> {
+        self.core()?.forget(name).map_err(raised)
     }
 
     fn clear(&self) -> PyResult<()> {
@@ -212,9 +308,13 @@ impl Ring {
             ("waiters", stats.sub_waiters),
             ("publishers", stats.publishers),
             ("leaked", stats.leaked),
+            ("readers", stats.readers),
+            ("unlisted", stats.unlisted),
         ] {
             dict.set_item(name, value)?;
         }
+        dict.set_item("lossless", stats.lossless)?;
+        dict.set_item("keep", f64::from(stats.keep_ms) / 1000.0)?;
         Ok(dict)
     }
 

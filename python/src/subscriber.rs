@@ -145,7 +145,7 @@ impl Reader {
 }
 
 /// Nanoseconds of the monotonic clock. No timeout: never.
-fn deadline(timeout: Option<f64>) -> PyResult<u64> {
+pub(crate) fn deadline(timeout: Option<f64>) -> PyResult<u64> {
     match timeout {
         None => Ok(NEVER),
         Some(seconds) if seconds.is_nan() || seconds < 0.0 => {
@@ -306,6 +306,18 @@ impl Subscriber {
     #[getter]
     fn lost(&self) -> PyResult<u64> {
         self.with(|reader| Ok(reader.core.overflow_count()))
+    }
+
+    #[getter]
+    fn name(&self) -> PyResult<Option<String>> {
+        self.with(|reader| Ok(reader.core.name()))
+    }
+
+    fn release(&self) -> PyResult<()> {
+        self.with(|reader| {
+            reader.core.release();
+            Ok(())
+        })
     }
 
     #[getter]

@@ -5,7 +5,7 @@ A handle may be used by any thread, by one at a time. Calls that may wait let ot
 
 from os import PathLike
 from types import TracebackType
-from typing import AsyncIterator, Iterable, Iterator, Literal, Optional, Union, final
+from typing import Any, AsyncIterator, Iterable, Iterator, Literal, Optional, Union, final
 
 from typing_extensions import Buffer, Self
 
@@ -14,7 +14,7 @@ _Path = Union[str, bytes, PathLike[str], PathLike[bytes]]
 _Message = Union[int, float, str, bytes]
 
 __version__: str
-__all__ = ["Gone", "Incompatible", "Lagged", "PubSubError", "Ring", "Subscriber", "__version__", "unlink"]
+__all__ = ["Busy", "Gone", "Incompatible", "Lagged", "PubSubError", "Ring", "Subscriber", "__version__", "unlink"]
 
 class PubSubError(Exception):
     """Base class of this package's own exceptions."""
@@ -24,6 +24,9 @@ class Incompatible(PubSubError):
 
 class Lagged(PubSubError):
     """Messages were overwritten before they were read; ``args[0]`` says how many. The next call returns the one behind them."""
+
+class Busy(PubSubError):
+    """A reader of this name lives, or the table of readers is full."""
 
 class Gone(PubSubError):
     """No message will come: the ring's file was removed or replaced, and everything in it was read."""
@@ -39,7 +42,11 @@ class Ring:
     capacity: messages that the ring holds, 1 to 2**31, rounded up to a power of two.
     message_size: of ``"str"``, the longest message in bytes, 1 to 2**31 - 1.
     publishers: of ``"str"``, how many can be in the middle of a publish at once, 1 to 65536; 0: as many as fit into 4 MiB.
+    readers: how many subscribers the table of readers has room for, 1 to 65535; 0: 64; None: no table.
     mode: the file's permission bits, whatever the umask.
+    lossless: publishers wait for readers, instead of overwriting what one of them has not read.
+    keep: of a lossless ring, for how many seconds publishers wait for a named reader that is away.
+    prefault: maps every page of the ring now, instead of at the first message in it.
 
     Raises OSError where the system refuses, ValueError for sizes out of range, Incompatible for a file that is not such a ring.
     """
@@ -52,41 +59,79 @@ class Ring:
         *,
         message_size: int = 256,
         publishers: int = 0,
+        readers: Optional[int] = 0,
         mode: int = 0o600,
+        lossless: bool = False,
+        keep: float = 0,
+        prefault: bool = False,
     ) -> Self: ...
     @staticmethod
     def open_read_only(path: _Path) -> Ring:
         """The ring at the path for reading only: needs no permission to write, and cannot harm the ring."""
     @staticmethod
-    def anonymous(kind: _Kind, capacity: int, *, message_size: int = 256, publishers: int = 0) -> Ring:
+    def anonymous(
+        kind: _Kind,
+        capacity: int,
+        *,
+        message_size: int = 256,
+        publishers: int = 0,
+        readers: Optional[int] = 0,
+        lossless: bool = False,
+        keep: float = 0,
+        prefault: bool = False,
+    ) -> Ring:
         """A new ring without a name, for the threads of this process and the children that it forks."""
     @staticmethod
-    def memfd(name: str, kind: _Kind, capacity: int, *, message_size: int = 256, publishers: int = 0) -> Ring:
+    def memfd(
+        name: str,
+        kind: _Kind,
+        capacity: int,
+        *,
+        message_size: int = 256,
+        publishers: int = 0,
+        readers: Optional[int] = 0,
+        lossless: bool = False,
+        keep: float = 0,
+        prefault: bool = False,
+    ) -> Ring:
         """A new ring in a memfd; ``fileno()`` is to be passed on. The name is for /proc, 249 bytes at most."""
     @staticmethod
     def from_fd(fd: int) -> Ring:
         """The ring behind a descriptor, which is duplicated; for reading only where that is open for reading only."""
-    def publish(self, value: Union[_Message, Buffer]) -> None:
-        """Publishes a message and wakes the subscribers that wait for one.
+    def publish(self, value: Union[_Message, Buffer], timeout: Optional[float] = None) -> None:
+        """Publishes a message and wakes the subscribers that wait for one. Waits for room in a lossless ring, for ``timeout``
+        seconds at most (None: no limit), and raises TimeoutError then.
 
         ``str`` arrives as ``str``; ``bytes`` and other buffers arrive as ``bytes``. Raises OverflowError for a number that does
         not fit, ValueError for a message that is too long or a ring that is read-only, TypeError for what the ring does
         not carry.
         """
     def publish_many(self, values: Iterable[Union[_Message, Buffer]]) -> int:
-        """Publishes messages next to each other, in order: all, or none where it raises. Floats are adjacent in pieces of 8192,
-        or as many as the ring has slots. Returns how many."""
+        """Publishes messages next to each other, in order: all, or none where it raises. Numbers are adjacent in pieces of 8192,
+        or as many as the ring has slots. Returns how many. In a lossless ring it waits for room."""
     def publish_packed(self, buffer: Buffer) -> int:
         """Publishes the numbers of a buffer, such as an ``array.array`` or a numpy array. Returns how many.
 
         The items must be of the ring's type: ``int64`` for ``"int"``, ``int32``, ``int16``, ``float64`` for ``"float"``. Raises
         ValueError for others. They are adjacent in pieces of 8192, or as many as the ring has slots.
         """
-    def subscribe(self, *, oldest: bool = False, strict: bool = False) -> Subscriber:
+    def wait_for_readers(self, timeout: Optional[float] = None) -> bool:
+        """Waits until every reader in the table has read what is published now. False: the time is up."""
+    def subscribe(
+        self, *, oldest: bool = False, strict: bool = False, lossy: bool = False, name: Optional[str] = None
+    ) -> Subscriber:
         """A subscriber to what is published from now on, or from the oldest message that the ring still holds.
 
         strict: a loss raises Lagged in its place, instead of being counted only.
+        lossy: publishers of a lossless ring do not wait for it.
+        name: 1 to 47 bytes. The ring keeps its place when it goes, or dies, and the next of this name goes on there. Raises
+        Busy while one lives.
         """
+    def readers(self) -> list[dict[str, Any]]:
+        """The subscribers in the table of readers: name, pid, position, lag, lost, delivered, waits, lossy, alive (None: nobody can
+        know) and since, in seconds since 1970."""
+    def forget(self, name: str) -> bool:
+        """Removes the reader of this name, which is away, from the table. False: there is none. Raises Busy where it lives."""
     def clear(self) -> None:
         """Discards, in one step, everything published before. Positions start at 0 again."""
     def sync(self) -> None:
@@ -97,9 +142,9 @@ class Ring:
         """Whether the ring's file was removed, or another one took its path."""
     def reopen(self) -> None:
         """Goes on with the ring that the path leads to now. Subscribers made before stay with the old one."""
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """Sizes in bytes, and counts: capacity, message_size, mmap_size, write_position, published, recoveries, abandoned,
-        waiters, publishers, leaked."""
+        waiters, publishers, leaked, readers, unlisted; and lossless, and keep in seconds."""
     def fileno(self) -> int:
         """The descriptor of a ring in a memfd. It stays the ring's. Raises ValueError for others."""
     @property
@@ -160,6 +205,11 @@ class Subscriber:
     def fileno(self) -> int:
         """A descriptor that is readable while there are messages, for select and event loops: only to be waited for. In a
         forked child, ask again."""
+    @property
+    def name(self) -> Optional[str]:
+        """Under which it is in the table of readers."""
+    def release(self) -> None:
+        """Leaves the table of readers, and reads on. One with a name keeps its place for the next of this name."""
     @property
     def kind(self) -> _Kind: ...
     @property
