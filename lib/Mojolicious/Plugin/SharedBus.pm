@@ -1,20 +1,22 @@
 package Mojolicious::Plugin::SharedBus;
 
-use Mojo::Base 'Mojolicious::Plugin', -signatures;
+use Mojo::Base 'Mojolicious::Plugin';
 
+use Carp ();
 use Data::PubSub::Shared::Bus;
 
 our $VERSION = '1.000';
 
-sub register ($self, $app, $config) {
-    my %options = (%{ ($app->can('config') && $app->config->{shared_bus}) || {} }, %{ $config || {} });
+sub register {
+    my ($self, $app, $given) = @_;
+    my %options = (%{ $app->config->{shared_bus} || {} }, %{ $given || {} });
     my $path    = delete $options{path} // Carp::croak('Mojolicious::Plugin::SharedBus: path is missing');
     my $helper  = delete $options{helper} // 'bus';
     my $bus     = Data::PubSub::Shared::Bus->new($path, loop => 'Mojo', %options);
-    $bus->on(lost => sub ($bus, $count) { $app->log->warn("bus $path: $count messages lost") });
-    $bus->on(error => sub ($bus, $error, $channel) { $app->log->error("bus $path, channel $channel: $error") });
-    $bus->on(reconnect => sub ($bus) { $app->log->info("bus $path: the ring was replaced") });
-    $app->helper($helper => sub { $bus });
+    $bus->on(lost      => sub { my ($bus, $count) = @_; $app->log->warn("bus $path: $count messages lost") });
+    $bus->on(error     => sub { my ($bus, $error, $channel) = @_; $app->log->error("bus $path, channel $channel: $error") });
+    $bus->on(reconnect => sub { $app->log->info("bus $path: the ring was replaced") });
+    $app->helper($helper => sub { return $bus });
     return $bus;
 }
 

@@ -148,7 +148,8 @@ sub _json {
     our $json;
     return $json if $json;
     for my $class (qw(Cpanel::JSON::XS JSON::XS JSON::PP)) {
-        next if !eval "require $class; 1";
+        my $file = $class =~ s{::}{/}gr . '.pm';
+        next if !eval { require $file; 1 };
         return $json = $class->new->utf8->allow_nonref->canonical;
     }
     croak 'no module for JSON is here';
