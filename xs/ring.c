@@ -316,6 +316,12 @@ static void ring_try_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 /* ---- readers ---- */
 
+/* The characters of a reader's name in UTF-8, which the caller's variable need not be. */
+static const char *arg_reader(pTHX_ SV *sv, STRLEN *len) {
+    SV *copy = sv_mortalcopy(sv);
+    return SvPVutf8(copy, *len);
+}
+
 static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_class *class = &ps_classes[PS_SUB][call->class->variant];
     const char *name = NULL;
@@ -332,7 +338,7 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
         if (strEQ(option, "lossy")) {
             lossy = SvTRUE(value);
         } else if (strEQ(option, "name")) {
-            if (SvOK(value)) name = SvPVutf8(sv_mortalcopy(value), len);
+            if (SvOK(value)) name = arg_reader(aTHX_ value, &len);
         } else {
             ps_croak(aTHX_ call, "unknown option \"%s\"; known: lossy, name", option);
         }
@@ -383,7 +389,7 @@ static void ring_forget(pTHX_ const ps_call *call, I32 ax, I32 items) {
     int done;
     (void)RING;
     if (!SvOK(name_sv)) ps_croak(aTHX_ call, "name is undefined");
-    name = SvPVutf8(sv_mortalcopy(name_sv), len);
+    name = arg_reader(aTHX_ name_sv, &len);
     done = ps_forget(RING, name, len, &error);
     if (done < 0) ps_fail(aTHX_ call, &error);
     ST(0) = boolSV(done);
