@@ -530,7 +530,7 @@ so the ring object may go away before it.
     my $sub = $ring->subscribe_all;
     my $sub = $ring->subscribe_all(name => $name);
 
-The same, but it begins with the oldest message that the ring holds. For a named subscriber this matters the first time only: later
+The same, but it begins with the oldest message that the ring holds (in a lossless ring: L<see there|/LOSSLESS RINGS>). For a named subscriber this matters the first time only: later
 it goes on where it stopped.
 
 =head2 readers
@@ -1305,13 +1305,15 @@ is read in this thread>. C<publish_wait> with a timeout waits for it.
 
 =item clear, seeks
 
-C<clear> discards what was published, and makes room. A subscriber that goes back (C<cursor>, C<reset_oldest>) finds what is still held, and
-publishers wait for it from there on.
+C<clear> discards what was published, and makes room. A subscriber may go back (C<cursor>, C<reset_oldest>) to what is still held; but what
+publishers had leave to overwrite by then, they overwrite, and it counts that as lost. For the same reason C<subscribe_all> begins
+with the oldest message that they have to keep, which may be a later one than the oldest that the ring holds, where no reader was there
+to wait for.
 
 =back
 
 What stays as it is: order, batches, accounting, publishers that are killed or stopped. C<overflow_count> of a subscriber that publishers wait
-for stays 0.
+for, and that does not go back, stays 0.
 
 Where there is room, C<publish> costs little more than in other rings (F<bench/README.md> has figures), and publishers of integers take
 no lock; it is only the wait for readers that is new. Rings that are not lossless pay nothing.
