@@ -1,7 +1,7 @@
 # bash completion for pubsub-shared; see FILES in its man page.
 
 _pubsub_shared() {
-    local commands='stat top tail pub create unlink check bench help'
+    local commands='stat top who tail pub create unlink forget check bench help'
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local command=${COMP_WORDS[1]} options=
 
@@ -17,15 +17,19 @@ _pubsub_shared() {
                 return
             fi
             ;;
-        --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | -[cspmidbn]) return ;;
+        --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | --keep | \
+            --readers | -[csmidbnkr]) return ;;
+        -p) [[ $command == create ]] && return ;;
     esac
 
     case $command in
-        stat)   options='--interval --table --json' ;;
+        stat)   options='--interval --table --json --prometheus' ;;
         top)    options='--delay --once --batch' ;;
+        who)    options='--json' ;;
+        forget) options= ;;
         tail)   options='--lines --follow --follow-path --raw --json --null' ;;
         pub)    options='--null --truncate --skip --strict' ;;
-        create) options='--variant --capacity --msg-size --publishers --mode --force' ;;
+        create) options='--variant --capacity --msg-size --publishers --lossless --keep --readers --mode --force' ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;
         bench)  options='--quick --json' ;;

@@ -343,6 +343,9 @@ typedef struct {
 ps_reader *ps_readers(const ps_ring *ring, bool waited_for, size_t *count);
 void ps_readers_free(ps_reader *readers, size_t count);
 
+/* The same of the ring in the file at the path, which is only read. NULL on failure: PS_SYSTEM, PS_INCOMPATIBLE. */
+ps_reader *ps_inspect_readers(const char *path, size_t path_len, bool waited_for, size_t *count, ps_error *error);
+
 /* Removes the reader of this name from the table. 1: done. 0: there is none. -1: PS_BUSY where it lives, PS_ARGUMENT. */
 int ps_forget(const ps_ring *ring, const char *name, size_t len, ps_error *error);
 

@@ -312,7 +312,10 @@ impl From<Reader> for CReader {
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_readers(ring: &Ring, waited_for: bool, count: &mut usize) -> *mut CReader {
-    let readers = if waited_for { ring.waiting_for() } else { ring.readers() };
+    give_readers(if waited_for { ring.waiting_for() } else { ring.readers() }, count)
+}
+
+pub(crate) fn give_readers(readers: Vec<Reader>, count: &mut usize) -> *mut CReader {
     let readers: Box<[CReader]> = readers.into_iter().map(CReader::from).collect();
     *count = readers.len();
     Box::into_raw(readers).cast()
@@ -320,7 +323,7 @@ pub unsafe extern "C" fn ps_readers(ring: &Ring, waited_for: bool, count: &mut u
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_readers_free(readers: *mut CReader, count: usize) {
-    // SAFETY: from `ps_readers`, which gave this count, and not used again.
+    // SAFETY: from `give_readers`, which gave this count, and not used again.
     drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(readers, count)) });
 }
 

@@ -24,6 +24,7 @@
 use crate::any_ring::{AnyRing, Mapping};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault::fault_point;
+use crate::member::Members;
 use crate::readers::{Reader, Readers};
 use crate::sync::Ordering::{AcqRel, Acquire, SeqCst};
 use crate::time::nap;
@@ -113,11 +114,11 @@ impl Readers {
     }
 
     /// The readers that keep publishers from claiming `n` positions.
-    pub(crate) fn waited_for(&self, n: u64, mapping: &Mapping) -> Vec<Reader> {
+    pub(crate) fn waited_for(&self, n: u64, members: &Members) -> Vec<Reader> {
         let mut found = Vec::new();
         if self.lossless {
             let (floor, least) = self.needed_for(n);
-            self.hold_up(floor, least, |held| found.extend(held.describe(&mapping.reading)));
+            self.hold_up(floor, least, |held| found.extend(held.describe(members)));
         }
         found
     }

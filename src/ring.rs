@@ -272,7 +272,7 @@ impl Ring {
 
     /// The readers that publishers of a lossless ring have to wait for now; none where there is room.
     pub fn waiting_for(&self) -> Vec<Reader> {
-        self.mapping.readers.waited_for(1, &self.mapping)
+        self.mapping.readers.waited_for(1, &self.mapping.reading)
     }
 
     /// The subscribers in the table of readers, in no order.

@@ -34,7 +34,7 @@ pub(crate) mod time;
 pub mod public {
     pub use super::check::{check, Report};
     pub use super::file_lock::Role;
-    pub use super::inspect::{inspect, Facts, Inspection};
+    pub use super::inspect::{inspect, inspect_readers, Facts, Inspection};
     pub use super::region::unlink;
     pub use super::role::Claimed;
 }

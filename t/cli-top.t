@@ -23,7 +23,7 @@ sub table {
 
 subtest 'columns' => sub {
     my ($all) = table();
-    is_deeply([split ' ', $all], [qw(RING TYPE RATE/S LAP USED SLOTS WAITERS POSITION RECOV ABAND LEAKED PUBLISHERS)],
+    is_deeply([split ' ', $all], [qw(RING TYPE RATE/S LAP USED SLOTS WAITERS LAG SLOWEST LOST POSITION RECOV ABAND LEAKED PUBLISHERS)],
         'all of them');
     for my $columns (40, 60, 72, 80, 90, 120, 200) {
         my ($titles, @rows) = table($columns);

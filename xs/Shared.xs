@@ -39,11 +39,16 @@ PPCODE:
     XPUSHs(ps_inspected(aTHX_ path));
 
 void
+_readers(SV *path, bool waited_for)
+PPCODE:
+    XPUSHs(ps_inspected_readers(aTHX_ path, waited_for));
+
+void
 _check(SV *path, bool all)
 PPCODE:
     XPUSHs(ps_checked(aTHX_ path, all));
 
 void
-_sizes(U32 variant, UV capacity, UV msg_size, UV publishers)
+_sizes(U32 variant, UV capacity, UV msg_size, UV publishers, UV readers)
 PPCODE:
-    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers));
+    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers, readers));

@@ -65,6 +65,21 @@ SV *ps_inspected(pTHX_ SV *path) {
     return as_hash(aTHX_ &header);
 }
 
+/* An array of hashes, each as the readers of a ring object are. */
+SV *ps_inspected_readers(pTHX_ SV *path, bool waited_for) {
+    size_t count, i;
+    ps_error error;
+    STRLEN len;
+    const char *bytes = SvPV(path, len);
+    ps_reader *readers = ps_inspect_readers(bytes, len, waited_for, &count, &error);
+    AV *av;
+    if (!readers) die_of(aTHX_ path, &error);
+    av = newAV();
+    for (i = 0; i < count; i++) av_push(av, ps_reader_hash(aTHX_ &readers[i]));
+    ps_readers_free(readers, count);
+    return sv_2mortal(newRV_noinc((SV *)av));
+}
+
 typedef const char *(*text_of)(const ps_report *, size_t);
 
 static SV *as_array(pTHX_ const ps_report *report, text_of text) {
@@ -94,7 +109,7 @@ SV *ps_checked(pTHX_ SV *path, bool all) {
     return self;
 }
 
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV readers) {
     ps_options options = { 0 };
     ps_stat stats;
     ps_error error;
@@ -102,6 +117,7 @@ SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
     options.capacity = capacity;
     options.msg_size = msg_size;
     options.publishers = publishers;
+    options.readers = readers ? readers : PS_NO_READERS;
     if (!ps_sizes(variant, &options, &stats, &error)) croak("%s", error.text);
     hv = newHV();
     PS_PUT(hv, "capacity", newSVuv(stats.capacity));

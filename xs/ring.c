@@ -350,7 +350,7 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN(1);
 }
 
-static SV *as_hash(pTHX_ const ps_reader *reader) {
+SV *ps_reader_hash(pTHX_ const ps_reader *reader) {
     HV *hv = newHV();
     SV *name = &PL_sv_undef;
     if (*reader->name) {
@@ -376,7 +376,7 @@ static void ring_readers(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_reader *readers = ps_readers(RING, !!(call->flags & PS_WAITED_FOR), &count);
     SV **sp = PL_stack_base + ax - 1;
     EXTEND(sp, (SSize_t)count);
-    for (i = 0; i < count; i++) ST(i) = sv_2mortal(as_hash(aTHX_ &readers[i]));
+    for (i = 0; i < count; i++) ST(i) = sv_2mortal(ps_reader_hash(aTHX_ &readers[i]));
     ps_readers_free(readers, count);
     XSRETURN((I32)count);
 }

@@ -8,7 +8,7 @@ use std::slice;
 
 use crate::check::Report;
 use crate::error::{Error, ErrorKind};
-use crate::ffi::{give, path, report, Failure};
+use crate::ffi::{give, give_readers, path, report, CReader, Failure};
 use crate::file_lock::Role;
 use crate::inspect::Inspection;
 use crate::ring::Ring;
@@ -111,6 +111,26 @@ pub unsafe extern "C" fn ps_inspect(
                 true
             }
             Err(error) => report(failure, Some(&error)),
+        }
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_inspect_readers(
+    bytes: *const c_char,
+    len: usize,
+    waited_for: bool,
+    count: &mut usize,
+    failure: *mut Failure,
+) -> *mut CReader {
+    // SAFETY: `len` readable bytes and a writable error, as documented.
+    unsafe {
+        match crate::inspect::inspect_readers(path(bytes, len), waited_for) {
+            Ok(readers) => give_readers(readers, count),
+            Err(error) => {
+                report(failure, Some(&error));
+                std::ptr::null_mut()
+            }
         }
     }
 }

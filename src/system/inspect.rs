@@ -7,10 +7,13 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::ptr::NonNull;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{c_path, inode};
+use crate::file::{c_path, inode, Source};
 use crate::layout::{Geometry, Header, Identity, IdentityBytes, Variant, HEADER_LEN};
+use crate::member::{Group, Members};
+use crate::readers::{Reader, Readers};
 use crate::room::Volume;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::spare::Spare;
@@ -67,6 +70,23 @@ pub struct Facts {
 /// [`ErrorKind::System`] where the system refuses, [`ErrorKind::Incompatible`] for what is no regular file.
 pub fn inspect(path: &Path) -> Result<Inspection> {
     Opened::new(path).map(|opened| opened.inspection)
+}
+
+/// The readers of the ring in the file at `path`, in no order, as [`Ring::readers`](crate::Ring::readers) says; `waited_for`: those that
+/// publishers of a lossless ring wait for now. None are released.
+///
+/// # Errors
+/// As [`inspect`]; [`ErrorKind::Incompatible`] where there is no ring in it.
+pub fn inspect_readers(path: &Path, waited_for: bool) -> Result<Vec<Reader>> {
+    let Opened { file, geometry, inspection, .. } = Opened::new(path)?;
+    let geometry = geometry.ok_or_else(|| Error::new(ErrorKind::Incompatible, inspection.reason.unwrap_or_default()))?;
+    let copy = Excerpt::whole(&file, 0, geometry.spares_at as usize)?;
+    let table = &copy.bytes()[HEADER_LEN as usize..];
+    // SAFETY: a header page, and behind it, aligned as in the file, as many entries as the geometry says; both are kept until the end
+    // of the call, and only looked at.
+    let readers = unsafe { Readers::new(NonNull::from(copy.header()), NonNull::from(table).cast(), &geometry) };
+    let members = Members::new(Group::Readers, Some(Source::descriptor(&file)?));
+    Ok(if waited_for { readers.waited_for(1, &members) } else { readers.list(&members, true) })
 }
 
 /// A file that was looked at.
@@ -256,6 +276,8 @@ mod tests {
     use super::*;
     use std::os::unix::io::AsRawFd;
 
+    use crate::options::Options;
+    use crate::ring::SubscribeOptions;
     use crate::testfile::TestRing;
 
     #[test]
@@ -271,6 +293,26 @@ mod tests {
             assert_eq!((seen.file.mode, seen.file.size), (0o600, ring.stats().mmap_size));
             assert_eq!((Some(seen.file.identity), ring.base()), (ring.identity(), 11));
         }
+    }
+
+    #[test]
+    fn it_says_who_reads_as_the_ring_says() {
+        let wanted = Options { capacity: 4, lossless: true, keep_ms: 1 << 30, ..Options::default() };
+        let (_, file) = TestRing::new(Variant::Int, 4);
+        std::fs::remove_file(file.path()).unwrap();
+        let ring = wanted.open(Variant::Int, file.path()).unwrap();
+        let named = |name| SubscribeOptions { name, ..SubscribeOptions::default() };
+        let (_one, two) = (ring.subscribe(false), ring.subscribe_with(&named(Some("two"))).unwrap());
+        let look = |waited_for| inspect_readers(file.path(), waited_for).unwrap();
+        assert_eq!((look(false), look(true)), (ring.readers(), vec![]));
+        ring.publish_ints(&[1, 2, 3, 4]).unwrap();
+        drop(two);
+        assert_eq!((look(false), look(true)), (ring.readers(), ring.waiting_for()));
+        assert_eq!(look(true).iter().map(|reader| (reader.alive, reader.lag)).max(), Some((Some(true), 4)));
+        let copy = file.damaged(&[(0, b"Q")]);
+        assert_eq!(inspect_readers(copy.path(), false).unwrap_err().to_string(), "not a ring file");
+        copy.set_len(HEADER_LEN);
+        assert!(inspect_readers(copy.path(), false).is_err());
     }
 
     #[test]

@@ -28,7 +28,8 @@ my %COMMAND = (
     create => \&create,
     unlink => \&remove,
     help   => \&help_on,
-    map({ my $name = $_; ($name => sub { load(ucfirst $name)->(@_) }) } qw(stat top tail pub check bench)),
+    map({ my $name = $_; ($name => sub { load(ucfirst $name)->(@_) }) } qw(stat top who tail pub check bench)),
+    forget => sub { load('Who'); Data::PubSub::Shared::CLI::Who::forget(@_) },
 );
 
 sub load {
@@ -269,7 +270,8 @@ sub version {
 sub create {
     my (@arguments) = @_;
     my %opt;
-    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'mode|m=s', 'force|f');
+    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'lossless|l',
+        'keep|k=s', 'readers|r=s', 'mode|m=s', 'force|f');
     usage('expected exactly one RING') if @arguments != 1;
     my ($path) = @arguments;
     defined $opt{$_} or usage("--$_ is required") for qw(variant capacity);
@@ -284,6 +286,12 @@ sub create {
     $size{msg_size} = count('--msg-size', $msg_size, 1, Data::PubSub::Shared::CLI::File::MAX_MSG_SIZE) if $is_str;
     $size{publishers} = count('--publishers', $opt{publishers}, 1, Data::PubSub::Shared::CLI::File::MAX_PUBLISHERS)
         if defined $opt{publishers};
+    $size{readers} = count('--readers', $opt{readers}, $opt{lossless} ? 1 : 0, Data::PubSub::Shared::CLI::File::MAX_READERS)
+        if defined $opt{readers};
+    usage('--keep is for --lossless') if defined $opt{keep} && !$opt{lossless};
+    usage("--keep must be a number of seconds up to 4294967, not '$opt{keep}'")
+        if defined $opt{keep} && ($opt{keep} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{keep} > 4294967);
+    my @lossless = $opt{lossless} ? (lossless => 1, keep => $opt{keep}) : ();
     my @mode = defined $opt{mode} ? (mode => oct $opt{mode}) : ();
     my %plan = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, %size);
 
@@ -293,9 +301,9 @@ sub create {
     die sprintf "%s: a ring of %s would take more than half of the %s that are free %s; --force creates it all the same\n",
         $path, in_bytes($plan{mmap_size}), in_bytes($free), $where
         if defined $free && $plan{mmap_size} > $free / 2 && !$opt{force};
-    my $ring = $class->new($path, $capacity, %size, @mode);
-    emit(sprintf "%s: %s, %d messages%s, %s\n", printable($path), $class =~ s/.*:://r, $ring->capacity,
-        $is_str ? " of up to $size{msg_size} bytes" : '', in_bytes($plan{mmap_size}));
+    my $ring = $class->new($path, $capacity, %size, @lossless, @mode);
+    emit(sprintf "%s: %s, %s%d messages%s, %s\n", printable($path), $class =~ s/.*:://r, $opt{lossless} ? 'lossless, ' : '',
+        $ring->capacity, $is_str ? " of up to $size{msg_size} bytes" : '', in_bytes($plan{mmap_size}));
     return FINE;
 }
 

@@ -2,7 +2,7 @@ package Data::PubSub::Shared::CLI::File;
 
 # Private to the commands pubsub-shared and pubsub-bridge: a ring's file, looked at from outside.
 #
-# The core looks (src/system/inspect.rs, src/system/check.rs; here as _inspect, _check and _sizes): by reading, never through a
+# The core looks (src/system/inspect.rs, src/system/check.rs; here as _inspect, _readers, _check and _sizes): by reading, never through a
 # mapping, so that a file that one may only read is enough, and one that is truncated meanwhile costs an error message
 # instead of a SIGBUS.
 
@@ -16,7 +16,7 @@ use Fcntl qw(O_NOCTTY O_NONBLOCK O_RDWR);
 use Data::PubSub::Shared;
 
 # The limits of the constructors, and what they take where nothing is said.
-use constant { MAX_CAPACITY => 2**31, MAX_MSG_SIZE => 2**31 - 1, MAX_PUBLISHERS => 2**16, MSG_SIZE => 256 };
+use constant { MAX_CAPACITY => 2**31, MAX_MSG_SIZE => 2**31 - 1, MAX_PUBLISHERS => 2**16, MAX_READERS => 2**16 - 1, MSG_SIZE => 256 };
 
 # By number: name, what it carries, bits of an integer.
 my @VARIANT = (
@@ -67,6 +67,10 @@ sub ring {
     return $self;
 }
 
+# Its readers, as a ring object has them; and those that publishers of a lossless ring wait for now. Dies as `new` does.
+sub readers     { my ($self) = @_; return @{ _readers($self->{path}, 0) } }
+sub waiting_for { my ($self) = @_; return @{ _readers($self->{path}, 1) } }
+
 # Whether the file begins as a ring does; says nothing about the rest.
 sub looks_like_one {
     my ($path) = @_;
@@ -107,8 +111,8 @@ sub range {
 
 # What a new ring will have: `capacity` and `mmap_size`. The variant is named as people do.
 sub plan {
-    my ($variant, $capacity, %more) = @_;
-    return %{ _sizes(number_of($variant), $capacity, $more{msg_size} // 0, $more{publishers} // 0) };
+    my ($variant, $capacity, %more) = (@_[0, 1], msg_size => 0, publishers => 0, readers => 64, @_[2 .. $#_]);
+    return %{ _sizes(number_of($variant), $capacity, @more{qw(msg_size publishers readers)}) };
 }
 
 # The ring object for this file, of the right class: mapped read-only, or for publishing.

@@ -26,8 +26,11 @@ sub take {
 
 sub _row {
     my ($path) = @_;
-    my $file = attempt(sub { Data::PubSub::Shared::CLI::File->ring($path) }) or return _failed($path);
-    return { path => $path, file => $file, time => clock_gettime(CLOCK_MONOTONIC) };
+    my ($file, $readers, $slow) = @{ attempt(sub {
+        my $file = Data::PubSub::Shared::CLI::File->ring($path);
+        return [$file, [$file->readers], [$file->waiting_for]];
+    }) or return _failed($path) };
+    return { path => $path, file => $file, readers => $readers, waiting_for => $slow, time => clock_gettime(CLOCK_MONOTONIC) };
 }
 
 sub _failed { return { path => $_[0], error => $@ =~ s/\A\Q$_[0]\E: |\n\z//gr } }
@@ -57,6 +60,23 @@ sub lap {
     return $row->{rate} ? $row->{file}{capacity} / $row->{rate} : undef;
 }
 
+# The reader that is furthest behind, of those that live or keep a place; undef where there is none.
+sub slowest {
+    my ($row) = @_;
+    my ($slowest) = sort { $b->{lag} <=> $a->{lag} || $a->{pid} <=> $b->{pid} }
+        grep { $_->{alive} // 1 or defined $_->{name} } @{ $row->{readers} };
+    return $slowest;
+}
+
+# How people call it, in characters.
+sub name_of {
+    my ($reader) = @_;
+    return defined $reader->{name} ? text(printable($reader->{name})) : $reader->{pid};
+}
+
+# What all readers in the table lost.
+sub losses { my ($row) = @_; return sum0(map { $_->{lost} } @{ $row->{readers} }) }
+
 # --- As a table
 
 # The most important first: on a narrow terminal the last ones are left out.
@@ -67,6 +87,9 @@ my @COLUMNS = (
     ['USED',     6,  sub { $_[1]{used} == $_[1]{capacity} ? slots($_[1]{used}) : short($_[1]{used}) }],
     ['SLOTS',    5,  sub { slots($_[1]{capacity}) }],
     ['WAITERS',  7,  sub { $_[1]{waiters} }],
+    ['LAG',      6,  sub { my $reader = slowest($_[0]); $reader ? short($reader->{lag}) : '-' }],
+    ['SLOWEST',  -12, sub { my $reader = slowest($_[0]); $reader ? substr name_of($reader), 0, 12 : '-' }],
+    ['LOST',     6,  sub { short(losses($_[0])) }],
     ['POSITION', 12, sub { $_[1]{write_pos} }],
     ['RECOV',    5,  sub { $_[1]{recoveries} }],
     ['ABAND',    5,  sub { $_[1]{abandoned} }],

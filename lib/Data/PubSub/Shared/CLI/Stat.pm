@@ -9,22 +9,27 @@ use warnings;
 use Time::HiRes qw(sleep);
 
 use Data::PubSub::Shared::CLI qw(options usage complain emit emit_text flush printable text json);
+use Data::PubSub::Shared::CLI::Prometheus;
 use Data::PubSub::Shared::CLI::Sample;
 
 sub run {
     my (@paths) = @_;
     my %opt = (interval => 0.5);
-    options(\@paths, \%opt, 'interval|i=s', 'json|j', 'table|t');
+    options(\@paths, \%opt, 'interval|i=s', 'json|j', 'table|t', 'prometheus|p');
     usage('missing RING') if !@paths;
     usage("--interval must be a number of seconds, not '$opt{interval}'")
         if $opt{interval} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{interval} > 86400;
-    usage('expected --json or --table, not both') if $opt{json} && $opt{table};
+    my @forms = grep { $opt{$_} } qw(json table prometheus);
+    usage("expected --$forms[0] or --$forms[1], not both") if @forms > 1;
+    # Who asks for these has earlier ones to compare with.
+    $opt{interval} = 0 if $opt{prometheus};
 
     my $before = Data::PubSub::Shared::CLI::Sample->take(@paths);
     sleep $opt{interval} if $opt{interval} && grep { $_->{file} } $before->rows;
     my $sample = $opt{interval} ? Data::PubSub::Shared::CLI::Sample->take(@paths)->compare($before) : $before;
 
     if    ($opt{json})  { emit(json([map { as_data($_) } $sample->rows], 1)) }
+    elsif ($opt{prometheus}) { emit(Data::PubSub::Shared::CLI::Prometheus::text_of($sample->rows)) }
     elsif ($opt{table}) { emit_text("$_\n") for $sample->table }
     else {
         emit(join "\n", map { as_text($_) } grep { $_->{file} } $sample->rows);
@@ -47,6 +52,8 @@ sub as_data {
         rate      => $row->{rate},
         interval  => $row->{interval},
         lap       => Data::PubSub::Shared::CLI::Sample::lap($row),
+        listed    => $row->{readers},
+        $file->{lossless} ? (waiting_for => $row->{waiting_for}) : (),
         map({ ($_ => $file->{$_}) }
             qw(variant capacity mmap_size write_pos publish_ok used waiters readers unlisted lossless recoveries abandoned),
             $file->{lossless} ? 'keep' : (), $file->is_str ? qw(msg_size arena_cap publishers leaked) : ()),
@@ -69,11 +76,30 @@ sub as_text {
         [rate      => $rate],
         [lap       => defined $lap ? Data::PubSub::Shared::CLI::Sample::duration($lap) . ' at this rate' : '-'],
         [waiters   => $file->{waiters}],
+        [readers   => readers($row)],
+        ($file->{lossless} ? [lossless => lossless($row)] : ()),
         [recoveries => $file->{recoveries}],
         [abandoned => $file->{abandoned}],
         ($file->is_str ? ([leaked => blocks($file->{leaked})], [publishers => "up to $file->{publishers} at once"]) : ()),
     );
     return join '', printable($row->{path}), "\n", map { sprintf "  %-12s%s\n", @$_ } @lines;
+}
+
+# 3 of 64; the slowest is audit, 120 behind; 7 lost
+sub readers {
+    my ($row)   = @_;
+    my $slowest = Data::PubSub::Shared::CLI::Sample::slowest($row);
+    my $lost    = Data::PubSub::Shared::CLI::Sample::losses($row);
+    return join '; ', scalar @{ $row->{readers} } . " of $row->{file}{readers}",
+        $slowest ? 'the slowest is ' . printable(Data::PubSub::Shared::CLI::Sample::name_of($slowest)) . ", $slowest->{lag} behind" : (),
+        $lost ? "$lost lost" : (), $row->{file}{unlisted} ? "$row->{file}{unlisted} not listed, for want of room" : ();
+}
+
+sub lossless {
+    my ($row) = @_;
+    my @slow  = map { printable(Data::PubSub::Shared::CLI::Sample::name_of($_)) } @{ $row->{waiting_for} };
+    my $keep  = $row->{file}{keep} ? "yes, keep $row->{file}{keep} s" : 'yes';
+    return @slow ? "$keep; full, publishers wait for " . join(', ', @slow) : $keep;
 }
 
 sub owner {

@@ -24,7 +24,7 @@ sub run {
 
     my $file = Data::PubSub::Shared::CLI::File->ring($arguments[0]);
     my $ring = $file->attach;
-    my $sub  = $ring->subscribe_all;
+    my $sub  = $ring->subscribe_all(lossy => 1);
     my $end  = $ring->write_pos;
     # The subscriber is at the oldest message.
     if    ($plus)                        { $sub->cursor($count) }
