@@ -35,8 +35,8 @@ my @files  = @ARGV ? @ARGV : library_files(100_000);
 my $survey = survey(@files);
 
 # Anonymous memory, which the workers inherit. There is room for a reader in each of them.
-my $ring = Data::PubSub::Shared::Str->new(undef, $opt{'ring-size'} // ring_size_for($survey->{longest}), max(1, $survey->{longest}),
-    lossless => 1, readers => $opt{workers});
+my $size = $opt{'ring-size'} // ring_size_for($survey->{longest});
+my $ring = Data::PubSub::Shared::Str->new(undef, $size, max(1, $survey->{longest}), lossless => 1, readers => $opt{workers});
 my $batch = max(1, min(256, int($ring->capacity / 4)));    # lines per call
 my $END   = '';                                            # no line is empty: it has its newline
 
@@ -111,7 +111,8 @@ sub work {
 
 # --- The proof
 
-# Waits for a worker and compares its report with the files. Returns a row for the table; its `fault` is empty where the proof holds.
+# Waits for a worker and compares its report with the files. Returns a row for the table; its `fault` is empty where the
+# proof holds.
 sub collect {
     my ($worker) = @_;
     my %row = (%$worker, map { split /=/ } split ' ', readline($worker->{report}) // '');
@@ -261,8 +262,9 @@ Show progress, and the slowest worker, on STDERR, which is the default where tha
 
 =back
 
-The lines go through a lossless ring. Each worker takes a SHA-256 of the lines that it got; the program compares it with one of the
-same lines taken straight from the files. Ctrl-C ends the run after what has been published so far; a second Ctrl-C kills the workers.
+The lines go through a lossless ring. Each worker takes a SHA-256 of the lines that it got; the program compares
+it with one of the same lines taken straight from the files. Ctrl-C ends the run after what has been published
+so far; a second Ctrl-C kills the workers.
 
 The exit status is 0 if the proof of every worker holds, 1 if not, 2 if it could not begin, 130 after
 Ctrl-C.

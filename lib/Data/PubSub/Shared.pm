@@ -278,8 +278,8 @@ publishing at that moment do not count. Default: as many as fit into 4 MiB, at l
 
 =item readers
 
-By name only: how many subscribers the table of L<readers|/READERS> has room for, from 0 to 65535. Each takes 128 bytes. Default: 64. With
-0 there is no table.
+By name only: how many subscribers the table of L<readers|/READERS> has room for, from 0 to 65535. Each takes
+128 bytes. Default: 64. With 0 there is no table.
 
 =item lossless
 
@@ -288,8 +288,8 @@ L</LOSSLESS RINGS>, also for the file systems on which this is refused.
 
 =item keep
 
-By name, and with C<lossless> only: for how many seconds publishers wait for a named subscriber that is away, from 0 to 4294967, with
-fractions of a millisecond or more. Default: 0, not at all.
+By name, and with C<lossless> only: for how many seconds publishers wait for a named subscriber that is away,
+from 0 to 4294967, with fractions of a millisecond or more. Default: 0, not at all.
 
 =item prefault
 
@@ -419,8 +419,8 @@ C<No such file or directory> among others. An undefined C<$path> croaks with C<p
 
     $ring->publish($value);
 
-Appends one message and wakes the subscribers that sleep. Returns true. In a L<lossless ring|/LOSSLESS RINGS> that is full, waits for
-room first, and runs signal handlers meanwhile.
+Appends one message and wakes the subscribers that sleep. Returns true. In a L<lossless ring|/LOSSLESS RINGS>
+that is full, waits for room first, and runs signal handlers meanwhile.
 
 Integer rings take C<$value> as perl takes any integer (a fraction is dropped; a string that is not a number
 warns and counts as 0), then keep as many low bits as the variant has. Unless the ring is lossless, they never wait and never
@@ -454,13 +454,15 @@ C<100 messages at once never fit a lossless ring of capacity 64>.
 
     my $n = $ring->publish_packed($bytes);
 
-All but C<Str>: appends the numbers in a string as C<pack> makes it, with C<'q*'> for C<Int>, C<'l*'> for C<Int32>,
-C<'s*'> for C<Int16> and C<'d*'> for C<Num>, and returns how many. There is no perl scalar for each number, so it is several times as
-fast as C<publish_multi>; with L</drain_packed> it is what vectors (L<PDL>, C<vec>, C<unpack>) and files of numbers need.
+All but C<Str>: appends the numbers in a string as C<pack> makes it, with C<'q*'> for C<Int>, C<'l*'> for
+C<Int32>, C<'s*'> for C<Int16> and C<'d*'> for C<Num>, and returns how many. There is no perl scalar for each
+number, so it is several times as fast as C<publish_multi>; with L</drain_packed> it is what vectors (L<PDL>,
+C<vec>, C<unpack>) and files of numbers need.
 
-The string may be of any length. Its numbers are adjacent in the ring in pieces of 8192, or as many as the ring has
-slots; other publishers' messages may come between two pieces. A length that is no multiple of a number's width croaks
-with C<7 bytes are not a whole number of values of 8 bytes>, and so do references and characters above 255. Nothing is published then.
+The string may be of any length. Its numbers are adjacent in the ring in pieces of 8192, or as many as the ring
+has slots; other publishers' messages may come between two pieces. A length that is no multiple of a number's
+width croaks with C<7 bytes are not a whole number of values of 8 bytes>, and so do references and characters
+above 255. Nothing is published then.
 
     $ring->publish_packed(pack 'q*', 1 .. 1000);
 
@@ -530,8 +532,8 @@ so the ring object may go away before it.
     my $sub = $ring->subscribe_all;
     my $sub = $ring->subscribe_all(name => $name);
 
-The same, but it begins with the oldest message that the ring holds (in a lossless ring: L<see there|/LOSSLESS RINGS>). For a named subscriber this matters the first time only: later
-it goes on where it stopped.
+The same, but it begins with the oldest message that the ring holds (in a lossless ring: L<see there|/LOSSLESS
+RINGS>). For a named subscriber this matters the first time only: later it goes on where it stopped.
 
 =head2 readers
 
@@ -550,8 +552,8 @@ The subscribers in the ring's table, in no order: a list of references to hashes
     alive       1; 0: its process is gone, or it has left, and its name keeps the place; undef: not known
     since       when it subscribed, as time() counts, with fractions
 
-How exact C<position>, C<lag>, C<lost> and C<delivered> are, and when C<alive> is not known: see L</READERS>. In scalar context: the last
-one.
+How exact C<position>, C<lag>, C<lost> and C<delivered> are, and when C<alive> is not known: see L</READERS>. In
+scalar context: the last one.
 
     for my $reader (sort { $b->{lag} <=> $a->{lag} } $ring->readers) {
         printf "%7d %-20s %d behind, %d lost\n", $reader->{pid}, $reader->{name} // '-', @$reader{qw(lag lost)};
@@ -561,25 +563,27 @@ one.
 
     my $done = $ring->forget($name);
 
-Removes a named reader whose process is gone from the table. The next that subscribes by this name starts like a new one. Returns true, or
-false where there is no such name. Croaks with C<reader "audit" lives in process 4711>.
+Removes a named reader whose process is gone from the table. The next that subscribes by this name starts like a
+new one. Returns true, or false where there is no such name. Croaks with C<reader "audit" lives in process
+4711>.
 
 =head2 waiting_for
 
     my @readers = $ring->waiting_for;
 
-The readers, as L</readers> describes them, that have not read the message which the next C<publish> would overwrite. So where a
-lossless ring is full, these are the ones that its publishers wait for. The empty list where there is room, and in rings that are not
-lossless.
+The readers, as L</readers> describes them, that have not read the message which the next C<publish> would
+overwrite. So where a lossless ring is full, these are the ones that its publishers wait for. The empty list
+where there is room, and in rings that are not lossless.
 
 =head2 wait_for_readers
 
     my $done = $ring->wait_for_readers;
     my $done = $ring->wait_for_readers($timeout);
 
-Waits until every reader in the table has read all that was published before the call: in a lossless ring, those that publishers
-wait for (see L</LOSSLESS RINGS>); in others, all but those that were subscribed with C<< lossy => 1 >>. Returns true, also where there is none; false where C<$timeout>
-seconds have passed. Signal handlers run meanwhile. Readers whose process is gone are not waited for.
+Waits until every reader in the table has read all that was published before the call: in a lossless ring, those
+that publishers wait for (see L</LOSSLESS RINGS>); in others, all but those that were subscribed with C<< lossy
+=> 1 >>. Returns true, also where there is none; false where C<$timeout> seconds have passed. Signal handlers
+run meanwhile. Readers whose process is gone are not waited for.
 
     $ring->publish('the last one');
     $ring->wait_for_readers(10) or warn "somebody has not read everything\n";
@@ -609,9 +613,9 @@ files on a disk. Returns nothing; croaks with the system's error text.
     $ring->unlink;
     Class->unlink($path);
 
-Removes the ring's file. Processes that have it open can go on using it, and learn that it is gone: L</is_gone> is true,
-and their waits end. The next C<new> makes a new ring. Returns true, also where the file is gone already. Croaks with the system's error text where
-removing fails.
+Removes the ring's file. Processes that have it open can go on using it, and learn that it is gone: L</is_gone>
+is true, and their waits end. The next C<new> makes a new ring. Returns true, also where the file is gone
+already. Croaks with the system's error text where removing fails.
 
 A ring object removes the file that it was opened in, wherever the process has gone with C<chdir>
 since, and no other: it croaks with C<... is another ring now> where another file has taken the
@@ -729,8 +733,8 @@ also ends at a position that a publisher has claimed and not filled yet, and may
     my $bytes = $sub->drain_packed;
     my $bytes = $sub->drain_packed($max);
 
-All but C<Str>: the messages that L</drain> would return, as one string of numbers in the format of L</publish_packed>. The empty string
-where there is none.
+All but C<Str>: the messages that L</drain> would return, as one string of numbers in the format of
+L</publish_packed>. The empty string where there is none.
 
     my @values = unpack 'q*', $sub->drain_packed;
 
@@ -856,9 +860,9 @@ The name under which it is in the table of readers; undef where it has none, and
 
     $sub->release;
 
-Leaves the table of readers now; the subscriber can be used as before, but is not known there. Publishers of a lossless ring wait for
-it no longer, and another subscriber can take its name, and goes on at this one's cursor. When a subscriber is destroyed, or its
-process ends, this happens by itself. Returns nothing.
+Leaves the table of readers now; the subscriber can be used as before, but is not known there. Publishers of a
+lossless ring wait for it no longer, and another subscriber can take its name, and goes on at this one's cursor.
+When a subscriber is destroyed, or its process ends, this happens by itself. Returns nothing.
 
 =head2 cursor
 
@@ -1239,84 +1243,93 @@ A name keeps an entry until L</forget> (or C<pubsub-shared forget>) removes it, 
 
 =head2 What the numbers mean
 
-A reader writes its position to the table when it has found the ring empty, before it sleeps, and at the latest after an eighth of the
-capacity; named ones, and those of lossless rings, with every call. So C<lag> of an ordinary busy reader may be too large by an
-eighth of the capacity, never too small. A position is that of messages delivered, not handled. C<lost> and C<delivered> of a
-named reader include those of its predecessors.
+A reader writes its position to the table when it has found the ring empty, before it sleeps, and at the latest
+after an eighth of the capacity; named ones, and those of lossless rings, with every call. So C<lag> of an
+ordinary busy reader may be too large by an eighth of the capacity, never too small. A position is that of
+messages delivered, not handled. C<lost> and C<delivered> of a named reader include those of its predecessors.
 
 =head2 Who is alive
 
-The kernel tells: a process that has subscribers holds a lock on a byte far behind the end of the ring's file (an
-open-file-description lock, see fcntl(2)), and lets go of it at its death, in whatever pid namespace it lives. Where there are no such
-locks, because the file system has none (NFS, some of FUSE, overlayfs) or the path was gone or could not be opened when the process
-subscribed, its pid and start time must do. They say nothing about a process of another pid namespace: then C<alive> is undef. An entry
-is given to another reader only if its process is surely gone.
+The kernel tells: a process that has subscribers holds a lock on a byte far behind the end of the ring's file
+(an open-file-description lock, see fcntl(2)), and lets go of it at its death, in whatever pid namespace it
+lives. Where there are no such locks, because the file system has none (NFS, some of FUSE, overlayfs) or the
+path was gone or could not be opened when the process subscribed, its pid and start time must do. They say
+nothing about a process of another pid namespace: then C<alive> is undef. An entry is given to another reader
+only if its process is surely gone.
 
 =head2 Not in the table
 
-A subscriber does without an entry, and loses nothing by it, where the table is full (C<unlisted> in L</stats> counts these), where the
-ring has none, and where the ring is L<read-only|/new_readonly>. With a name, or in a lossless ring without C<< lossy => 1 >>, the first two
-are an error.
+A subscriber does without an entry, and loses nothing by it, where the table is full (C<unlisted> in L</stats>
+counts these), where the ring has none, and where the ring is L<read-only|/new_readonly>. With a name, or in a
+lossless ring without C<< lossy => 1 >>, the first two are an error.
 
-After a fork, the entry is the parent's. The child's copy of a subscriber takes one of its own, without a name, when the child first
-reads with it. Until then nobody knows of it, and publishers of a lossless ring keep no messages for it. So subscribe in the child.
+After a fork, the entry is the parent's. The child's copy of a subscriber takes one of its own, without a name,
+when the child first reads with it. Until then nobody knows of it, and publishers of a lossless ring keep no
+messages for it. So subscribe in the child.
 
 =head1 LOSSLESS RINGS
 
     my $ring = Data::PubSub::Shared::Str->new('/dev/shm/jobs.ring', 1024, 512, lossless => 1);
 
-Publishers of a lossless ring wait rather than overwrite a message that a reader has not read, as a write to a full pipe waits. It is a
-property of the ring: nobody publishes past it by accident.
+Publishers of a lossless ring wait rather than overwrite a message that a reader has not read, as a write to a
+full pipe waits. It is a property of the ring: nobody publishes past it by accident.
 
 =over 4
 
 =item Whom they wait for
 
-Every subscriber in the table of L<readers|/READERS>, from the moment at which C<subscribe> returns, but those that were subscribed with
-C<< lossy => 1 >>. Where there are none, they do not wait. A full table is an error of C<subscribe>.
+Every subscriber in the table of L<readers|/READERS>, from the moment at which C<subscribe> returns, but those
+that were subscribed with C<< lossy => 1 >>. Where there are none, they do not wait. A full table is an error of
+C<subscribe>.
 
 =item How
 
-C<publish>, C<publish_multi>, C<publish_packed>, C<publish_notify> and the keywords wait without limit, run signal handlers meanwhile,
-and end with the exception if one dies; nothing was published then (of C<publish_packed>, perhaps the first numbers). L</publish_wait> waits for a
-time, L</try_publish> not at all. L</wait_for_readers> waits until everything has been read. L</waiting_for> and
-C<pubsub-shared who> say for whom.
+C<publish>, C<publish_multi>, C<publish_packed>, C<publish_notify> and the keywords wait without limit, run
+signal handlers meanwhile, and end with the exception if one dies; nothing was published then (of
+C<publish_packed>, perhaps the first numbers). L</publish_wait> waits for a time, L</try_publish> not at all.
+L</wait_for_readers> waits until everything has been read. L</waiting_for> and C<pubsub-shared who> say for
+whom.
 
-A batch of more messages than the capacity can never fit, and croaks. C<publish_packed> takes any number: it publishes piece by piece.
+A batch of more messages than the capacity can never fit, and croaks. C<publish_packed> takes any number: it
+publishes piece by piece.
 
 =item Readers that died
 
-Nobody waits for the dead. Before it sleeps, and every 20 ms, a waiting publisher asks the kernel whether the readers that it waits for live.
+Nobody waits for the dead. Before it sleeps, and every 20 ms, a waiting publisher asks the kernel whether the
+readers that it waits for live.
 
 =item Named readers that are away
 
-Publishers wait for them only where the ring was made with C<< keep => SECONDS >>, and only for so long after they left, or were found dead. Then they
-overwrite what the absent one has not read; it counts that as lost when it comes back.
+Publishers wait for them only where the ring was made with C<< keep => SECONDS >>, and only for so long after
+they left, or were found dead. Then they overwrite what the absent one has not read; it counts that as lost when
+it comes back.
 
 =item Readers that are stopped
 
-By SIGSTOP, a debugger, or work that takes long: they hold up publishers, and through them all other readers. That is what lossless means. Nothing but the reader's death ends it, or
-L</release>.
+By SIGSTOP, a debugger, or work that takes long: they hold up publishers, and through them all other readers.
+That is what lossless means. Nothing but the reader's death ends it, or L</release>.
 
 =item A process that waits for itself
 
-A publisher that would wait without limit for a subscriber that the same thread has read, croaks with C<would wait for ever for this process's own subscriber, which
-is read in this thread>. C<publish_wait> with a timeout waits for it.
+A publisher that would wait without limit for a subscriber that the same thread has read, croaks with C<would
+wait for ever for this process's own subscriber, which is read in this thread>. C<publish_wait> with a timeout
+waits for it.
 
 =item clear, seeks
 
-C<clear> discards what was published, and makes room. A subscriber may go back (C<cursor>, C<reset_oldest>) to what is still held; but what
-publishers had leave to overwrite by then, they overwrite, and it counts that as lost. For the same reason C<subscribe_all> begins
-with the oldest message that they have to keep, which may be a later one than the oldest that the ring holds, where no reader was there
-to wait for.
+C<clear> discards what was published, and makes room. A subscriber may go back (C<cursor>, C<reset_oldest>) to
+what is still held; but what publishers had leave to overwrite by then, they overwrite, and it counts that as
+lost. For the same reason C<subscribe_all> begins with the oldest message that they have to keep, which may be a
+later one than the oldest that the ring holds, where no reader was there to wait for.
 
 =back
 
-What stays as it is: order, batches, accounting, publishers that are killed or stopped. C<overflow_count> of a subscriber that publishers wait
-for, and that does not go back, stays 0.
+What stays as it is: order, batches, accounting, publishers that are killed or stopped. C<overflow_count> of a
+subscriber that publishers wait for, and that does not go back, stays 0.
 
-Where there is room, C<publish> costs little more than in other rings (F<bench/README.md> has figures), and publishers of integers take
-no lock; it is only the wait for readers that is new. Rings that are not lossless pay nothing.
+Where there is room, C<publish> costs little more than in other rings (F<bench/README.md> has figures), and
+publishers of integers take no lock; it is only the wait for readers that is new. Rings that are not lossless
+pay nothing.
 
 =head2 Where they can be made
 
@@ -1334,10 +1347,10 @@ For each subscriber, at every moment:
 
     delivered + overflow_count = positions passed - abandoned ones met - skipped ones
 
-Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and
-never filled, because it died or was stopped (C<abandoned> in L</stats> counts them for the ring;
-subscribers of a L<read-only ring|/new_readonly> count those that they had to pass as lost).
-Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So if no publisher died or was stopped, and neither a clear nor a seek happened:
+Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and never filled,
+because it died or was stopped (C<abandoned> in L</stats> counts them for the ring; subscribers of a L<read-only
+ring|/new_readonly> count those that they had to pass as lost). Skipped: by C<clear>, C<cursor($pos)>, C<reset>,
+C<reset_oldest>. So if no publisher died or was stopped, and neither a clear nor a seek happened:
 
     my $start = $sub->cursor;
     my $got   = 0;
@@ -1386,19 +1399,18 @@ a lossless ring that wait for it go on within 20 ms.
 
 =head2 The host was restarted
 
-Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens. If the host went down without writing its disks,
-the file is a mixture of older and newer parts: some messages may be missing, and in a C<Str> ring
-some may have the wrong text. If that matters, remove the file at boot, or keep it in F</dev/shm>.
-Messages that were there at the time of a L</sync> are on the disk, if they were not overwritten
-afterwards.
+Rings in F</dev/shm> are gone. A ring in a file on a disk is still there, and opens. If the host went down
+without writing its disks, the file is a mixture of older and newer parts: some messages may be missing, and in
+a C<Str> ring some may have the wrong text. If that matters, remove the file at boot, or keep it in F</dev/shm>.
+Messages that were there at the time of a L</sync> are on the disk, if they were not overwritten afterwards.
 
 =head1 FORK AND THREADS
 
-Rings and subscribers work in a forked child. The ring is the same; the subscriber is a copy with
-a cursor of its own, which begins where the parent's stood. So parent and child both get each
-message from there on. (In a lossless ring, once the child has read for the first time: L</Not in the table>.) The handle of L</fh> is the parent's alone; the child asks for its own. The
-end of the child changes nothing for the parent. The memory and the descriptors of this
-module are not inherited across C<exec>.
+Rings and subscribers work in a forked child. The ring is the same; the subscriber is a copy with a cursor of
+its own, which begins where the parent's stood. So parent and child both get each message from there on. (In a
+lossless ring, once the child has read for the first time: L</Not in the table>.) The handle of L</fh> is the
+parent's alone; the child asks for its own. The end of the child changes nothing for the parent. The memory and
+the descriptors of this module are not inherited across C<exec>.
 
 Objects do not cross into a new thread of perl's: there, the variable holds a reference to undef.
 Open the ring again in the thread, by path or with C<new_from_fd>; an anonymous ring (C<$path>
@@ -1449,11 +1461,11 @@ closed, so that no warning gets into a ring.
 
 =head1 SIGNALS
 
-C<poll_wait> and C<poll_wait_multi>, a publisher that waits for the readers of a lossless ring or, of C<Str>, for a spare block,
-C<wait_for_readers>, and C<new> while it
-takes disk space or waits for another creator run perl's signal handlers as soon as the signal comes. So
-does any call that delivers messages while it passes positions that were never filled. A handler that dies ends the wait with its exception;
-otherwise the wait goes on until its original deadline.
+C<poll_wait> and C<poll_wait_multi>, a publisher that waits for the readers of a lossless ring or, of C<Str>,
+for a spare block, C<wait_for_readers>, and C<new> while it takes disk space or waits for another creator run
+perl's signal handlers as soon as the signal comes. So does any call that delivers messages while it passes
+positions that were never filled. A handler that dies ends the wait with its exception; otherwise the wait goes
+on until its original deadline.
 
     local $SIG{ALRM} = sub { die "too long\n" };
     alarm 5;
@@ -1469,10 +1481,10 @@ on.
 
 =item *
 
-A new file has mode 0600: its owner alone can use it. C<$mode> grants more. To
-subscribe with C<new> takes the right to write as well as to read, since subscribers leave marks
-in the memory, and stand in its table of L<readers|/READERS>. The right to read is enough for L</new_readonly>: give the file mode 0644, and
-everybody may follow, while you alone can publish or do harm.
+A new file has mode 0600: its owner alone can use it. C<$mode> grants more. To subscribe with C<new> takes the
+right to write as well as to read, since subscribers leave marks in the memory, and stand in its table of
+L<readers|/READERS>. The right to read is enough for L</new_readonly>: give the file mode 0644, and everybody
+may follow, while you alone can publish or do harm.
 
 =item *
 
@@ -1482,11 +1494,11 @@ first, with permissions for you. Use a directory that only the right users can w
 
 =item *
 
-A process with write access can corrupt messages: forge or garble them, move positions,
-use up the spare blocks of a C<Str> ring, hold up the publishers of a lossless one. It cannot make another process read or write outside of the
-ring. The header is checked when the ring is opened and never read again, and the block number and length in
-a slot are checked each time, against a private copy of the sizes. A string is marked as UTF-8 only if it is: where a publisher has
-marked bytes that are not, they are delivered as bytes.
+A process with write access can corrupt messages: forge or garble them, move positions, use up the spare blocks
+of a C<Str> ring, hold up the publishers of a lossless one. It cannot make another process read or write outside
+of the ring. The header is checked when the ring is opened and never read again, and the block number and length
+in a slot are checked each time, against a private copy of the sizes. A string is marked as UTF-8 only if it is:
+where a publisher has marked bytes that are not, they are delivered as bytes.
 
 =item *
 
@@ -1705,9 +1717,10 @@ waiters. Apart from that, the number of subscribers does not matter to a publish
 
 =item *
 
-C<Str> C<publish>: three atomic instructions and the copy. Reading: one copy, directly into the new perl
-string. Every message has a block of C<msg_size> bytes to itself. So until a new ring has been filled once, each message
-touches memory for the first time: with a C<msg_size> of 4 KiB that took 2.4 microseconds a message, and 50 nanoseconds afterwards.
+C<Str> C<publish>: three atomic instructions and the copy. Reading: one copy, directly into the new perl string.
+Every message has a block of C<msg_size> bytes to itself. So until a new ring has been filled once, each message
+touches memory for the first time: with a C<msg_size> of 4 KiB that took 2.4 microseconds a message, and 50
+nanoseconds afterwards.
 
 =item *
 
@@ -1807,9 +1820,10 @@ Programs move unchanged, rings do not:
 
 =item *
 
-The file formats differ. C<new> refuses a file of the other implementation with C<invalid or incompatible: a ring file of
-Data::PubSub::Shared 0.x, another implementation>, and does not touch it. Stop all processes that use the ring, remove the file, and
-start them with this module: nothing but the unread messages is lost. Both cannot use a ring at the same time.
+The file formats differ. C<new> refuses a file of the other implementation with C<invalid or incompatible: a
+ring file of Data::PubSub::Shared 0.x, another implementation>, and does not touch it. Stop all processes that
+use the ring, remove the file, and start them with this module: nothing but the unread messages is lost. Both
+cannot use a ring at the same time.
 
 =item *
 
@@ -1827,7 +1841,8 @@ C<clear> may be called at any time, and live subscribers go on behind it by them
 
 =item *
 
-L</new_readonly>, L</fh>, the C<$mode> and C<publishers> of L</new> and the commands L<pubsub-shared> and L<pubsub-bridge> are new.
+L</new_readonly>, L</fh>, the C<$mode> and C<publishers> of L</new> and the commands L<pubsub-shared> and
+L<pubsub-bridge> are new.
 
 =item *
 

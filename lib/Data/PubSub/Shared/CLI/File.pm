@@ -2,9 +2,9 @@ package Data::PubSub::Shared::CLI::File;
 
 # Private to the commands pubsub-shared and pubsub-bridge: a ring's file, looked at from outside.
 #
-# The core looks (src/system/inspect.rs, src/system/check.rs; here as _inspect, _readers, _check and _sizes): by reading, never through a
-# mapping, so that a file that one may only read is enough, and one that is truncated meanwhile costs an error message
-# instead of a SIGBUS.
+# The core looks (src/system/inspect.rs, src/system/check.rs; here as _inspect, _readers, _check and _sizes): by reading,
+# never through a mapping, so that a file that one may only read is enough, and one that is truncated meanwhile costs an
+# error message instead of a SIGBUS.
 
 use 5.022;
 use strict;
@@ -16,7 +16,13 @@ use Fcntl qw(O_NOCTTY O_NONBLOCK O_RDWR);
 use Data::PubSub::Shared;
 
 # The limits of the constructors, and what they take where nothing is said.
-use constant { MAX_CAPACITY => 2**31, MAX_MSG_SIZE => 2**31 - 1, MAX_PUBLISHERS => 2**16, MAX_READERS => 2**16 - 1, MSG_SIZE => 256 };
+use constant {
+    MAX_CAPACITY   => 2**31,
+    MAX_MSG_SIZE   => 2**31 - 1,
+    MAX_PUBLISHERS => 2**16,
+    MAX_READERS    => 2**16 - 1,
+    MSG_SIZE       => 256,
+};
 
 # By number: name, what it carries, bits of an integer.
 my @VARIANT = (

@@ -89,9 +89,10 @@ sub as_text {
 sub readers {
     my ($row)   = @_;
     my $slowest = Data::PubSub::Shared::CLI::Sample::slowest($row);
+    my $name    = $slowest && printable(Data::PubSub::Shared::CLI::Sample::name_of($slowest));
     my $lost    = Data::PubSub::Shared::CLI::Sample::losses($row);
     return join '; ', scalar @{ $row->{readers} } . " of $row->{file}{readers}",
-        $slowest ? 'the slowest is ' . printable(Data::PubSub::Shared::CLI::Sample::name_of($slowest)) . ", $slowest->{lag} behind" : (),
+        $slowest ? "the slowest is $name, $slowest->{lag} behind" : (),
         $lost ? "$lost lost" : (), $row->{file}{unlisted} ? "$row->{file}{unlisted} not listed, for want of room" : ();
 }
 

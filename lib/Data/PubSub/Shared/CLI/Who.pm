@@ -64,13 +64,15 @@ sub as_text {
     return $text if !@readers;
     my @rows = (
         [qw(NAME PID LAG LOST DELIVERED STATE SINCE)],
-        map { [name_of($_), @$_{qw(pid lag lost delivered)}, state_of($_), strftime('%Y-%m-%d %H:%M:%S', localtime $_->{since})] } @readers,
+        map { [name_of($_), @$_{qw(pid lag lost delivered)}, state_of($_), date($_->{since})] } @readers,
     );
     my @width = map { my $i = $_; max(map { length $_->[$i] } @rows) } 0 .. 5;
     $text .= sprintf "  %-$width[0]s  %$width[1]s  %$width[2]s  %$width[3]s  %$width[4]s  %-$width[5]s  %s\n", @$_ for @rows;
-    $text .= '  publishers wait for ' . join(', ', map { ($_->{name} // 'an unnamed one') . " ($_->{pid})" } @slow) . "\n" if @slow;
-    return $text;
+    return $text if !@slow;
+    return $text . '  publishers wait for ' . join(', ', map { name_of($_) . " ($_->{pid})" } @slow) . "\n";
 }
+
+sub date { return strftime('%Y-%m-%d %H:%M:%S', localtime $_[0]) }
 
 sub name_of {
     my ($reader) = @_;
@@ -79,8 +81,10 @@ sub name_of {
 
 sub state_of {
     my ($reader) = @_;
-    my $alive = $reader->{alive};
-    my $state = !defined $alive ? 'unknown' : $alive ? ($reader->{waits} ? 'asleep' : 'awake') : defined $reader->{name} ? 'away' : 'dead';
+    my $state = !defined $reader->{alive} ? 'unknown'
+        : $reader->{alive}                ? ($reader->{waits} ? 'asleep' : 'awake')
+        : defined $reader->{name}         ? 'away'
+        :                                   'dead';
     return $state . ($reader->{lossy} ? ', lossy' : '');
 }
 
