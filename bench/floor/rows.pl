@@ -62,6 +62,18 @@ sub {
             sub { for my $i (1 .. $items) { $floor->publish_str($text) } });
     }
 
+    # What it costs that publishers look whether there is room, which there always is: the baseline is a ring that is not
+    # lossless. A reader goes to the end now and then.
+    for (map({ [$_, 42] } qw(Int Int32 Int16)), ['Num', 4.2], ['Str', $TEXT30]) {
+        my ($variant, $value) = @$_;
+        my @passes = map {
+            my $ring = BenchKit::warm_ring($variant, $CAPACITY, $_);
+            my $sub  = $ring->subscribe;
+            sub { for (1 .. $items / 1000) { $ring->publish($value) for 1 .. 1000; $sub->reset } };
+        } 1, 0;
+        $row->('publish, lossless', $variant, $items, @passes);
+    }
+
     for my $variant (qw(Int Int32 Int16)) {
         my ($ring, $sub) = $pair->($variant);
         $row->('publish + poll', $variant, $items,

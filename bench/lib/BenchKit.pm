@@ -159,8 +159,8 @@ sub ring_class { return "Data::PubSub::Shared::$_[0]" }
 
 # A ring in anonymous memory, every page of which has been used, so that no first touch is measured.
 sub warm_ring {
-    my ($variant, $capacity) = @_;
-    my $ring = ring_class($variant)->new(undef, $capacity);
+    my ($variant, $capacity, $lossless) = @_;
+    my $ring = ring_class($variant)->new(undef, $capacity, lossless => $lossless);
     my $value = $variant eq 'Str' ? 'x' x $ring->msg_size : 1;
     $ring->publish($value) for 0 .. $ring->capacity;
     return $ring;

@@ -22,7 +22,7 @@ use warnings;
 # How long, in seconds, a subscriber waits for any message.
 our $PATIENCE = 60;
 
-our @ALL = qw(Shared SharedBatch Pipe PipeBatch UnixDatagram PosixQueue SysVQueue Redis ZeroMQ);
+our @ALL = qw(Shared SharedBatch SharedLossless Pipe PipeBatch UnixDatagram PosixQueue SysVQueue Redis RedisStream ZeroMQ);
 
 # The classes of all messengers, loaded.
 sub all {
