@@ -79,7 +79,8 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 /// As [`inspect`]; [`ErrorKind::Incompatible`] where there is no ring in it.
 pub fn inspect_readers(path: &Path, waited_for: bool) -> Result<Vec<Reader>> {
     let Opened { file, geometry, inspection, .. } = Opened::new(path)?;
-    let geometry = geometry.ok_or_else(|| Error::new(ErrorKind::Incompatible, inspection.reason.unwrap_or_default()))?;
+    let geometry =
+        geometry.ok_or_else(|| Error::new(ErrorKind::Incompatible, inspection.reason.unwrap_or_default()))?;
     let copy = Excerpt::whole(&file, 0, geometry.spares_at as usize)?;
     let table = &copy.bytes()[HEADER_LEN as usize..];
     // SAFETY: a header page, and behind it, aligned as in the file, as many entries as the geometry says; both are kept until the end

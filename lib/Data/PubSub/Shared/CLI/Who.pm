@@ -51,7 +51,10 @@ sub as_data {
 }
 
 # The slowest first.
-sub by_lag { return sort { $b->{lag} <=> $a->{lag} || ($a->{name} // '') cmp($b->{name} // '') || $a->{pid} <=> $b->{pid} } @_ }
+sub by_lag {
+    my @sorted = sort { $b->{lag} <=> $a->{lag} || ($a->{name} // '') cmp($b->{name} // '') || $a->{pid} <=> $b->{pid} } @_;
+    return @sorted;
+}
 
 # Characters.
 sub as_text {
