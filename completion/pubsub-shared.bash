@@ -1,7 +1,7 @@
 # bash completion for pubsub-shared; see FILES in its man page.
 
 _pubsub_shared() {
-    local commands='stat top who tail pub create unlink forget check bench help'
+    local commands='ls stat top who tail pub create clear unlink forget check bench help'
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local command=${COMP_WORDS[1]} options=
 
@@ -18,18 +18,20 @@ _pubsub_shared() {
             fi
             ;;
         --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | --keep | \
-            --readers | -[csmidbnkr]) return ;;
+            --readers | --count | --timeout | --grep | --rate | -[csmidbnkrWg]) return ;;
         -p) [[ $command == create ]] && return ;;
     esac
 
     case $command in
+        ls)     options='--json' ;;
         stat)   options='--interval --table --json --prometheus' ;;
         top)    options='--delay --once --batch' ;;
         who)    options='--json' ;;
         forget) options= ;;
-        tail)   options='--lines --follow --follow-path --raw --json --null' ;;
-        pub)    options='--null --truncate --skip --strict' ;;
+        tail)   options='--lines --follow --follow-path --count --timeout --grep --raw --json --null' ;;
+        pub)    options='--null --bytes --rate --truncate --skip --strict' ;;
         create) options='--variant --capacity --msg-size --publishers --lossless --keep --readers --mode --force' ;;
+        clear)  options= ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;
         bench)  options='--quick --json' ;;
