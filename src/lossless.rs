@@ -2,12 +2,13 @@
 //!
 //! What may be claimed is written down once for many claims. The *limit* is the smallest position of a reader that must not
 //! be skipped + the capacity, as it was when somebody last looked; positions below it may be claimed. A publisher that comes to
-//! the limit looks through the table and raises it. It never falls, so a claim that rests on an old one is safe.
+//! the limit looks through the table and raises it. It never falls, so a claim that rests on an old one is safe. It is raised
+//! by an eighth of the capacity at a time, so that who joins later finds most of what the slots hold still kept.
 //!
 //! ```text
 //!   claim    p, n: room(limit, p) >= n, and write_pos: p -> p + n                            compare-exchange
 //!   raise    word; end = write_pos; smallest position in the table, at most end;
-//!            word -> (that + capacity, the same epoch)                                       compare-exchange
+//!            word -> (that + capacity, at most end + an eighth of that, the same epoch)      compare-exchange
 //!   join     entry: JOINING;  word: epoch + 1, limit L is read with it;                      fetch_add
 //!            position = the write position, or the oldest held, at least L - capacity;  entry: HERE
 //! ```
@@ -26,7 +27,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fault::fault_point;
 use crate::member::Members;
 use crate::readers::{Reader, Readers};
-use crate::sync::Ordering::{AcqRel, Acquire, SeqCst};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use crate::time::nap;
 use crate::wait::{monotonic_ns, Sleep, Spin, NEVER};
 use crate::waiting::Wait;
@@ -60,16 +62,17 @@ impl Readers {
         self.room(word, next).map_or(false, |room| room >= n)
     }
 
-    /// Looks through the table, and raises the limit as far as that allows.
+    /// Looks through the table, and raises the limit as far as that allows, for `n` positions and some more.
     #[cold]
     #[inline(never)]
-    pub(crate) fn raise_limit(&self) {
+    pub(crate) fn raise_limit(&self, n: u64) {
         let header = self.header();
         loop {
             let word = header.limit.word.load(Acquire);
             fault_point!("limit-seen");
             let end = header.write_pos.load(SeqCst);
-            let limit = self.smallest_needed(self.floor(word, end), end).wrapping_add(self.capacity);
+            let most = end.wrapping_add(n.max(self.capacity / 8));
+            let limit = self.smallest_needed(self.floor(word, end), end).wrapping_add(self.capacity).min(most);
             let raised = limit << EPOCH_BITS | word & EPOCH;
             // Claims that were made meanwhile, under a limit that somebody else raised, are below that one.
             if self.room(word, end).map_or(false, |room| room >= limit.wrapping_sub(end)) {
@@ -124,11 +127,20 @@ impl Readers {
     }
 
     fn looks_at_room(&self, n: u64) -> bool {
-        if self.has_room(self.header().write_pos.load(SeqCst), n) {
-            return true;
+        let write_pos = &self.header().write_pos;
+        let mut end = write_pos.load(SeqCst);
+        loop {
+            if self.has_room(end, n) {
+                return true;
+            }
+            self.raise_limit(n);
+            let now = write_pos.load(SeqCst);
+            // Where another took the room, the limit may be raised for us, too.
+            if now == end {
+                return self.has_room(end, n);
+            }
+            end = now;
         }
-        self.raise_limit();
-        self.has_room(self.header().write_pos.load(SeqCst), n)
     }
 
     /// Whether every reader that must not be skipped has read all up to `end`.
@@ -179,13 +191,15 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
         Aim::Room(n) => readers.looks_at_room(n),
         Aim::Read(end) => readers.have_read(end),
     };
-    if is_reached() || Spin::new().until(is_reached) {
+    // Not for long, without a look at clock and signals.
+    if is_reached() || readers.are_few() && Spin::new().until(is_reached) {
         return Ok(Wait::Ready);
     }
     let mut naps = 0;
     let mut look_at = monotonic_ns();
     loop {
         let word = line.announce();
+        fault_point!("room-announced");
         if is_reached() {
             return Ok(Wait::Ready);
         }
@@ -211,6 +225,18 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
     }
 }
 
+/// For who tries and does not wait: releases the entries of dead readers that leave no room for `n`, unless somebody looked
+/// just now. Whether there were any.
+pub(crate) fn pass_the_dead(ring: &AnyRing, mapping: &Mapping, n: u64, looked_at: &AtomicU64) -> bool {
+    let now = monotonic_ns();
+    // Relaxed: threads that look at once do no harm.
+    if now.saturating_sub(looked_at.load(Relaxed)) < LOOK_NS {
+        return false;
+    }
+    looked_at.store(now, Relaxed);
+    look_after(mapping, ring, Aim::Room(n), now).unwrap_or(false)
+}
+
 /// Releases the entries of dead readers among those that are waited for. Whether there were any.
 fn look_after(mapping: &Mapping, ring: &AnyRing, aim: Aim, deadline: u64) -> Result<bool> {
     let readers = &mapping.readers;
@@ -229,6 +255,10 @@ fn look_after(mapping: &Mapping, ring: &AnyRing, aim: Aim, deadline: u64) -> Res
             any = true;
         }
     });
+    if any {
+        // Others may have looked just before.
+        readers.wake_publishers();
+    }
     if own && deadline == NEVER {
         return Err(Error::new(
             ErrorKind::Deadlock,

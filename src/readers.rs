@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   FREE     --- take: compare-exchange --->  JOINING   it has no position yet: publishers claim nothing further meanwhile
-//!   JOINING  --- name, position         --->  HERE
+//!   JOINING  --- name, position         --->  HERE      before the name is whole, NAMED is not set
 //!   HERE     --- a seek backwards       --->  JOINING
 //!   HERE     --- the subscriber goes    --->  FREE, or AWAY where it has a name
 //!   AWAY     --- subscribe by that name --->  JOINING   and goes on at the entry's position
@@ -38,11 +38,11 @@ use crate::time::{nap, wall_ns};
 pub(crate) struct Entry {
     /// Generation << 32 | member << 8 | flags | state.
     owner: AtomicU64,
-    /// The next position that the reader will read.
+    /// The next position that the reader will read; [`NOWHERE`] before it has one.
     position: AtomicU64,
     lost: AtomicU64,
     delivered: AtomicU64,
-    /// Whether it sleeps << 32 | pid.
+    /// Lower bits of the owner's generation << 33 | whether it sleeps << 32 | pid. Written after the next two.
     pid: AtomicU64,
     started: AtomicU64,
     namespace: AtomicU64,
@@ -52,26 +52,66 @@ pub(crate) struct Entry {
     since: AtomicU64,
     /// When it went away, likewise.
     left: AtomicU64,
-    /// UTF-8, filled up with zeros, one at least; all zero: it has none.
+    /// UTF-8, filled up with zeros, one at least; means nothing unless the owner word says NAMED.
     name: [AtomicU64; NAME_WORDS],
 }
 
 const _: () = assert!(std::mem::size_of::<Entry>() == 128);
+
+impl Entry {
+    /// What is wrong with the entry: no reader leaves it so. `end`: the write position, or a later one.
+    pub(crate) fn problem(&self, end: u64, lossless: bool) -> Option<String> {
+        self.problem_of(self.owner.load(Acquire), end, lossless)
+    }
+
+    fn problem_of(&self, word: u64, end: u64, lossless: bool) -> Option<String> {
+        let is = |what: &str| Some(what.to_owned());
+        let (state, name) = (state(word), Name::of(self));
+        let is_unknown = member(word) == 0;
+        let position = self.position.load(Acquire);
+        match state {
+            FREE if word != freed(word) => is("is nobody's, and says whose it is"),
+            FREE => None,
+            _ if word & FLAGS & !(STATE | LOSSY | NAMED) != 0 => Some(format!("has the owner {:#x}", word)),
+            AWAY if word & NAMED == 0 => is("is away, and has no name"),
+            _ if word & NAMED != 0 && !name.is_text() => is("has a name that is not 1 to 47 bytes of UTF-8"),
+            HERE | JOINING if is_unknown && lossless && word & LOSSY == 0 => {
+                is("is one that publishers could not tell dead")
+            }
+            JOINING if !is_unknown => None,
+            // Who died before it said who it is may be AWAY.
+            HERE | JOINING if pid_of(self, word).is_none() => is("has the pid of an earlier one"),
+            // A reader may wait for a message ahead, but not for one that never comes.
+            HERE | AWAY if position >= 1 << 63 && position > end => {
+                Some(format!("stands at {}, and the write position is {}", position, end))
+            }
+            _ => None,
+        }
+    }
+}
 
 const FREE: u64 = 0;
 const JOINING: u64 = 1;
 const HERE: u64 = 2;
 const AWAY: u64 = 3;
 const STATE: u64 = 3;
+const FLAGS: u64 = 0xff;
 /// Publishers do not wait for this reader.
 const LOSSY: u64 = 4;
+/// The entry has a name, which stays when the reader goes.
+const NAMED: u64 = 8;
 const MEMBER_AT: u32 = 8;
 const GENERATION_AT: u32 = 32;
 const SLEEPS: u64 = 1 << 32;
+const STAMP_AT: u32 = 33;
+/// The position of a reader that has none yet.
+const NOWHERE: u64 = u64::MAX;
 
 const NAME_WORDS: usize = 6;
 /// The longest name of a reader in bytes.
 pub(crate) const MAX_NAME: usize = NAME_WORDS * 8 - 1;
+/// Entries that are soon looked through.
+const FEW: u32 = 64;
 /// Times that somebody else may want a name in the same moment.
 const TRIES: u32 = 1000;
 
@@ -83,12 +123,29 @@ fn member(word: u64) -> u32 {
     (word >> MEMBER_AT) as u32 & 0xffff
 }
 
-fn process_of(entry: &Entry) -> Process {
-    Process {
-        pid: entry.pid.load(Relaxed) as u32,
+/// The owner word of an entry that is nobody's any more.
+fn freed(word: u64) -> u64 {
+    word >> GENERATION_AT << GENERATION_AT | FREE
+}
+
+/// What stands beside the pid of the owner with this word, so that it is not taken for that of the one before.
+fn stamp(word: u64) -> u64 {
+    word >> GENERATION_AT << STAMP_AT
+}
+
+/// The pid of the owner with this word; None: it has not said so yet.
+fn pid_of(entry: &Entry, word: u64) -> Option<u32> {
+    // Acquire: what else there is about the process was written before.
+    let pid = entry.pid.load(Acquire);
+    Some(pid as u32).filter(|process| *process != 0 && pid >> STAMP_AT << STAMP_AT == stamp(word))
+}
+
+fn process_of(entry: &Entry, word: u64) -> Option<Process> {
+    pid_of(entry, word).map(|pid| Process {
+        pid,
         started: entry.started.load(Relaxed),
         namespace: entry.namespace.load(Relaxed),
-    }
+    })
 }
 
 /// A reader's name, as it is in its entry.
@@ -118,6 +175,12 @@ impl Name {
         }
     }
 
+    fn is_text(self) -> bool {
+        let bytes = self.0.map(u64::to_ne_bytes).concat();
+        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
+        len != 0 && bytes[len..].iter().all(|byte| *byte == 0) && std::str::from_utf8(&bytes[..len]).is_ok()
+    }
+
     fn of(entry: &Entry) -> Name {
         let mut words = [0; NAME_WORDS];
         words.iter_mut().zip(&entry.name).for_each(|(to, from)| *to = from.load(Relaxed));
@@ -126,10 +189,6 @@ impl Name {
 
     fn put(self, entry: &Entry) {
         entry.name.iter().zip(self.0).for_each(|(to, from)| to.store(from, Relaxed));
-    }
-
-    fn is_none(self) -> bool {
-        self.0[0].to_ne_bytes()[0] == 0
     }
 }
 
@@ -189,6 +248,11 @@ impl Seat {
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == generation()
     }
+
+    /// The owner word while it is JOINING.
+    fn joining(&self) -> u64 {
+        self.owner & !STATE | JOINING
+    }
 }
 
 /// Why there is no entry.
@@ -198,6 +262,8 @@ pub(crate) enum Refused {
     Full,
     /// A reader with this name lives, or may live: its pid.
     Held(u32),
+    /// Publishers of this lossless ring could not tell whether the reader lives.
+    Unknowable,
 }
 
 /// The table of one ring. Copying copies the pointers.
@@ -241,6 +307,12 @@ impl Readers {
         unsafe { &(*self.entries.as_ptr().add(index as usize)).0 }
     }
 
+    /// Whether the table is soon looked through.
+    pub(crate) fn are_few(&self) -> bool {
+        // Relaxed: a hint.
+        self.header().limit.used.load(Relaxed) <= FEW
+    }
+
     /// The entries that may be in use.
     fn used(&self) -> impl Iterator<Item = (u32, &Entry)> {
         // Acquire: an entry counts from before its reader joins.
@@ -273,6 +345,9 @@ impl Readers {
             return Err(Refused::Full);
         }
         let number = self.number(members);
+        if number == 0 && self.lossless && !wanted.lossy {
+            return Err(Refused::Unknowable);
+        }
         let name = match wanted.name {
             None => return self.take_free(wanted, number, members).map(|seat| (seat, None)),
             Some(name) => name,
@@ -285,9 +360,9 @@ impl Readers {
                     return Err(Refused::Held(entry.pid.load(Relaxed) as u32));
                 }
                 if let Some(seat) = self.seize(index, word, wanted, number) {
-                    let position = entry.position.load(Acquire);
+                    let position = Some(entry.position.load(Acquire)).filter(|position| *position != NOWHERE);
                     let before = [&entry.lost, &entry.delivered].map(|count| count.load(Relaxed));
-                    return Ok((Seat { before, ..seat }, Some(position)));
+                    return Ok((Seat { before, ..seat }, position));
                 }
                 continue;
             }
@@ -298,7 +373,7 @@ impl Readers {
             if self.find(name, seat.index).is_none() {
                 return Ok((seat, None));
             }
-            self.vacate(&seat);
+            self.release(self.entry(seat.index), seat.joining());
             nap(&mut naps, u64::MAX);
         }
         Err(Refused::Held(0))
@@ -306,9 +381,16 @@ impl Readers {
 
     /// The entry with this name, but for `but`.
     fn find(&self, name: Name, but: u32) -> Option<(u32, u64)> {
-        let in_use = |(index, entry): (u32, &Entry)| {
+        let in_use = |(index, entry): (u32, &Entry)| loop {
             let word = entry.owner.load(Acquire);
-            Some((index, word)).filter(|_| index != but && state(word) != FREE && Name::of(entry) == name)
+            if index == but || state(word) == FREE || word & NAMED == 0 || Name::of(entry) != name {
+                return None;
+            }
+            // Acquire: before the second look, which says that the name was this owner's.
+            fence(Acquire);
+            if entry.owner.load(Relaxed) == word {
+                return Some((index, word));
+            }
         };
         self.used().find_map(in_use)
     }
@@ -321,15 +403,26 @@ impl Readers {
                 if state(word) != FREE {
                     continue;
                 }
-                if let Some(seat) = self.seize(index, word, wanted, number) {
+                if let Some(mut seat) = self.seize(index, word, wanted, number) {
                     [&entry.lost, &entry.delivered].iter().for_each(|count| count.store(0, Relaxed));
-                    wanted.name.unwrap_or_default().put(entry);
+                    entry.position.store(NOWHERE, Relaxed);
                     // Before it joins, so that whoever looks for room looks here, too.
                     self.header().limit.used.fetch_max(index + 1, AcqRel);
+                    if let Some(name) = wanted.name {
+                        name.put(entry);
+                        fault_point!("name-written");
+                        let nameless = seat.joining();
+                        seat.owner |= NAMED;
+                        // Release: the name comes before.
+                        if entry.owner.compare_exchange(nameless, seat.joining(), Release, Relaxed).is_err() {
+                            continue; // somebody scribbled on it
+                        }
+                    }
                     return Ok(seat);
                 }
             }
-            // Those of the dead.
+            // All are in use; those of the dead are not.
+            self.header().limit.used.fetch_max(self.count, AcqRel);
             self.release_dead(members);
         }
         Err(Refused::Full)
@@ -338,28 +431,20 @@ impl Readers {
     /// Takes the entry from whoever had it, if its owner word is still that one.
     fn seize(&self, index: u32, word: u64, wanted: Wanted, number: u32) -> Option<Seat> {
         let generation_of_entry = (word >> GENERATION_AT).wrapping_add(1) << GENERATION_AT;
-        let flags = if wanted.lossy { LOSSY } else { 0 };
+        let named = if state(word) == FREE { 0 } else { word & NAMED };
+        let flags = named | if wanted.lossy { LOSSY } else { 0 };
         let owner = generation_of_entry | u64::from(number) << MEMBER_AT | flags;
         let entry = self.entry(index);
         // AcqRel: what the last owner wrote comes before, and what we write after.
         entry.owner.compare_exchange(word, owner | JOINING, AcqRel, Relaxed).ok()?;
         fault_point!("seat-taken");
         let process = process::this();
-        entry.pid.store(process.pid.into(), Relaxed);
         entry.started.store(process.started, Relaxed);
         entry.namespace.store(process.namespace, Relaxed);
+        entry.pid.store(stamp(owner) | u64::from(process.pid), Release);
         entry.thread.store(wanted.thread, Relaxed);
         entry.since.store(wall_ns(), Relaxed);
         Some(Seat { index, owner: owner | HERE, generation: generation(), before: [0; 2], kept_from: 0, wanted })
-    }
-
-    /// Gives an entry back that never became HERE, or whose subscriber goes.
-    fn vacate(&self, seat: &Seat) {
-        let entry = self.entry(seat.index);
-        let word = entry.owner.load(Relaxed);
-        if word & !STATE == seat.owner & !STATE {
-            let _ = entry.owner.compare_exchange(word, word & !STATE | FREE, Release, Relaxed);
-        }
     }
 
     /// The reader stands somewhere now: where `start` says, given the smallest position that publishers surely keep.
@@ -373,15 +458,16 @@ impl Readers {
         // for its own, finds the limit's epoch changed.
         seat.kept_from = floor;
         entry.position.store(position.max(floor), Release);
-        // Release: the position and all else come first.
-        entry.owner.store(seat.owner, Release);
+        // Release: the position and all else come first. It fails where somebody took it for dead, or scribbled on it: the first
+        // report will see that.
+        let _ = entry.owner.compare_exchange(seat.joining(), seat.owner, Release, Relaxed);
         position
     }
 
     /// The reader goes back to `position`, as if it joined.
     pub(crate) fn go_back(&self, seat: &mut Seat, position: u64) {
-        if self.lossless && self.is_owned(seat) {
-            self.entry(seat.index).owner.store(seat.owner & !STATE | JOINING, SeqCst);
+        let joins = |owner: &AtomicU64| owner.compare_exchange(seat.owner, seat.joining(), SeqCst, Relaxed).is_ok();
+        if self.lossless && joins(&self.entry(seat.index).owner) {
             self.arrive(seat, |_| position);
         }
     }
@@ -425,11 +511,22 @@ impl Readers {
 
     /// The reader is gone: of an entry that is HERE or JOINING with this owner word.
     fn release(&self, entry: &Entry, word: u64) -> bool {
-        let to = if Name::of(entry).is_none() { FREE } else { AWAY };
+        // A name that was never anywhere is as if nobody had wanted it.
+        let keeps_place = word & NAMED != 0 && entry.position.load(Relaxed) != NOWHERE;
+        let to = if keeps_place { word & !STATE | AWAY } else { freed(word) };
         entry.left.store(wall_ns(), Relaxed);
         fault_point!("leaving");
         // Release: to who takes it next.
-        entry.owner.compare_exchange(word, word & !STATE | to, AcqRel, Relaxed).is_ok()
+        entry.owner.compare_exchange(word, to, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Somebody scribbled on the owner word of this seat: what says that it is this process's, which nobody would move any more.
+    pub(crate) fn give_up(&self, seat: &Seat) {
+        let owner = &self.entry(seat.index).owner;
+        let word = owner.load(Relaxed);
+        if word != seat.owner && word >> MEMBER_AT == seat.owner >> MEMBER_AT {
+            let _ = owner.compare_exchange(word, freed(word), AcqRel, Relaxed);
+        }
     }
 
     /// Releases the entries of readers that are gone.
@@ -446,9 +543,17 @@ impl Readers {
         }
     }
 
-    /// Releases the entries of processes that are surely dead.
+    /// Releases the entries of processes that are surely dead, and those that somebody scribbled on.
     pub(crate) fn release_dead(&self, members: &Members) {
         self.release_all(|word, entry| self.is_alive(entry, word, members) == Some(false));
+        let end = self.header().write_pos.load(SeqCst);
+        for (_, entry) in self.used() {
+            let word = entry.owner.load(Acquire);
+            if state(word) != FREE && entry.problem_of(word, end, self.lossless).is_some() {
+                // Whose it was, if anybody's, will notice.
+                let _ = entry.owner.compare_exchange(word, freed(word), AcqRel, Relaxed);
+            }
+        }
     }
 
     #[inline]
@@ -467,7 +572,7 @@ impl Readers {
                 return Some(alive);
             }
         }
-        process::is_alive(&process_of(entry))
+        process::is_alive(&process_of(entry, word)?)
     }
 
     /// The position from which on publishers must keep messages for this entry, if they must. `floor`: where the limit stands,
@@ -476,11 +581,19 @@ impl Readers {
         let word = entry.owner.load(Acquire);
         match state(word) {
             _ if word & LOSSY != 0 => return None,
+            // Scribbles: nobody comes without a number, nor before it has said who it is.
+            HERE | JOINING if member(word) == 0 => return None,
+            HERE if pid_of(entry, word).is_none() => return None,
             HERE => {}
             JOINING => return Some(floor),
             AWAY if self.keep_ns != 0 => {
                 let now = *now.get_or_insert_with(wall_ns);
-                if now.saturating_sub(entry.left.load(Relaxed)) >= self.keep_ns {
+                let left = entry.left.load(Relaxed);
+                if left > now {
+                    // Somebody set the clock back: it is kept from now on.
+                    let _ = entry.left.compare_exchange(left, now, Relaxed, Relaxed);
+                }
+                if now.saturating_sub(left) >= self.keep_ns {
                     return None;
                 }
             }
@@ -521,23 +634,27 @@ impl Readers {
         let header = self.header();
         loop {
             let word = entry.owner.load(Acquire);
-            if matches!(state(word), FREE | JOINING) {
+            let pid = pid_of(entry, word);
+            if state(word) == FREE || state(word) == JOINING && pid.is_none() {
                 return None;
             }
             let alive = if state(word) == AWAY { Some(false) } else { self.is_alive(entry, word, members) };
-            let pid = entry.pid.load(Relaxed);
-            let position = entry.position.load(Relaxed).max(header.base());
+            let sleeps = entry.pid.load(Relaxed) & SLEEPS != 0;
             let end = header.write_pos.load(Acquire);
+            let position = match entry.position.load(Relaxed) {
+                NOWHERE => end,
+                position => position.max(header.base()),
+            };
             // What it has not noticed yet, or never will.
             let missed = header.oldest(end, self.capacity).saturating_sub(position);
             let reader = Reader {
-                name: Name::of(entry).text(),
-                pid: pid as u32,
+                name: if word & NAMED == 0 { None } else { Name::of(entry).text() },
+                pid: pid.unwrap_or(0),
                 position: position.saturating_sub(header.base()),
                 lag: end.saturating_sub(position),
                 lost: entry.lost.load(Relaxed).saturating_add(missed),
                 delivered: entry.delivered.load(Relaxed),
-                waits: pid & SLEEPS != 0 && alive != Some(false),
+                waits: sleeps && alive != Some(false),
                 lossy: word & LOSSY != 0,
                 alive,
                 since: entry.since.load(Relaxed),
@@ -557,7 +674,7 @@ impl Readers {
             if state(word) != AWAY && self.is_alive(entry, word, members) != Some(false) {
                 return Err(Refused::Held(entry.pid.load(Relaxed) as u32));
             }
-            if entry.owner.compare_exchange(word, word & !STATE | FREE, AcqRel, Relaxed).is_ok() {
+            if entry.owner.compare_exchange(word, freed(word), AcqRel, Relaxed).is_ok() {
                 self.wake_publishers();
                 return Ok(true);
             }
@@ -579,7 +696,7 @@ impl Held<'_> {
     pub(crate) fn is_this_thread(&self) -> bool {
         state(self.word) == HERE
             && self.entry.thread.load(Relaxed) == process::thread()
-            && process_of(self.entry) == process::this()
+            && process_of(self.entry, self.word) == Some(process::this())
     }
 
     /// Whether it cannot read any more, as far as `unknown` does not decide it.

@@ -9,7 +9,7 @@ use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Geometry, Variant};
-use crate::lossless::{wait_for_readers, wait_for_room};
+use crate::lossless::{pass_the_dead, wait_for_readers, wait_for_room};
 use crate::member::NoSpare;
 use crate::notify::Notifier;
 use crate::options::Options;
@@ -21,8 +21,8 @@ use crate::slot_ring::Batch;
 use crate::stats::Stats;
 use crate::str_ring::{Bytes, StrRing};
 use crate::subscriber::{sit_down, Subscriber};
-use crate::sync::AtomicU32;
 use crate::sync::Ordering::SeqCst;
+use crate::sync::{AtomicU32, AtomicU64};
 use crate::wait::NEVER;
 use crate::waiting::Wait;
 
@@ -37,6 +37,8 @@ pub struct Ring {
     read_only: bool,
     /// Where this handle's publishers found a spare block the last time.
     home: AtomicU32,
+    /// When a publisher that does not wait looked for dead readers.
+    looked_at: AtomicU64,
     /// Holds the lock that says what a bridge does with the ring.
     pub(crate) role: Option<Held>,
 }
@@ -106,7 +108,8 @@ impl Ring {
 
     /// Another handle on a ring that is mapped.
     pub(crate) fn on(ring: AnyRing, mapping: &Arc<Mapping>, notifier: Notifier, read_only: bool) -> Ring {
-        Ring { ring, mapping: Arc::clone(mapping), notifier, read_only, home: AtomicU32::new(0), role: None }
+        let mapping = Arc::clone(mapping);
+        Ring { ring, mapping, notifier, read_only, home: AtomicU32::new(0), looked_at: AtomicU64::new(0), role: None }
     }
 
     /// Removes the ring's file, also where the current directory is another now; that it is gone already is fine.
@@ -159,16 +162,21 @@ impl Ring {
     #[inline(always)]
     pub fn try_publish_int(&self, value: i64) -> Result<bool> {
         self.check_writable()?;
-        let published = match &self.ring {
-            AnyRing::Int(ring) => ring.publish(value as u64),
-            AnyRing::Int32(ring) => ring.publish(value as u64),
-            AnyRing::Int16(ring) => ring.publish(value as i16 as u64),
-            AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
-        };
-        if published {
-            self.ring.wake_sleepers();
+        loop {
+            let published = match &self.ring {
+                AnyRing::Int(ring) => ring.publish(value as u64),
+                AnyRing::Int32(ring) => ring.publish(value as u64),
+                AnyRing::Int16(ring) => ring.publish(value as i16 as u64),
+                AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
+            };
+            if published {
+                self.ring.wake_sleepers();
+                return Ok(true);
+            }
+            if !self.passes_the_dead(1) {
+                return Ok(false);
+            }
         }
-        Ok(published)
     }
 
     /// Publishes a floating-point number, bit by bit as it is: a NaN with its payload, -0.0 with its sign. In a lossless ring, waits
@@ -191,14 +199,19 @@ impl Ring {
     #[inline(always)]
     pub fn try_publish_num(&self, value: f64) -> Result<bool> {
         self.check_writable()?;
-        let published = match &self.ring {
-            AnyRing::Num(ring) => ring.publish(value.to_bits()),
-            _ => return Err(self.ring.mismatch()),
-        };
-        if published {
-            self.ring.wake_sleepers();
+        loop {
+            let published = match &self.ring {
+                AnyRing::Num(ring) => ring.publish(value.to_bits()),
+                _ => return Err(self.ring.mismatch()),
+            };
+            if published {
+                self.ring.wake_sleepers();
+                return Ok(true);
+            }
+            if !self.passes_the_dead(1) {
+                return Ok(false);
+            }
         }
-        Ok(published)
     }
 
     /// Publishes numbers that lie one behind the other in `bytes`, in the host's byte order and without alignment: each of 8
@@ -226,7 +239,19 @@ impl Ring {
     /// [`ErrorKind::Argument`] as for [`publish_packed`](Self::publish_packed).
     pub fn try_publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         self.check_writable()?;
-        self.ring.publish_packed(bytes)
+        loop {
+            let count = self.ring.publish_packed(bytes)?;
+            if count != 0 || bytes.is_empty() || !self.passes_the_dead(1) {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// There is no room for `n`: whether that was for dead readers, who are passed now.
+    #[cold]
+    #[inline(never)]
+    fn passes_the_dead(&self, n: u64) -> bool {
+        pass_the_dead(&self.ring, &self.mapping, n, &self.looked_at)
     }
 
     /// Publishes integers next to each other, in order. Returns how many. In a lossless ring, waits for room.
@@ -293,7 +318,7 @@ impl Ring {
         self.check_writable()?;
         self.mapping.readers.forget(Name::new(name)?, &self.mapping.reading).map_err(|refused| match refused {
             Refused::Held(pid) => Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid)),
-            Refused::Full => unreachable!("nothing is taken"),
+            Refused::Full | Refused::Unknowable => unreachable!("nothing is taken"),
         })
     }
 
@@ -325,12 +350,18 @@ impl Ring {
             return Err(refused(format!("count must be at most {}, not {}", MOST_CLAIMED, count)));
         }
         self.check_fits(count as u64)?;
-        let claimed = match &self.ring {
-            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.claim(count as u64),
-            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.claim(count as u64),
-            AnyRing::Str(_) => return Err(self.ring.mismatch()),
-        };
-        claimed.ok_or_else(full)
+        loop {
+            let claimed = match &self.ring {
+                AnyRing::Int(ring) | AnyRing::Num(ring) => ring.claim(count as u64),
+                AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.claim(count as u64),
+                AnyRing::Str(_) => return Err(self.ring.mismatch()),
+            };
+            match claimed {
+                Some(batch) => return Ok(batch),
+                None if self.passes_the_dead(count as u64) => {}
+                None => return Err(full()),
+            }
+        }
     }
 
     /// Commits the next values (doubles: their bits) of a claim on this ring, and no more than it has positions left. Where a position was given up
@@ -389,6 +420,8 @@ impl Ring {
                 self.ring.wake_sleepers();
                 Ok(())
             }
+            // SAFETY: as above.
+            Ok(0) if self.passes_the_dead(messages.len() as u64) => unsafe { self.publish_rest_at_once(messages) },
             Ok(0) => Err(full()),
             Ok(count) => {
                 self.ring.wake_sleepers();
@@ -419,6 +452,15 @@ impl Ring {
             }
         }
         Ok(ring)
+    }
+
+    /// # Safety
+    /// As for [`publish_strs`](Self::publish_strs).
+    #[cold]
+    #[inline(never)]
+    unsafe fn publish_rest_at_once(&self, messages: &[Bytes]) -> Result<()> {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { self.publish_strs(messages) }
     }
 
     /// What is left of a batch, of which a part is in the ring.

@@ -206,11 +206,14 @@ impl<S: Slot> SlotRing<S> {
         let mut next = write_pos.load(Relaxed);
         loop {
             if !readers.has_room(next, n) {
-                readers.raise_limit();
-                next = write_pos.load(Relaxed);
-                if !readers.has_room(next, n) {
+                readers.raise_limit(n);
+                let now = write_pos.load(Relaxed);
+                // Where another took the room, the limit may be raised for us, too.
+                if now == next && !readers.has_room(next, n) {
                     return None;
                 }
+                next = now;
+                continue;
             }
             // Relaxed: as in `claim`. The limit is safe however old it is.
             match write_pos.compare_exchange(next, next.wrapping_add(n), Relaxed, Relaxed) {

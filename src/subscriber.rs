@@ -475,9 +475,12 @@ impl Subscriber {
         }
     }
 
-    /// Whether there is something to say before it sleeps.
+    /// Whether there is something to say before it sleeps: for a forked child, that it is there.
     fn has_moved(&self) -> bool {
-        self.cursor.next != self.reported || self.mapping.readers.lossless && self.cursor.next != self.woke_at
+        let lossless = self.mapping.readers.lossless;
+        self.cursor.next != self.reported
+            || lossless && self.cursor.next != self.woke_at
+            || self.seat.as_ref().map_or(false, |seat| !seat.is_ours())
     }
 
     /// When to attend next.
@@ -493,6 +496,12 @@ impl Subscriber {
 
     fn report(&mut self, ready: bool) {
         let readers = *self.mapping.readers;
+        // A seek, or a clear that ended the waiting for a message ahead.
+        if self.cursor.next < self.reported {
+            if let Some(seat) = self.seat.as_mut().filter(|seat| seat.is_ours()) {
+                readers.go_back(seat, self.cursor.next);
+            }
+        }
         let (next, lost, delivered) = (self.cursor.next, self.cursor.lost, self.cursor.delivered());
         self.reported = next;
         let seat = match &self.seat {
@@ -514,21 +523,14 @@ impl Subscriber {
     #[cold]
     fn sit_down_anew(&mut self) {
         if let Some(old) = self.seat.take() {
+            if old.is_ours() {
+                self.mapping.readers.give_up(&old);
+            }
             let wanted = Wanted { name: if old.is_ours() { old.wanted.name } else { None }, ..old.wanted };
             let next = self.cursor.next;
             let mut cursor = self.cursor.clone();
             self.seat = sit_down(&self.ring, &self.mapping, wanted, &mut cursor, |_| next).unwrap_or(None);
         }
-    }
-
-    /// After a move that is no read.
-    fn moved(&mut self, from: u64) {
-        if self.cursor.next < from {
-            if let Some(seat) = self.seat.as_mut().filter(|seat| seat.is_ours()) {
-                self.mapping.readers.go_back(seat, self.cursor.next);
-            }
-        }
-        self.attend(false);
     }
 
     /// The name under which it is in the table of readers.
@@ -607,24 +609,24 @@ impl Subscriber {
     /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that
     /// message. Before the oldest that is held: what was overwritten counts as lost when it is passed.
     pub fn seek(&mut self, position: u64) {
-        let (header, from) = (self.ring.header(), self.cursor.next);
+        let header = self.ring.header();
         self.cursor.seek(header, header.base().saturating_add(position));
-        self.moved(from);
+        self.attend(false);
     }
 
     /// Goes to the write position: only what is published from now on.
     pub fn reset(&mut self) {
-        let (end, from) = (self.end(), self.cursor.next);
+        let end = self.end();
         self.cursor.seek(self.ring.header(), end);
-        self.moved(from);
+        self.attend(false);
     }
 
     /// Goes to the oldest message that is still held.
     pub fn reset_oldest(&mut self) {
-        let (header, from) = (self.ring.header(), self.cursor.next);
+        let header = self.ring.header();
         let oldest = header.oldest(self.end(), self.mapping.geometry.capacity);
         self.cursor.seek(header, oldest);
-        self.moved(from);
+        self.attend(false);
     }
 
     /// Positions claimed since the last clear.
@@ -685,14 +687,13 @@ pub(crate) fn sit_down(
             let name = wanted.name.and_then(|name| name.text()).unwrap_or_default();
             return Err(Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid)));
         }
+        Err(Refused::Unknowable) => {
+            return Err(Error::new(
+                ErrorKind::Incompatible,
+                "publishers of this lossless ring could not tell whether this reader lives: its file was removed, or its file system has no locks",
+            ));
+        }
     };
-    if needs_seat && mapping.reading.number().unwrap_or(0) == 0 {
-        readers.leave(&seat);
-        return Err(Error::new(
-            ErrorKind::Incompatible,
-            "publishers of this lossless ring could not tell whether this reader lives: its file was removed, or its file system has no locks",
-        ));
-    }
     let start = readers.arrive(&mut seat, |floor| {
         let header = ring.header();
         // After the limit was read: see `lossless`.

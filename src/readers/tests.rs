@@ -1,4 +1,7 @@
+use std::os::unix::io::FromRawFd;
+
 use super::*;
+use crate::file::Source;
 use crate::heap;
 use crate::member::Group;
 use crate::slot::NarrowSlot;
@@ -19,7 +22,16 @@ impl std::ops::Deref for Ring {
 
 fn lossless(capacity: u64, count: u64, keep_ms: u32) -> (Ring, Members) {
     let (slots, readers) = heap::lossless_ring(capacity, count, keep_ms);
-    (Ring { slots, readers }, Members::new(Group::Readers, None))
+    (Ring { slots, readers }, members())
+}
+
+/// A process that can be told dead.
+fn members() -> Members {
+    // SAFETY: a C string.
+    let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
+    // SAFETY: a new descriptor that nothing else owns. It stays open.
+    let file = Box::leak(Box::new(unsafe { std::fs::File::from_raw_fd(fd) }));
+    Members::new(Group::Readers, Some(Source::descriptor(file).unwrap()))
 }
 
 fn named(name: &str) -> Wanted {
@@ -177,7 +189,7 @@ fn a_scribbled_table_stops_nobody() {
         words((noise >> 60) as u32 & 3)[(noise >> 40) as usize & 15]
             .store(noise.rotate_left(17) >> (noise & 63), Relaxed);
         ring.readers.list(&members, true);
-        ring.readers.raise_limit();
+        ring.readers.raise_limit(1);
         if let Ok((mut seat, _)) = ring.readers.take(Wanted::default(), &members) {
             ring.readers.arrive(&mut seat, |floor| floor);
             ring.readers.leave(&seat);
@@ -190,4 +202,107 @@ fn a_scribbled_table_stops_nobody() {
     assert!((0..100).all(|value| ring.publish(value)));
     ring.header().limit.word.store(noise, Relaxed);
     assert!((0..100).all(|value| ring.publish(value)), "nor a scribbled limit");
+}
+
+#[test]
+fn who_dies_before_it_stands_anywhere_leaves_no_name() {
+    let (ring, members) = lossless(8, 2, 3_600_000);
+    let table = ring.readers;
+    // Somebody had the entry, and was forgotten: its name and its place are still written there.
+    let earlier = join(&ring, &members, named("earlier"));
+    table.report(&earlier, 0, 0, 0);
+    table.leave(&earlier);
+    assert!(table.forget(Name::new("earlier").unwrap(), &members).unwrap());
+    for (wanted, dies) in [(Wanted::default(), "as it takes the entry"), (named("never"), "with its name written")] {
+        let seat = match wanted.name {
+            None => table.seize(0, table.entry(0).owner.load(Relaxed), wanted, 77).unwrap(),
+            Some(_) => table.take_free(wanted, 77, &members).unwrap(),
+        };
+        assert!(table.find(Name::new("earlier").unwrap(), 9).is_none(), "nobody is called so");
+        fill(&ring); // it may be about to join
+        table.release_dead(&members);
+        assert_eq!(state(table.entry(seat.index).owner.load(Relaxed)), FREE, "{}", dies);
+        assert!(ring.publish(1), "{}", dies);
+    }
+    // But a name that comes back, and dies as it does, keeps its place.
+    let audit = join(&ring, &members, named("audit"));
+    let place = table.entry(audit.index).position.load(Relaxed);
+    table.leave(&audit);
+    let word = table.entry(audit.index).owner.load(Relaxed);
+    table.seize(audit.index, word, named("audit"), 77).unwrap();
+    // As where it died before it said who it is.
+    table.entry(audit.index).pid.store(0, Relaxed);
+    table.release_dead(&members);
+    table.release_dead(&members);
+    assert_eq!(positions(&ring, &members), [(Some("audit".into()), place, Some(false))]);
+}
+
+#[test]
+fn who_joins_is_not_taken_for_the_dead_one_before_it() {
+    let (ring, _) = lossless(8, 1, 0);
+    // Nobody has a number, so that pids must do.
+    let members = Members::new(Group::Readers, None);
+    let table = ring.readers;
+    let lossy = Wanted { lossy: true, ..Wanted::default() };
+    let seat = join(&ring, &members, lossy);
+    let entry = table.entry(seat.index);
+    let other = entry.pid.load(Relaxed) ^ 0x1000_0000;
+    entry.pid.store(other, Relaxed);
+    entry.started.store(1, Relaxed);
+    let word = entry.owner.load(Relaxed);
+    assert_eq!(table.is_alive(entry, word, &members), Some(false));
+    let successor = word.wrapping_add(1 << GENERATION_AT) & !STATE | JOINING;
+    entry.owner.store(successor, Relaxed);
+    assert_eq!(table.is_alive(entry, successor, &members), None, "it has not said yet who it is");
+}
+
+#[test]
+fn a_lossless_ring_takes_nobody_whose_death_could_not_be_seen() {
+    let (ring, _) = lossless(8, 1, 0);
+    let members = Members::new(Group::Readers, None);
+    assert!(matches!(ring.readers.take(Wanted::default(), &members), Err(Refused::Unknowable)));
+    assert!((0..100).all(|value| ring.publish(value)), "and goes on");
+}
+
+#[test]
+fn who_comes_late_finds_most_of_what_is_held() {
+    let (ring, members) = lossless(64, 1, 0);
+    assert!((0..65).all(|value| ring.publish(value)));
+    let (mut seat, _) = ring.readers.take(Wanted::default(), &members).unwrap();
+    assert_eq!(ring.readers.arrive(&mut seat, |floor| floor), 8, "the limit was 72");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nobody_for_long() {
+    let (ring, members) = lossless(8, 1, 1000);
+    let audit = join(&ring, &members, named("audit"));
+    ring.readers.leave(&audit);
+    let left = &ring.readers.entry(audit.index).left;
+    left.store(wall_ns() + 3_600_000_000_000, Relaxed);
+    assert_eq!(fill(&ring), 8);
+    assert!(left.load(Relaxed) <= wall_ns());
+}
+
+#[test]
+fn a_scribbled_owner_word_holds_nobody() {
+    let (ring, members) = lossless(8, 2, 0);
+    let seat = join(&ring, &members, Wanted::default());
+    let owner = &ring.readers.entry(seat.index).owner;
+    assert_eq!(fill(&ring), 8);
+    for bit in 0..64 {
+        owner.store(seat.owner ^ 1 << bit, Relaxed);
+        assert!(!ring.readers.report(&seat, 0, 0, 0), "it notices, and comes anew");
+        ring.readers.give_up(&seat);
+        // As a publisher that waits does.
+        ring.readers.release_dead(&members);
+        assert!(ring.publish(1), "bit {}", bit);
+    }
+    owner.store(seat.owner, Relaxed);
+    let position = ring.header().write_pos.load(SeqCst);
+    ring.readers.report(&seat, position, 0, 0);
+    assert_eq!(fill(&ring), 8);
+    ring.readers.leave(&seat);
+    // Nor does an entry that was freed, when somebody makes it look as if it were joining.
+    owner.fetch_or(JOINING, Relaxed);
+    assert!((0..20).all(|value| ring.publish(value)));
 }
