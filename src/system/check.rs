@@ -5,6 +5,7 @@
 //! counts only if it looks the same a moment later, and where blocks are is judged only if nobody published meanwhile.
 
 mod blocks;
+mod table;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -62,6 +63,7 @@ pub fn check(path: &Path, all: bool) -> Result<Report> {
     if let Some(geometry) = &opened.geometry {
         let view = View { file: &opened.file, geometry };
         view.header(&opened.page, &mut report)?;
+        view.readers(&mut report)?;
         disk_space(&mut report);
         if report.inspection.end < 1 << 63 {
             let chunks = chunks(geometry, report.inspection.end, all);

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::{c_path, inode, Source};
 use crate::layout::{Geometry, Header, Identity, IdentityBytes, Variant, HEADER_LEN};
 use crate::member::{Group, Members};
-use crate::readers::{Reader, Readers};
+use crate::readers::{Entry, Reader, Readers};
 use crate::room::Volume;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::spare::Spare;
@@ -217,6 +217,8 @@ pub(crate) unsafe trait Shared {}
 unsafe impl Shared for Header {}
 // SAFETY: as above.
 unsafe impl Shared for Line<Spare> {}
+// SAFETY: as above.
+unsafe impl Shared for Line<Entry> {}
 // SAFETY: as above.
 unsafe impl Shared for WideSlot {}
 // SAFETY: as above.

@@ -240,3 +240,35 @@ fn a_file_that_shrinks_is_an_error() {
     file.set_len(0);
     assert!(view.chunk::<WideSlot>(0).is_err() && view.end().is_err());
 }
+
+#[test]
+fn the_table_of_readers_is_looked_at() {
+    use crate::SubscribeOptions;
+
+    let (ring, file) = TestRing::new(Variant::Int, 8);
+    file.publish(&ring, 3);
+    let named = SubscribeOptions { name: Some("größe"), ..SubscribeOptions::default() };
+    let (one, mut two) = (ring.subscribe_with(&named).unwrap(), ring.subscribe(false));
+    two.seek(1 << 40);
+    is_fine(&file, &[], "two readers, one of which waits for a message ahead");
+    drop((one, two));
+    is_fine(&file, &[], "and gone");
+    let _here = ring.subscribe(true);
+    let (first, free) = (HEADER_LEN, HEADER_LEN + 256);
+    assert_eq!([first, free].map(|at| file.read(at) & 0xff), [3 | 8, 0], "the name is away");
+    let flags = |bits: u32| (file.read(first) ^ bits).to_ne_bytes();
+    let long = |n: u64| n.to_ne_bytes();
+    for (at, bytes, problem) in [
+        (first, &flags(0x80)[..], "reader 0 has the owner"),
+        (first, &flags(8), "reader 0 is away, and has no name"),
+        (free, &(1u32 << 9).to_ne_bytes(), "reader 2 is nobody's"),
+        (first + 80, b"\xff", "reader 0 has a name"),
+        (first + 80 + 47, b"x", "reader 0 has a name"),
+        (first + 8, &long(u64::MAX - 3), "reader 0 stands at 18446744073709551612, and the write position is 3"),
+        (first + 128 + 36, &long(0)[..4], "reader 1 has the pid of an earlier one"),
+        (656 - 8, &65u32.to_ne_bytes(), "65 readers were in a table of 64"),
+        (640, &long(1 << 24), "the limit of publishers is 0x1000000, and the ring is not lossless"),
+    ] {
+        is_damaged(&file.damaged(&[(at, bytes)]), problem);
+    }
+}
