@@ -37,7 +37,7 @@ struct Shadows {
 
 /// Words that a model may load.
 #[cfg(test)]
-const MOST_SHADOWS: usize = 40;
+const MOST_SHADOWS: usize = 56;
 
 /// To be called where an execution begins, before there are threads.
 #[cfg(test)]

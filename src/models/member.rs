@@ -52,6 +52,11 @@ impl Members {
     }
 }
 
+/// The calling thread's number; 0: none.
+pub(crate) fn current() -> u32 {
+    NUMBER.with(Cell::get)
+}
+
 /// No thread is the fork of another.
 pub(crate) fn generation() -> u32 {
     1

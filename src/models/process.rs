@@ -8,12 +8,11 @@ pub(crate) struct Process {
 }
 
 pub(crate) fn this() -> Process {
-    Process::default()
+    Process { pid: crate::member::current(), ..Process::default() }
 }
 
-/// No thread of a model waits for its own subscriber.
 pub(crate) fn thread() -> u64 {
-    0
+    crate::member::current().into()
 }
 
 /// Numbers tell it.
