@@ -230,8 +230,10 @@ sub delayed {
     return;
 }
 
-# The first two are creation's: see creation.t; the last is a reader's: see lapped-copy.t.
-my %seen = map { $_ => 1 } qw(before-link mid-header recovering mid-copy);
+# The first two are creation's: see creation.t; the fourth is a reader's: see lapped-copy.t; the others are those of the table of
+# readers and of lossless rings: see fault-readers.t.
+my %seen = map { $_ => 1 } qw(before-link mid-header recovering mid-copy
+    seat-taken name-written named joining leaving limit-seen room-announced);
 each_variant(sub {
     my ($v) = @_;
     my %points = %{ $POINTS{ $v->is_str ? 'pairs' : 'integers' } };
