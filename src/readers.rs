@@ -72,7 +72,7 @@ impl Entry {
         match state {
             FREE if word != freed(word) => is("is nobody's, and says whose it is"),
             FREE => None,
-            _ if word & FLAGS & !(STATE | LOSSY | NAMED) != 0 => Some(format!("has the owner {:#x}", word)),
+            _ if word & UNUSED != 0 => Some(format!("has the owner {:#x}", word)),
             AWAY if word & NAMED == 0 => is("is away, and has no name"),
             _ if word & NAMED != 0 && !name.is_text() => is("has a name that is not 1 to 47 bytes of UTF-8"),
             HERE | JOINING if is_unknown && lossless && word & LOSSY == 0 => {
@@ -95,7 +95,8 @@ const JOINING: u64 = 1;
 const HERE: u64 = 2;
 const AWAY: u64 = 3;
 const STATE: u64 = 3;
-const FLAGS: u64 = 0xff;
+/// Bits of the owner word that are always 0.
+const UNUSED: u64 = 0xf0 | 0xff << 24 | 1 << 63;
 /// Publishers do not wait for this reader.
 const LOSSY: u64 = 4;
 /// The entry has a name, which stays when the reader goes.
@@ -137,7 +138,8 @@ fn stamp(word: u64) -> u64 {
 fn pid_of(entry: &Entry, word: u64) -> Option<u32> {
     // Acquire: what else there is about the process was written before.
     let pid = entry.pid.load(Acquire);
-    Some(pid as u32).filter(|process| *process != 0 && pid >> STAMP_AT << STAMP_AT == stamp(word))
+    let is_its = word >> 63 == 0 && pid >> STAMP_AT << STAMP_AT == stamp(word);
+    Some(pid as u32).filter(|process| *process != 0 && is_its)
 }
 
 fn process_of(entry: &Entry, word: u64) -> Option<Process> {
@@ -430,7 +432,8 @@ impl Readers {
 
     /// Takes the entry from whoever had it, if its owner word is still that one.
     fn seize(&self, index: u32, word: u64, wanted: Wanted, number: u32) -> Option<Seat> {
-        let generation_of_entry = (word >> GENERATION_AT).wrapping_add(1) << GENERATION_AT;
+        // Of 31 bits, as there is room for beside the pid.
+        let generation_of_entry = (word >> GENERATION_AT).wrapping_add(1) << STAMP_AT >> 1;
         let named = if state(word) == FREE { 0 } else { word & NAMED };
         let flags = named | if wanted.lossy { LOSSY } else { 0 };
         let owner = generation_of_entry | u64::from(number) << MEMBER_AT | flags;
@@ -524,7 +527,7 @@ impl Readers {
     pub(crate) fn give_up(&self, seat: &Seat) {
         let owner = &self.entry(seat.index).owner;
         let word = owner.load(Relaxed);
-        if word != seat.owner && word >> MEMBER_AT == seat.owner >> MEMBER_AT {
+        if word != seat.owner && word >> GENERATION_AT == seat.owner >> GENERATION_AT {
             let _ = owner.compare_exchange(word, freed(word), AcqRel, Relaxed);
         }
     }
