@@ -176,7 +176,7 @@ impl Subscriber {
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read_all(cursor, out, narrow),
             AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
         };
-        self.settle(result.0 == room && room != 0);
+        self.settle(result.0 == room && room != 0 && self.cursor.next < end);
         Ok(result)
     }
 
@@ -203,7 +203,7 @@ impl Subscriber {
         let width = self.ring.packed_width()?;
         let room = self.cursor.room(self.ring.header(), end).min((out.len() / width) as u64) as usize;
         let result = self.ring.read_packed(&mut self.cursor, &mut out[..room * width]);
-        self.settle(result.0 == room && room != 0);
+        self.settle(result.0 == room && room != 0 && self.cursor.next < end);
         Ok(result)
     }
 

@@ -394,4 +394,17 @@ subtest 'a scribbled table harms nobody' => sub {
     });
 };
 
+each_variant(sub {
+    my ($v)  = @_;
+    my $ring = $v->ring(1024);
+    my $sub  = $ring->subscribe;
+    my $lag  = sub { return ($ring->readers)[0]{lag} };
+    for my $way ([drain => sub { $sub->drain }], [poll_multi => sub { $sub->poll_multi(10) }], [poll_cb => sub { $sub->poll_cb(sub { }) }]) {
+        my ($name, $read) = @$way;
+        $ring->publish_multi($v->values(1, 10));
+        $read->();
+        is($lag->(), 0, "who has read all with $name says so");
+    }
+});
+
 done_testing;

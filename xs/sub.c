@@ -39,7 +39,10 @@ static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV 
     } STMT_END
     if (PS_IS_STR(call->class)) {
         SV *sv;
+        ps_found next;
         while (count < expected && (sv = ps_next_str(aTHX_ sub, end, more))) PUSH_MORTAL(sv);
+        /* Has the subscriber find that there is no more, which it says in the table of readers. */
+        if (count == expected && most == lag) (void)ps_find(sub, end, &next, NULL);
     } else {
         ps_number values[CHUNK];
         int64_t want, got, i;
