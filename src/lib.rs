@@ -45,6 +45,7 @@
 //!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into
 //!   any_ring     what both roles stand on                  waiting      sleeping until a ring has a message
+//!   readers      the table of them, and their names        lossless     publishers that wait for readers
 //!   cursor       a reader's place and its account          wait         eventcount, spinning
 //!   layout       the shared bytes                          notify       eventfds
 //!   watcher      threads that watch rings                  inheritance  what publishers leave to each other
