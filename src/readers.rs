@@ -584,8 +584,8 @@ impl Readers {
         let word = entry.owner.load(Acquire);
         match state(word) {
             _ if word & LOSSY != 0 => return None,
-            // Scribbles: nobody comes without a number, nor before it has said who it is.
-            HERE | JOINING if member(word) == 0 => return None,
+            // Scribbles: in a lossless ring nobody comes without a number, nor in any before it has said who it is.
+            HERE | JOINING if member(word) == 0 && self.lossless => return None,
             HERE if pid_of(entry, word).is_none() => return None,
             HERE => {}
             JOINING => return Some(floor),
