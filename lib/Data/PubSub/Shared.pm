@@ -1477,9 +1477,9 @@ waits for it.
 =item clear, seeks
 
 C<clear> discards what was published, and makes room. A subscriber may go back (C<cursor>, C<reset_oldest>) to
-what is still held; but what publishers had leave to overwrite by then, they overwrite, and it counts that as
-lost. For the same reason C<subscribe_all> begins with the oldest message that they have to keep, which may be a
-later one than the oldest that the ring holds, where no reader was there to wait for.
+what is still held; but what publishers had leave to overwrite by then, up to an eighth of the ring, they overwrite,
+and it counts that as lost. For the same reason C<subscribe_all> begins with the oldest message that they have to
+keep, which may be that much later than the oldest that the ring holds.
 
 =back
 
