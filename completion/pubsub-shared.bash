@@ -28,9 +28,9 @@ _pubsub_shared() {
         top)    options='--delay --once --batch' ;;
         who)    options='--json' ;;
         forget) options= ;;
-        tail)   options='--lines --follow --follow-path --count --timeout --grep --raw --json --null' ;;
+        tail)   options='--lines --follow --follow-path --count --timeout --grep --time --raw --json --null' ;;
         pub)    options='--null --bytes --rate --truncate --skip --strict' ;;
-        create) options='--variant --capacity --msg-size --publishers --lossless --keep --readers --mode --force' ;;
+        create) options='--variant --capacity --msg-size --publishers --stamped --lossless --keep --readers --mode --force' ;;
         clear)  options= ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;

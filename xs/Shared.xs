@@ -49,6 +49,6 @@ PPCODE:
     XPUSHs(ps_checked(aTHX_ path, all));
 
 void
-_sizes(U32 variant, UV capacity, UV msg_size, UV publishers, UV readers)
+_sizes(U32 variant, UV capacity, UV msg_size, UV publishers, UV readers, bool stamped)
 PPCODE:
-    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers, readers));
+    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers, readers, stamped));

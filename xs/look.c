@@ -17,6 +17,7 @@ void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str) {
     PS_PUT(hv, "readers", newSVuv(stats->readers));
     PS_PUT(hv, "unlisted", newSVuv(stats->unlisted));
     PS_PUT(hv, "lossless", newSViv(stats->lossless));
+    if (is_str) PS_PUT(hv, "stamped", newSViv(stats->stamped));
     if (stats->lossless) PS_PUT(hv, "keep", newSVnv(stats->keep_ms / 1000.0));
     if (is_str) {
         PS_PUT(hv, "msg_size", newSVuv(stats->msg_size));
@@ -109,7 +110,7 @@ SV *ps_checked(pTHX_ SV *path, bool all) {
     return self;
 }
 
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV readers) {
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV readers, bool stamped) {
     ps_options options = { 0 };
     ps_stat stats;
     ps_error error;
@@ -118,6 +119,7 @@ SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV read
     options.msg_size = msg_size;
     options.publishers = publishers;
     options.readers = readers ? readers : PS_NO_READERS;
+    options.stamped = stamped;
     if (!ps_sizes(variant, &options, &stats, &error)) croak("%s", error.text);
     hv = newHV();
     PS_PUT(hv, "capacity", newSVuv(stats.capacity));

@@ -63,6 +63,6 @@ SV *ps_inspected(pTHX_ SV *path);
 SV *ps_checked(pTHX_ SV *path, bool all);
 SV *ps_inspected_readers(pTHX_ SV *path, bool waited_for);
 SV *ps_reader_hash(pTHX_ const ps_reader *reader);
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV readers);
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV readers, bool stamped);
 
 #endif

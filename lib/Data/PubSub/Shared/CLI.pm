@@ -271,7 +271,7 @@ sub version {
 sub create {
     my (@arguments) = @_;
     my %opt;
-    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'lossless|l',
+    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'stamped', 'lossless|l',
         'keep|k=s', 'readers|r=s', 'mode|m=s', 'force|f');
     usage('expected exactly one RING') if @arguments != 1;
     my ($path) = @arguments;
@@ -279,7 +279,7 @@ sub create {
     my $class = Data::PubSub::Shared::CLI::File::class_of($opt{variant})
         or usage("--variant must be Int, Int32, Int16, Num or Str, not '$opt{variant}'");
     my $is_str = $class =~ /::Str\z/;
-    for (qw(msg-size publishers)) { usage("--$_ is for Str") if defined $opt{$_} && !$is_str }
+    for (qw(msg-size publishers stamped)) { usage("--$_ is for Str") if defined $opt{$_} && !$is_str }
     usage("--mode must be octal, not '$opt{mode}'") if defined $opt{mode} && $opt{mode} !~ /\A[0-7]{1,5}\z/;
     my $capacity = count('--capacity', $opt{capacity}, 1, Data::PubSub::Shared::CLI::File::MAX_CAPACITY);
     my $msg_size = $opt{'msg-size'} // Data::PubSub::Shared::CLI::File::MSG_SIZE;
@@ -293,6 +293,7 @@ sub create {
     usage("--keep must be a number of seconds up to 4294967, not '$opt{keep}'")
         if defined $opt{keep} && ($opt{keep} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{keep} > 4294967);
     my @lossless = $opt{lossless} ? (lossless => 1, keep => $opt{keep}) : ();
+    $size{stamped} = 1 if $opt{stamped};
     my @mode = defined $opt{mode} ? (mode => oct $opt{mode}) : ();
     my %plan = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, %size);
 

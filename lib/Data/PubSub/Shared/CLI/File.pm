@@ -117,8 +117,9 @@ sub range {
 
 # What a new ring will have: `capacity` and `mmap_size`. The variant is named as people do.
 sub plan {
-    my ($variant, $capacity, %more) = (@_[0, 1], msg_size => 0, publishers => 0, readers => 64, @_[2 .. $#_]);
-    return %{ _sizes(number_of($variant), $capacity, @more{qw(msg_size publishers readers)}) };
+    my ($variant, $capacity, %more) =
+        (@_[0, 1], msg_size => 0, publishers => 0, readers => 64, stamped => 0, @_[2 .. $#_]);
+    return %{ _sizes(number_of($variant), $capacity, @more{qw(msg_size publishers readers stamped)}) };
 }
 
 # The ring object for this file, of the right class: mapped read-only, or for publishing.

@@ -56,7 +56,7 @@ sub as_data {
         $file->{lossless} ? (waiting_for => $row->{waiting_for}) : (),
         map({ ($_ => $file->{$_}) }
             qw(variant capacity mmap_size write_pos publish_ok used waiters readers unlisted lossless recoveries abandoned),
-            $file->{lossless} ? 'keep' : (), $file->is_str ? qw(msg_size arena_cap publishers leaked) : ()),
+            $file->{lossless} ? 'keep' : (), $file->is_str ? qw(msg_size arena_cap publishers leaked stamped) : ()),
     };
 }
 
