@@ -295,6 +295,9 @@ bool ps_publish_strs(const ps_ring *ring, const ps_bytes *messages, size_t count
 /* The same with one message. */
 bool ps_publish_str(const ps_ring *ring, const char *ptr, size_t len, bool utf8, ps_error *error);
 
+/* Whether ps_publish_strs would find fault with them: for callers that publish more in several calls. */
+bool ps_check_strs(const ps_ring *ring, const ps_bytes *messages, size_t count, ps_error *error);
+
 /* Sleeps until a lossless ring has room for count messages, or every reader of the ring's table that must not be skipped has
  * read what is published now (of a ring that is not lossless: every reader); until the monotonic clock reaches the deadline, or
  * a signal was handled. Deadline, signalled and result as for ps_wait; PS_READY: there is room, unless another publisher takes
@@ -425,6 +428,23 @@ int ps_wait(ps_sub *sub, uint64_t deadline, const int *signalled);
 uint64_t ps_lag(const ps_sub *sub);
 uint64_t ps_overflow_count(const ps_sub *sub);
 bool ps_has_overflow(const ps_sub *sub);
+
+/* PS_STR: from now on only messages are delivered that begin with one of the prefixes, as characters: a byte without the flag is the
+ * character of its number. With count 0 all are. The others are passed without being copied; nothing wakes or is readable
+ * for them. False: PS_ARGUMENT, on all but PS_STR. How many messages were passed so. */
+bool ps_set_prefixes(ps_sub *sub, const ps_bytes *prefixes, size_t count, ps_error *error);
+uint64_t ps_filtered(const ps_sub *sub);
+
+/* Goes to the newest message (that begins with a prefix), if there is one that was not read: it is what is read next. How many
+ * positions were passed so, which do not count as overwritten. */
+void ps_skip_to_newest(ps_sub *sub);
+uint64_t ps_skipped(const ps_sub *sub);
+
+/* The position of the message that was delivered last. False: none was, or a clear came since. */
+bool ps_position(const ps_sub *sub, uint64_t *position);
+
+/* Another handle on the subscriber's ring, with the subscriber's notifier; to be freed like any. */
+ps_ring *ps_sub_ring(const ps_sub *sub);
 
 /* The next position to read, and going to one (at most 2^63 - 1; beyond the write position: waiting for that message). */
 uint64_t ps_cursor(const ps_sub *sub);

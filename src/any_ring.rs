@@ -104,6 +104,23 @@ impl AnyRing {
         }
     }
 
+    /// Whether a reader that has passed so many positions without saying so may be keeping publishers waiting.
+    pub(crate) fn is_kept(&self, passed: u64) -> bool {
+        match self {
+            AnyRing::Str(ring) => ring.ring.is_kept(passed),
+            _ => false,
+        }
+    }
+
+    /// Moves the cursor to the newest message that the reader wants, if there is one.
+    pub(crate) fn skip_to_newest(&self, cursor: &mut Cursor) {
+        match self {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.skip_to_newest(cursor, |_, _| true),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.skip_to_newest(cursor, |_, _| true),
+            AnyRing::Str(ring) => ring.skip_to_newest(cursor),
+        }
+    }
+
     #[cold]
     pub(crate) fn mismatch(&self) -> Error {
         let held = match self {

@@ -1,9 +1,12 @@
 //! A subscriber's place in a ring and the account of what it passed.
 //!
 //! Positions are `u64` and never go back; what users see is position - base, where base is the position of the last
-//! clear. At every moment: messages delivered + `lost` = positions passed, less those that never held a message and less
-//! those that a clear or a seek skipped.
+//! clear. At every moment: messages delivered + `lost` + `filtered` + `skipped` = positions passed, less those that never held a
+//! message and less those that a clear or a seek passed.
 
+use std::sync::Arc;
+
+use crate::filter::Filter;
 use crate::layout::Header;
 use crate::sync::Ordering::Acquire;
 
@@ -58,6 +61,14 @@ pub(crate) struct Cursor {
     pub(crate) lost: u64,
     /// The next position, had every position that was passed been a message, delivered or lost. Written here alone.
     origin: u64,
+    /// Messages that were passed because this subscriber does not want them; never falls. Written here alone.
+    pub(crate) filtered: u64,
+    /// Positions that were passed to get to a newer message; never falls. Written here alone.
+    pub(crate) skipped: u64,
+    /// Behind the message that was delivered last; 0: none was.
+    pub(crate) last: u64,
+    /// Which messages are delivered; None: all. Strings only.
+    pub(crate) filter: Option<Arc<Filter>>,
     /// The fast path is open while `next - base` is below this: everything ([`OPEN`]), or nothing (0) after a seek beyond the
     /// write position, where a narrow tag of a lap long past could look like the awaited one.
     pub(crate) horizon: u64,
@@ -81,6 +92,10 @@ impl Cursor {
             next,
             lost: 0,
             origin: next,
+            filtered: 0,
+            skipped: 0,
+            last: 0,
+            filter: None,
             horizon: OPEN,
             seek_base: 0,
             claim: None,
@@ -94,15 +109,43 @@ impl Cursor {
         Cursor { read_only, ..Cursor::at(next) }
     }
 
-    /// The same reader at `next` in another ring.
+    /// The same reader at `next`, there or in another ring, with its account and its wishes.
     pub(crate) fn moved_to(&self, next: u64) -> Self {
-        let origin = next.wrapping_sub(self.next.wrapping_sub(self.origin));
-        Cursor { lost: self.lost, origin, read_only: self.read_only, ..Cursor::at(next) }
+        Cursor {
+            lost: self.lost,
+            origin: next.wrapping_sub(self.next.wrapping_sub(self.origin)),
+            filtered: self.filtered,
+            skipped: self.skipped,
+            last: self.last,
+            filter: self.filter.clone(),
+            read_only: self.read_only,
+            ..Cursor::at(next)
+        }
     }
 
     /// Messages that were delivered.
     pub(crate) fn delivered(&self) -> u64 {
         self.next.wrapping_sub(self.origin).wrapping_sub(self.lost)
+    }
+
+    /// Moves over the `count` messages that were just delivered.
+    #[inline(always)]
+    pub(crate) fn pass_delivered(&mut self, count: u64) {
+        self.next = self.next.wrapping_add(count);
+        self.last = self.next;
+    }
+
+    /// Moves over a message that is not wanted.
+    #[inline(always)]
+    pub(crate) fn pass_unwanted(&mut self) {
+        self.filtered += 1;
+        self.pass_to(self.next + 1);
+    }
+
+    /// Moves to a newer message.
+    pub(crate) fn skip_to(&mut self, position: u64) {
+        self.skipped = self.skipped.saturating_add(position.saturating_sub(self.next));
+        self.pass_to(position);
     }
 
     /// Goes to `position` without counting what lies between; beyond the write position means waiting for it.

@@ -421,6 +421,17 @@ pub unsafe extern "C" fn ps_publish_strs(
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ps_check_strs(
+    ring: &Ring,
+    messages: *const Bytes,
+    count: usize,
+    failure: *mut Failure,
+) -> bool {
+    // SAFETY: `count` readable messages and a writable error, as documented.
+    unsafe { report(failure, ring.check_strs(items(messages, count)).err().as_ref()) }
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_subscribe(ring: &Ring, all: bool) -> *mut Subscriber {
     let options = |lossy| SubscribeOptions { all, lossy, name: None };
     let subscribe = |lossy| ring.subscribe_in(&options(lossy), crate::process::thread());
@@ -852,6 +863,48 @@ pub unsafe extern "C" fn ps_lag(sub: &Subscriber) -> u64 {
 #[no_mangle]
 pub unsafe extern "C" fn ps_overflow_count(sub: &Subscriber) -> u64 {
     sub.overflow_count()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_filtered(sub: &Subscriber) -> u64 {
+    sub.filtered()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_skipped(sub: &Subscriber) -> u64 {
+    sub.skipped()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_position(sub: &Subscriber, position: &mut u64) -> bool {
+    match sub.position() {
+        Some(found) => {
+            *position = found;
+            true
+        }
+        None => false,
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_skip_to_newest(sub: &mut Subscriber) {
+    sub.skip_to_newest();
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_set_prefixes(
+    sub: &mut Subscriber,
+    prefixes: *const Bytes,
+    count: usize,
+    failure: *mut Failure,
+) -> bool {
+    // SAFETY: `count` readable prefixes and a writable error, as documented.
+    unsafe { report(failure, sub.set_prefixes(items(prefixes, count)).err().as_ref()) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ps_sub_ring(sub: &Subscriber) -> *mut Ring {
+    Box::into_raw(Box::new(sub.ring()))
 }
 
 #[no_mangle]

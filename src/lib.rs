@@ -48,7 +48,7 @@
 //!   cursor       a reader's place and its account          wait         eventcount, spinning
 //!   layout       the shared bytes                          notify       eventfds
 //!   watcher      threads that watch rings                  inheritance  what publishers leave to each other
-//!   packed       numbers as they lie in memory
+//!   packed       numbers as they lie in memory           filter       which strings a subscriber wants
 //!   fault        points at which tests hurt a process      error        what can go wrong
 //!   sync         the one seam to atomics
 //!
@@ -79,6 +79,7 @@ mod cursor;
 mod error;
 mod fault;
 mod ffi;
+mod filter;
 mod inheritance;
 mod layout;
 mod lossless;

@@ -19,7 +19,7 @@ use crate::region::Region;
 use crate::role::Held;
 use crate::slot_ring::Batch;
 use crate::stats::Stats;
-use crate::str_ring::Bytes;
+use crate::str_ring::{Bytes, StrRing};
 use crate::subscriber::{sit_down, Subscriber};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::SeqCst;
@@ -102,6 +102,11 @@ impl Ring {
     /// Whether the ring was opened for reading only.
     pub fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Another handle on a ring that is mapped.
+    pub(crate) fn on(ring: AnyRing, mapping: &Arc<Mapping>, notifier: Notifier, read_only: bool) -> Ring {
+        Ring { ring, mapping: Arc::clone(mapping), notifier, read_only, home: AtomicU32::new(0), role: None }
     }
 
     /// Removes the ring's file, also where the current directory is another now; that it is gone already is fine.
@@ -376,16 +381,7 @@ impl Ring {
     /// The bytes of each message must be readable and unchanged during the call.
     #[inline(always)]
     pub unsafe fn publish_strs(&self, messages: &[Bytes]) -> Result<()> {
-        self.check_writable()?;
-        let ring = match &self.ring {
-            AnyRing::Str(ring) => ring,
-            other => return Err(other.mismatch()),
-        };
-        for message in messages {
-            if message.len as u64 > ring.msg_size() {
-                return Err(Error::too_long(message.len, ring.msg_size()));
-            }
-        }
+        let ring = self.check_strs(messages)?;
         self.check_fits(messages.len() as u64)?;
         // SAFETY: the caller vouches for the bytes.
         match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
@@ -407,6 +403,22 @@ impl Ring {
                 "the ring is damaged: it has no spare block left; it is put in order when one process opens it and publishes alone",
             )),
         }
+    }
+
+    /// Whether the messages can be published.
+    #[inline(always)]
+    pub(crate) fn check_strs(&self, messages: &[Bytes]) -> Result<&StrRing> {
+        self.check_writable()?;
+        let ring = match &self.ring {
+            AnyRing::Str(ring) => ring,
+            other => return Err(other.mismatch()),
+        };
+        for message in messages {
+            if message.len as u64 > ring.msg_size() {
+                return Err(Error::too_long(message.len, ring.msg_size()));
+            }
+        }
+        Ok(ring)
     }
 
     /// What is left of a batch, of which a part is in the ring.
@@ -560,7 +572,7 @@ impl std::fmt::Debug for Ring {
 impl From<(Region, Geometry)> for Ring {
     fn from(mapped: (Region, Geometry)) -> Ring {
         let (ring, mapping) = Mapping::new(mapped);
-        Ring { ring, mapping, notifier: Notifier::default(), read_only: false, home: AtomicU32::new(0), role: None }
+        Ring::on(ring, &mapping, Notifier::default(), false)
     }
 }
 

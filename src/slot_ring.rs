@@ -31,6 +31,9 @@ use crate::wait::monotonic_ns;
 /// 2^31, and is taken for a later one from half of that on.
 const MAX_LAPS_LATE: u64 = 1 << 29;
 
+/// Times that a reader looks for the newest message, where it is lapped meanwhile.
+const MAX_TRIES: u32 = 16;
+
 /// One integer ring, wherever its bytes live. Copying copies the pointers, not the ring.
 pub(crate) struct SlotRing<S> {
     header: NonNull<Header>,
@@ -402,7 +405,7 @@ impl<S: Slot> SlotRing<S> {
     pub(crate) fn read(&self, cursor: &mut Cursor) -> Next<u64> {
         let next = self.peek(cursor);
         if let Next::Ready(_) = next {
-            cursor.next = cursor.next.wrapping_add(1);
+            cursor.pass_delivered(1);
         }
         next
     }
@@ -458,7 +461,9 @@ impl<S: Slot> SlotRing<S> {
             *place = message(seen.value);
             count += 1;
         }
-        cursor.next = cursor.next.wrapping_add(count as u64);
+        if count != 0 {
+            cursor.pass_delivered(count as u64);
+        }
         count
     }
 
@@ -567,6 +572,34 @@ impl<S: Slot> SlotRing<S> {
             }
         }
         Next::More
+    }
+
+    /// See [`AnyRing::is_kept`](crate::any_ring::AnyRing::is_kept).
+    pub(crate) fn is_kept(&self, passed: u64) -> bool {
+        self.kept_for.is_some() && passed >= (self.capacity() / 4).max(1)
+    }
+
+    /// Moves the cursor to the newest message for which `wanted` says so of its position and value, if there is one among the
+    /// last [`PIECE`].
+    pub(crate) fn skip_to_newest(&self, cursor: &mut Cursor, wanted: impl Fn(u64, u64) -> bool) {
+        for _ in 0..MAX_TRIES {
+            let base = cursor.pass_clear(self.header());
+            let end = self.header().write_pos.load(SeqCst);
+            if cursor.next >= end {
+                return;
+            }
+            // What a seek ahead was waiting for is claimed.
+            cursor.horizon = OPEN;
+            let oldest = end.saturating_sub(self.capacity().min(PIECE)).max(cursor.next).max(base);
+            for position in (oldest..end).rev() {
+                if self.at(position).map_or(false, |value| wanted(position, value)) {
+                    return cursor.skip_to(position);
+                }
+            }
+            if !self.is_lapped(oldest) {
+                return;
+            }
+        }
     }
 
     /// The position at the cursor is claimed. Returns until when to be patient; None once patience has ended and the

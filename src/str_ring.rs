@@ -19,6 +19,7 @@ use std::ptr::NonNull;
 
 use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
+use crate::filter::Filter;
 use crate::layout::{round_up_8, Geometry, Header};
 use crate::member::{Inheritance, Members, NoSpare};
 use crate::readers::Readers;
@@ -457,8 +458,8 @@ impl StrRing {
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<Found> {
         match self.ring.peek(cursor) {
             Next::Ready(value) => match self.found(cursor.next, value) {
-                Some(found) => Next::Ready(found),
-                None => self.look(cursor),
+                Some(found) if self.is_wanted(cursor, &found) => Next::Ready(found),
+                _ => self.look(cursor),
             },
             Next::Empty => Next::Empty,
             Next::Claimed(when) => Next::Claimed(when),
@@ -466,13 +467,49 @@ impl StrRing {
         }
     }
 
-    /// That message, if it is simply there.
+    /// That message, if it is simply there, and the reader wants all.
     #[inline(always)]
     pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<Found> {
+        if cursor.filter.is_some() {
+            return None;
+        }
         self.found(cursor.next, self.ring.at_hand(cursor)?)
     }
 
-    /// Moves the cursor over what holds no message any more, and says what is there then.
+    /// Whether the reader wants the message. One that was overwritten meanwhile is wanted: `copy` finds that out, and counts it.
+    #[inline(always)]
+    fn is_wanted(&self, cursor: &Cursor, found: &Found) -> bool {
+        match &cursor.filter {
+            None => true,
+            Some(filter) => self.passes(filter, found),
+        }
+    }
+
+    #[inline(never)]
+    fn passes(&self, filter: &Filter, found: &Found) -> bool {
+        let words = self.block(found.block, found.len() as u64).1;
+        let begins = |prefix: &[u8]| {
+            let is_same = |(part, word): (&[u8], &AtomicU64)| word.load(Relaxed).to_ne_bytes().starts_with(part);
+            prefix.len() <= found.len() && prefix.chunks(8).zip(words).all(is_same)
+        };
+        if filter.wants(found.utf8(), begins) {
+            return true;
+        }
+        // Acquire: as in `copy`.
+        fence(Acquire);
+        !self.ring.still_holds(found.position)
+    }
+
+    /// Moves the cursor to the newest message that the reader wants, if there is one.
+    pub(crate) fn skip_to_newest(&self, cursor: &mut Cursor) {
+        let filter = cursor.filter.clone();
+        self.ring.skip_to_newest(cursor, |position, value| {
+            let found = self.found(position, value);
+            found.map_or(false, |found| filter.as_ref().map_or(true, |filter| self.passes(filter, &found)))
+        });
+    }
+
+    /// Moves the cursor over what holds no message any more, and what the reader does not want, and says what is there then.
     #[cold]
     #[inline(never)]
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
@@ -483,10 +520,11 @@ impl StrRing {
                 Next::Claimed(when) => return Next::Claimed(when),
                 Next::More => break,
             };
-            if let Some(found) = self.found(cursor.next, value) {
-                return Next::Ready(found);
+            match self.found(cursor.next, value) {
+                Some(found) if self.is_wanted(cursor, &found) => return Next::Ready(found),
+                Some(_) => cursor.pass_unwanted(),
+                None => cursor.skip_lost(cursor.next + 1),
             }
-            cursor.skip_lost(cursor.next + 1);
         }
         Next::More
     }
@@ -522,7 +560,8 @@ impl StrRing {
             self.resume(cursor, found.position);
             return false;
         }
-        cursor.next = found.position + 1;
+        cursor.next = found.position;
+        cursor.pass_delivered(1);
         true
     }
 

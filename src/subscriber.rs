@@ -21,6 +21,7 @@ use crate::waiting::{sleep_for_message, Wait};
 use crate::watch::{Outlet, Readiness, Watch};
 
 mod exact;
+mod selection;
 
 /// Reads a ring. Messages that are overwritten before it reads them are counted as lost; no other process slows it
 /// down, and it slows down no other. It keeps the ring mapped, and so outlives the handle that it came from.
@@ -225,6 +226,9 @@ impl Subscriber {
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
     #[inline(always)]
     pub(crate) fn look_for(&mut self, end: u64) -> Result<Next<Found>> {
+        if self.cursor.filter.is_some() {
+            self.catch_up();
+        }
         let ring = match &self.ring {
             AnyRing::Str(ring) => ring,
             _ => return Err(self.ring.mismatch()),
@@ -241,6 +245,13 @@ impl Subscriber {
             self.settle(false);
         }
         Ok(next)
+    }
+
+    /// What the thread has passed that watches need not be passed again, and may be overwritten by now.
+    fn catch_up(&mut self) {
+        for watch in self.watches.iter().filter(|watch| watch.is_ours()) {
+            watch.catch_up(&mut self.cursor);
+        }
     }
 
     /// The next string message before position `end`, where nothing has to be passed or waited for: otherwise, ask
@@ -365,6 +376,7 @@ impl Subscriber {
         let header = ring.header();
         let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
         let mut cursor = self.cursor.moved_to(oldest);
+        cursor.last = 0;
         // Sets have their members watched as before; the subscriber's own descriptor goes.
         let own = self.outlet.readiness().cloned();
         let is_own = |watch: &Watch| own.as_ref().map_or(false, |own| watch.serves(own));

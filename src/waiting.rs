@@ -60,6 +60,8 @@ pub(crate) fn sleep_for_message(
         }
         // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
         if slept == Sleep::Interrupted
+            // What is not wanted was passed: the caller says so where publishers wait for it.
+            || cursor.filter.is_some()
             || word.is_none() && monotonic_ns() < deadline
             || (slept == Sleep::TimedOut && until == bound && bound < deadline)
         {

@@ -182,10 +182,13 @@ unsafe impl Sync for Watched {}
 
 /// Where the subscriber stands, and what the thread waits for there.
 struct Place {
-    /// The subscriber's, as it was when it last read; from there on the thread may have passed what holds no message.
+    /// The subscriber's, as it was when it last read; from there on the thread may have passed what holds no message, or none
+    /// that is wanted.
     cursor: Cursor,
     /// The ring's word on which the thread sleeps: as it was announced.
     armed: Option<u32>,
+    /// Where the subscriber itself stands.
+    settled: u64,
     /// When to look again although nobody woke: nanoseconds of the monotonic clock.
     look_at: u64,
     /// Naps since there was a message; of read-only rings.
@@ -222,12 +225,19 @@ impl Watched {
         }
         let next = self.ring.look(&mut place.cursor);
         place.look_at = when_to_look(&next);
-        if next == Next::Ready(()) {
+        if self.is_worth_a_read(&next, place) {
             place.naps = 0;
             self.become_readable();
         } else if read_only {
             place.look_at = place.look_at.min(now + nap_ns(&mut place.naps));
         }
+    }
+
+    /// Whether the subscriber is to read. Also where much was passed that it does not want, and publishers of a lossless ring may be waiting
+    /// until it says so.
+    fn is_worth_a_read(&self, next: &Next<()>, place: &Place) -> bool {
+        let passed = place.cursor.next.saturating_sub(place.settled);
+        *next == Next::Ready(()) || place.cursor.filter.is_some() && self.ring.is_kept(passed)
     }
 
     /// The thread sleeps on the ring's word no more.
@@ -257,9 +267,10 @@ impl Watched {
     fn settle(&self, cursor: &Cursor) -> bool {
         let mut place = lock(&self.place);
         place.cursor = cursor.clone();
+        place.settled = cursor.next;
         let next = self.ring.look(&mut place.cursor);
         let look_at = when_to_look(&next);
-        let ready = next == Next::Ready(());
+        let ready = self.is_worth_a_read(&next, &place);
         let was_readable = self.is_readable();
         if ready != was_readable {
             if ready {
@@ -321,7 +332,7 @@ impl Watch {
     pub(crate) fn start(ring: AnyRing, cursor: &Cursor, readiness: &Arc<Readiness>, key: usize) -> Result<Watch> {
         let process = this_process();
         readiness.admit();
-        let place = Place { cursor: cursor.clone(), armed: None, look_at: NEVER, naps: 0 };
+        let place = Place { cursor: cursor.clone(), settled: cursor.next, armed: None, look_at: NEVER, naps: 0 };
         let watched = Arc::new(Watched {
             ring,
             readiness: Arc::clone(readiness),
@@ -353,6 +364,14 @@ impl Watch {
     /// The same for another ring, from `cursor` on.
     pub(crate) fn again(&self, ring: AnyRing, cursor: &Cursor) -> Result<Watch> {
         Watch::start(ring, cursor, &self.watched.readiness, self.watched.key)
+    }
+
+    /// Moves the subscriber, which has not moved back since it settled, over what the thread has passed: what it does not want, above all.
+    pub(crate) fn catch_up(&self, cursor: &mut Cursor) {
+        let place = lock(&self.watched.place);
+        if place.cursor.next > cursor.next {
+            *cursor = place.cursor.clone();
+        }
     }
 
     /// Whether the readiness says that there is something to read; which a clear, for example, may have taken away since.

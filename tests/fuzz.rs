@@ -215,6 +215,9 @@ fn find_and_copy(sub: &mut Subscriber, end: u64) -> Option<Message> {
 struct Expected {
     next: u64,
     lost: u64,
+    skipped: u64,
+    /// Of the message that was delivered last.
+    position: Option<u64>,
     /// Sought beyond the end, when the base stood there.
     ahead: Option<u64>,
 }
@@ -263,7 +266,10 @@ fn random_calls(ring: &Ring, variant: Variant, random: &mut Random, calls: usize
             (_, None) => {
                 let from_oldest = random.once_in(2);
                 let next = if from_oldest { oldest } else { end };
-                subs.push((ring.subscribe(from_oldest), Expected { next, lost: 0, ahead: None }));
+                subs.push((
+                    ring.subscribe(from_oldest),
+                    Expected { next, lost: 0, skipped: 0, position: None, ahead: None },
+                ));
             }
             (5, Some((sub, expected))) => {
                 let position = random.below(end - base + 2 * capacity);
@@ -280,6 +286,14 @@ fn random_calls(ring: &Ring, variant: Variant, random: &mut Random, calls: usize
                 }
                 *expected = Expected { next: if to_end { end } else { oldest }, ahead: None, ..*expected };
             }
+            (7, Some((sub, expected))) if random.once_in(3) => {
+                sub.skip_to_newest();
+                if expected.next < end {
+                    expected.skipped += end - 1 - expected.next;
+                    expected.next = end - 1;
+                    expected.ahead = None;
+                }
+            }
             (7, Some((sub, expected))) => {
                 expected.lose_up_to(oldest);
                 assert_eq!(sub.wait(1) == Wait::Ready, expected.next < end);
@@ -290,6 +304,9 @@ fn random_calls(ring: &Ring, variant: Variant, random: &mut Random, calls: usize
                 let to = end.min(expected.next + most).max(expected.next);
                 let right = all.get(expected.next as usize..to as usize).unwrap_or(&[]);
                 assert_eq!(read(sub, variant, random, most), right, "from {} on", expected.next);
+                if expected.next < to {
+                    expected.position = Some(to - 1);
+                }
                 expected.next = to;
             }
         }
@@ -300,6 +317,8 @@ fn random_calls(ring: &Ring, variant: Variant, random: &mut Random, calls: usize
             let lag = end.saturating_sub(expected.next);
             assert_eq!((sub.cursor(), sub.lag()), (expected.next - base, lag));
             assert_eq!((sub.overflow_count(), sub.has_overflow()), (expected.lost, lag > capacity));
+            let position = expected.position.and_then(|position| position.checked_sub(base));
+            assert_eq!((sub.skipped(), sub.position()), (expected.skipped, position));
         }
     }
 }
@@ -325,6 +344,7 @@ fn any_call(rings: [&Ring; 2], sub: &mut Subscriber, variant: Variant, random: &
         }
         3 => rings[0].clear().unwrap(),
         4 => sub.seek(random.edge() >> 1),
+        5 if random.once_in(2) => sub.skip_to_newest(),
         5 => sub.reset(),
         6 => sub.reset_oldest(),
         7 if random.once_in(9) => *sub = rings[random.below(2) as usize].subscribe(random.once_in(2)),

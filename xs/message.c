@@ -17,10 +17,24 @@ static void pin_arguments(pTHX_ SSize_t at, SSize_t count) {
 /* Memory for `count` items that perl frees when the statement ends, or dies. */
 #define SCRATCH(type, count) ((type *)SvPVX(sv_2mortal(newSV((count) * sizeof(type)))))
 
+/* A message in the place of a reference: what its object says when it is asked for a string; or the call croaks. */
+static SV *string_of_reference(pTHX_ const ps_call *call, SV *sv) {
+    SV *string = SvAMAGIC(sv) ? AMG_CALLunary(sv, string_amg) : NULL;
+    if (!string || SvROK(string)) {
+        ps_croak(aTHX_ call, "a message must be a string, not a reference (%s)", sv_reftype(SvRV(sv), TRUE));
+    }
+    return string;
+}
+
 /* The bytes that sv stands for now; they stay where they are until more Perl code runs. */
-static ps_bytes bytes_of(pTHX_ SV *sv) {
+static ps_bytes bytes_of(pTHX_ const ps_call *call, const ps_pin *pin, SV *sv) {
     ps_bytes message;
     STRLEN len;
+    const MAGIC *mg = ps_magic(call->class, pin->body);
+    if (mg && mg->mg_private & PS_REFUSES_REFS) {
+        sv = PS_VALUE(sv);
+        if (SvROK(sv)) sv = string_of_reference(aTHX_ call, sv);
+    }
     message.ptr = SvPV(sv, len);
     message.len = len;
     message.utf8 = !!SvUTF8(sv);
@@ -55,11 +69,20 @@ static bool wait_for_room(pTHX_ const ps_call *call, const ps_pin *pin, size_t c
     return how == PS_READY;
 }
 
-/* Publishes messages that no Perl code can change, or `plain` ones, of which private copies are made before any runs. */
-static bool publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, bool plain, uint64_t deadline) {
+/* Publishes messages that no Perl code can change, or `plain` ones, of which private copies are made before any runs; `most` at
+ * once. */
+static bool publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, size_t most, bool plain,
+                          uint64_t deadline) {
     ps_error error;
     const ps_ring *ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
-    while (!ps_publish_strs(ring, messages, count, &error)) {
+    if (count > most && !ps_check_strs(ring, messages, count, &error)) ps_fail(aTHX_ call, &error);
+    while (count) {
+        const size_t piece = count < most ? count : most;
+        if (LIKELY(ps_publish_strs(ring, messages, piece, &error))) {
+            messages += piece;
+            count -= piece;
+            continue;
+        }
         if (error.kind != PS_INTERRUPTED && error.kind != PS_FULL) ps_fail(aTHX_ call, &error);
         if (plain) {
             size_t i;
@@ -67,7 +90,7 @@ static bool publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes
             plain = FALSE;
         }
         if (error.kind == PS_FULL) {
-            if (!wait_for_room(aTHX_ call, pin, count, deadline, &ring)) return FALSE;
+            if (!wait_for_room(aTHX_ call, pin, piece, deadline, &ring)) return FALSE;
         } else {
             PERL_ASYNC_CHECK();
             ring = (const ps_ring *)ps_repin(aTHX_ call, pin);
@@ -81,8 +104,8 @@ bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline) {
     SV *value = PL_stack_base[at + 1];
     pin_arguments(aTHX_ at, 1);
     if (PS_IS_STR(call->class)) {
-        ps_bytes message = bytes_of(aTHX_ value);
-        return publish_bytes(aTHX_ call, &pin, &message, 1, TRUE, deadline);
+        ps_bytes message = bytes_of(aTHX_ call, &pin, value);
+        return publish_bytes(aTHX_ call, &pin, &message, 1, 1, TRUE, deadline);
     } else {
         const bool is_num = PS_IS_NUM(call->class);
         const NV nv = is_num ? SvNV(value) : 0;
@@ -103,7 +126,7 @@ PERL_STATIC_INLINE bool take_plain(const ps_class *class, SV *sv, ps_number *to)
     return TRUE;
 }
 
-static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count) {
+static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count, size_t most) {
     const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
     const bool is_num = PS_IS_NUM(call->class);
     ps_number chunk[CHUNK], *values = count <= CHUNK ? chunk : SCRATCH(ps_number, count);
@@ -122,18 +145,21 @@ static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count)
         }
         ring = (const ps_ring *)ps_repin(aTHX_ call, &pin);
     }
-    if (UNLIKELY(!ps_claim(ring, count, &batch, &error))) {
-        const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
-        do {
-            if (error.kind != PS_FULL) ps_fail(aTHX_ call, &error);
-            (void)wait_for_room(aTHX_ call, &pin, count, PS_NEVER, &ring);
-        } while (!ps_claim(ring, count, &batch, &error));
+    for (i = 0; i < count; i += most) {
+        const size_t piece = count - i < most ? count - i : most;
+        if (UNLIKELY(!ps_claim(ring, piece, &batch, &error))) {
+            const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+            do {
+                if (error.kind != PS_FULL) ps_fail(aTHX_ call, &error);
+                (void)wait_for_room(aTHX_ call, &pin, piece, PS_NEVER, &ring);
+            } while (!ps_claim(ring, piece, &batch, &error));
+        }
+        if (UNLIKELY(!ps_put(ring, &batch, &values[i].iv, piece, &error))) ps_fail(aTHX_ call, &error);
+        ps_wake(ring);
     }
-    if (UNLIKELY(!ps_put(ring, &batch, &values->iv, count, &error))) ps_fail(aTHX_ call, &error);
-    ps_wake(ring);
 }
 
-static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count) {
+static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, size_t most) {
     const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
     ps_bytes chunk[CHUNK], *messages = count <= CHUNK ? chunk : SCRATCH(ps_bytes, count);
     SV *const *value = PL_stack_base + at + 1;
@@ -148,19 +174,51 @@ static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count) {
     plain = i == count;
     if (!plain) {
         pin_arguments(aTHX_ at, count);
-        for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ PL_stack_base[at + 1 + i]));
+        for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ call, &pin, PL_stack_base[at + 1 + i]));
     }
-    (void)publish_bytes(aTHX_ call, &pin, messages, count, plain, PS_NEVER);
+    (void)publish_bytes(aTHX_ call, &pin, messages, count, most, plain, PS_NEVER);
+}
+
+/* Whether the argument is an array that holds the messages, rather than a message itself. */
+static bool is_list(pTHX_ SV *sv) {
+    return SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV && !SvOBJECT(SvRV(sv));
+}
+
+/* Puts what is in the array that is the only argument in its place. Returns how many. */
+static SSize_t spread(pTHX_ const ps_call *call, SSize_t at) {
+    const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
+    AV *list = (AV *)sv_2mortal(SvREFCNT_inc_simple_NN(SvRV(PL_stack_base[at + 1])));
+    const SSize_t count = av_len(list) + 1;
+    SSize_t i;
+    {
+        SV **sp = PL_stack_base + at;
+        EXTEND(sp, count);
+        for (i = 1; i <= count; i++) sp[i] = &PL_sv_undef;
+        PL_stack_sp = sp + count;
+    }
+    /* A tied one runs Perl code, which may move the stack. */
+    for (i = 0; i < count; i++) {
+        SV **item = av_fetch(list, i, 0);
+        if (item && *item) PL_stack_base[at + 1 + i] = *item;
+    }
+    ps_repin(aTHX_ call, &pin);
+    return count;
 }
 
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count) {
-    ps_handle(aTHX_ call, PL_stack_base[at]);
-    if (count > MAX_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MAX_VALUES);
+    const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
+    size_t most = MAX_VALUES;
+    if (count == 1 && is_list(aTHX_ PL_stack_base[at + 1])) {
+        ps_stat stat;
+        ps_stats(ring, &stat);
+        if (stat.capacity < most) most = stat.capacity;
+        count = spread(aTHX_ call, at);
+    } else if (count > MAX_VALUES) ps_croak(aTHX_ call, "too many values (%" IVdf " > %d)", (IV)count, MAX_VALUES);
     if (count == 0) return 0;
     if (PS_IS_STR(call->class)) {
-        publish_strs(aTHX_ call, at, count);
+        publish_strs(aTHX_ call, at, count, most);
     } else {
-        publish_numbers(aTHX_ call, at, count);
+        publish_numbers(aTHX_ call, at, count, most);
     }
     return count;
 }

@@ -119,6 +119,25 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin) {
     return mg->mg_ptr;
 }
 
+HV *ps_stash_of_made(pTHX_ const ps_call *call, SV *self, const char *hook, const ps_class *made) {
+    HV *stash = SvSTASH(SvRV(self));
+    SV *name;
+    dSP;
+    if (LIKELY(stash == gv_stashpv(call->class->package, 0))) return gv_stashpv(made->package, GV_ADD);
+    PUSHMARK(SP);
+    XPUSHs(self);
+    PUTBACK;
+    call_method(hook, G_SCALAR);
+    SPAGAIN;
+    name = POPs;
+    PUTBACK;
+    if (!SvOK(name) || SvROK(name) || !sv_derived_from(name, made->package)) {
+        ps_croak(aTHX_ call, "%s of %s must name a class derived from %s, not %" SVf, hook, HvNAME(stash), made->package,
+                 SVfARG(SvOK(name) ? name : newSVpvs_flags("undef", SVs_TEMP)));
+    }
+    return gv_stashsv(name, GV_ADD);
+}
+
 static void object_is_gone(pTHX_ const ps_call *call, I32 ax, I32 items) {
     void *handle = ps_handle(aTHX_ call, ST(0));
     ST(0) = boolSV(call->class->role == PS_SUB ? ps_sub_is_gone((ps_sub *)handle) : ps_ring_is_gone((ps_ring *)handle));

@@ -51,7 +51,8 @@ enum {
     PS_TAKES_MODE = 4,    /* a constructor of files */
     PS_FROM_OLDEST = 8,   /* subscribes to what is held, too */
     PS_UNDEF_IS_ALL = 16, /* a count may be undef */
-    PS_WAITED_FOR = 32    /* the readers that publishers wait for, and no others */
+    PS_WAITED_FOR = 32,   /* the readers that publishers wait for, and no others */
+    PS_NEWEST = 64        /* passes what is not the newest */
 };
 
 /* Names the call and the cause. */
@@ -63,6 +64,12 @@ HV *ps_stash_of(pTHX_ SV *class);
 
 /* A new object of the class, blessed into stash; a mortal reference. */
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle);
+
+/* The package of what an object makes: the class's own, or what the hook, a method of subclasses, says. May run Perl code. */
+HV *ps_stash_of_made(pTHX_ const ps_call *call, SV *self, const char *hook, const ps_class *made);
+
+/* In mg_private of a ring's magic: references are no messages. */
+#define PS_REFUSES_REFS 1
 
 /* The cold end of ps_handle: asks get-magic for the object, and croaks where there is none. */
 void *ps_handle_slow(pTHX_ const ps_call *call, SV *self);

@@ -10,8 +10,11 @@ static void usage(pTHX_ const ps_call *call) {
 }
 
 /* A handle as a new mortal object of the class that the caller named. */
-static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
-    return ps_object(aTHX_ &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant], stash, ring);
+static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash, U16 flags) {
+    const ps_class *class = &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant];
+    SV *object = ps_object(aTHX_ class, stash, ring);
+    ps_magic(class, SvRV(object))->mg_private = flags;
+    return object;
 }
 
 /* Sets `ring` to what the expression makes, which leaves $! alone, or dies of `error`. */
@@ -23,11 +26,11 @@ static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash) {
         RESTORE_ERRNO;                                                                                               \
     } STMT_END
 
-#define RETURN_RING(expression)                                                                                      \
+#define RETURN_RING(expression, flags)                                                                               \
     STMT_START {                                                                                                     \
         ps_ring *made;                                                                                               \
         MAKE(made, expression);                                                                                      \
-        ST(0) = new_object(aTHX_ call, made, stash);                                                                 \
+        ST(0) = new_object(aTHX_ call, made, stash, flags);                                                                 \
         XSRETURN(1);                                                                                                 \
     } STMT_END
 
@@ -105,7 +108,7 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
 }
 
 /* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
-enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PREFAULT, PUBLISHERS, READERS, STRICT, ARGUMENTS };
+enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PREFAULT, PUBLISHERS, READERS, REFS, STRICT, ARGUMENTS };
 
 /* What may be named, and where: of all rings, of strings, by constructors of files. */
 static const struct {
@@ -113,12 +116,14 @@ static const struct {
     bool of_strings, of_files;
 } options[ARGUMENTS] = {
     { "capacity", FALSE, FALSE }, { "keep", FALSE, FALSE }, { "lossless", FALSE, FALSE }, { "mode", FALSE, TRUE },
-    { "msg_size", TRUE, FALSE }, { "prefault", FALSE, FALSE }, { "publishers", TRUE, FALSE }, { "readers", FALSE, FALSE }, { "strict", FALSE, TRUE },
+    { "msg_size", TRUE, FALSE }, { "prefault", FALSE, FALSE }, { "publishers", TRUE, FALSE }, { "readers", FALSE, FALSE },
+    { "refs", TRUE, FALSE }, { "strict", FALSE, TRUE },
 };
 
 typedef struct {
     ps_options options;
     bool msg_size_given, readers_given, keep_given, strict;
+    U16 flags; /* of the handle */
 } request;
 
 static bool is_option(const ps_call *call, int i) {
@@ -143,6 +148,14 @@ static uint32_t arg_keep(pTHX_ const ps_call *call, SV *sv) {
     if (!(seconds >= 0 && seconds <= 4294967)) ps_croak(aTHX_ call, "keep must be a number of seconds from 0 to 4294967, not %" SVf, SVfARG(sv));
     /* Not at all is another thing than not for long. */
     return seconds > 0 && seconds < 0.001 ? 1 : (uint32_t)(seconds * 1000 + 0.5);
+}
+
+/* Whether the handle refuses references. */
+static bool arg_refs(pTHX_ const ps_call *call, SV *sv) {
+    const char *word = SvOK(sv) ? SvPV_nolen(sv) : "stringify";
+    if (strEQ(word, "stringify")) return FALSE;
+    if (strNE(word, "croak")) ps_croak(aTHX_ call, "refs must be \"croak\" or \"stringify\", not \"%" SVf "\"", SVfARG(sv));
+    return TRUE;
 }
 
 static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV least_capacity) {
@@ -183,6 +196,7 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     wanted.readers_given = GIVEN(READERS);
     wanted.keep_given = GIVEN(KEEP);
     wanted.strict = SvTRUE(given[STRICT]);
+    wanted.flags = arg_refs(aTHX_ call, given[REFS]) ? PS_REFUSES_REFS : 0;
 #undef GIVEN
     return wanted;
 }
@@ -229,6 +243,7 @@ static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = ps_stash_of(aTHX_ ST(0));
     SV *path_sv = ARGUMENT(1);
     const request wanted = read_request(aTHX_ call, ax, items, 0);
+    const U16 flags = wanted.flags;
     STRLEN len;
     const char *path;
     ps_error error;
@@ -236,11 +251,11 @@ static void ring_new(pTHX_ const ps_call *call, I32 ax, I32 items) {
     SV *object;
     if (!SvOK(path_sv)) {
         if (!wanted.options.capacity) ps_croak(aTHX_ call, "capacity is required to create a ring");
-        RETURN_RING(ps_ring_anonymous(call->class->variant, &wanted.options, &error));
+        RETURN_RING(ps_ring_anonymous(call->class->variant, &wanted.options, &error), flags);
     }
     path = arg_path(aTHX_ call, path_sv, &len);
     MAKE(ring, open_path(aTHX_ call, path, len, &wanted.options, &error));
-    object = new_object(aTHX_ call, ring, stash);
+    object = new_object(aTHX_ call, ring, stash, flags);
     compare_sizes(aTHX_ call, ring, &wanted);
     ST(0) = object;
     XSRETURN(1);
@@ -254,7 +269,7 @@ static void ring_new_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     if (!SvOK(path_sv)) ps_croak(aTHX_ call, "path is undefined");
     path = arg_name(aTHX_ call, path_sv, "path", &len);
-    RETURN_RING(ps_ring_open_read_only(call->class->variant, path, len, &error));
+    RETURN_RING(ps_ring_open_read_only(call->class->variant, path, len, &error), 0);
 }
 
 static void ring_new_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
@@ -264,14 +279,14 @@ static void ring_new_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     STRLEN len;
     const char *name = SvOK(name_sv) ? arg_name(aTHX_ call, name_sv, "name", &len) : "pubsub";
     ps_error error;
-    RETURN_RING(ps_ring_memfd(call->class->variant, name, &wanted.options, &error));
+    RETURN_RING(ps_ring_memfd(call->class->variant, name, &wanted.options, &error), wanted.flags);
 }
 
 static void ring_new_from_fd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     HV *stash = ps_stash_of(aTHX_ ST(0));
     int fd = ps_arg_fd(aTHX_ call, ST(1), FALSE);
     ps_error error;
-    RETURN_RING(ps_ring_from_fd(call->class->variant, fd, &error));
+    RETURN_RING(ps_ring_from_fd(call->class->variant, fd, &error), 0);
 }
 
 /* ---- publishing ---- */
@@ -316,15 +331,42 @@ static void ring_try_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 /* ---- readers ---- */
 
+/* The prefixes, a string or a list of them; the bytes stay where they are until the caller's FREETMPS. */
+static ps_bytes *arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count) {
+    AV *list = SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV && !SvAMAGIC(sv) ? (AV *)SvRV(sv) : NULL;
+    const SSize_t most = list ? av_len(list) + 1 : 1;
+    ps_bytes *prefixes = (ps_bytes *)SvPVX(sv_2mortal(newSV((most + 1) * sizeof(ps_bytes))));
+    SSize_t i;
+    if (most == 0) ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not an empty list");
+    for (i = 0; i < most; i++) {
+        SV **item = list ? av_fetch(list, i, 0) : &sv, *copy;
+        STRLEN len;
+        if (!item || (SvGETMAGIC(*item), !SvOK(*item)) || (SvROK(*item) && !SvAMAGIC(*item))) {
+            ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not %s", item && SvROK(*item) ? "a reference" : "undef");
+        }
+        copy = sv_mortalcopy(*item);
+        prefixes[i].ptr = SvPV(copy, len);
+        prefixes[i].len = len;
+        prefixes[i].utf8 = !!SvUTF8(copy);
+        /* What an object gives is the object's. */
+        if (SvROK(copy)) prefixes[i].ptr = SvPVX(newSVpvn_flags(prefixes[i].ptr, len, SVs_TEMP));
+    }
+    *count = (size_t)most;
+    return prefixes;
+}
+
 static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_class *class = &ps_classes[PS_SUB][call->class->variant];
+    const ps_pin pin = (RING, ps_pinned(aTHX_ ST(0)));
     const char *name = NULL;
     STRLEN len = 0;
     bool lossy = FALSE;
+    ps_bytes *prefixes = NULL;
+    size_t count = 0;
     ps_error error;
+    HV *stash;
     ps_sub *sub;
     I32 i;
-    (void)RING;
     if (items % 2 == 0) usage(aTHX_ call);
     for (i = 1; i < items; i += 2) {
         SV *value = PS_VALUE(ST(i + 1));
@@ -333,14 +375,18 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
             lossy = SvTRUE(value);
         } else if (strEQ(option, "name")) {
             if (SvOK(value)) name = SvPVutf8(sv_mortalcopy(value), len);
+        } else if (PS_IS_STR(call->class) && strEQ(option, "prefix")) {
+            prefixes = arg_prefixes(aTHX_ call, value, &count);
         } else {
-            ps_croak(aTHX_ call, "unknown option \"%s\"; known: lossy, name", option);
+            ps_croak(aTHX_ call, "unknown option \"%s\"; known: lossy, name%s", option, PS_IS_STR(call->class) ? ", prefix" : "");
         }
     }
+    stash = ps_stash_of_made(aTHX_ call, ST(0), "sub_class", class);
     /* After the arguments: they may run Perl code. */
-    sub = ps_subscribe_with(RING, !!(call->flags & PS_FROM_OLDEST), lossy, name, len, &error);
+    sub = ps_subscribe_with((ps_ring *)ps_repin(aTHX_ call, &pin), !!(call->flags & PS_FROM_OLDEST), lossy, name, len, &error);
     if (!sub) ps_fail(aTHX_ call, &error);
-    ST(0) = ps_object(aTHX_ class, gv_stashpv(class->package, GV_ADD), sub);
+    if (prefixes) (void)ps_set_prefixes(sub, prefixes, count, NULL);
+    ST(0) = ps_object(aTHX_ class, stash, sub);
     XSRETURN(1);
 }
 
@@ -409,6 +455,19 @@ static void ring_wait_for_readers(pTHX_ const ps_call *call, I32 ax, I32 items) 
 
 static void ring_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_IV(ps_memfd(RING));
+}
+
+static void ring_readonly(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    ST(0) = boolSV(ps_ring_read_only(RING));
+    XSRETURN(1);
+}
+
+static void ring_generation(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    const ps_ring *ring = RING;
+    char identity[PS_IDENTITY_LEN];
+    ps_identity(ring, identity);
+    ST(0) = sv_2mortal(newSVpvf("%s/%" UVuf, identity, (UV)ps_base(ring)));
+    XSRETURN(1);
 }
 
 static void ring_write_pos(pTHX_ const ps_call *call, I32 ax, I32 items) {
@@ -498,6 +557,8 @@ static void ring_unlink(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_RING, variant, "waiting_for", ring_readers, PS_READS | PS_WAITED_FOR, 1, 1, "self")                 \
     PS_METHOD(PS_RING, variant, "forget", ring_forget, 0, 2, 2, "self, name")                                        \
     PS_METHOD(PS_RING, variant, "wait_for_readers", ring_wait_for_readers, 0, 1, 2, "self, timeout = none")          \
+    PS_METHOD(PS_RING, variant, "readonly", ring_readonly, PS_READS, 1, 1, "self")                                   \
+    PS_METHOD(PS_RING, variant, "generation", ring_generation, PS_READS, 1, 1, "self")                               \
     PS_METHOD(PS_RING, variant, "capacity", ring_capacity, PS_READS, 1, 1, "self")                                   \
     PS_METHOD(PS_RING, variant, "path", ring_path, PS_READS, 1, 1, "self")                                           \
     PS_METHOD(PS_RING, variant, "stats", ring_stats, PS_READS, 1, 1, "self")                                         \

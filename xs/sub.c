@@ -185,10 +185,16 @@ static uint64_t deadline_of(pTHX_ const ps_call *call, const timeout *wanted) {
 }
 
 static void sub_poll_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    const timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
+    const bool newest = !!(call->flags & PS_NEWEST);
+    timeout wanted = timeout_argument(aTHX_ call, ax, items, 1);
     ps_sub *sub = SUB;
     bool more = FALSE;
-    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, sub, targ, &more);
+    SV *targ = OWN_TARG, *message;
+    if (newest) {
+        if (items == 1) wanted.deadline = 0;
+        ps_skip_to_newest(sub);
+    }
+    message = ps_next(aTHX_ call->class, sub, targ, &more);
     if (message == &PL_sv_undef) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
@@ -197,6 +203,7 @@ static void sub_poll_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
         bool again = FALSE;
         if (!deadline && more) message = ps_next_further(aTHX_ call, ST(0), targ);
         while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline, again))) {
+            if (newest) ps_skip_to_newest(sub);
             if (!string) message = ps_next(aTHX_ call->class, sub, targ, &more);
             else if (ps_next_str_in(aTHX_ sub, UINT64_MAX, string, &more)) message = string;
             again = TRUE;
@@ -258,18 +265,17 @@ static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end
 static void sub_poll_cb(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
     SV *code = (SV *)ps_arg_code(aTHX_ call, ST(1));
-    ps_sub *sub = (ps_sub *)ps_repin(aTHX_ call, &pin);
+    UV most, count = 0;
+    ps_sub *sub = (sv_2mortal(SvREFCNT_inc_simple_NN(code)), ps_repin(aTHX_ call, &pin), count_argument(aTHX_ call, ax, items, 2, &most));
     const uint64_t end = ps_end(sub);
     SV *holder = sv_2mortal(newRV_noinc(newSV(0))), *message;
-    UV count = 0;
     bool more = FALSE;
     dSP;
-    sv_2mortal(SvREFCNT_inc_simple_NN(code));
     /* On a stack of its own a handler cannot `last` or `goto` out of this call, which perl would not survive. */
     PUSHSTACKi(PERLSI_UNKNOWN);
     ENTER;
     SAVETMPS;
-    while ((message = next_for_handler(aTHX_ call, sub, end, holder, &more)) || more) {
+    while (count < most && ((message = next_for_handler(aTHX_ call, sub, end, holder, &more)) || more)) {
         if (!message) {
             sub = ps_after_signals(aTHX_ call, &pin);
             continue;
@@ -318,6 +324,30 @@ static void sub_release(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 static void sub_overflow_count(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(ps_overflow_count(SUB));
+}
+
+static void sub_filtered(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_filtered(SUB));
+}
+
+static void sub_skipped(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    RETURN_UV(ps_skipped(SUB));
+}
+
+static void sub_position(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    uint64_t position;
+    if (ps_position(SUB, &position)) RETURN_UV(position);
+    XSRETURN_UNDEF;
+}
+
+/* A handle of its own, so that the ring object that made the subscriber may go. */
+static void sub_ring(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    const U32 variant = call->class->variant;
+    const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
+    HV *stash = ps_stash_of_made(aTHX_ call, ST(0), "ring_class", &ps_classes[PS_RING][variant]);
+    ps_ring *ring = ps_sub_ring((ps_sub *)ps_repin(aTHX_ call, &pin));
+    ST(0) = ps_object(aTHX_ &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][variant], stash, ring);
+    XSRETURN(1);
 }
 
 static void sub_has_overflow(pTHX_ const ps_call *call, I32 ax, I32 items) {
@@ -372,7 +402,12 @@ static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_SUB, variant, "drain_notify", sub_drain_notify, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")           \
     PS_METHOD(PS_SUB, variant, "poll_wait", sub_poll_wait, 0, 1, 2, "self, timeout = forever")                      \
     PS_METHOD(PS_SUB, variant, "poll_wait_multi", sub_poll_wait_multi, 0, 2, 3, "self, count, timeout = forever")   \
-    PS_METHOD(PS_SUB, variant, "poll_cb", sub_poll_cb, 0, 2, 2, "self, handler")                                     \
+    PS_METHOD(PS_SUB, variant, "latest", sub_poll_wait, PS_NEWEST, 1, 2, "self, timeout = 0")                        \
+    PS_METHOD(PS_SUB, variant, "poll_cb", sub_poll_cb, PS_UNDEF_IS_ALL, 2, 3, "self, handler, max = all")            \
+    PS_METHOD(PS_SUB, variant, "position", sub_position, 0, 1, 1, "self")                                            \
+    PS_METHOD(PS_SUB, variant, "filtered", sub_filtered, 0, 1, 1, "self")                                            \
+    PS_METHOD(PS_SUB, variant, "skipped", sub_skipped, 0, 1, 1, "self")                                              \
+    PS_METHOD(PS_SUB, variant, "ring", sub_ring, 0, 1, 1, "self")                                                    \
     PS_METHOD(PS_SUB, variant, "fh", sub_fh, 0, 1, 1, "self")                                                        \
     PS_METHOD(PS_SUB, variant, "lag", sub_lag, 0, 1, 1, "self")                                                      \
     PS_METHOD(PS_SUB, variant, "overflow_count", sub_overflow_count, 0, 1, 1, "self")                                \

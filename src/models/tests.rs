@@ -10,6 +10,8 @@ use super::member::become_member;
 use super::{armed, futex};
 use crate::{Bytes, Member, Options, Ring, Set, Subscriber, Variant, Wait, NEVER};
 
+mod selection;
+
 /// Explores `model` with either way of SeqCst, and says how many executions there were. The environment variable
 /// `LOOM_MAX_PREEMPTIONS` bounds how often one execution takes the processor from a thread that could go on.
 fn explore(name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {

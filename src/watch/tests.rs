@@ -1,5 +1,6 @@
-use crate::{Ring, Subscriber, Variant};
-use std::os::unix::io::RawFd;
+use super::*;
+use crate::filter::Filter;
+use crate::{Options, Ring, Subscriber, Variant};
 
 fn watched() -> (Ring, Subscriber, RawFd) {
     let ring = Ring::anonymous(Variant::Int, 8, 0).unwrap();
@@ -27,6 +28,30 @@ fn the_descriptor_is_readable_while_there_are_messages() {
     assert!(!readable(fd, false));
     ring.publish_int(3).unwrap();
     assert!(readable(fd, true), "again");
+}
+
+#[test]
+fn what_is_not_wanted_is_passed_by_the_thread() {
+    let ring = Options { capacity: 8, msg_size: 8, ..Options::default() }.anonymous(Variant::Str).unwrap();
+    let any = AnyRing::new(&ring.mapping.region, &ring.mapping.geometry);
+    let filter = Filter::new(std::iter::once((&b"yes"[..], false)));
+    let mut cursor = Cursor { filter: Some(Arc::new(filter)), ..Cursor::at(0) };
+    let mut outlet = Outlet::default();
+    let (fd, _) = outlet.descriptor().unwrap();
+    let watch = Watch::start(any, &cursor, &outlet.make(), 0).unwrap();
+    for count in 0..20 {
+        ring.publish_str(b"no").unwrap();
+        while cursor.next == count {
+            watch.catch_up(&mut cursor);
+            std::thread::yield_now();
+        }
+        assert_eq!((cursor.next, cursor.filtered, cursor.lost), (count + 1, count + 1, 0));
+    }
+    assert!(!readable(fd, false));
+    ring.publish_str(b"yes.").unwrap();
+    assert!(readable(fd, true));
+    watch.catch_up(&mut cursor);
+    assert_eq!((cursor.next, cursor.filtered, cursor.lost), (20, 20, 0));
 }
 
 #[test]

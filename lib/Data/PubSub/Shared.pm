@@ -6,6 +6,9 @@ use warnings;
 no warnings 'redefine';    # a module reloader comes here again
 use warnings::register;
 
+use overload     ();
+use Scalar::Util ();
+
 our $VERSION = '1.000';
 
 require XSLoader;
@@ -47,6 +50,55 @@ for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish pol
         return "$keyword(" . join(', ', @arguments) . ')';
     };
 }
+
+# Which package a subscriber belongs to, and a ring that a subscriber is asked for: subclasses say otherwise. And each.
+for my $class (@VARIANTS) {
+    eval qq{    ## no critic (ProhibitStringyEval)
+        package ${class};
+        sub sub_class { return '${class}::Sub' }
+        package ${class}::Sub;
+        sub ring_class { return '${class}' }
+        sub each       { return Data::PubSub::Shared::_each('${class}::Sub', scalar caller, \\\@_) }
+        1;
+    } or die $@;
+}
+
+# The messages one by one, as they come. In Perl, because `last` in a handler has to find a loop of perl's.
+sub _each {
+    my ($class, $caller, $arguments) = @_;
+    my (undef, $handler, @timeout) = @$arguments;
+    _croak("Usage: ${class}::each(self, handler, timeout = forever)") if @$arguments < 2 || @$arguments > 3;
+    my $call = sub {
+        my ($method, @more) = @_;
+        # As if it were this call that failed; but not what a signal handler dies of.
+        my $result = eval { &{ $class->can($method) }($arguments->[0], @more) };
+        return $result if !length $@;
+        die $@ if ref $@ || $@ !~ /\A\Q$class\E->\Q$method\E: (.*) at \Q${\ __FILE__}\E line [0-9]+\.\n\z/s;
+        return _croak("$class->each: $1");
+    };
+    $call->('position');    # is it a subscriber?
+    my $code = _handler($handler, $caller);
+    _croak("$class->each: handler must be a code reference or the name of a subroutine, not "
+        . (ref $handler ? 'a reference' : !defined $handler ? 'undef' : qq("$handler"))) if !$code;
+    my $count = 0;
+    while (defined(my $message = $call->('poll_wait', @timeout))) {
+        $count++;
+        $code->($message) or last;
+    }
+    return $count;
+}
+
+# What poll_cb takes for a handler, as code; a name without a package belongs to the caller's.
+sub _handler {
+    my ($handler, $package) = @_;
+    return $handler if ref $handler && (Scalar::Util::reftype($handler) eq 'CODE' || overload::Method($handler, '&{}'));
+    return if ref $handler || !length($handler // '');
+    no strict 'refs';
+    my $name = $handler =~ /::|'/ ? $handler : "${package}::$handler";
+    return defined &$name ? \&$name : undef;
+}
+
+sub _croak { require Carp; Carp::croak($_[0]) }
 
 for my $class (@VARIANTS, 'Data::PubSub::Shared::Set') {
     require $class =~ s{::}{/}gr . '.pm';
@@ -299,6 +351,12 @@ the first lap matters: with messages of 4 KiB it took 5.8 microseconds a message
 first one with C<prefault>, took 0.9. Each process decides for itself. Needs Linux 5.14, and does nothing before. Huge pages are the
 system's to give: on a tmpfs by its mount option C<huge=>, see tmpfs(5).
 
+=item refs
+
+C<Str> only, and by name only: with C<'croak'>, this handle publishes no references, since text such as C<HASH(0x55d0)> is of
+use to no reader: C<a message must be a string, not a reference (HASH)>. Objects that overload C<""> are strings. Default:
+C<'stringify'>, as perl does. It is the handle that refuses; the ring knows nothing of it.
+
 =item strict
 
 By name only: with a true value, C<new> croaks if the file holds a ring of other sizes or options than those that are asked for.
@@ -436,6 +494,7 @@ characters, N counts the bytes of their UTF-8 form.
 =head2 publish_multi
 
     my $n = $ring->publish_multi(@values);
+    my $n = $ring->publish_multi(\@values);
 
 Appends up to 8192 messages at a time, and wakes the waiters once. They are adjacent
 in the ring, in their order; no other publisher's message comes between them. (One exception: a
@@ -448,7 +507,12 @@ long makes the call croak with nothing published. A batch may be larger than the
 first messages are overwritten by its last. In a lossless ring such a batch croaks, with nothing published:
 C<100 messages at once never fit a lossless ring of capacity 64>.
 
+A reference to an array as the only argument stands for its elements, and they may be any number. They are taken and checked, all of
+them, before the first is published, and are adjacent in the ring in pieces of 8192; other publishers' messages may come
+between two pieces.
+
     $ring->publish_multi(10, 20, 30);          # 3
+    $ring->publish_multi([1 .. 100_000]);      # 100000
 
 =head2 publish_packed
 
@@ -493,9 +557,11 @@ C<publish> fails; an error of the eventfd is ignored, since the message is publi
     my $sub = $ring->subscribe;
     my $sub = $ring->subscribe(name => $name);
     my $sub = $ring->subscribe(lossy => 1);
+    my $sub = $ring->subscribe(prefix => 'prices.');
+    my $sub = $ring->subscribe(prefix => ['prices.', 'news.']);
 
 A subscriber whose cursor is behind the newest message: it gets what is published from now on.
-Returns an object of the package C<Class::Sub>; see L</SUBSCRIBER METHODS>. Options, as pairs:
+Returns an object of the package C<Class::Sub> (see L</sub_class>); see L</SUBSCRIBER METHODS>. Options, as pairs:
 
 =over 4
 
@@ -509,11 +575,21 @@ subscribes by this name goes on there. See L</READERS>. undef: no name.
 With a true value, publishers of a lossless ring do not wait for this subscriber: it loses messages when it falls behind, as in
 any other ring. For whoever only looks: monitors, debugging.
 
+=item prefix
+
+C<Str> only: a string, or a reference to an array of strings. Only messages that begin with it, or with one of them, are
+delivered. The others are passed before perl makes a scalar of them: L</filtered> counts them, no wait ends and no L</fh> is
+readable because of them, and L</lag> counts them like all until they are passed. Prefixes are compared as perl compares strings, character by
+character (see L</Bytes and characters>). Messages that were overwritten before the subscriber looked at them count as lost,
+however they began. In a
+lossless ring, publishers wait for this subscriber as for any, and its handle may be readable though there is nothing for it: then a read makes room.
+
 =back
 
-Croaks, with an option of another name, with C<unknown option "nme"; known: lossy, name>, and with one of
+Croaks, with an option of another name, with C<unknown option "nme"; known: lossy, name, prefix>, and with one of
 
     name must be 1 to 47 bytes of UTF-8, not 0
+    prefix must be a string or a list of strings, not undef
     reader "audit" lives in process 4711
     the table of readers is full (64)
     this ring has no table of readers
@@ -530,7 +606,7 @@ so the ring object may go away before it.
     my $sub = $ring->subscribe_all;
     my $sub = $ring->subscribe_all(name => $name);
 
-The same, but it begins with the oldest message that the ring holds. For a named subscriber this matters the first time only: later
+The same, with the same options, but it begins with the oldest message that the ring holds. For a named subscriber this matters the first time only: later
 it goes on where it stopped.
 
 =head2 readers
@@ -584,6 +660,16 @@ seconds have passed. Signal handlers run meanwhile. Readers whose process is gon
     $ring->publish('the last one');
     $ring->wait_for_readers(10) or warn "somebody has not read everything\n";
 
+=head2 sub_class
+
+    my $package = $ring->sub_class;
+
+The package of the subscribers that C<subscribe> makes. A subclass overrides it, to name a subclass of C<Class::Sub>:
+
+    package My::Ring;
+    our @ISA = 'Data::PubSub::Shared::Int';
+    sub sub_class { 'My::Ring::Sub' }          # @My::Ring::Sub::ISA is 'Data::PubSub::Shared::Int::Sub'
+
 =head2 clear
 
     $ring->clear;
@@ -623,6 +709,23 @@ removes whatever is at C<$path>; under C<-T>, a tainted one croaks with C<Insecu
     my $path = $ring->path;
 
 The path that the ring was opened with, as bytes, or undef where there is none.
+
+=head2 readonly
+
+    my $bool = $ring->readonly;
+
+Whether the ring was opened for reading only (L</new_readonly>, and L</new_from_fd> with such a descriptor).
+
+=head2 generation
+
+    my $text = $ring->generation;
+
+A text that says what positions of this ring are counted from: another one after a L</clear> that discarded messages, and for another
+ring under the same path. So a program that stores a L</cursor> stores this beside it, and knows later whether it still means anything:
+
+    my ($then, $position) = load();
+    my $sub = $ring->subscribe_all;
+    $sub->cursor($position) if $then eq $ring->generation;
 
 =head2 memfd
 
@@ -704,6 +807,17 @@ Does not wait.
 
     while (defined(my $v = $sub->poll)) { print "$v\n" }
 
+=head2 latest
+
+    my $value = $sub->latest;
+    my $value = $sub->latest($timeout);
+
+The newest message, if it was not delivered yet; undef where there is no newer one. What lies between is passed, and counted in
+L</skipped>, not as lost: conflation, for those who want the current price and not each of them. With a
+L<prefix|/subscribe>, the newest message that begins so. Does not wait, unless C<$timeout> says for how many seconds.
+
+    my $price = $sub->latest // $price;
+
 =head2 poll_multi
 
     my @values = $sub->poll_multi($n);
@@ -758,8 +872,9 @@ most. It does not wait for C<$n> to come together. The empty list after C<$timeo
 =head2 poll_cb
 
     my $n = $sub->poll_cb($code);
+    my $n = $sub->poll_cb($code, $max);
 
-Calls the handler once for each message that is in the ring when C<poll_cb> begins,
+Calls the handler once for each message that is in the ring when C<poll_cb> begins, or for C<$max> of them at most,
 with the message in C<$_[0]>. Returns how many it handled. C<$code> is a code reference, an object that
 overloads C<&{}>, or the name of a subroutine; a name without a package belongs to the caller's.
 Anything else croaks with C<handler must be a code reference or the name of a subroutine, not ...>. This
@@ -772,6 +887,17 @@ likes: it may publish, subscribe, and even poll the same subscriber.
 
     my $sum = 0;
     my $n   = $sub->poll_cb(sub { $sum += $_[0] });
+
+=head2 each
+
+    my $n = $sub->each($code);
+    my $n = $sub->each($code, $timeout);
+
+Calls the handler for each message, with the message in C<$_[0]>, and waits for the next one. Ends when the handler returns a false
+value, or leaves it by C<last> (perl warns of that: C<no warnings 'exiting'>); when no message has come for
+C<$timeout> seconds; and when the ring L<is gone|/is_gone>. Returns how many messages it handled. C<$code> is as in L</poll_cb>, which is faster.
+
+    $sub->each(sub { print "$_[0]\n"; $_[0] ne 'quit' });
 
 =head2 drain_notify
 
@@ -859,6 +985,39 @@ The name under which it is in the table of readers; undef where it has none, and
 Leaves the table of readers now; the subscriber can be used as before, but is not known there. Publishers of a lossless ring wait for
 it no longer, and another subscriber can take its name, and goes on at this one's cursor. When a subscriber is destroyed, or its
 process ends, this happens by itself. Returns nothing.
+
+=head2 filtered
+
+    my $n = $sub->filtered;
+
+How many messages this subscriber has passed because they did not begin with its L<prefix|/subscribe>. They are counted when it
+passes them: while it reads or waits, and while its L</fh> is watched.
+
+=head2 skipped
+
+    my $n = $sub->skipped;
+
+How many positions L</latest> has passed to get to newer messages.
+
+=head2 position
+
+    my $pos = $sub->position;
+
+The position of the message that was delivered last, in a handler of L</poll_cb>, too; of a list, that of its last message. undef before
+the first, and after a L</clear>. (L</cursor> is where the next one is looked for; positions without a message may lie between.)
+
+=head2 ring
+
+    my $ring = $sub->ring;
+
+A ring object for the ring that this subscriber reads: another handle each time, with the subscriber's eventfd, and for reading only if the
+subscriber's is. Of the class of the variant; a subclass of C<Class::Sub> overrides C<ring_class> to name another.
+
+=head2 ring_class
+
+    my $package = $sub->ring_class;
+
+The package of what L</ring> returns.
 
 =head2 cursor
 
@@ -1210,8 +1369,7 @@ C<overflow_count>, and delivers that message. No call fails because of it.
     warn "missed $missed messages\n" if $missed;
 
 What to do: a larger ring; C<drain> or C<poll_cb> rather than C<poll>; a process that only reads
-and hands on. Where the newest message is all that matters, C<reset> now and then is the right
-thing.
+and hands on. Where the newest message is all that matters, L</latest> is the right thing.
 
 Where nothing may be lost, make the ring L<lossless|/LOSSLESS RINGS>, and the publishers wait. L</readers> tells who is slow.
 
@@ -1330,12 +1488,12 @@ the same reason, unless it is C<lossy>.
 
 For each subscriber, at every moment:
 
-    delivered + overflow_count = positions passed - abandoned ones met - skipped ones
+    delivered + overflow_count + filtered + skipped = positions passed - abandoned ones met - discarded ones
 
 Positions passed: how far the cursor has come. Abandoned: positions that a publisher claimed and
 never filled, because it died or was stopped (C<abandoned> in L</stats> counts them for the ring;
 subscribers of a L<read-only ring|/new_readonly> count those that they had to pass as lost).
-Skipped: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. So if no publisher died or was stopped, and neither a clear nor a seek happened:
+Discarded: by C<clear>, C<cursor($pos)>, C<reset>, C<reset_oldest>. L</filtered> is 0 without a prefix, L</skipped> without C<latest>. So if no publisher died or was stopped, and neither a clear nor a seek happened:
 
     my $start = $sub->cursor;
     my $got   = 0;

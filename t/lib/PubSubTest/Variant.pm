@@ -75,7 +75,7 @@ sub ring_methods {
         try_publish    => [$value],
         forget         => ['nobody'],
         (   map { $_ => [] }
-                qw(subscribe subscribe_all capacity path stats sync clear write_pos memfd readers waiting_for
+                qw(subscribe subscribe_all readonly generation capacity path stats sync clear write_pos memfd readers waiting_for
                 wait_for_readers eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
         ),
     );
@@ -89,11 +89,12 @@ sub sub_methods {
         poll_wait       => [0],
         poll_wait_multi => [2, 0],
         poll_cb         => [sub { }],
+        each            => [sub { }, 0],
         cursor          => [0],
         eventfd_set     => [-1],
         (   map { $_ => [] }
-                qw(poll drain drain_notify lag overflow_count has_overflow write_pos reset
-                reset_oldest capacity fileno eventfd_consume notify fh name release)
+                qw(poll latest drain drain_notify lag position filtered skipped ring overflow_count has_overflow write_pos
+                reset reset_oldest capacity fileno eventfd_consume notify fh name release)
         ),
     );
 }

@@ -1,0 +1,65 @@
+//! Asking for less than everything: by prefix, or the newest alone; and where what was delivered stood.
+
+use std::sync::Arc;
+
+use super::Subscriber;
+use crate::any_ring::AnyRing;
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::ring::Ring;
+use crate::str_ring::Bytes;
+
+impl Subscriber {
+    /// From now on only strings are delivered that begin with one of the prefixes; with none, everything is. The others are passed
+    /// without being copied, and counted in [`filtered`](Self::filtered); nothing wakes or is readable for them.
+    ///
+    /// Strings are compared by their characters: [`Bytes::utf8`] says what the bytes of a prefix are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    ///
+    /// # Safety
+    /// The bytes of each prefix must be readable during the call.
+    pub unsafe fn set_prefixes(&mut self, prefixes: &[Bytes]) -> Result<()> {
+        if !matches!(self.ring, AnyRing::Str(_)) {
+            return Err(self.ring.mismatch());
+        }
+        // SAFETY: the caller vouches for the bytes; where there are none, the pointer may be anything.
+        let bytes = |prefix: &Bytes| match prefix.len {
+            0 => &[][..],
+            len => unsafe { std::slice::from_raw_parts(prefix.ptr, len) },
+        };
+        let filter = || Arc::new(Filter::new(prefixes.iter().map(|prefix| (bytes(prefix), prefix.utf8))));
+        self.cursor.filter = if prefixes.is_empty() { None } else { Some(filter()) };
+        self.attend(false);
+        Ok(())
+    }
+
+    /// Messages that were passed because they begin with none of the [prefixes](Self::set_prefixes).
+    pub fn filtered(&self) -> u64 {
+        self.cursor.filtered
+    }
+
+    /// Goes to the newest message (with [prefixes](Self::set_prefixes): that is wanted), if there is one that was not read yet:
+    /// it is what is read next. What is passed counts as [`skipped`](Self::skipped) and not as lost.
+    pub fn skip_to_newest(&mut self) {
+        self.ring.skip_to_newest(&mut self.cursor);
+        self.settle(true);
+    }
+
+    /// Positions that [`skip_to_newest`](Self::skip_to_newest) passed.
+    pub fn skipped(&self) -> u64 {
+        self.cursor.skipped
+    }
+
+    /// The position of the message that was delivered last, counted from the last clear; None where there was none, or a clear
+    /// came since.
+    pub fn position(&self) -> Option<u64> {
+        self.cursor.last.checked_sub(1)?.checked_sub(self.ring.header().base())
+    }
+
+    /// Another handle on the ring that this subscriber reads, with the subscriber's notifier.
+    pub fn ring(&self) -> Ring {
+        Ring::on(self.ring, &self.mapping, self.notifier.clone(), self.cursor.read_only)
+    }
+}
