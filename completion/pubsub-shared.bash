@@ -1,7 +1,7 @@
 # bash completion for pubsub-shared; see FILES in its man page.
 
 _pubsub_shared() {
-    local commands='stat top tail pub create unlink check bench help'
+    local commands='ls stat top tail pub create clear unlink check bench help'
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local command=${COMP_WORDS[1]} options=
 
@@ -17,15 +17,17 @@ _pubsub_shared() {
                 return
             fi
             ;;
-        --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | -[cspmidbn]) return ;;
+        --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | --count | --timeout | --grep | --rate | -[cspmidnWg]) return ;;
     esac
 
     case $command in
+        ls)     options='--json' ;;
         stat)   options='--interval --table --json' ;;
         top)    options='--delay --once --batch' ;;
-        tail)   options='--lines --follow --follow-path --raw --json --null' ;;
-        pub)    options='--null --truncate --skip --strict' ;;
+        tail)   options='--lines --follow --follow-path --count --timeout --grep --raw --json --null' ;;
+        pub)    options='--null --bytes --rate --truncate --skip --strict' ;;
         create) options='--variant --capacity --msg-size --publishers --mode --force' ;;
+        clear)  options= ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;
         bench)  options='--quick --json' ;;

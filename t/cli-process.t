@@ -214,7 +214,7 @@ subtest 'help' => sub {
             open my $out, '-|', 'bash', '-c', $program, 'bash', $completion, $index, @words or die "bash: $!";
             return join '', <$out>;
         };
-        is($complete->(1, 'pubsub-shared', 'c'), "create check\n", 'completion of commands');
+        is($complete->(1, 'pubsub-shared', 'c'), "create clear check\n", 'completion of commands');
         is($complete->(3, qw(pubsub-shared create -t I)), "Int Int32 Int16\n", 'of variants');
         is($complete->(2, 'pubsub-shared', 'stat', $path), "$path\n", 'of paths');
         for my $name (sort keys %help) {

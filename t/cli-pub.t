@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use POSIX ();
 use Test::More;
+use Time::HiRes ();
 
 use PubSubTest;
 use PubSubTest::Cli;
@@ -21,6 +22,9 @@ sub ring {
     my $sub  = $ring->subscribe;
     return ($path, sub { [$sub->drain] });
 }
+
+# Characters as the bytes of their UTF-8.
+sub as_bytes { return [map { my $copy = $_; utf8::encode($copy) if utf8::is_utf8($copy); $copy } @{ $_[0] }] }
 
 subtest 'lines that are too long' => sub {
     my ($path, $got) = ring();
@@ -58,17 +62,52 @@ subtest 'no character is cut in two' => sub {
             my $line = 'x' x $before . $character;
             my $fits = length $line <= 20 ? $line : 'x' x $before;
             cli(\"$line\n", 'pub', $path);
-            is_deeply($got->(), [$fits], "$before bytes, then one of " . length $character);
+            is_deeply(as_bytes($got->()), [$fits], "$before bytes, then one of " . length $character);
             cli(\"$line$character\n", 'pub', $path);
-            is_deeply($got->(), [$fits], 'followed by another one');
+            is_deeply(as_bytes($got->()), [$fits], 'followed by another one');
         }
     }
     cli(\("x" x 17 . "\xe2\x82\xac" . ('y' x 100_000) . "\n"), 'pub', $path);
-    is_deeply($got->(), ['x' x 17 . "\xe2\x82\xac"], 'one that fits exactly, of a line that comes in parts');
+    is_deeply(as_bytes($got->()), ['x' x 17 . "\xe2\x82\xac"], 'one that fits exactly, of a line that comes in parts');
     cli(\("x" x 18 . "\xe2\x82\xac" . ('y' x 100_000) . "\n"), 'pub', $path);
-    is_deeply($got->(), ['x' x 18], 'one that does not');
+    is_deeply(as_bytes($got->()), ['x' x 18], 'one that does not');
     cli(\("\xe9" x 30 . "\n"), 'pub', $path);
-    is_deeply($got->(), ["\xe9" x 20], 'bytes that are no UTF-8');
+    is_deeply(as_bytes($got->()), ["\xe9" x 20], 'bytes that are no UTF-8');
+};
+
+subtest 'characters and bytes' => sub {
+    my ($path, $got) = ring();
+    my @valid = ("caf\xc3\xa9", "\xe2\x98\xba", "\xf0\x9f\x98\x80", "\xef\xbf\xbd");
+    # Latin-1, cut, too long, a surrogate, beyond Unicode.
+    my @other = ("caf\xe9", "\xe2\x98", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "plain", '');
+    my @characters = map { my $text = $_; utf8::decode($text); $text } @valid;
+    for my $input ([], [\(join("\n", @valid, @other) . "\n")]) {
+        my @values = @$input ? () : (@valid, @other);
+        is((cli(@$input, 'pub', $path, @values))[0], 0, @values ? 'arguments' : 'lines');
+        my $messages = $got->();
+        is_deeply($messages, [@characters, @other], 'what is UTF-8 is characters, all else bytes');
+        is_deeply([map { utf8::is_utf8($_) ? 1 : 0 } @$messages], [(1) x @valid, (0) x @other], 'and flagged so');
+        is((cli(@$input, 'pub', '--bytes', $path, @values))[0], 0, '--bytes');
+        is_deeply($got->(), [@valid, @other], 'leaves all as they are');
+    }
+    cli('pub', '--truncate', $path, "\xc3\xa9" x 11);
+    is_deeply($got->(), ["\xe9" x 10], 'a truncated text is one, too');
+    my ($numbers) = ring('Int');
+    like((cli('pub', '--bytes', $numbers, 1))[2], qr/\Apubsub-shared: --bytes is for Str\n/, '--bytes of integers');
+};
+
+# By the clock only in that it takes at least so long.
+subtest '--rate' => sub {
+    my ($path, $got) = ring();
+    my $start = Time::HiRes::time();
+    is((cli('pub', '--rate', 50, $path, 1 .. 6))[0], 0, '--rate');
+    cmp_ok(Time::HiRes::time() - $start, '>=', 0.1, 'six messages need five pauses');
+    is_deeply($got->(), [1 .. 6], 'all are published');
+    is((cli(\"a\nb\nc\n", 'pub', '-r', '1e3', $path))[0], 2, 'a number of another form');
+    is((cli(\"a\nb\nc\n", 'pub', '-r', '999.5', $path))[0], 0, 'lines');
+    is_deeply($got->(), [qw(a b c)], 'all of them');
+    like((cli('pub', '--rate', $_, $path, 1))[2], qr/--rate must be a number of messages per second, not '$_'/, "--rate $_") for 0, 'x', -1;
+    is_deeply($got->(), [], 'and nothing published');
 };
 
 subtest 'integers' => sub {

@@ -12,7 +12,7 @@ use PubSubTest::Cli;
 
 my $path = fresh_path();
 my $ring = variant('Str')->class->new($path, 16, 20);
-my @commands = qw(stat top tail pub create unlink check bench help);
+my @commands = qw(ls stat top tail pub create clear unlink check bench help);
 
 subtest '--help anywhere' => sub {
     for my $command (@commands) {
@@ -43,8 +43,8 @@ subtest 'wrong' => sub {
         "unknown option '-x'"               => [['-x']],
         "unexpected argument 'x'"           => [[qw(help stat x)], [qw(bench x)]],
         'unknown option: nonsense'          => [map { [$_, '--nonsense'] } @commands],
-        'missing RING'                      => [map { [$_] } qw(stat top pub unlink check)],
-        'expected exactly one RING'         => [['tail'], ['tail', $path, $path], [qw(create -t Int -c 8)]],
+        'missing RING'                      => [map { [$_] } qw(stat top tail pub clear unlink check)],
+        'expected exactly one RING'         => [[qw(create -t Int -c 8)]],
         'expected --raw or --json, not both'  => [['tail', '--raw', '--json', $path]],
         'expected --json or --table, not both' => [['stat', '--table', '--json', $path]],
         'expected --skip or --strict, not both' => [['pub', '--strict', '--skip', $path]],

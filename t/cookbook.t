@@ -1,6 +1,5 @@
 #!/usr/bin/env perl
-# The programs of the cookbook run as they stand, and print what it says. A verbatim block after `=for test NAME
-# ARGUMENTS` is a program, one after `=for output NAME` what it prints.
+# The programs of the cookbook run as they stand, and print what it says.
 
 use strict;
 use warnings;
@@ -10,59 +9,14 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 
 use PubSubTest;
-use PubSubTest::Program;
+use PubSubTest::Page;
 
-my $page = "$FindBin::Bin/../lib/Data/PubSub/Shared/Cookbook.pod";
-
-# [name, arguments, program, output] of each.
-sub programs {
-    my @found;
-    my %output;
-    my $to;
-    for my $paragraph (split /\n{2,}/, slurp($page)) {
-        if ($paragraph =~ /\A=for test (\S+) ?(.*)/) {
-            push @found, { name => $1, arguments => [split ' ', $2], text => '' };
-            $to = \$found[-1]{text};
-        }
-        elsif ($paragraph =~ /\A=for output (\S+)/) { $to = \($output{$1} = '') }
-        elsif ($to && $paragraph =~ /\A {4}/) { $$to .= $paragraph =~ s/^ {4}//mgr . "\n\n" }
-        else                                  { undef $to }
-    }
-    s/\n+\z/\n/ for values %output, map { $_->{text} } @found;
-    return map { { %$_, output => delete $output{ $_->{name} } } } @found;
-}
-
-# Modules that are not here.
-sub missing {
-    my ($text) = @_;
-    return grep { !/\A(?:strict|warnings|Data::.*)\z/ && !eval "require $_; 1" } $text =~ /^use ([A-Z][\w:]*)/mg;
-}
-
-my @programs = programs();
+my @programs = programs('Cookbook.pod');
 cmp_ok(scalar @programs, '>=', 10, 'the page has programs');
 
 for my $program (@programs) {
-    my $name = $program->{name};
-    SKIP: {
-        my @missing = missing($program->{text});
-        skip "$name: @missing is not here", 1 if @missing;
-        my $dir  = fresh_dir();
-        chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r;    # one program becomes somebody else
-        my $file = spew("$dir/program", $program->{text} =~ s{/dev/shm}{$dir}gr);
-        my $prepare = sub {
-            alarm 60;
-            open STDERR, '>&', \*STDOUT;
-            $ENV{MOJO_LOG_LEVEL} = 'fatal';
-        };
-        my (undef, $out) = read_perl($prepare, $file, @{ $program->{arguments} });
-        my $printed = do { local $/; <$out> };
-        close $out;
-        is($?, 0, "$name ends well");
-        is($printed, $program->{output}, 'and prints what it says');
-        is_deeply([grep { !/\Aprogram\z|\.ring\z/ } entries($dir)], [], 'nothing is left but rings');
-
-        if ($name eq 'feed.pl') { news_reach_browsers($file, $dir) }
-    }
+    my $dir = run_program($program) or next;
+    if ($program->{name} eq 'feed.pl') { news_reach_browsers("$dir/program", $dir) }
 }
 
 # The web server of the page, with a browser and somebody who has news.

@@ -18,7 +18,7 @@ our $SCRIPT  = "$FindBin::Bin/../bin/pubsub-shared";
 our @COMMAND = ($^X, map({"-I$_"} grep { !ref } @INC), $SCRIPT);
 
 # All of it now, because somebody else may not be allowed to read our files.
-Data::PubSub::Shared::CLI::load($_) for qw(Stat Top Tail Pub Check Bench);
+Data::PubSub::Shared::CLI::load($_) for qw(Stat Top Tail Pub Check Bench Ls);
 
 # (exit status, output, errors); the exit status is negative for a signal. A first argument \$text is its input.
 sub cli { return cli_as(undef, @_) }

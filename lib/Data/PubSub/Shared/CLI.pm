@@ -18,7 +18,7 @@ use Data::PubSub::Shared::CLI::Space;
 use Data::PubSub::Shared::CLI::Standard;
 use Data::PubSub::Shared::CLI::Text qw(cause number);
 
-our @EXPORT_OK = qw(options usage count complain attempt each_path emit emit_text flush printable text json);
+our @EXPORT_OK = qw(options usage count complain attempt each_path emit emit_text flush printable text json in_bytes);
 
 # Exit statuses.
 use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
@@ -27,8 +27,9 @@ use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
 my %COMMAND = (
     create => \&create,
     unlink => \&remove,
+    clear  => \&clear,
     help   => \&help_on,
-    map({ my $name = $_; ($name => sub { load(ucfirst $name)->(@_) }) } qw(stat top tail pub check bench)),
+    map({ my $name = $_; ($name => sub { load(ucfirst $name)->(@_) }) } qw(stat top tail pub check bench ls)),
 );
 
 sub load {
@@ -264,7 +265,7 @@ sub version {
     return FINE;
 }
 
-# --- create, unlink
+# --- create, clear, unlink
 
 sub create {
     my (@arguments) = @_;
@@ -308,6 +309,14 @@ sub in_bytes {
         shift @units;
     }
     return sprintf "%.4g %s", $n, $units[0];
+}
+
+# What is in the rings now is read no more; whoever has them open goes on with what comes next.
+sub clear {
+    my (@arguments) = @_;
+    options(\@arguments, {});
+    usage('missing RING') if !@arguments;
+    return each_path(sub { Data::PubSub::Shared::CLI::File->ring($_[0])->attach('writing')->clear }, @arguments);
 }
 
 sub remove {

@@ -9,6 +9,7 @@ use warnings;
 
 use Errno qw(EINTR);
 use Scalar::Util qw(looks_like_number);
+use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::CLI qw(options usage complain attempt);
 use Data::PubSub::Shared::CLI::File;
@@ -26,14 +27,18 @@ sub run {
     my (@arguments) = @_;
     my %opt;
     # What follows the ring is a value, also where it begins with a dash.
-    options(\@arguments, \%opt, ['require_order'], 'null|0', @POLICIES);
+    options(\@arguments, \%opt, ['require_order'], 'null|0', 'bytes|b', 'rate|r=s', @POLICIES);
     my ($path, @values) = @arguments;
     usage('missing RING') if !defined $path;
     shift @values if @values && $values[0] eq '--';
     my @asked = grep { $opt{$_} } @POLICIES;
     usage("expected --$asked[0] or --$asked[1], not both") if @asked > 1;
 
+    usage("--rate must be a number of messages per second, not '$opt{rate}'")
+        if defined $opt{rate} && ($opt{rate} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{rate} == 0);
+
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
+    usage('--bytes is for Str') if $opt{bytes} && !$file->is_str;
     usage('--truncate is for Str') if $opt{truncate} && !$file->is_str;
     # A program that logs into us must not die of one odd line; who calls us with values can see that they are refused.
     my $policy = $asked[0] // (@values ? 'strict' : $file->is_str ? 'truncate' : 'skip');
@@ -42,6 +47,8 @@ sub run {
         kind   => @values ? 'value' : 'line',
         make   => $file->is_str ? string($file) : $file->is_num ? \&number : integer($file),
         most   => $file->is_str ? $file->{msg_size} : MAX_DIGITS,
+        text   => $file->is_str && !$opt{bytes},
+        pause  => $opt{rate} ? 1 / $opt{rate} : 0,
         count  => 0,
         odd    => 0,
     };
@@ -51,7 +58,7 @@ sub run {
         if (@values) {
             my @checked;
             attempt(sub { push @checked, map { message($self, $_) } @values; 1 }) or usage($@ =~ s/\n\z//r);
-            publish($file->attach('writing'), \@checked);
+            publish($self, $file->attach('writing'), \@checked);
         }
         else { publish_input($self, $file->attach('writing'), $opt{null} ? "\0" : "\n") }
         1;
@@ -62,9 +69,24 @@ sub run {
     return $self->{odd} && $policy eq 'skip' && !$opt{skip} ? 1 : 0;
 }
 
+# All at once, or one after the other, each at its time.
 sub publish {
-    my ($ring, $values) = @_;
-    $ring->publish_multi(splice @$values, 0, MAX_BATCH) while @$values;
+    my ($self, $ring, $values) = @_;
+    if (!$self->{pause}) {
+        $ring->publish_multi(splice @$values, 0, MAX_BATCH) while @$values;
+        return;
+    }
+    while (@$values) {
+        my $now = clock_gettime(CLOCK_MONOTONIC);
+        # One that comes late is the first of a new row: what was missed is not made up for.
+        $self->{due} = $now if !defined $self->{due} || $self->{due} < $now - $self->{pause};
+        if ((my $left = $self->{due} - $now) > 0) {
+            sleep $left;
+            next;
+        }
+        $ring->publish(shift @$values);
+        $self->{due} += $self->{pause};
+    }
     return;
 }
 
@@ -88,7 +110,7 @@ sub publish_input {
         my @values;
         my $lived   = attempt(sub { push @values, message($self, $_) for @lines; 1 });
         my $problem = $@;
-        publish($ring, \@values);
+        publish($self, $ring, \@values);
         die $problem if !$lived;
         return       if !$got;
     }
@@ -99,7 +121,7 @@ sub message {
     my ($self, $text) = @_;
     $self->{count}++;
     my ($message, $problem) = $self->{make}->($text);
-    return $message if !defined $problem;
+    return $self->{text} ? as_text($message) : $message if !defined $problem;
     my ($policy, $kind) = @$self{qw(policy kind)};
     my $where = "$kind $self->{count}";
     die $kind eq 'line' ? "$where: $problem\n" : "$problem\n" if $policy eq 'strict';
@@ -108,7 +130,16 @@ sub message {
         my $what = $policy eq 'truncate' ? "longer than $self->{most} bytes; truncated" : "$problem; left out";
         complain("$where: $what, as all such ${kind}s");
     }
-    return $policy eq 'truncate' ? truncated($text, $self->{most}) : ();
+    return if $policy ne 'truncate';
+    my $start = truncated($text, $self->{most});
+    return $self->{text} ? as_text($start) : $start;
+}
+
+# Valid UTF-8 as the characters that it is; all else as the bytes that they are.
+sub as_text {
+    my ($bytes) = @_;
+    my $text = $bytes;
+    return utf8::decode($text) && $text !~ /[\x{d800}-\x{dfff}\x{110000}-\x{7fffffff}]/ ? $text : $bytes;
 }
 
 sub complain_of_count {

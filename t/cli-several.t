@@ -1,0 +1,134 @@
+# `pubsub-shared tail` of several rings, with -c, --timeout and --grep; `ls` and `clear`.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use JSON::PP ();
+use Test::More;
+
+use PubSubTest;
+use PubSubTest::Cli;
+
+my $dir  = fresh_dir();
+my %path = map { $_ => "$dir/$_" } qw(a b n);
+my %ring = (
+    a => variant('Str')->class->new($path{a}, 64, 64),
+    b => variant('Str')->class->new($path{b}, 64, 64),
+    n => variant('Int')->class->new($path{n}, 64),
+);
+$ring{a}->publish_multi(qw(a1 a2 a3));
+$ring{b}->publish_multi(qw(b1 b2));
+$ring{n}->publish_multi(7, 17, 8);
+
+subtest 'one after the other' => sub {
+    my @all = ((map {"$path{a}: a$_\n"} 1 .. 3), (map {"$path{b}: b$_\n"} 1, 2), map {"$path{n}: $_\n"} 7, 17, 8);
+    is_deeply([cli('tail', @path{qw(a b n)})], [0, join('', @all), ''], 'each with its ring in front');
+    is_deeply([cli('tail', $path{a})], [0, "a1\na2\na3\n", ''], 'one alone without');
+    is_deeply([cli('tail', '-n', 1, @path{qw(b n)})], [0, "$path{b}: b2\n$path{n}: 8\n", ''], '-n is for each');
+    my @json = map { JSON::PP::decode_json($_) } split /\n/, (cli('tail', '--json', '-n', 1, @path{qw(a n)}))[1];
+    is_deeply(\@json, [{ ring => $path{a}, position => 2, value => 'a3' }, { ring => $path{n}, position => 2, value => 8 }], '--json');
+    my ($status, $out, $err) = cli('tail', $path{a}, "$dir/none");
+    is_deeply([$status, $out], [1, ''], 'one that is not there');
+    like($err, qr/\Apubsub-shared: \Q$dir\E\/none: No such file or directory\n\z/, 'is said');
+};
+
+subtest '-c' => sub {
+    is_deeply([cli('tail', '-c', 2, $path{a})], [0, "a1\na2\n", ''], 'ends after two');
+    is_deeply([cli('tail', '-c', 4, @path{qw(a b)})], [0, join('', (map {"$path{a}: a$_\n"} 1 .. 3), "$path{b}: b1\n"), ''], 'of all rings');
+    is((cli('tail', '-c', 9, $path{a}))[0], 1, 'fewer: status 1');
+    is((cli('tail', '-c', $_, $path{a}))[0], 2, "-c $_") for 0, 'x', -1;
+    my $run = cli_start('tail', '-n', 0, '-f', '-c', 3, @path{qw(a b)});
+    # It is there when it has got one.
+    my $out = $run->{out};
+    my $first;
+    vec(my $bits = '', fileno $out, 1) = 1;
+    until (select my $copy = $bits, undef, undef, 0.01) { $ring{a}->publish('first') }
+    $ring{b}->publish($_) for 1 .. 3;
+    my ($status, $rest) = cli_end($run);
+    is($status, 0, '-f -c 3 ends');
+    is(scalar(my @lines = split /\n/, $rest), 3, 'with the third');
+};
+
+subtest '--timeout' => sub {
+    is_deeply([cli('tail', '--timeout', 0.01, '-n', 1, $path{a})], [0, (slurp_last('a')) . "\n", ''], 'what is there, then no more');
+    is_deeply([cli('tail', '--timeout', 0, '-n', 0, $path{a})], [1, '', ''], 'none: status 1');
+    is_deeply([cli('tail', '-W', 0.01, '-n', 0, @path{qw(a b)})], [1, '', ''], 'of two');
+    is((cli('tail', '-W', 0.01, '-c', 1, '-n', 1, $path{a}))[0], 0, 'with -c: enough came');
+    is((cli('tail', '-W', 0.01, '-c', 2, '-n', 1, $path{a}))[0], 1, 'or not');
+    is((cli('tail', '--timeout', $_, $path{a}))[0], 2, "--timeout $_") for 'x', -1, '';
+    my $run = cli_start('tail', '-n', 0, '--timeout', 60, '-c', 2, $path{n});
+    my $out = $run->{out};
+    vec(my $bits = '', fileno $out, 1) = 1;
+    until (select my $copy = $bits, undef, undef, 0.01) { $ring{n}->publish(5) }
+    $ring{n}->publish(6);
+    my ($status, $rest) = cli_end($run);
+    is($status, 0, 'what comes in time');
+    like($rest, qr/\A5\n[56]\n\z/, 'is written');
+};
+
+sub slurp_last { return (variant('Str')->class->new($path{ $_[0] })->subscribe_all->drain)[-1] }
+
+subtest '--grep' => sub {
+    my $path = "$dir/g";
+    my $ring = variant('Str')->class->new($path, 64, 64);
+    $ring->publish_multi('apple', "caf\xe9 \x{263a}", "caf\xc3\xa9", 'pear', "\xff", 'APPLE');
+    is((cli('tail', '-g', 'app', $path))[1], "apple\n", 'those that match');
+    is((cli('tail', '--grep', '(?i)app', $path))[1], "apple\nAPPLE\n", 'in one case or another');
+    is((cli('tail', '-g', "\xc3\xa9", $path))[1], "caf\xc3\xa9 \xe2\x98\xba\ncaf\xc3\xa9\n", 'characters, and the bytes of characters');
+    is((cli('tail', '-g', '^.{4}$', $path))[1], "caf\xc3\xa9\npear\n", 'as many');
+    is((cli('tail', '-g', 'app', '-n', 1, $path))[1], '', '-n counts the others');
+    is_deeply([cli('tail', '-g', 'e', '-c', 2, $path)], [0, "apple\npear\n", ''], '-c does not');
+    my $numbers = variant('Int')->class->new("$dir/numbers", 8);
+    $numbers->publish_multi(7, 17, 8);
+    is((cli('tail', '-g', '7$', "$dir/numbers"))[1], "7\n17\n", 'numbers');
+    my ($status, undef, $err) = cli('tail', '-g', '(', $path);
+    is($status, 2, 'what is no regular expression');
+    like($err, qr/\Apubsub-shared: --grep must be a regular expression of perl's: /, 'is said');
+    is((cli('tail', '-g', '(?{ die })', $path))[0], 2, 'and no code is run');
+};
+
+subtest 'rings that go' => sub {
+    my @gone = map { variant('Str')->class->new("$dir/gone$_", 8) } 1, 2;
+    my $run  = cli_start('tail', '-f', '-n', '+0', map {"$dir/gone$_"} 1, 2);
+    $_->publish('x') for @gone;
+    my $out  = $run->{out};
+    is_deeply([sort map { scalar readline $out } 1, 2], [map {"$dir/gone$_: x\n"} 1, 2], 'both are read');
+    $gone[0]->unlink;
+    like(scalar readline $out, qr/gone1: removed or replaced; nothing more will come/, 'one goes');
+    $gone[1]->publish('y');
+    is(scalar readline $out, "$dir/gone2: y\n", 'the other is followed');
+    $gone[1]->unlink;
+    my ($status, $rest) = cli_end($run);
+    is($status, 1, 'then it ends');
+    like($rest, qr/gone2: removed/, 'with the last');
+};
+
+subtest 'ls' => sub {
+    spew("$dir/text", 'no ring');
+    my ($status, $out, $err) = cli('ls', $dir);
+    is_deeply([$status, $err], [0, ''], 'a directory');
+    my ($line) = grep { / \Q$path{n}\E$/ } split /\n/, $out;
+    like($line, qr/^Int +64 +\S+ KiB +0600 \S+ +\Q$path{n}\E$/, 'a ring');
+    unlike($out, qr/text/, 'and nothing else');
+    my $data = JSON::PP::decode_json((cli('ls', '--json', $path{a}))[1]);
+    is_deeply([@{ $data->[0] }{qw(path variant capacity msg_size mode size)}], [$path{a}, 'Str', 64, 64, '0600', -s $path{a}], '--json');
+    is((cli('ls', "$dir/none"))[0], 1, 'one that is not there');
+    is((cli('ls'))[0], 0, '/dev/shm') if -d '/dev/shm';
+};
+
+subtest 'clear' => sub {
+    my $sub = $ring{a}->subscribe;
+    $ring{a}->publish('old');
+    is_deeply([cli('clear', @path{qw(a n)})], [0, '', ''], 'two rings');
+    is_deeply([$ring{a}->write_pos, $ring{n}->write_pos, $sub->poll], [0, 0, undef], 'are empty');
+    $ring{a}->publish('new');
+    is($sub->poll, 'new', 'and go on');
+    my ($status, undef, $err) = cli('clear', "$dir/none", "$dir/text", $path{b});
+    is($status, 1, 'what is no ring');
+    is(() = $err =~ /^pubsub-shared: /mg, 2, 'is said of each');
+    is($ring{b}->write_pos, 0, 'and the others are cleared');
+};
+
+done_testing;
