@@ -1996,6 +1996,8 @@ To build the module takes Rust's cargo, 1.63 or later.
 L<Data::PubSub::Shared::Int>, L<Data::PubSub::Shared::Int32>, L<Data::PubSub::Shared::Int16>,
 L<Data::PubSub::Shared::Num>, L<Data::PubSub::Shared::Str>: the variants.
 
+L<Data::PubSub::Shared::Tutorial>: from the first ring to a prefork application in ten minutes.
+
 L<Data::PubSub::Shared::Set>: waiting for several rings. L<Data::PubSub::Shared::Bus>: channels for programs with an event
 loop. L<Data::PubSub::Shared::Cookbook>: complete solutions for common
 jobs.

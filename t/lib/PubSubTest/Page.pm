@@ -81,7 +81,9 @@ sub run_program {
 sub shell_in {
     my ($dir, $text) = @_;
     my $command = join ' ', map {"'$_'"} $^X, (map {"-I$_"} grep { !ref } @INC), "$FindBin::Bin/../bin/pubsub-shared";
-    return "system('sh', '-e', '-c', <<'SHELL') == 0 or exit 1;\npubsub-shared() { $command \"\$\@\"; }\n${text}SHELL\n";
+    # A function's name may have no dash.
+    $text =~ s/\bpubsub-shared (?=[a-z])/pubsub_shared /g;
+    return "system('sh', '-e', '-c', <<'SHELL') == 0 or exit 1;\npubsub_shared() { $command \"\$\@\"; }\n${text}SHELL\n";
 }
 
 1;
