@@ -24,9 +24,9 @@ _pubsub_shared() {
         ls)     options='--json' ;;
         stat)   options='--interval --table --json' ;;
         top)    options='--delay --once --batch' ;;
-        tail)   options='--lines --follow --follow-path --count --timeout --grep --raw --json --null' ;;
+        tail)   options='--lines --follow --follow-path --count --timeout --grep --time --raw --json --null' ;;
         pub)    options='--null --bytes --rate --truncate --skip --strict' ;;
-        create) options='--variant --capacity --msg-size --publishers --mode --force' ;;
+        create) options='--variant --capacity --msg-size --publishers --stamped --mode --force' ;;
         clear)  options= ;;
         unlink) options='--force' ;;
         check)  options='--all --quiet --json' ;;

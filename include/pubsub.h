@@ -99,6 +99,7 @@ typedef struct {
     uint32_t keep_ms;    /* lossless: how many milliseconds publishers wait for a named reader that is away */
     bool lossless;       /* publishers wait for readers, instead of overwriting what one of them has not read */
     bool prefault;       /* maps every page for this process now, instead of at its first use: Linux 5.14 */
+    bool stamped;        /* PS_STR: each message has its publisher's time and pid: see ps_stamp */
 } ps_options;
 #define PS_NO_READERS UINT64_MAX
 
@@ -186,6 +187,7 @@ typedef struct {
     uint64_t unlisted;    /* subscribers for which that table had no room, since the ring was made */
     uint32_t keep_ms;     /* as in ps_options */
     bool lossless;
+    bool stamped;
 } ps_stat;
 void ps_stats(const ps_ring *ring, ps_stat *stats);
 
@@ -442,6 +444,10 @@ uint64_t ps_skipped(const ps_sub *sub);
 
 /* The position of the message that was delivered last. False: none was, or a clear came since. */
 bool ps_position(const ps_sub *sub, uint64_t *position);
+
+/* Of a stamped ring: when the message that was delivered last was published, in nanoseconds of the wall clock since 1970, and by which
+ * process, as its own pid namespace numbers it. False: none was, or the ring is not stamped. */
+bool ps_stamp(const ps_sub *sub, uint64_t *time_ns, uint32_t *pid);
 
 /* Another handle on the subscriber's ring, with the subscriber's notifier; to be freed like any. */
 ps_ring *ps_sub_ring(const ps_sub *sub);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::filter::Filter;
 use crate::layout::Header;
+use crate::str_ring::Stamp;
 use crate::sync::Ordering::Acquire;
 
 pub(crate) use crate::time::{PATIENCE_NS, PIECE};
@@ -67,6 +68,8 @@ pub(crate) struct Cursor {
     pub(crate) skipped: u64,
     /// Behind the message that was delivered last; 0: none was.
     pub(crate) last: u64,
+    /// Of that message. Stamped rings only.
+    pub(crate) stamp: Option<Stamp>,
     /// Which messages are delivered; None: all. Strings only.
     pub(crate) filter: Option<Arc<Filter>>,
     /// The fast path is open while `next - base` is below this: everything ([`OPEN`]), or nothing (0) after a seek beyond the
@@ -95,6 +98,7 @@ impl Cursor {
             filtered: 0,
             skipped: 0,
             last: 0,
+            stamp: None,
             filter: None,
             horizon: OPEN,
             seek_base: 0,
@@ -117,6 +121,7 @@ impl Cursor {
             filtered: self.filtered,
             skipped: self.skipped,
             last: self.last,
+            stamp: self.stamp,
             filter: self.filter.clone(),
             read_only: self.read_only,
             ..Cursor::at(next)

@@ -887,6 +887,17 @@ pub unsafe extern "C" fn ps_position(sub: &Subscriber, position: &mut u64) -> bo
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ps_stamp(sub: &Subscriber, time_ns: &mut u64, pid: &mut u32) -> bool {
+    match sub.stamp() {
+        Some(stamp) => {
+            (*time_ns, *pid) = (stamp.time_ns, stamp.pid);
+            true
+        }
+        None => false,
+    }
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ps_skip_to_newest(sub: &mut Subscriber) {
     sub.skip_to_newest();
 }

@@ -12,7 +12,7 @@
 //!   4096  readers     readers * 128 bytes                                 see [`crate::readers`]
 //!   ...   spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
 //!   ...   slots       capacity * 16 (Int, Num) or * 8 (Int32, Int16, Str) bytes
-//!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 bytes     Str only
+//!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 (+ 16: stamped) bytes    Str only
 //! ```
 //!
 //! Words of different writers are on different 128-byte lines. Numbers are in the host's own byte order; a foreign
@@ -52,6 +52,10 @@ const USUAL_READERS: u64 = 64;
 const READER_LEN: u64 = 128;
 /// Features of a ring: publishers wait for readers.
 const LOSSLESS: u32 = 1;
+/// Each message has the time and the process of its publisher.
+const STAMPED: u32 = 2;
+/// Bytes of that.
+const STAMP_LEN: u64 = 16;
 
 /// What a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,8 @@ pub(crate) struct Geometry {
     pub(crate) lossless: bool,
     /// Lossless rings: for how many milliseconds publishers wait for a named reader that is away.
     pub(crate) keep_ms: u32,
+    /// Strings: each message has the time and the process of its publisher.
+    pub(crate) stamped: bool,
     pub(crate) spares_at: u64,
     pub(crate) slots_at: u64,
     /// A multiple of 64, so that blocks share as few cache lines as they can.
@@ -120,7 +126,7 @@ impl Geometry {
     /// The geometry of a new ring.
     pub(crate) fn new(variant: Variant, wanted: &Options) -> Result<Self> {
         let argument = |text: String| Err(Error::new(ErrorKind::Argument, text));
-        let Options { capacity, msg_size, publishers, readers, lossless, keep_ms, .. } = *wanted;
+        let Options { capacity, msg_size, publishers, readers, lossless, keep_ms, stamped, .. } = *wanted;
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return argument(format!("capacity must be an integer from 1 to {}, not {}", MAX_CAPACITY, capacity));
         }
@@ -143,17 +149,21 @@ impl Geometry {
         if keep_ms != 0 && !lossless {
             return argument("keep is for lossless rings".to_owned());
         }
+        if stamped && !stringy {
+            return argument("stamped is for rings of strings".to_owned());
+        }
         let capacity = capacity.next_power_of_two().max(2);
+        let block_len = block_len(msg_size, stamped);
         let (msg_size, publishers) = match (stringy, publishers) {
             (false, _) => (0, 0),
-            (true, 0) => (msg_size, (SPARE_BYTES / block_len(msg_size)).clamp(SPARES.0, SPARES.1)),
+            (true, 0) => (msg_size, (SPARE_BYTES / block_len).clamp(SPARES.0, SPARES.1)),
             (true, n) => (msg_size, n),
         };
         // At most 2^31 slots, 2^16 spares and readers, and blocks of 2^31 bytes: none of these numbers reaches 2^63.
         let spares_at = HEADER_LEN + readers * READER_LEN;
         let slots_at = spares_at + publishers * SPARE_LEN;
         let arena_at = (slots_at + capacity * variant.slot_len() + 63) & !63;
-        let arena_len = if stringy { (capacity + publishers) * block_len(msg_size) } else { 0 };
+        let arena_len = if stringy { (capacity + publishers) * block_len } else { 0 };
         let total = if stringy { arena_at + arena_len } else { slots_at + capacity * variant.slot_len() };
         Ok(Geometry {
             variant,
@@ -163,6 +173,7 @@ impl Geometry {
             readers,
             lossless,
             keep_ms,
+            stamped,
             spares_at,
             slots_at,
             arena_at,
@@ -171,9 +182,9 @@ impl Geometry {
         })
     }
 
-    /// The bytes of a block: a word, and the longest message.
+    /// The bytes of a block: a word, the longest message, and its stamp.
     pub(crate) fn block_len(&self) -> u64 {
-        block_len(self.msg_size)
+        block_len(self.msg_size, self.stamped)
     }
 
     /// Reads the geometry from the first bytes of a file of `file_len` bytes and believes nothing of it.
@@ -197,8 +208,8 @@ pub(crate) const fn round_up_8(n: u64) -> u64 {
     (n + 7) & !7
 }
 
-const fn block_len(msg_size: u64) -> u64 {
-    8 + round_up_8(msg_size)
+const fn block_len(msg_size: u64, stamped: bool) -> u64 {
+    8 + round_up_8(msg_size) + if stamped { STAMP_LEN } else { 0 }
 }
 
 /// Line 0 as it is in the file.
@@ -238,7 +249,7 @@ impl Identity {
             arena_len: geometry.arena_len,
             total: geometry.total,
             readers: geometry.readers,
-            features: if geometry.lossless { LOSSLESS } else { 0 },
+            features: if geometry.lossless { LOSSLESS } else { 0 } | if geometry.stamped { STAMPED } else { 0 },
             keep_ms: geometry.keep_ms,
         }
     }
@@ -306,7 +317,7 @@ impl Identity {
         if self.readers > MAX_READERS {
             return inconsistent(format!("{} readers", self.readers));
         }
-        if self.features & !LOSSLESS != 0 {
+        if self.features & !(LOSSLESS | STAMPED) != 0 {
             return inconsistent(format!("features {:#x}", self.features));
         }
         let wanted = Options {
@@ -315,6 +326,7 @@ impl Identity {
             publishers: self.publishers,
             readers: if self.readers == 0 { NO_READERS } else { self.readers },
             lossless: self.features & LOSSLESS != 0,
+            stamped: self.features & STAMPED != 0,
             keep_ms: self.keep_ms,
             ..Options::default()
         };

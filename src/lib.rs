@@ -116,7 +116,7 @@ pub use readers::Reader;
 pub use ring::{Ring, SubscribeOptions};
 pub use set::{Member, Set};
 pub use stats::Stats;
-pub use str_ring::{Bytes, Found};
+pub use str_ring::{Bytes, Found, Stamp};
 pub use subscriber::Subscriber;
 pub use system::public::*;
 pub use wait::{monotonic_ns, NEVER};

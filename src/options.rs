@@ -40,6 +40,8 @@ pub struct Options {
     /// Maps every page of the ring for this process now, new or not, instead of at the first message in it: costs some 100 ms a
     /// GiB, and spares the first lap its page faults. Linux 5.14 or later.
     pub prefault: bool,
+    /// Strings: each message has the wall-clock time and the process id of its publisher; 16 bytes more for each.
+    pub stamped: bool,
 }
 
 /// No table of readers.
@@ -57,6 +59,7 @@ impl Default for Options {
             keep_ms: 0,
             lossless: false,
             prefault: false,
+            stamped: false,
         }
     }
 }

@@ -37,11 +37,14 @@ pub struct Stats {
     pub keep_ms: u32,
     /// Whether publishers wait for readers.
     pub lossless: bool,
+    /// Whether each message has the time and the process of its publisher.
+    pub stamped: bool,
 }
 
 impl Stats {
     pub(crate) fn read(header: &Header, geometry: &Geometry) -> Stats {
-        let Geometry { capacity, msg_size, publishers, readers, lossless, keep_ms, arena_len, total, .. } = *geometry;
+        let Geometry { capacity, msg_size, publishers, readers, lossless, keep_ms, stamped, arena_len, total, .. } =
+            *geometry;
         // Relaxed: statistics.
         let abandoned = header.events.abandoned.load(Relaxed);
         let write_pos = header.published();
@@ -62,6 +65,7 @@ impl Stats {
             unlisted: header.events.unlisted.load(Relaxed),
             keep_ms,
             lossless,
+            stamped,
         }
     }
 }

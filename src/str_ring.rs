@@ -28,6 +28,7 @@ use crate::slot_ring::{Batch, Fate, SlotRing};
 use crate::spare::{Bits, Ledger, Spare, Spares, Taken};
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{fence, AtomicU32, AtomicU64, Backoff, Line};
+use crate::time::wall_ns;
 use crate::wait::nap;
 
 /// A message to publish: bytes that the caller keeps valid and unchanged during the call.
@@ -82,6 +83,15 @@ impl Found {
     }
 }
 
+/// Who published a message, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Nanoseconds of the wall clock since 1970.
+    pub time_ns: u64,
+    /// The publisher's process, as its own pid namespace numbers it.
+    pub pid: u32,
+}
+
 /// A block's first word: the length, and this flag where the bytes are characters.
 const UTF8: u64 = 1 << 32;
 
@@ -116,6 +126,8 @@ pub(crate) struct StrRing {
     msg_size: u64,
     /// Words of a block.
     block_words: u64,
+    /// The last two of them are the stamp of its message.
+    stamped: bool,
 }
 
 impl StrRing {
@@ -134,7 +146,8 @@ impl StrRing {
             let ring = SlotRing::new(header, slots, readers);
             (ring, Spares::new(spares, geometry.publishers as u32, geometry.capacity))
         };
-        StrRing { ring, spares, blocks, msg_size: geometry.msg_size, block_words: geometry.block_len() / 8 }
+        let (msg_size, block_words) = (geometry.msg_size, geometry.block_len() / 8);
+        StrRing { ring, spares, blocks, msg_size, block_words, stamped: geometry.stamped }
     }
 
     #[inline(always)]
@@ -152,6 +165,26 @@ impl StrRing {
             let first = self.blocks.as_ptr().add(at);
             (&*first, std::slice::from_raw_parts(first.add(1), count))
         }
+    }
+
+    /// Where a block has the time and the process of its message's publisher.
+    fn stamp(&self, block: u64) -> &[AtomicU64; 2] {
+        debug_assert!(self.stamped && block < self.spares.blocks());
+        // SAFETY: the last two words of a block that there is (the callers check it), valid by the contract of `new`, atomic.
+        unsafe { &*self.blocks.as_ptr().add(((block + 1) * self.block_words - 2) as usize).cast::<[AtomicU64; 2]>() }
+    }
+
+    #[cold]
+    fn write_stamp(&self, block: u64) {
+        let [time, process] = self.stamp(block);
+        time.store(wall_ns(), Relaxed);
+        process.store(crate::process::this().pid.into(), Relaxed);
+    }
+
+    #[cold]
+    fn read_stamp(&self, block: u64) -> Stamp {
+        let [time_ns, pid] = self.stamp(block);
+        Stamp { time_ns: time_ns.load(Relaxed), pid: pid.load(Relaxed) as u32 }
     }
 
     /// Asks the processor for a block that will be written or read soon. Any number will do.
@@ -242,6 +275,9 @@ impl StrRing {
             let (first, words) = self.block(block, message.len as u64);
             first.store(message.len as u64 | if message.utf8 { UTF8 } else { 0 }, Relaxed);
             write_words(words, message);
+        }
+        if self.stamped {
+            self.write_stamp(block);
         }
         fault_point!("written");
     }
@@ -553,6 +589,7 @@ impl StrRing {
     pub(crate) unsafe fn copy(&self, cursor: &mut Cursor, found: &Found, to: *mut u8) -> bool {
         // SAFETY: the caller vouches for the room.
         unsafe { read_words(self.block(found.block, found.len() as u64).1, to) };
+        let stamp = if self.stamped { Some(self.read_stamp(found.block)) } else { None };
         fault_point!("mid-copy");
         // Acquire: the words above are read before the tag below; meets the release fence in `write`.
         fence(Acquire);
@@ -562,6 +599,9 @@ impl StrRing {
         }
         cursor.next = found.position;
         cursor.pass_delivered(1);
+        if self.stamped {
+            cursor.stamp = stamp;
+        }
         true
     }
 

@@ -376,7 +376,7 @@ impl Subscriber {
         let header = ring.header();
         let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
         let mut cursor = self.cursor.moved_to(oldest);
-        cursor.last = 0;
+        (cursor.last, cursor.stamp) = (0, None);
         // Sets have their members watched as before; the subscriber's own descriptor goes.
         let own = self.outlet.readiness().cloned();
         let is_own = |watch: &Watch| own.as_ref().map_or(false, |own| watch.serves(own));

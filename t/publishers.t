@@ -30,7 +30,7 @@ subtest 'named options' => sub {
     is($class->new(undef, 16, 20, msg_size => 10)->stats->{msg_size}, 10, 'the name comes last');
     croaks_like(sub { $class->new($path, 16, publishers => $_) }, "$must \"?\Q$_\E", "publishers $_") for 0, -1, 65537, 'x';
     croaks_like(sub { $class->new($path, 16, publisher => 1) },
-        'new: unknown option "publisher"; known: keep, lossless, mode, msg_size, prefault, publishers, readers, refs, strict', 'unknown');
+        'new: unknown option "publisher"; known: keep, lossless, mode, msg_size, prefault, publishers, readers, refs, stamped, strict', 'unknown');
     croaks_like(sub { Data::PubSub::Shared::Int->new($path, 16, publishers => 1) },
         'new: unknown option "publishers"; known: keep, lossless, mode, prefault, readers, strict', 'integers need none');
     ok(!-e $path, 'no file was left');

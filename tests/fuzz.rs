@@ -329,7 +329,9 @@ fn random_calls_do_what_the_model_says() {
     let goes_on = until_tired();
     while goes_on() {
         for variant in VARIANTS {
-            let ring = Ring::anonymous(variant, 2 << random.below(6), 1 + random.below(40)).unwrap();
+            let (capacity, msg_size) = (2 << random.below(6), 1 + random.below(40));
+            let stamped = variant == Variant::Str && random.once_in(2);
+            let ring = Options { capacity, msg_size, stamped, ..Options::default() }.anonymous(variant).unwrap();
             random_calls(&ring, variant, &mut random, 300);
         }
     }

@@ -44,6 +44,6 @@ PPCODE:
     XPUSHs(ps_checked(aTHX_ path, all));
 
 void
-_sizes(U32 variant, UV capacity, UV msg_size, UV publishers)
+_sizes(U32 variant, UV capacity, UV msg_size, UV publishers, bool stamped)
 PPCODE:
-    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers));
+    XPUSHs(ps_sized(aTHX_ variant, capacity, msg_size, publishers, stamped));

@@ -17,6 +17,7 @@ void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str) {
     PS_PUT(hv, "readers", newSVuv(stats->readers));
     PS_PUT(hv, "unlisted", newSVuv(stats->unlisted));
     PS_PUT(hv, "lossless", newSViv(stats->lossless));
+    if (is_str) PS_PUT(hv, "stamped", newSViv(stats->stamped));
     if (stats->lossless) PS_PUT(hv, "keep", newSVnv(stats->keep_ms / 1000.0));
     if (is_str) {
         PS_PUT(hv, "msg_size", newSVuv(stats->msg_size));
@@ -94,7 +95,7 @@ SV *ps_checked(pTHX_ SV *path, bool all) {
     return self;
 }
 
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, bool stamped) {
     ps_options options = { 0 };
     ps_stat stats;
     ps_error error;
@@ -102,6 +103,7 @@ SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers) {
     options.capacity = capacity;
     options.msg_size = msg_size;
     options.publishers = publishers;
+    options.stamped = stamped;
     if (!ps_sizes(variant, &options, &stats, &error)) croak("%s", error.text);
     hv = newHV();
     PS_PUT(hv, "capacity", newSVuv(stats.capacity));

@@ -61,6 +61,6 @@ void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str);
 
 SV *ps_inspected(pTHX_ SV *path);
 SV *ps_checked(pTHX_ SV *path, bool all);
-SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers);
+SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, bool stamped);
 
 #endif

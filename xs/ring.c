@@ -108,7 +108,7 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
 }
 
 /* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
-enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PREFAULT, PUBLISHERS, READERS, REFS, STRICT, ARGUMENTS };
+enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PREFAULT, PUBLISHERS, READERS, REFS, STAMPED, STRICT, ARGUMENTS };
 
 /* What may be named, and where: of all rings, of strings, by constructors of files. */
 static const struct {
@@ -117,7 +117,7 @@ static const struct {
 } options[ARGUMENTS] = {
     { "capacity", FALSE, FALSE }, { "keep", FALSE, FALSE }, { "lossless", FALSE, FALSE }, { "mode", FALSE, TRUE },
     { "msg_size", TRUE, FALSE }, { "prefault", FALSE, FALSE }, { "publishers", TRUE, FALSE }, { "readers", FALSE, FALSE },
-    { "refs", TRUE, FALSE }, { "strict", FALSE, TRUE },
+    { "refs", TRUE, FALSE }, { "stamped", TRUE, FALSE }, { "strict", FALSE, TRUE },
 };
 
 typedef struct {
@@ -190,6 +190,7 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     if (GIVEN(READERS) && !wanted.options.readers) wanted.options.readers = PS_NO_READERS;
     wanted.options.keep_ms = GIVEN(KEEP) ? arg_keep(aTHX_ call, given[KEEP]) : 0;
     wanted.options.lossless = SvTRUE(given[LOSSLESS]);
+    wanted.options.stamped = SvTRUE(given[STAMPED]);
     wanted.options.prefault = SvTRUE(given[PREFAULT]);
     wanted.options.mode = (uint32_t)arg_mode(aTHX_ call, given[MODE]);
     wanted.msg_size_given = GIVEN(MSG_SIZE) && SvTRUE_nomg_NN(given[MSG_SIZE]);
@@ -218,6 +219,7 @@ static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const 
     COMPARE(wanted->msg_size_given, "msg_size", msg_size)
     COMPARE(options.publishers, "publishers", publishers)
     if (!text && options.lossless && !has.lossless) text = newSVpvs("lossless was asked for, the ring is not");
+    if (!text && options.stamped && !has.stamped) text = newSVpvs("stamped was asked for, the ring is not");
     if (!text && wanted->readers_given && asked.readers != has.readers) {
         text = newSVpvf("readers %" UVuf " was asked for, the ring has %" UVuf, (UV)asked.readers, (UV)has.readers);
     }

@@ -340,6 +340,28 @@ static void sub_position(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN_UNDEF;
 }
 
+/* Of a stamped ring: undef elsewhere, and before the first message. */
+static void sub_time(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    uint64_t time_ns;
+    uint32_t pid;
+    if (ps_stamp(SUB, &time_ns, &pid)) RETURN_TARG(sv_setnv_mg, (NV)time_ns / 1e9);
+    XSRETURN_UNDEF;
+}
+
+static void sub_time_ns(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    uint64_t time_ns;
+    uint32_t pid;
+    if (ps_stamp(SUB, &time_ns, &pid)) RETURN_UV(time_ns);
+    XSRETURN_UNDEF;
+}
+
+static void sub_sender(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    uint64_t time_ns;
+    uint32_t pid;
+    if (ps_stamp(SUB, &time_ns, &pid)) RETURN_UV(pid);
+    XSRETURN_UNDEF;
+}
+
 /* A handle of its own, so that the ring object that made the subscriber may go. */
 static void sub_ring(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const U32 variant = call->class->variant;
@@ -420,7 +442,12 @@ static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_SUB, variant, "reset", sub_reset, 0, 1, 1, "self")                                                  \
     PS_METHOD(PS_SUB, variant, "reset_oldest", sub_reset_oldest, 0, 1, 1, "self")
 
+#define STR_METHODS(variant)                                                                                         \
+    PS_METHOD(PS_SUB, variant, "time", sub_time, 0, 1, 1, "self")                                                    \
+    PS_METHOD(PS_SUB, variant, "time_ns", sub_time_ns, 0, 1, 1, "self")                                              \
+    PS_METHOD(PS_SUB, variant, "sender", sub_sender, 0, 1, 1, "self")
+
 #define NUMBER_METHODS(variant)                                                                                      \
     PS_METHOD(PS_SUB, variant, "drain_packed", sub_drain_packed, PS_UNDEF_IS_ALL, 1, 2, "self, max = all")
 
-const ps_method ps_sub_methods[] = { PS_EACH_VARIANT(METHODS) PS_EACH_NUMBER(NUMBER_METHODS) PS_LAST_METHOD };
+const ps_method ps_sub_methods[] = { PS_EACH_VARIANT(METHODS) PS_EACH_NUMBER(NUMBER_METHODS) STR_METHODS(PS_STR) PS_LAST_METHOD };

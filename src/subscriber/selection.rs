@@ -7,7 +7,7 @@ use crate::any_ring::AnyRing;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::ring::Ring;
-use crate::str_ring::Bytes;
+use crate::str_ring::{Bytes, Stamp};
 
 impl Subscriber {
     /// From now on only strings are delivered that begin with one of the prefixes; with none, everything is. The others are passed
@@ -56,6 +56,11 @@ impl Subscriber {
     /// came since.
     pub fn position(&self) -> Option<u64> {
         self.cursor.last.checked_sub(1)?.checked_sub(self.ring.header().base())
+    }
+
+    /// Who published the message that was delivered last, and when; None where there was none, or the ring is not stamped.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.cursor.stamp
     }
 
     /// Another handle on the ring that this subscriber reads, with the subscriber's notifier.

@@ -357,6 +357,11 @@ C<Str> only, and by name only: with C<'croak'>, this handle publishes no referen
 use to no reader: C<a message must be a string, not a reference (HASH)>. Objects that overload C<""> are strings. Default:
 C<'stringify'>, as perl does. It is the handle that refuses; the ring knows nothing of it.
 
+=item stamped
+
+C<Str> only, and by name only: with a true value, each message has the time at which it was published and the process that did it, 16
+bytes more in all: see L</time> and L</sender>. It costs the publisher a look at the clock, and rings that are not stamped nothing.
+
 =item strict
 
 By name only: with a true value, C<new> croaks if the file holds a ring of other sizes or options than those that are asked for.
@@ -766,6 +771,7 @@ A reference to a new hash with:
     publishers    Str only: how many can be in the middle of a publish at once
     leaked        Str only: spare blocks that are missing until a process starts to
                   publish while no other does
+    stamped       Str only: 1 where each message has its time and sender; 0
 
 The numbers are read one after the other while others work, so they need not fit each other
 exactly. C<clear> sets C<write_pos> and C<publish_ok> back to 0; C<abandoned> and C<recoveries>
@@ -1005,6 +1011,31 @@ How many positions L</latest> has passed to get to newer messages.
 
 The position of the message that was delivered last, in a handler of L</poll_cb>, too; of a list, that of its last message. undef before
 the first, and after a L</clear>. (L</cursor> is where the next one is looked for; positions without a message may lie between.)
+
+=head2 time
+
+    my $seconds = $sub->time;
+
+C<Str> only: when the message that was delivered last was published, in seconds since 1970, with fractions, as L<Time::HiRes> gives them; of a list,
+its last message. It is the wall clock of the publisher's host, so it can go back. undef before the first message, and in a ring that is not
+L<stamped|/new>.
+
+    while (defined(my $line = $sub->poll_wait)) {
+        printf "%s [%d] %s\n", scalar localtime $sub->time, $sub->sender, $line;
+    }
+
+=head2 time_ns
+
+    my $nanoseconds = $sub->time_ns;
+
+C<Str> only: the same as an integer, of which a number with fractions has not all digits.
+
+=head2 sender
+
+    my $pid = $sub->sender;
+
+C<Str> only: the process that published it, as its own pid namespace numbers it; undef as for L</time>. It is the word of the publisher: a
+process with write access can forge it.
 
 =head2 ring
 

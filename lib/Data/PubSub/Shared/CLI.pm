@@ -270,14 +270,14 @@ sub version {
 sub create {
     my (@arguments) = @_;
     my %opt;
-    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'mode|m=s', 'force|f');
+    options(\@arguments, \%opt, 'variant|t=s', 'capacity|c=s', 'msg-size|s=s', 'publishers|p=s', 'stamped', 'mode|m=s', 'force|f');
     usage('expected exactly one RING') if @arguments != 1;
     my ($path) = @arguments;
     defined $opt{$_} or usage("--$_ is required") for qw(variant capacity);
     my $class = Data::PubSub::Shared::CLI::File::class_of($opt{variant})
         or usage("--variant must be Int, Int32, Int16, Num or Str, not '$opt{variant}'");
     my $is_str = $class =~ /::Str\z/;
-    for (qw(msg-size publishers)) { usage("--$_ is for Str") if defined $opt{$_} && !$is_str }
+    for (qw(msg-size publishers stamped)) { usage("--$_ is for Str") if defined $opt{$_} && !$is_str }
     usage("--mode must be octal, not '$opt{mode}'") if defined $opt{mode} && $opt{mode} !~ /\A[0-7]{1,5}\z/;
     my $capacity = count('--capacity', $opt{capacity}, 1, Data::PubSub::Shared::CLI::File::MAX_CAPACITY);
     my $msg_size = $opt{'msg-size'} // Data::PubSub::Shared::CLI::File::MSG_SIZE;
@@ -285,6 +285,7 @@ sub create {
     $size{msg_size} = count('--msg-size', $msg_size, 1, Data::PubSub::Shared::CLI::File::MAX_MSG_SIZE) if $is_str;
     $size{publishers} = count('--publishers', $opt{publishers}, 1, Data::PubSub::Shared::CLI::File::MAX_PUBLISHERS)
         if defined $opt{publishers};
+    $size{stamped} = 1 if $opt{stamped};
     my @mode = defined $opt{mode} ? (mode => oct $opt{mode}) : ();
     my %plan = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, %size);
 

@@ -108,7 +108,7 @@ sub range {
 # What a new ring will have: `capacity` and `mmap_size`. The variant is named as people do.
 sub plan {
     my ($variant, $capacity, %more) = @_;
-    return %{ _sizes(number_of($variant), $capacity, $more{msg_size} // 0, $more{publishers} // 0) };
+    return %{ _sizes(number_of($variant), $capacity, $more{msg_size} // 0, $more{publishers} // 0, !!$more{stamped}) };
 }
 
 # The ring object for this file, of the right class: mapped read-only, or for publishing.

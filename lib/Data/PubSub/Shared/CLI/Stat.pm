@@ -49,7 +49,7 @@ sub as_data {
         lap       => Data::PubSub::Shared::CLI::Sample::lap($row),
         map({ ($_ => $file->{$_}) }
             qw(variant capacity mmap_size write_pos publish_ok used waiters readers unlisted lossless recoveries abandoned),
-            $file->{lossless} ? 'keep' : (), $file->is_str ? qw(msg_size arena_cap publishers leaked) : ()),
+            $file->{lossless} ? 'keep' : (), $file->is_str ? qw(msg_size arena_cap publishers leaked stamped) : ()),
     };
 }
 

@@ -8,6 +8,7 @@ use warnings;
 
 use IO::Poll qw(POLLERR POLLHUP);
 use MIME::Base64 qw(encode_base64);
+use POSIX qw(strftime);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::CLI qw(options usage count complain emit flush printable text json);
@@ -18,7 +19,7 @@ sub run {
     my (@arguments) = @_;
     my %opt = (lines => 10);
     options(\@arguments, \%opt, 'lines|n=s', 'follow|f', 'follow-path|F', 'raw|r', 'json|j', 'null|0', 'count|c=s', 'grep|g=s',
-        'timeout|W=s');
+        'timeout|W=s', 'time|t');
     usage('missing RING') if !@arguments;
     my %plan = plan(\%opt);
     my @readers = map { reader($_, \%opt, \%plan, @arguments > 1) } @arguments;
@@ -64,6 +65,7 @@ sub pattern {
 sub reader {
     my ($path, $opt, $plan, $several) = @_;
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
+    die "$path: not stamped; only messages of a ring that was made so have a time\n" if $opt->{time} && !$file->{stamped};
     my $ring = $file->attach;
     my $sub  = $ring->subscribe_all;
     my $end  = $ring->write_pos;
@@ -80,7 +82,8 @@ sub reader {
         shown => $several ? printable($path) : undef,
         stay  => $opt->{'follow-path'},
     };
-    $self->{form} = form($opt, $file, $self->{shown});
+    my $form = form($opt, $file, $self->{shown});
+    $self->{form} = $opt->{time} ? stamped($form, $sub, $opt->{json}) : $form;
     # What -F finds next under the path may be of another kind; reopen refuses it.
     $self->{take} = sub { message($self, $_[0]) };
     return $self;
@@ -228,6 +231,18 @@ sub form {
         my ($message) = @_;
         utf8::encode($message) if utf8::is_utf8($message);
         return $front . $message . $end;
+    };
+}
+
+# The same with the time and the sender of the message that was just read in front.
+sub stamped {
+    my ($form, $sub, $json) = @_;
+    return sub {
+        my $line = $form->(@_);
+        # Digits that a floating-point number does not have.
+        my ($seconds, $ns) = $sub->time_ns =~ /\A(.*?)(.{9})\z/;
+        my $time = strftime('%Y-%m-%dT%H:%M:%S', localtime($seconds || 0)) . ".$ns";
+        return $json ? '{"time":"' . $time . '","sender":' . $sub->sender . ',' . substr $line, 1 : "$time " . $sub->sender . " $line";
     };
 }
 
