@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
-use data_pubsub_shared::{monotonic_ns, Bytes, ErrorKind, Ring, Subscriber, Variant, Wait};
+use data_pubsub_shared::{monotonic_ns, Bytes, ErrorKind, Options, Ring, Subscriber, Variant, Wait};
 
 const VARIANTS: [Variant; 5] = Variant::ALL;
 /// Of the rings that are damaged.

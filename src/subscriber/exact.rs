@@ -134,7 +134,7 @@ impl Subscriber {
     #[inline(always)]
     fn taken<T>(&mut self, value: Option<T>) -> Option<T> {
         if value.is_some() {
-            self.cursor.next = self.cursor.next.wrapping_add(1);
+            self.cursor.pass_delivered(1);
             self.settle(true);
         }
         value
@@ -189,9 +189,14 @@ impl Subscriber {
         if !matches!(self.ring, AnyRing::Str(_)) {
             return Err(self.ring.mismatch());
         }
-        let found = match self.at_hand(u64::MAX) {
-            Some(found) => found,
-            None => return Ok(None),
+        let found = match (self.at_hand(u64::MAX), &self.cursor.filter) {
+            (Some(found), _) => found,
+            (None, None) => return Ok(None),
+            // What is not wanted is passed.
+            (None, Some(_)) => match self.look_for(u64::MAX)? {
+                Next::Ready(found) => found,
+                _ => return Ok(None),
+            },
         };
         into.reserve(round_up_8(found.len() as u64) as usize);
         // SAFETY: just found, and the room is there; a copy that was whole has written as many bytes.

@@ -33,9 +33,10 @@ fn the_descriptor_is_readable_while_there_are_messages() {
 #[test]
 fn what_is_not_wanted_is_passed_by_the_thread() {
     let ring = Options { capacity: 8, msg_size: 8, ..Options::default() }.anonymous(Variant::Str).unwrap();
-    let any = AnyRing::new(&ring.mapping.region, &ring.mapping.geometry);
+    let any = AnyRing::Str(*ring.inner().1);
     let filter = Filter::new(std::iter::once((&b"yes"[..], false)));
-    let mut cursor = Cursor { filter: Some(Arc::new(filter)), ..Cursor::at(0) };
+    let mut cursor = Cursor::at(0);
+    cursor.filter = Some(Arc::new(filter));
     let mut outlet = Outlet::default();
     let (fd, _) = outlet.descriptor().unwrap();
     let watch = Watch::start(any, &cursor, &outlet.make(), 0).unwrap();
