@@ -39,10 +39,10 @@ macro_rules! lines {
 fn of_rust() -> Vec<String> {
     lines! {
         ps_error = Failure { kind, os_code, text }
-        ps_options = Options { capacity, msg_size, publishers, readers, mode, keep_ms, lossless, prefault }
+        ps_options = Options { capacity, msg_size, publishers, readers, mode, keep_ms, lossless, prefault, stamped }
         ps_stat = Stats {
             capacity, msg_size, arena_len, mmap_size, write_pos, publish_ok, recoveries, abandoned, sub_waiters, publishers,
-            leaked, readers, unlisted, keep_ms, lossless,
+            leaked, readers, unlisted, keep_ms, lossless, stamped,
         }
         ps_header = FileHeader {
             stats, end, base, used, size, allocated, device, inode, variant, mode, uid, unregistered, has_magic, likely,
