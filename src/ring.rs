@@ -99,6 +99,11 @@ impl Ring {
         Ok(Ring { read_only, ..Ring::from((region, geometry)) })
     }
 
+    /// What the ring carries.
+    pub fn variant(&self) -> Variant {
+        self.mapping.geometry.variant
+    }
+
     /// Whether the ring was opened for reading only.
     pub fn is_read_only(&self) -> bool {
         self.read_only

@@ -55,11 +55,6 @@ impl Ring {
         let of_process = format!("/proc/self/fd/{}", fd);
         found(Path::new(&of_process), |variant| Ring::from_number(variant, fd))
     }
-
-    /// What the ring carries.
-    pub fn variant(&self) -> Variant {
-        self.mapping.geometry.variant
-    }
 }
 
 fn attach(path: &Path, open: impl Fn(Variant) -> Result<Ring>) -> Result<Ring> {
