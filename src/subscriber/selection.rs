@@ -24,9 +24,10 @@ impl Subscriber {
         if !matches!(self.ring, AnyRing::Str(_)) {
             return Err(self.ring.mismatch());
         }
-        // SAFETY: the caller vouches for the bytes; where there are none, the pointer may be anything.
         let bytes = |prefix: &Bytes| match prefix.len {
+            // The pointer may be anything.
             0 => &[][..],
+            // SAFETY: the caller vouches for the bytes.
             len => unsafe { std::slice::from_raw_parts(prefix.ptr, len) },
         };
         let filter = || Arc::new(Filter::new(prefixes.iter().map(|prefix| (bytes(prefix), prefix.utf8))));

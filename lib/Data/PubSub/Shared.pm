@@ -53,14 +53,15 @@ for my $keyword (map { my $variant = $_; map {"ps_${variant}_$_"} qw(publish pol
 
 # Which package a subscriber belongs to, and a ring that a subscriber is asked for: subclasses say otherwise. And each.
 for my $class (@VARIANTS) {
-    eval qq{    ## no critic (ProhibitStringyEval)
+    my $code = qq{
         package ${class};
         sub sub_class { return '${class}::Sub' }
         package ${class}::Sub;
         sub ring_class { return '${class}' }
         sub each       { return Data::PubSub::Shared::_each('${class}::Sub', scalar caller, \\\@_) }
         1;
-    } or die $@;
+    };
+    eval $code or die $@;    ## no critic (ProhibitStringyEval)
 }
 
 # The messages one by one, as they come. In Perl, because `last` in a handler has to find a loop of perl's.
