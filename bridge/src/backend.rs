@@ -28,16 +28,17 @@
 //! [`conformance`] checks all of this against any backend.
 
 use std::fmt;
-use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub mod conformance;
 pub mod memory;
 
 /// Where an entry is in its stream. Places of a stream only grow. For Redis these are the two numbers of an identifier; for
 /// JetStream the sequence of a message, and the entry's index in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Place(pub u64, pub u64);
 
 impl Place {
@@ -264,6 +265,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The most bytes of payloads in a batch. A message that is longer can never be sent.
     fn batch_bytes(&self) -> usize;
+
+    /// How many seconds lie between two places, where places have a time.
+    fn seconds(&self, from: Place, to: Place) -> Option<f64>;
 
     /// Begins a new epoch of an origin; promise 1.
     fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> impl Future<Output = Result<Begun>> + Send;

@@ -3,7 +3,7 @@
 use crate::backend::Content;
 
 /// A message of a ring.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Of a ring of integers.
     Int(i64),
@@ -63,19 +63,12 @@ impl Packer {
         let _ = write!(entry.payload, "{value}");
     }
 
-    /// Adds a string of `len` bytes: `fill` is given a vector at whose end it puts them, and says whether it did; otherwise it is as
-    /// if nothing had been added.
-    pub fn str(&mut self, len: usize, utf8: bool, fill: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
-        let entry = self.entry(if utf8 { b'U' } else { b'M' });
-        let before = entry.payload.len();
-        entry.payload.extend_from_slice(&(len as u32).to_be_bytes());
-        if fill(&mut entry.payload) {
-            debug_assert_eq!(entry.payload.len(), before + 4 + len);
-            return true;
-        }
-        entry.payload.truncate(before);
-        entry.takes -= 1;
-        false
+    /// Adds a string. One that is marked as characters and is none goes as the bytes that it is.
+    pub fn str(&mut self, bytes: &[u8], utf8: bool) {
+        let is_text = utf8 && std::str::from_utf8(bytes).is_ok();
+        let entry = self.entry(if is_text { b'U' } else { b'M' });
+        entry.payload.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        entry.payload.extend_from_slice(bytes);
     }
 
     /// Adds a gap. One of unknown length, 0, takes one number.
@@ -114,72 +107,87 @@ impl Packer {
 /// What an entry holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Messages, one or more.
-    Messages(Vec<Message>),
+    /// Integers, one or more, which are in [`Unpacker::ints`].
+    Ints,
+    /// Strings, one or more, whose places in the payload are in [`Unpacker::spans`]; and whether they are characters.
+    Strs(bool),
     /// A gap: why, and how many were lost; 0 where that is unknown.
     Gap(String, u64),
 }
 
-impl Held {
-    /// How many numbers it takes.
-    pub fn takes(&self) -> u64 {
-        match self {
-            Held::Messages(messages) => messages.len() as u64,
+/// Reads the content of entries, one after the other.
+#[derive(Debug, Default)]
+pub struct Unpacker {
+    /// The integers of the last entry.
+    pub ints: Vec<i64>,
+    /// Where the strings of the last entry begin and end.
+    pub spans: Vec<(usize, usize)>,
+}
+
+impl Unpacker {
+    /// Reads an entry's content.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn unpack(&mut self, kind: u8, payload: &[u8]) -> Result<Held, String> {
+        self.ints.clear();
+        self.spans.clear();
+        let held = match kind {
+            b'i' => {
+                self.ints.push(integer(payload)?);
+                Held::Ints
+            }
+            b'I' => {
+                for text in payload.split(|byte| *byte == b' ').filter(|text| !text.is_empty()) {
+                    self.ints.push(integer(text)?);
+                }
+                Held::Ints
+            }
+            b'm' | b'u' => {
+                self.spans.push((0, payload.len()));
+                Held::Strs(kind == b'u')
+            }
+            b'M' | b'U' => {
+                self.parts(payload)?;
+                Held::Strs(kind == b'U')
+            }
+            b'g' => return gap(payload),
+            _ => return Err(format!("an entry of unknown kind '{}'", kind.escape_ascii())),
+        };
+        if self.ints.is_empty() && self.spans.is_empty() {
+            return Err(format!("an entry of kind '{}' that holds no message", char::from(kind)));
+        }
+        Ok(held)
+    }
+
+    /// What is in a pack. One that ends too early is none, lest half a message is taken for a whole one.
+    fn parts(&mut self, payload: &[u8]) -> Result<(), String> {
+        let mut rest = payload;
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            if length > behind.len() {
+                break;
+            }
+            let start = payload.len() - behind.len();
+            self.spans.push((start, start + length));
+            rest = &behind[length..];
+        }
+        if rest.is_empty() { Ok(()) } else { Err("a pack that ends in the middle of a message".to_owned()) }
+    }
+
+    /// How many numbers the entry takes.
+    pub fn takes(&self, held: &Held) -> u64 {
+        match held {
+            Held::Ints => self.ints.len() as u64,
+            Held::Strs(_) => self.spans.len() as u64,
             Held::Gap(_, count) => (*count).max(1),
         }
     }
 }
 
-/// Reads an entry's content.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn unpack(kind: u8, payload: &[u8]) -> Result<Held, String> {
-    let messages = match kind {
-        b'i' => vec![Message::Int(integer(payload)?)],
-        b'I' => payload
-            .split(|byte| *byte == b' ')
-            .filter(|text| !text.is_empty())
-            .map(|text| integer(text).map(Message::Int))
-            .collect::<Result<_, _>>()?,
-        b'm' => vec![Message::Str(payload.to_vec(), false)],
-        b'u' => vec![text(payload)],
-        b'M' => parts(payload)?.map(|part| Message::Str(part.to_vec(), false)).collect(),
-        b'U' => parts(payload)?.map(text).collect(),
-        b'g' => return gap(payload),
-        _ => return Err(format!("an entry of unknown kind '{}'", kind.escape_ascii())),
-    };
-    if messages.is_empty() {
-        return Err(format!("an entry of kind '{}' that holds no message", char::from(kind)));
-    }
-    Ok(Held::Messages(messages))
-}
-
 fn integer(digits: &[u8]) -> Result<i64, String> {
     let parsed = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     parsed.ok_or_else(|| format!("an integer that says '{}'", digits.escape_ascii()))
-}
-
-/// Bytes that are not UTF-8 stay bytes.
-fn text(bytes: &[u8]) -> Message {
-    Message::Str(bytes.to_vec(), std::str::from_utf8(bytes).is_ok())
-}
-
-/// What is in a pack. One that ends too early is none, lest half a message is taken for a whole one.
-fn parts(payload: &[u8]) -> Result<impl Iterator<Item = &[u8]>, String> {
-    fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        let (part, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        *rest = behind;
-        Some(part)
-    }
-    let mut rest = payload;
-    while next(&mut rest).is_some() {}
-    if !rest.is_empty() {
-        return Err("a pack that ends in the middle of a message".to_owned());
-    }
-    let mut rest = payload;
-    Ok(std::iter::from_fn(move || next(&mut rest)))
 }
 
 fn gap(payload: &[u8]) -> Result<Held, String> {
@@ -196,11 +204,13 @@ fn gap(payload: &[u8]) -> Result<Held, String> {
 mod tests {
     use super::*;
 
-    fn str_of(packer: &mut Packer, text: &str, utf8: bool) {
-        assert!(packer.str(text.len(), utf8, |to| {
-            to.extend_from_slice(text.as_bytes());
-            true
-        }));
+    fn unpack(kind: u8, payload: &[u8]) -> Result<Vec<Message>, String> {
+        let mut unpacker = Unpacker::default();
+        let held = unpacker.unpack(kind, payload)?;
+        let is_text = |bytes: &[u8]| held == Held::Strs(true) && std::str::from_utf8(bytes).is_ok();
+        let bytes = |&(start, end): &(usize, usize)| payload[start..end].to_vec();
+        let strs = unpacker.spans.iter().map(bytes).map(|bytes| Message::Str(bytes.clone(), is_text(&bytes)));
+        Ok(unpacker.ints.iter().copied().map(Message::Int).chain(strs).collect())
     }
 
     #[test]
@@ -209,7 +219,7 @@ mod tests {
             let mut packer = Packer::new(pack, 1 << 20);
             let given = ["", "a", "\0\n", "0123456789"];
             for round in 0..3 {
-                given.iter().for_each(|text| str_of(&mut packer, text, round == 1));
+                given.iter().for_each(|text| packer.str(text.as_bytes(), round == 1));
             }
             packer.gap("overrun", 7);
             [1, -2, i64::MIN, i64::MAX].iter().for_each(|value| packer.int(*value));
@@ -217,12 +227,13 @@ mod tests {
             assert!(entries.iter().all(|entry| entry.kind == b'g' || entry.takes <= pack), "{entries:?}");
             let mut found = Vec::new();
             for entry in &entries {
-                let held = unpack(entry.kind, &entry.payload).expect("ours");
-                assert_eq!(held.takes(), entry.takes);
-                match held {
-                    Held::Messages(messages) => found.extend(messages),
-                    Held::Gap(reason, count) => assert_eq!((reason.as_str(), count, found.len()), ("overrun", 7, 12)),
+                let messages = unpack(entry.kind, &entry.payload).expect("ours");
+                if entry.kind == b'g' {
+                    assert_eq!((entry.payload.as_slice(), entry.takes, found.len()), (b"overrun 7".as_slice(), 7, 12));
+                } else {
+                    assert_eq!(messages.len() as u64, entry.takes);
                 }
+                found.extend(messages);
             }
             let strings = |utf8| given.iter().map(move |text| Message::Str(text.as_bytes().to_vec(), utf8));
             let mut all: Vec<_> = strings(false).chain(strings(true)).chain(strings(false)).collect();
@@ -234,32 +245,18 @@ mod tests {
     #[test]
     fn single_messages_are_plain() {
         let mut packer = Packer::new(1, 1 << 20);
-        str_of(&mut packer, "abc", false);
-        str_of(&mut packer, "ü", true);
+        packer.str(b"abc", false);
+        packer.str("ü".as_bytes(), true);
+        packer.str(b"\xff", true);
         packer.int(-5);
         let entries: Vec<_> = packer.take().into_iter().map(|entry| (entry.kind, entry.payload)).collect();
-        assert_eq!(entries, [(b'm', b"abc".to_vec()), (b'u', "ü".into()), (b'i', b"-5".to_vec())]);
-    }
-
-    #[test]
-    fn a_message_that_was_overwritten_leaves_nothing() {
-        let mut packer = Packer::new(50, 1 << 20);
-        str_of(&mut packer, "abc", false);
-        assert!(!packer.str(9, false, |to| {
-            to.extend_from_slice(b"half");
-            false
-        }));
-        str_of(&mut packer, "de", false);
-        let entries = packer.take();
-        let expected = vec![Message::Str(b"abc".to_vec(), false), Message::Str(b"de".to_vec(), false)];
-        assert_eq!(unpack(entries[0].kind, &entries[0].payload), Ok(Held::Messages(expected)));
-        assert!(!packer.str(2, true, |_| false) && packer.take().is_empty(), "and none where it would have been alone");
+        assert_eq!(entries, [(b'm', b"abc".to_vec()), (b'u', "ü".into()), (b'm', vec![0xff]), (b'i', b"-5".to_vec())]);
     }
 
     #[test]
     fn a_large_entry_is_closed() {
         let mut packer = Packer::new(50, 10);
-        (0..4).for_each(|_| str_of(&mut packer, "0123456", false));
+        (0..4).for_each(|_| packer.str(b"0123456", false));
         assert_eq!(packer.entries(), 4);
         assert_eq!(packer.bytes(), 44);
         assert_eq!(packer.take().iter().map(|entry| entry.takes).collect::<Vec<_>>(), [1, 1, 1, 1]);
@@ -286,7 +283,7 @@ mod tests {
         for (kind, payload) in bad {
             assert!(unpack(kind, payload).is_err(), "{} {}", kind.escape_ascii(), payload.escape_ascii());
         }
-        assert_eq!(unpack(b'u', b"\xff"), Ok(Held::Messages(vec![Message::Str(vec![0xff], false)])), "no UTF-8: bytes");
-        assert_eq!(unpack(b'g', b"replaced 0"), Ok(Held::Gap("replaced".to_owned(), 0)));
+        assert_eq!(unpack(b'u', b"\xff"), Ok(vec![Message::Str(vec![0xff], false)]), "no UTF-8: bytes");
+        assert_eq!(Unpacker::default().unpack(b'g', b"replaced 0"), Ok(Held::Gap("replaced".to_owned(), 0)));
     }
 }

@@ -7,5 +7,11 @@
 //! ```
 
 pub mod backend;
+pub mod direction;
+pub mod down;
 pub mod entry;
+pub mod load;
+pub mod recovery;
+pub mod ring;
 pub mod state;
+pub mod up;

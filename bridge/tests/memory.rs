@@ -1,6 +1,6 @@
 //! The backend in memory keeps the promises that it is there to test.
 
-use pubsub_bridge::backend::conformance::{check, Rig};
+use pubsub_bridge::backend::conformance::{Rig, check};
 use pubsub_bridge::backend::memory::{Faults, Memory};
 
 struct InMemory(Memory);

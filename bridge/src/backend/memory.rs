@@ -166,11 +166,7 @@ impl Memory {
 }
 
 fn next_place(last: Place, clock: u64) -> Place {
-    if clock > last.0 {
-        Place(clock, 0)
-    } else {
-        Place(last.0, last.1 + 1)
-    }
+    if clock > last.0 { Place(clock, 0) } else { Place(last.0, last.1 + 1) }
 }
 
 impl Backend for Memory {
@@ -195,6 +191,10 @@ impl Backend for Memory {
 
     fn batch_bytes(&self) -> usize {
         1 << 20
+    }
+
+    fn seconds(&self, _from: Place, _to: Place) -> Option<f64> {
+        None
     }
 
     async fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> Result<Begun> {

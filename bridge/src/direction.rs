@@ -1,0 +1,252 @@
+//! What both directions of a bridge have in common: what they are told, what they say about themselves, how they wait.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// How many messages were lost, by reason.
+pub type Lost = BTreeMap<String, u64>;
+
+/// Why messages are lost. The stream may have other words, of other programs.
+pub const REASONS: [(&str, &str); 7] = [
+    ("overrun", "their ring was overrun before they could be sent"),
+    ("restart", "their ring was overrun while the bridge was not running"),
+    ("replaced", "their ring was replaced; how many it still held is not known"),
+    ("trimmed", "the stream was trimmed before they could be read"),
+    ("backend", "the server has lost them"),
+    ("rejected", "they do not fit"),
+    ("indeterminate", "after a restart it was not clear whether they had been delivered"),
+];
+
+/// The sentence for a reason.
+pub fn because(reason: &str) -> &str {
+    REASONS.iter().find(|(word, _)| *word == reason).map_or(reason, |(_, sentence)| sentence)
+}
+
+/// What is known of a direction, for people and programs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// `up` or `down`.
+    pub direction: String,
+    /// The ring's path.
+    pub ring: String,
+    /// The stream; several are joined by commas.
+    pub stream: String,
+    /// The server.
+    pub server: String,
+    /// Whether it is at work: it has its ring and its state file. Otherwise `error` says why not.
+    pub running: bool,
+    /// Whether the server is there, and does what it is asked.
+    pub connected: bool,
+    /// What is wrong now; null where all is well.
+    pub error: Option<String>,
+    /// Messages: sent and acknowledged (up), published (down), by this process.
+    pub forwarded: u64,
+    /// The same per second, during the last second.
+    pub rate: u64,
+    /// Lost messages by reason, since the state file was begun.
+    pub lost: Lost,
+    /// Messages of the ring that were not taken out yet (up).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    /// How old the entry was that was read last, in seconds, while there is more to read (down).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<f64>,
+    /// Batches without an answer (up).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u64>,
+    /// Its name in the stream (up).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The current epoch (up).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The last number that was acknowledged (up).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// The entry read last, by stream (down).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub places: Option<BTreeMap<String, String>>,
+    /// How many origins it knows (down).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origins: Option<u64>,
+    /// Messages left out because they came twice, since the state file was begun (down).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<u64>,
+    /// Entries left out because they could not be understood, by this process (down).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub malformed: Option<u64>,
+    /// Messages left out by a filter, by this process.
+    pub filtered: u64,
+    /// How often it has begun again after something went wrong.
+    pub restarts: u64,
+}
+
+/// How a direction is told to end, and tells how it is.
+#[derive(Clone, Debug)]
+pub struct Control {
+    stop: watch::Receiver<bool>,
+    status: Arc<Mutex<Status>>,
+    /// Batches that all senders to one server may have in memory together.
+    pub batches: Arc<Semaphore>,
+    /// How long the last messages may take when it is to end.
+    pub farewell: Duration,
+}
+
+impl Control {
+    /// Ends when `stop` says true.
+    pub fn new(stop: watch::Receiver<bool>, status: Status, batches: Arc<Semaphore>) -> Control {
+        Control { stop, status: Arc::new(Mutex::new(status)), batches, farewell: Duration::from_secs(5) }
+    }
+
+    /// Whether it is to end.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Returns when it is to end. May be dropped.
+    pub async fn stopping(&self) {
+        let mut stop = self.stop.clone();
+        // Who would say so is gone: that is an end, too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// The status, to be changed.
+    pub fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Waits so long, or until it is to end.
+    pub async fn pause(&self, duration: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => {}
+            () = self.stopping() => {}
+        }
+    }
+}
+
+/// Pauses that double, up to a greatest one, each between half and one and a half of that, so that not all come at once.
+#[derive(Debug)]
+pub struct Backoff {
+    first: Duration,
+    greatest: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// From `first` to `greatest`.
+    pub fn new(first: Duration, greatest: Duration) -> Backoff {
+        Backoff { first, greatest, failures: 0 }
+    }
+
+    /// It works.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// It does not: how long to wait.
+    pub fn next(&mut self) -> Duration {
+        let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.greatest);
+        self.failures += 1;
+        doubled.mul_f64(0.5 + random_fraction())
+    }
+}
+
+/// Between 0 and 1.
+pub fn random_fraction() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Each has new random keys.
+    (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Says the same thing once, until something else was said or all is well.
+#[derive(Debug, Default)]
+pub struct Said(Option<String>);
+
+impl Said {
+    /// Whether this is news.
+    pub fn is_news(&mut self, text: &str) -> bool {
+        let is_news = self.0.as_deref() != Some(text);
+        if is_news {
+            self.0 = Some(text.to_owned());
+        }
+        is_news
+    }
+
+    /// All is well.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Something to be done each second.
+#[derive(Debug)]
+pub struct Ticks(Instant);
+
+impl Ticks {
+    const EACH: Duration = Duration::from_secs(1);
+
+    /// The first one at once.
+    pub fn new() -> Ticks {
+        Ticks(Instant::now())
+    }
+
+    /// Waits for the next. May be dropped.
+    pub async fn tick(&mut self) {
+        sleep_until(self.0).await;
+        self.0 = Instant::now() + Self::EACH;
+    }
+
+    /// Whether it is time; then until the next.
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = now >= self.0;
+        if is_due {
+            self.0 = now + Self::EACH;
+        }
+        is_due
+    }
+}
+
+impl Default for Ticks {
+    fn default() -> Self {
+        Ticks::new()
+    }
+}
+
+/// Counts losses, and says so once a second, because in an overload there is news a thousand times a second.
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Since the state file was begun.
+    pub total: Lost,
+    news: Lost,
+}
+
+impl Losses {
+    /// Goes on from what the state file says.
+    pub fn from(total: Lost) -> Losses {
+        Losses { total, news: Lost::new() }
+    }
+
+    /// Counts some; 0 where it is not known how many.
+    pub fn count(&mut self, reason: &str, count: u64) {
+        for counts in [&mut self.total, &mut self.news] {
+            match counts.get_mut(reason) {
+                Some(known) => *known += count,
+                None => drop(counts.insert(reason.to_owned(), count)),
+            }
+        }
+    }
+
+    /// Says what there is to say.
+    pub fn say(&mut self) {
+        for (reason, count) in std::mem::take(&mut self.news) {
+            tracing::warn!("lost {count} messages: {}", because(&reason));
+        }
+    }
+}
