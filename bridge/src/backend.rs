@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod conformance;
 pub mod memory;
+pub mod redis;
 
 /// Where an entry is in its stream. Places of a stream only grow. For Redis these are the two numbers of an identifier; for
 /// JetStream the sequence of a message, and the entry's index in it.

@@ -1,0 +1,278 @@
+//! Redis Streams, and Valkey's: one server, one that Sentinel finds, or a cluster.
+//!
+//! Beside the stream NAME is a hash `{NAME}:origins`, which has for each origin `EPOCH LAST TIME POSITION`. One script appends a
+//! batch and writes this, so that both are always true of each other. A server runs a script as a whole; it refuses one for want of
+//! room or replicas before its first write, or not at all.
+//!
+//! All senders share one connection, whose requests are pipelined; all readers share another one, in one XREAD of all streams
+//! ([`reading`]). In a cluster there is one connection to each node, and readers ask, because streams of different slots cannot be
+//! waited for together. [`connecting`] keeps the connections, and says why there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender};
+
+mod connecting;
+mod errors;
+mod reading;
+
+pub use connecting::{Address, Settings, Tls};
+pub use reading::RedisReader;
+
+use connecting::Keeper;
+
+/// Batches of one sender on their way.
+const WINDOW: usize = 8;
+/// Far below what a server takes as one argument (`proto-max-bulk-len`).
+const BATCH_BYTES: usize = 64 << 20;
+
+/// A script, under its hash where the server has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Script {
+    Append,
+    Begin,
+    Ends,
+    Tend,
+}
+
+impl Script {
+    pub(crate) const ALL: [Script; 4] = [Script::Append, Script::Begin, Script::Ends, Script::Tend];
+
+    pub(crate) fn source(self) -> &'static str {
+        match self {
+            Script::Append => include_str!("redis/append.lua"),
+            Script::Begin => include_str!("redis/begin.lua"),
+            Script::Ends => include_str!("redis/ends.lua"),
+            Script::Tend => include_str!("redis/tend.lua"),
+        }
+    }
+}
+
+/// A server; clones share its connections, which are closed with the last one.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    keeper: Arc<Keeper>,
+}
+
+/// The hash beside a stream: in the same slot of a cluster.
+pub fn origins_key(stream: &str) -> String {
+    let has_braces =
+        stream.split_once('{').and_then(|(_, behind)| behind.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
+    if has_braces { format!("{stream}:origins") } else { format!("{{{stream}}}:origins") }
+}
+
+impl Redis {
+    /// Begins to connect, in the background, again and again.
+    pub fn new(settings: Settings) -> Redis {
+        Redis { keeper: Arc::new(Keeper::start(settings)) }
+    }
+
+    /// Asks for something, of a stream.
+    pub(crate) async fn call(&self, stream: &str, command: &Cmd) -> Result<Value> {
+        let live = self.keeper.live()?;
+        live.query(command).await.map_err(|error| self.keeper.failure(&live, stream, &error))
+    }
+
+    /// Runs a script on a stream; `fill` adds what comes behind the keys.
+    async fn run(&self, script: Script, stream: &str, fill: impl Fn(&mut Cmd) + Send + Sync) -> Result<Value> {
+        let live = self.keeper.live()?;
+        let command = |name: &str, what: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(what);
+            match script {
+                Script::Append | Script::Ends => command.arg(2).arg(stream).arg(origins_key(stream)),
+                Script::Begin | Script::Tend => command.arg(1).arg(origins_key(stream)),
+            };
+            fill(&mut command);
+            command
+        };
+        let mut answer = live.query(&command("EVALSHA", live.hash(script))).await;
+        if answer.as_ref().is_err_and(errors::is_no_script) {
+            // Somebody has flushed them, or this is another node.
+            answer = live.query(&command("EVAL", script.source())).await;
+        }
+        answer.map_err(|error| self.keeper.failure(&live, stream, &error))
+    }
+
+    async fn ask_ends(&self, stream: &str, place: Place, with_origins: bool) -> Result<(Ends, Value)> {
+        let answer = self
+            .run(Script::Ends, stream, |command| {
+                command.arg(place.to_string()).arg(u8::from(with_origins));
+            })
+            .await?;
+        let mut parts = answer.into_sequence().map_err(|_| strange())?.into_iter();
+        let mut id = || {
+            let text = parts.next().and_then(text_of).ok_or_else(strange)?;
+            if text.is_empty() { Ok(None) } else { text.parse::<Place>().map(Some).map_err(|_| strange()) }
+        };
+        let (first, newest, last, there) = (id()?, id()?, id()?.unwrap_or_default(), id()?);
+        let continues = place <= last && (there.is_some() || first.is_none_or(|first| place < first));
+        Ok((Ends { first, newest, last, continues }, parts.next().unwrap_or(Value::Nil)))
+    }
+}
+
+/// An answer that no server gives.
+fn strange() -> Failure {
+    Failure::Refused("the server gave an answer that is none of Redis".to_owned())
+}
+
+pub(crate) fn text_of(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Okay => Some("OK".to_owned()),
+        _ => None,
+    }
+}
+
+fn pairs(value: Value) -> Vec<(Value, Value)> {
+    match value {
+        Value::Map(pairs) => pairs,
+        other => {
+            let mut each = other.into_sequence().unwrap_or_default().into_iter();
+            std::iter::from_fn(|| Some((each.next()?, each.next()?))).collect()
+        }
+    }
+}
+
+/// The streams of an answer to XREAD: a list of pairs, a map, or nothing.
+pub(crate) fn pairs_of_streams(value: Value) -> Vec<(Value, Value)> {
+    match value {
+        Value::Map(pairs) => pairs,
+        other => {
+            let pair = |value: Value| {
+                let mut parts = value.into_sequence().ok()?.into_iter();
+                Some((parts.next()?, parts.next()?))
+            };
+            other.into_sequence().unwrap_or_default().into_iter().filter_map(pair).collect()
+        }
+    }
+}
+
+impl Backend for Redis {
+    type Reader = RedisReader;
+
+    async fn connected(&self) {
+        self.keeper.connected().await;
+    }
+
+    fn health(&self) -> Health {
+        self.keeper.health()
+    }
+
+    fn window(&self) -> usize {
+        WINDOW
+    }
+
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
+    fn seconds(&self, from: Place, to: Place) -> Option<f64> {
+        Some(to.0.saturating_sub(from.0) as f64 / 1000.0)
+    }
+
+    async fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> Result<Begun> {
+        let answer = self
+            .run(Script::Begin, stream, |command| {
+                command.arg(origin).arg(claim.epoch).arg(claim.number).arg(&claim.position);
+            })
+            .await?;
+        let mut parts = answer.into_sequence().map_err(|_| strange())?.into_iter().map_while(text_of);
+        let mut next = || parts.next().ok_or_else(strange);
+        let (epoch, number, position, known) = (next()?, next()?, next()?, next()?);
+        let number_of = |text: String| text.parse().map_err(|_| strange());
+        Ok(Begun { epoch: number_of(epoch)?, number: number_of(number)?, position, known: known == "1" })
+    }
+
+    async fn append(&self, sender: &Sender, batch: &Batch, acknowledged: u64) -> Result<()> {
+        let fill = |command: &mut Cmd| {
+            command.arg(&sender.origin).arg(sender.epoch).arg(batch.first).arg(&batch.position).arg(acknowledged);
+            for run in batch.entries.chunk_by(|one, next| one.kind == next.kind && one.takes == next.takes) {
+                command.arg(&[run[0].kind][..]).arg(run[0].takes).arg(run.len());
+                for entry in run {
+                    command.arg(entry.payload.as_slice());
+                }
+            }
+        };
+        self.run(Script::Append, &sender.stream, fill).await.map(drop)
+    }
+
+    async fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
+        self.keeper.live()?.read(stream, after)
+    }
+
+    async fn ends(&self, stream: &str, place: Place) -> Result<Ends> {
+        self.ask_ends(stream, place, false).await.map(|(ends, _)| ends)
+    }
+
+    async fn origins(&self, stream: &str) -> Result<Origins> {
+        let (ends, origins) = self.ask_ends(stream, Place::START, true).await?;
+        let known = |(name, value): (Value, Value)| {
+            let (name, value) = (text_of(name)?, text_of(value)?);
+            let mut words = value.split(' ');
+            Some((name, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+        };
+        let numbers = pairs(origins).into_iter().filter_map(known).collect();
+        Ok(Origins { newest: ends.newest, last: ends.last, numbers })
+    }
+
+    async fn trim(&self, stream: &str, limits: &Limits, messages_per_entry: f64) -> Result<()> {
+        let trim = |how: &str, than: u64| {
+            let mut command = redis::cmd("XTRIM");
+            command.arg(stream).arg(how).arg("~").arg(than);
+            command
+        };
+        if let Some(messages) = limits.messages {
+            let entries = (messages as f64 / messages_per_entry).ceil() as u64;
+            self.call(stream, &trim("MAXLEN", entries)).await?;
+        }
+        if let Some(age) = limits.age {
+            // The server's clock, which has made the identifiers.
+            let now = self.call(stream, &redis::cmd("TIME")).await?;
+            let seconds: Option<u64> =
+                now.into_sequence().ok().and_then(|parts| text_of(parts.into_iter().next()?)?.parse().ok());
+            let least = seconds.ok_or_else(strange)?.saturating_sub(age.as_secs());
+            self.call(stream, &trim("MINID", least * 1000)).await?;
+        }
+        if let Some(bytes) = limits.bytes {
+            let number = async |command: &Cmd| {
+                self.call(stream, command)
+                    .await
+                    .map(|value| text_of(value).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0))
+            };
+            let used = number(redis::cmd("MEMORY").arg("USAGE").arg(stream)).await?;
+            if used > bytes {
+                let entries = number(redis::cmd("XLEN").arg(stream)).await?;
+                self.call(stream, &trim("MAXLEN", (entries as f64 * bytes as f64 / used as f64) as u64)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tend(&self, sender: &Sender, idle: Duration) -> Result<u64> {
+        let answer = self
+            .run(Script::Tend, &sender.stream, |command| {
+                command.arg(&sender.origin).arg(sender.epoch).arg(idle.as_millis() as u64);
+            })
+            .await?;
+        text_of(answer).and_then(|text| text.parse().ok()).ok_or_else(strange)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_keys_have_one_slot() {
+        assert_eq!(origins_key("news"), "{news}:origins");
+        assert_eq!(origins_key("a{b}c"), "a{b}c:origins");
+        assert_eq!(origins_key("a{}c"), "{a{}c}:origins");
+        assert_eq!(origins_key("a}b{"), "{a}b{}:origins");
+    }
+}

@@ -1,0 +1,352 @@
+//! Reads all streams of a server over one connection: one XREAD waits for all of them, and what it brings goes to the reader of each
+//! stream. A reader that is busy is left out until it has room again. In a cluster, where streams of different slots cannot be
+//! waited for together, each is asked for by itself, the less often the longer nothing came.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{join_all, select_all};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::sync::mpsc;
+
+use super::connecting::{BLOCK, Broken, Link, Settings};
+use super::errors::{is_answer, refusal};
+use super::{Failure, Place, Result};
+use crate::backend::{Entry, Malformed, Read, Reader};
+
+/// Bytes that one answer should have at most, all streams together.
+const ANSWER_BYTES: usize = 2 << 20;
+/// Entries of one stream in an answer.
+const MOST: usize = 1000;
+/// How long an XREAD waits that leaves a stream out.
+const SHORT: Duration = Duration::from_millis(2);
+/// The longest pause between two questions in a cluster.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Reads one stream.
+#[derive(Debug)]
+pub struct RedisReader {
+    answers: mpsc::Receiver<Result<Vec<Read>>>,
+}
+
+impl Reader for RedisReader {
+    async fn next(&mut self) -> Result<Vec<Read>> {
+        let gone = || Err(Failure::Lost("the connection was closed".to_owned()));
+        self.answers.recv().await.unwrap_or_else(gone)
+    }
+}
+
+struct Request {
+    stream: String,
+    place: Place,
+    answers: mpsc::Sender<Result<Vec<Read>>>,
+}
+
+/// Takes new readers.
+#[derive(Clone, Debug)]
+pub(super) struct Requests(mpsc::UnboundedSender<Request>);
+
+impl Requests {
+    pub(super) fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
+        let (answers, receiver) = mpsc::channel(1);
+        let request = Request { stream: stream.to_owned(), place: after, answers };
+        self.0.send(request).map_err(|_| Failure::Lost("the connection was closed".to_owned()))?;
+        Ok(RedisReader { answers: receiver })
+    }
+}
+
+/// Reads over a connection of its own.
+pub(super) fn start(link: MultiplexedConnection, settings: Settings, broken: Arc<Broken>) -> Requests {
+    let (requests, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(Hub::new(receiver, settings, broken).wait_for_all(link));
+    Requests(requests)
+}
+
+/// Reads over the connections to a cluster.
+pub(super) fn start_asking(link: Link, settings: Settings, broken: Arc<Broken>) -> Requests {
+    let (requests, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(Hub::new(receiver, settings, broken).ask_each(link));
+    Requests(requests)
+}
+
+struct Hub {
+    requests: mpsc::UnboundedReceiver<Request>,
+    readers: Vec<Request>,
+    settings: Settings,
+    broken: Arc<Broken>,
+    /// Bytes of an entry, as seen lately.
+    entry_bytes: usize,
+    /// Entries of each stream to be asked for.
+    count: usize,
+    turn: bool,
+}
+
+impl Hub {
+    fn new(requests: mpsc::UnboundedReceiver<Request>, settings: Settings, broken: Arc<Broken>) -> Hub {
+        Hub { requests, readers: Vec::new(), settings, broken, entry_bytes: 1024, count: 10, turn: false }
+    }
+
+    /// Waits until some reader has room. False: nobody will ask any more.
+    async fn gather(&mut self) -> bool {
+        loop {
+            while let Ok(request) = self.requests.try_recv() {
+                self.readers.push(request);
+            }
+            self.readers.retain(|reader| !reader.answers.is_closed());
+            if self.readers.iter().any(|reader| reader.answers.capacity() > 0) {
+                return true;
+            }
+            if self.readers.is_empty() {
+                match self.requests.recv().await {
+                    Some(request) => self.readers.push(request),
+                    None => return false,
+                }
+                continue;
+            }
+            let room = select_all(self.readers.iter().map(|reader| reader.answers.reserve().boxed()));
+            let request = tokio::select! {
+                _ = room => continue,
+                request = self.requests.recv() => request,
+            };
+            match request {
+                Some(request) => self.readers.push(request),
+                None => return false,
+            }
+        }
+    }
+
+    /// One XREAD for all.
+    async fn wait_for_all(mut self, mut link: MultiplexedConnection) {
+        while self.gather().await {
+            let ready = self.ready();
+            let has_all = self.readers.iter().all(|reader| reader.answers.capacity() > 0);
+            let block = if has_all { BLOCK } else { SHORT };
+            let answer =
+                link.req_packed_command(&self.command(&ready, Some(block))).await.and_then(Value::extract_error);
+            match answer {
+                Ok(answer) => self.deliver(answer),
+                Err(error) if is_answer(&error) && ready.len() > 1 => self.find_out(&mut link, &ready).await,
+                Err(error) => {
+                    if !self.fail(&ready, &error) {
+                        return;
+                    }
+                    self.forget_failed();
+                }
+            }
+        }
+    }
+
+    /// Where to read each stream of which a reader has room. Of several readers of one stream the one that is furthest back, and the one
+    /// that is furthest ahead, take turns, and all get what is news to them.
+    fn ready(&mut self) -> Vec<(String, Place)> {
+        self.turn = !self.turn;
+        let mut places = BTreeMap::<&str, Place>::new();
+        for reader in self.readers.iter().filter(|reader| reader.answers.capacity() > 0) {
+            let place = places.entry(&reader.stream).or_insert(reader.place);
+            *place = if self.turn { reader.place.min(*place) } else { reader.place.max(*place) };
+        }
+        places.into_iter().map(|(stream, place)| (stream.to_owned(), place)).collect()
+    }
+
+    /// One of several streams is refused: which?
+    async fn find_out(&mut self, link: &mut MultiplexedConnection, ready: &[(String, Place)]) {
+        for stream in ready {
+            let one = std::slice::from_ref(stream);
+            match link.req_packed_command(&self.command(one, None)).await.and_then(Value::extract_error) {
+                Ok(answer) => self.deliver(answer),
+                Err(error) => drop(self.fail(one, &error)),
+            }
+        }
+        self.forget_failed();
+    }
+
+    /// Each by itself.
+    async fn ask_each(mut self, link: Link) {
+        let mut pause = Duration::ZERO;
+        while self.gather().await {
+            let ready = self.ready();
+            let ask = |stream: &(String, Place)| {
+                let (command, mut link) = (self.command(std::slice::from_ref(stream), None), link.clone());
+                async move { link.req_packed_command(&command).await.and_then(Value::extract_error) }
+            };
+            let answers: Vec<RedisResult<Value>> = join_all(ready.iter().map(ask)).await;
+            let mut has_some = false;
+            for (stream, answer) in ready.iter().zip(answers) {
+                match answer {
+                    Ok(Value::Nil) => {}
+                    Ok(answer) => {
+                        has_some = true;
+                        self.deliver(answer);
+                    }
+                    Err(error) => {
+                        if !self.fail(std::slice::from_ref(stream), &error) {
+                            return;
+                        }
+                    }
+                }
+            }
+            self.forget_failed();
+            pause = if has_some { Duration::ZERO } else { (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn command(&self, ready: &[(String, Place)], block: Option<Duration>) -> Cmd {
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(self.count);
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        command.arg("STREAMS");
+        for (stream, _) in ready {
+            command.arg(stream);
+        }
+        for (_, place) in ready {
+            command.arg(place.to_string());
+        }
+        command
+    }
+
+    /// An answer's entries to their readers.
+    fn deliver(&mut self, answer: Value) {
+        let (mut entries, mut bytes, mut full) = (0, 0, 0);
+        for (name, found) in super::pairs_of_streams(answer) {
+            let Some(name) = super::text_of(name) else { continue };
+            let reads: Vec<Read> = found.into_sequence().unwrap_or_default().into_iter().filter_map(read_of).collect();
+            let Some(last) = reads.last().map(place_of) else { continue };
+            entries += reads.len();
+            full += usize::from(reads.len() >= self.count);
+            bytes += reads.iter().map(|read| read.as_ref().map_or(0, |entry| entry.payload.len() + 64)).sum::<usize>();
+            let mut takers: Vec<&mut Request> = self
+                .readers
+                .iter_mut()
+                .filter(|reader| reader.stream == name && reader.place < last && reader.answers.capacity() > 0)
+                .collect();
+            // The last one gets them without a copy.
+            let Some(taker) = takers.pop() else { continue };
+            for other in takers {
+                let (place, answers) = (std::mem::replace(&mut other.place, last), &other.answers);
+                let _ = answers.try_send(Ok(reads.iter().filter(|read| place_of(read) > place).cloned().collect()));
+            }
+            let place = std::mem::replace(&mut taker.place, last);
+            let behind = reads.iter().position(|read| place_of(read) > place).unwrap_or(0);
+            let _ =
+                taker.answers.try_send(Ok(if behind == 0 { reads } else { reads.into_iter().skip(behind).collect() }));
+        }
+        if entries > 0 {
+            // Quick to see that entries are large, slow to believe that they are small.
+            let average = bytes / entries;
+            self.entry_bytes = average.max((self.entry_bytes * 3 + average) / 4);
+            let most = (ANSWER_BYTES / self.entry_bytes / full.max(1)).clamp(1, MOST);
+            self.count = most.min(self.count * 2);
+        }
+    }
+
+    /// True: the server has refused these; false: the connection is no good any more.
+    fn fail(&mut self, ready: &[(String, Place)], error: &RedisError) -> bool {
+        let is_refusal = is_answer(error) && !super::errors::is_elsewhere(error);
+        let why = self.settings.lost(error);
+        for reader in self.readers.iter_mut().filter(|reader| ready.iter().any(|(stream, _)| *stream == reader.stream))
+        {
+            let failure = if is_refusal { refusal(&reader.stream, error) } else { Failure::Lost(why.clone()) };
+            let _ = reader.answers.try_send(Err(failure));
+            // Nothing more comes.
+            reader.answers = mpsc::channel(1).0;
+        }
+        if !is_refusal {
+            self.broken.tell(why);
+        }
+        is_refusal
+    }
+
+    fn forget_failed(&mut self) {
+        self.readers.retain(|reader| !reader.answers.is_closed());
+    }
+}
+
+fn place_of(read: &Read) -> Place {
+    match read {
+        Ok(entry) => entry.place,
+        Err(malformed) => malformed.place,
+    }
+}
+
+/// An entry as the server gives it: its identifier, and its fields one behind the other.
+fn read_of(value: Value) -> Option<Read> {
+    let mut parts = value.into_sequence().ok()?.into_iter();
+    let place: Place = super::text_of(parts.next()?)?.parse().ok()?;
+    let fields = parts.next().and_then(|fields| fields.into_sequence().ok()).unwrap_or_default();
+    Some(entry_of(place, fields).map_err(|why| Malformed { place, why: why.to_owned() }))
+}
+
+/// The fields may come in any order; those whose names are longer than a letter are not known to this version.
+fn entry_of(place: Place, fields: Vec<Value>) -> std::result::Result<Entry, &'static str> {
+    let (mut producer, mut number, mut content) = (None, None, None);
+    let mut each = fields.into_iter();
+    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (each.next(), each.next()) {
+        match name.as_slice() {
+            b"o" => producer = Some(value),
+            b"s" => number = Some(value),
+            [kind] => content = Some((*kind, value)),
+            _ => {}
+        }
+    }
+    let digits = |text: &str, most: usize| {
+        let are_digits = !text.is_empty() && text.len() <= most && text.bytes().all(|byte| byte.is_ascii_digit());
+        are_digits.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let producer = String::from_utf8(producer.ok_or("no origin")?).map_err(|_| "an origin that is not UTF-8")?;
+    let (origin, epoch) = producer.rsplit_once('#').ok_or("no origin")?;
+    let epoch = digits(epoch, 15).filter(|_| !origin.is_empty()).ok_or("no origin")?;
+    let number = String::from_utf8(number.ok_or("no number")?).ok().and_then(|text| digits(&text, 16));
+    let number = number.filter(|number| *number > 0).ok_or("no number")?;
+    let (kind, payload) = content.ok_or("no content")?;
+    let origin = origin.to_owned();
+    Ok(Entry { place, origin, epoch, number, kind, payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(fields: &[(&str, &str)]) -> std::result::Result<Entry, &'static str> {
+        let values = fields
+            .iter()
+            .flat_map(|(name, value)| [name, value])
+            .map(|text| Value::BulkString(text.as_bytes().to_vec()));
+        entry_of(Place(1, 2), values.collect())
+    }
+
+    #[test]
+    fn fields_come_in_any_order_and_others_are_ignored() {
+        let expected = Entry {
+            place: Place(1, 2),
+            origin: "h/r#1".to_owned(),
+            epoch: 7,
+            number: 9,
+            kind: b'm',
+            payload: b"x".to_vec(),
+        };
+        assert_eq!(entry(&[("o", "h/r#1#7"), ("s", "9"), ("m", "x")]), Ok(expected.clone()));
+        assert_eq!(entry(&[("m", "x"), ("trace", "1"), ("s", "9"), ("o", "h/r#1#7")]), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_malformed_is_told() {
+        let bad: [&[(&str, &str)]; 9] = [
+            &[],
+            &[("s", "1"), ("m", "x")],
+            &[("o", "h#1"), ("m", "x")],
+            &[("o", "h#1"), ("s", "1")],
+            &[("o", "h"), ("s", "1"), ("m", "x")],
+            &[("o", "#1"), ("s", "1"), ("m", "x")],
+            &[("o", "h#-1"), ("s", "1"), ("m", "x")],
+            &[("o", "h#1"), ("s", "0"), ("m", "x")],
+            &[("o", "h#1"), ("s", "99999999999999999"), ("m", "x")],
+        ];
+        assert!(bad.iter().all(|fields| entry(fields).is_err()));
+    }
+}

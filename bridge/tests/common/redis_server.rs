@@ -1,0 +1,126 @@
+//! A redis-server of a test's own, with an append-only file: it can be killed, stopped and started again.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pubsub_bridge::backend::redis::{Address, Redis, Settings};
+use redis::Value;
+
+use super::{Folder, WATCHDOG};
+
+pub struct RedisServer {
+    pub folder: PathBuf,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+/// Whether there can be one; a test that needs it returns at once where there is none.
+pub fn is_installed() -> bool {
+    let found = Command::new("redis-server")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: redis-server is not installed");
+    }
+    found
+}
+
+impl RedisServer {
+    /// At a socket in the directory, with these arguments besides.
+    pub fn start(folder: &Folder, arguments: &[&str]) -> RedisServer {
+        let folder = folder.0.join("redis");
+        std::fs::create_dir_all(&folder).expect("a directory");
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut server = RedisServer { folder, arguments, child: None };
+        server.run();
+        server
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("socket")
+    }
+
+    pub fn run(&mut self) {
+        let log = std::fs::File::options().append(true).create(true).open(self.folder.join("log")).expect("a log");
+        let child = Command::new("redis-server")
+            .args(["--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--port", "0"])
+            .arg("--dir")
+            .arg(&self.folder)
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a descriptor"))
+            .stdout(log)
+            .spawn()
+            .expect("redis-server");
+        self.child = Some(child);
+        let end = std::time::Instant::now() + WATCHDOG;
+        while self.try_ask(&["PING"]).is_err() {
+            assert!(std::time::Instant::now() < end, "redis-server did not start: see {}", self.folder.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn try_ask(&self, words: &[&str]) -> redis::RedisResult<Value> {
+        let client = redis::Client::open(format!("unix://{}", self.socket().display()))?;
+        let mut command = redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| {
+            command.arg(*word);
+        });
+        command.query(&mut client.get_connection()?)
+    }
+
+    /// Has it do something, over a connection of the test's own.
+    pub fn ask(&self, words: &[&str]) -> Value {
+        self.try_ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    pub fn cut_clients(&self) {
+        self.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
+    }
+
+    pub fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn cont(&self) {
+        self.signal("-CONT");
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings {
+            address: Address::Socket(self.socket()),
+            name: self.socket().display().to_string(),
+            username: None,
+            password: None,
+            tls: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub fn backend(&self) -> Redis {
+        Redis::new(self.settings())
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
