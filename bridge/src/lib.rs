@@ -7,11 +7,15 @@
 //! ```
 
 pub mod backend;
+pub mod check;
+pub mod config;
 pub mod direction;
 pub mod down;
 pub mod entry;
 pub mod load;
 pub mod recovery;
+pub mod report;
 pub mod ring;
+pub mod service;
 pub mod state;
 pub mod up;

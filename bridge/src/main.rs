@@ -1,2 +1,150 @@
-//! x
-fn main() {}
+//! The command `pubsub-bridge`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pubsub_bridge::check::check;
+use pubsub_bridge::config::Config;
+use pubsub_bridge::report::{Report, unix_time};
+use pubsub_bridge::service;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Connects rings of data-pubsub-shared on many hosts, exactly once and in one order, over a stream in a server.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all bridges of a configuration file, until TERM or INT
+    ///
+    /// HUP reads the file again: bridges that it does not change go on. USR1 says how things are.
+    Run {
+        /// Says only what is lost, and what keeps a bridge from working
+        #[arg(short, long)]
+        quiet: bool,
+        /// The configuration, in TOML
+        file: PathBuf,
+    },
+    /// Says whether a configuration would work, and creates nothing
+    ///
+    /// Looks at the rings and directories, and asks the servers: credentials, permissions, the types of the keys, and how they save.
+    /// Exit status 1 where something is wrong.
+    Check {
+        /// Leaves the servers alone
+        #[arg(long)]
+        offline: bool,
+        /// The configuration, in TOML
+        file: PathBuf,
+    },
+    /// Says how a running bridge is
+    ///
+    /// Exit status 1 where something is wrong: a direction does not run or is not connected, or nobody writes the status.
+    Status {
+        /// As it is in the file, in JSON
+        #[arg(long)]
+        json: bool,
+        /// The configuration, which names the status file; or that file itself (.json)
+        file: PathBuf,
+    },
+    /// Writes the completion for a shell
+    Completion {
+        /// Which one
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual page of this command, for man(1)
+    Man,
+}
+
+/// Lines as operators read them: the program, the direction and the bridge, and the text.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        write!(writer, "pubsub-bridge")?;
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                write!(writer, " {}", fields.fields.strip_prefix("who=").unwrap_or(&fields.fields))?;
+            }
+        }
+        write!(writer, ": ")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(arguments.command) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("pubsub-bridge: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(threads).thread_name("pubsub-bridge").enable_all();
+    builder.build().map_err(|error| error.to_string())
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Run { quiet, file } => {
+            let config = Config::read(&file)?;
+            let level = if quiet { Level::WARN } else { Level::INFO };
+            tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).event_format(Lines).init();
+            let runtime = runtime(config.threads)?;
+            let result = runtime.block_on(service::run(file, config));
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            result.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Check { offline, file } => {
+            let config = Config::read(&file)?;
+            let findings = runtime(1)?.block_on(check(&config, !offline));
+            findings.good.iter().for_each(|line| println!("{line}"));
+            findings.advice.iter().for_each(|line| println!("advice: {line}"));
+            findings.problems.iter().for_each(|line| eprintln!("pubsub-bridge: {line}"));
+            Ok(if findings.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Status { json, file } => {
+            let path = if file.extension().is_some_and(|extension| extension == "json") {
+                file
+            } else {
+                let shown = file.display().to_string();
+                Config::read(&file)?.status.ok_or_else(|| format!("{shown}: names no status file"))?
+            };
+            let failed = |why: String| format!("{}: {why}", path.display());
+            let text = std::fs::read_to_string(&path).map_err(|error| failed(pubsub_bridge::state::plain(&error)))?;
+            let report: Report = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+            let (lines, is_well) = report.lines(unix_time());
+            print!("{}", if json { &text } else { &lines });
+            Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Completion { shell } => {
+            let mut command = <Arguments as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "pubsub-bridge", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            let command = <Arguments as clap::CommandFactory>::command();
+            let page = clap_mangen::Man::new(command);
+            page.render(&mut std::io::stdout()).map_err(|error| error.to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -119,6 +119,7 @@ fn strange() -> Failure {
     Failure::Refused("the server gave an answer that is none of Redis".to_owned())
 }
 
+/// The text of an answer, if it is one.
 pub(crate) fn text_of(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
