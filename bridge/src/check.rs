@@ -110,7 +110,9 @@ impl Findings {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return self.problems.push(why),
             Err(_) => {
-                return self.problems.push(format!("no connection to {server} within {} s", settings.timeout.as_secs()));
+                return self
+                    .problems
+                    .push(format!("no connection to {server} within {} s", settings.timeout.as_secs()));
             }
         }
         let mut denied = false;

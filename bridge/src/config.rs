@@ -274,13 +274,13 @@ fn check_together(bridges: &BTreeMap<String, Directions>) -> Result<()> {
                 return Err(format!("[bridge.{other}] and [bridge.{name}] send the same ring into the same stream"));
             }
         }
-        if let Some(down) = &bridge.down {
-            if let Some(other) = ins.insert(&down.ring.path, name) {
-                return Err(format!(
-                    "[bridge.{other}] and [bridge.{name}] have the same in, {}; one bridge can receive several streams",
-                    down.ring.path.display()
-                ));
-            }
+        if let Some(down) = &bridge.down
+            && let Some(other) = ins.insert(&down.ring.path, name)
+        {
+            return Err(format!(
+                "[bridge.{other}] and [bridge.{name}] have the same in, {}; one bridge can receive several streams",
+                down.ring.path.display()
+            ));
         }
     }
     for (path, _, _) in outs.keys() {

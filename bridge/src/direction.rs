@@ -150,7 +150,7 @@ impl Backoff {
     }
 
     /// It does not: how long to wait.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.greatest);
         self.failures += 1;
         doubled.mul_f64(0.5 + random_fraction())

@@ -389,7 +389,7 @@ impl<'a, B: Backend> Down<'a, B> {
             self.refusal = Some(text);
         }
         self.say_how_it_is();
-        self.backoff.next()
+        self.backoff.pause()
     }
 
     fn all_is_well(&mut self) {
@@ -518,7 +518,7 @@ impl<'a, B: Backend> Down<'a, B> {
                 self.missing(name, &entry.origin, reason, numbers.missing, &mut chunk);
             }
             // The rest of an entry of which a part was published is not there twice.
-            if !known.is_some_and(|known| known.place == entry.place) {
+            if known.is_none_or(|known| known.place != entry.place) {
                 chunk.duplicates += numbers.duplicates;
             }
             if numbers.duplicates == takes {
@@ -661,7 +661,7 @@ impl<'a, B: Backend> Down<'a, B> {
             if put.is_ok() {
                 break;
             }
-            let pause = self.backoff.next();
+            let pause = self.backoff.pause();
             self.control.pause(pause).await;
             if self.control.is_stopping() {
                 return Ok(Some(End::Stopped));

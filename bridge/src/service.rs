@@ -135,7 +135,7 @@ async fn supervise(work: Work, backend: Arc<Redis>, control: Control) {
         if said.is_news(&why) {
             error!("{why}; trying again");
         }
-        control.pause(backoff.next()).await;
+        control.pause(backoff.pause()).await;
         if control.is_stopping() {
             return;
         }

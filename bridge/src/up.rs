@@ -296,7 +296,7 @@ impl<'a, B: Backend> Up<'a, B> {
             // It shows another failure, which was said.
             return Duration::from_millis(1);
         }
-        let mut pause = self.backoff.next();
+        let mut pause = self.backoff.pause();
         if matches!(failure, Failure::Fenced) {
             // The next session begins a new epoch, and so would shut that instance out in turn.
             self.has_begun = false;

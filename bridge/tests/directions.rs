@@ -74,10 +74,8 @@ async fn storm(name: &str, storm: Storm) {
                 downs[index] = Some(start_down(&server, &options.1[index]));
             }
         }
-        if let Some(keep) = storm.trims {
-            if random.below(10) == 0 {
-                server.drop_oldest("s", keep);
-            }
+        if let Some(keep) = storm.trims.filter(|_| random.below(10) == 0) {
+            server.drop_oldest("s", keep);
         }
         receivers.iter_mut().for_each(|receiver| drop(receiver.read()));
     }

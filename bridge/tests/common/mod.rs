@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// Longer than anything takes that does not hang.
-pub const WATCHDOG: Duration = Duration::from_secs(120);
+pub const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// A directory that goes with its value.
 pub struct Folder(pub PathBuf);

@@ -263,7 +263,7 @@ async fn keep(shared: Weak<Shared>) {
         if said.is_news(&why) {
             warn!("{why}; trying again");
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 
@@ -284,10 +284,8 @@ async fn beat(settings: &Settings, live: &Live, health: &Mutex<Health>) -> Strin
             }
         };
         // It may refuse this: that is an answer, too.
-        if let Err(error) = answer.as_ref() {
-            if !is_answer(error) {
-                return settings.lost(error);
-            }
+        if let Some(error) = answer.err().filter(|error| !is_answer(error)) {
+            return settings.lost(&error);
         }
         set_health(health, true, None);
     }

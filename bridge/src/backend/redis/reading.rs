@@ -51,7 +51,8 @@ pub(super) struct Requests(mpsc::UnboundedSender<Request>);
 
 impl Requests {
     pub(super) fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
-        let (answers, receiver) = mpsc::channel(1);
+        // One that is taken, and one that waits: so a reader is only left out where it is slow.
+        let (answers, receiver) = mpsc::channel(2);
         let request = Request { stream: stream.to_owned(), place: after, answers };
         self.0.send(request).map_err(|_| Failure::Lost("the connection was closed".to_owned()))?;
         Ok(RedisReader { answers: receiver })
@@ -236,9 +237,8 @@ impl Hub {
             let _ =
                 taker.answers.try_send(Ok(if behind == 0 { reads } else { reads.into_iter().skip(behind).collect() }));
         }
-        if entries > 0 {
+        if let Some(average) = bytes.checked_div(entries) {
             // Quick to see that entries are large, slow to believe that they are small.
-            let average = bytes / entries;
             self.entry_bytes = average.max((self.entry_bytes * 3 + average) / 4);
             let most = (ANSWER_BYTES / self.entry_bytes / full.max(1)).clamp(1, MOST);
             self.count = most.min(self.count * 2);

@@ -1,0 +1,429 @@
+//! The program under faults: three hosts, one stream, and a Redis that is killed, stopped, cut off, full and made to forget; bridges
+//! that are killed at every moment. Whatever happens, all hosts receive one order, nothing comes twice, and what did not come was
+//! counted, message for message, for its true cause. `XT_SECONDS` is the length of each storm.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::redis_server::{RedisServer, is_installed};
+use common::*;
+use data_pubsub_shared::Variant;
+use pubsub_bridge::direction::Lost;
+use pubsub_bridge::report::Report;
+
+/// A host: two rings, a configuration, a process.
+struct Host {
+    folder: PathBuf,
+    publisher: Publisher,
+    receiver: Receiver,
+    child: Option<Child>,
+}
+
+/// What a storm is like.
+#[derive(Clone)]
+struct Kind {
+    variant: Variant,
+    out: u64,
+    /// Lines for each bridge.
+    options: &'static str,
+    timeout: &'static str,
+    /// Reasons for which messages may be lost.
+    allowed: &'static [&'static str],
+    /// Messages that each host publishes in a turn, at most.
+    rate: u64,
+}
+
+impl Default for Kind {
+    fn default() -> Kind {
+        Kind { variant: Variant::Int, out: 1 << 16, options: "", timeout: "10s", allowed: &[], rate: 60 }
+    }
+}
+
+struct Hosts {
+    hosts: Vec<Host>,
+    redis: RedisServer,
+    random: Random,
+    kind: Kind,
+    // Last, since all the others are in it.
+    _folder: Folder,
+}
+
+impl Host {
+    fn start(&mut self) {
+        let log = std::fs::File::options().append(true).create(true).open(self.folder.join("log")).expect("a log");
+        let child = Command::new(env!("CARGO_BIN_EXE_pubsub-bridge"))
+            .arg("run")
+            .arg(self.folder.join("bridge.toml"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program");
+        self.child = Some(child);
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn report(&self) -> Report {
+        let text = std::fs::read_to_string(self.folder.join("status.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    fn is_connected(&self) -> bool {
+        let report = self.report();
+        report.bridges.values().flat_map(|both| both.values()).filter(|status| status.connected).count() == 2
+    }
+
+    /// What its way down has lost, as its status says.
+    fn lost(&self) -> Lost {
+        let report = self.report();
+        report
+            .bridges
+            .get("storm")
+            .and_then(|both| both.get("down"))
+            .map(|status| status.lost.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Hosts {
+    fn start(name: &str, kind: Kind, redis_options: &[&str]) -> Hosts {
+        let folder = Folder::new(name);
+        let redis = RedisServer::start(&folder, redis_options);
+        let mut hosts = Vec::new();
+        for number in 0..3 {
+            let own = folder.0.join(format!("host{number}"));
+            std::fs::create_dir(&own).expect("a directory");
+            let out = folder.ring(&format!("host{number}/out"), kind.variant, kind.out);
+            let inner = folder.ring(&format!("host{number}/in"), kind.variant, 1 << 18);
+            let config = format!(
+                "host = \"host{number}\"\nstate = \"{own}/state\"\nstatus = \"{own}/status.json\"\nthreads = 1\n[server]\nurl = \
+                 \"unix://{}\"\ntimeout = \"{}\"\n[bridge.storm]\nout = \"{own}/out\"\nin = \"{own}/in\"\nfrom = \"start\"\n{}\n",
+                redis.socket().display(),
+                kind.timeout,
+                kind.options,
+                own = own.display(),
+            );
+            std::fs::write(own.join("bridge.toml"), config).expect("write");
+            let (publisher, receiver) = (Publisher::new(&out, number + 1), Receiver::new(&inner));
+            hosts.push(Host { folder: own, publisher, receiver, child: None });
+        }
+        hosts.iter_mut().for_each(Host::start);
+        let seed = std::env::var("XT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(42);
+        Hosts { hosts, redis, random: Random(seed), kind, _folder: folder }
+    }
+
+    /// Publishes and reads for so long.
+    fn work(&mut self, duration: Duration) {
+        let end = Instant::now() + duration;
+        loop {
+            for host in &mut self.hosts {
+                host.publisher.publish(self.random.below(self.kind.rate));
+                host.receiver.read();
+            }
+            std::thread::sleep(Duration::from_micros(self.random.below(2000)));
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    fn pause(&mut self, most_ms: u64) {
+        let duration = Duration::from_millis(self.random.below(most_ms + 1));
+        self.work(duration);
+    }
+
+    /// Until each host has received something that was published from now on.
+    fn until_progress(&mut self) {
+        let before: Vec<usize> = self.hosts.iter_mut().map(|host| host.receiver.read()).collect();
+        let end = Instant::now() + WATCHDOG;
+        while self.hosts.iter_mut().zip(&before).any(|(host, before)| host.receiver.read() <= *before) {
+            assert!(Instant::now() < end, "no progress:\n{}", self.logs());
+            self.work(Duration::from_millis(2));
+        }
+    }
+
+    fn logs(&self) -> String {
+        let status = |host: &Host| std::fs::read_to_string(host.folder.join("status.json")).unwrap_or_default();
+        self.hosts.iter().map(|host| format!("--- {}\n{}{}", host.folder.display(), host.log(), status(host))).collect()
+    }
+
+    fn again(&mut self, index: usize) {
+        self.hosts[index].kill();
+        self.hosts[index].start();
+    }
+
+    /// Each message is accounted for, on each host.
+    fn account(mut self, name: &str, faults: u32, begun: Instant) {
+        self.until_progress();
+        let published: u64 = self.hosts.iter().map(|host| host.publisher.published).sum();
+        let end = Instant::now() + WATCHDOG;
+        let mut losses = Vec::new();
+        for index in 0..self.hosts.len() {
+            loop {
+                let host = &mut self.hosts[index];
+                let lost = host.lost();
+                let accounted = host.receiver.read() as u64 + lost.values().sum::<u64>();
+                assert!(accounted <= published, "{accounted} of {published}: {lost:?}\n{}", self.logs());
+                if accounted == published {
+                    let allowed = lost_for(&lost, self.kind.allowed);
+                    assert_eq!(
+                        allowed,
+                        lost.values().sum::<u64>(),
+                        "only for {:?}: {lost:?}\n{}",
+                        self.kind.allowed,
+                        self.logs()
+                    );
+                    losses.push(lost);
+                    break;
+                }
+                assert!(
+                    Instant::now() < end,
+                    "delivered + lost = {accounted} of {published}: {lost:?}\n{}",
+                    self.logs()
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = self.hosts[index].receiver.by_ring();
+        }
+        for index in 1..self.hosts.len() {
+            assert_one_order(&self.hosts[0].receiver.received, &self.hosts[index].receiver.received);
+        }
+        let received = self.hosts[0].receiver.received.len();
+        println!(
+            "{name:40} {faults:5} faults {:6.1} s {published:8} sent {received:8} received, lost {losses:?}",
+            begun.elapsed().as_secs_f64()
+        );
+        for host in &mut self.hosts {
+            host.signal("-TERM");
+            let status = host.child.take().expect("it runs").wait().expect("wait");
+            assert!(status.success(), "it ends well:\n{}", host.log());
+        }
+    }
+}
+
+fn seconds() -> Duration {
+    Duration::from_secs_f64(std::env::var("XT_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2.0))
+}
+
+/// Faults until the time is up, then the account.
+fn storm(name: &str, kind: Kind, redis_options: &[&str], mut fault: impl FnMut(&mut Hosts, u32)) {
+    if !is_installed() {
+        return;
+    }
+    let begun = Instant::now();
+    let mut hosts = Hosts::start(name, kind, redis_options);
+    // What a ring has forgotten before its bridge has ever looked at it is not the bridge's loss.
+    let patience = Instant::now() + WATCHDOG;
+    while !hosts.hosts.iter().all(Host::is_connected) {
+        assert!(Instant::now() < patience, "they do not connect:\n{}", hosts.logs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    hosts.until_progress();
+    let end = Instant::now() + seconds();
+    let mut faults = 0;
+    while Instant::now() < end {
+        faults += 1;
+        fault(&mut hosts, faults);
+    }
+    hosts.account(name, faults, begun);
+}
+
+#[test]
+fn redis_is_killed_and_starts_again() {
+    storm("redis-killed", Kind::default(), &[], |hosts, _| {
+        hosts.pause(100);
+        hosts.redis.kill();
+        hosts.pause(200);
+        hosts.redis.run();
+        hosts.until_progress();
+    });
+}
+
+#[test]
+fn redis_is_stopped() {
+    let kind = Kind { variant: Variant::Str, options: "pack = 20", timeout: "1s", ..Kind::default() };
+    storm("redis-stopped", kind, &[], |hosts, number| {
+        hosts.redis.stop();
+        // Longer than the bridges wait for an answer, or not.
+        let most = if number % 2 == 0 { 1300 } else { 400 };
+        hosts.work(Duration::from_millis(most));
+        hosts.redis.cont();
+        hosts.until_progress();
+    });
+}
+
+#[test]
+fn redis_refuses_for_an_instant() {
+    storm("redis-refuses", Kind { options: "batch = 3\npack = 1", ..Kind::default() }, &[], |hosts, number| {
+        let setting = if number % 2 == 0 { "maxmemory" } else { "min-replicas-to-write" };
+        hosts.redis.ask(&["CONFIG", "SET", setting, "1"]);
+        hosts.pause(3);
+        hosts.redis.ask(&["CONFIG", "SET", setting, "0"]);
+        hosts.pause(50);
+    });
+}
+
+#[test]
+fn connections_are_cut() {
+    storm("cut", Kind { options: "batch = 3\npack = 2", ..Kind::default() }, &[], |hosts, _| {
+        hosts.pause(100);
+        hosts.redis.cut_clients();
+    });
+}
+
+#[test]
+fn rings_are_overrun_while_redis_is_stopped() {
+    let kind = Kind { out: 128, options: "batch = 10\npack = 3", allowed: &["overrun"], ..Kind::default() };
+    storm("overrun", kind, &[], |hosts, _| {
+        hosts.redis.stop();
+        hosts.work(Duration::from_millis(100));
+        hosts.redis.cont();
+        hosts.until_progress();
+    });
+}
+
+#[test]
+fn bridges_are_killed() {
+    storm("killed", Kind { options: "pack = 5\nbatch = 20", ..Kind::default() }, &[], |hosts, _| {
+        let victim = hosts.random.below(3) as usize;
+        hosts.pause(20);
+        hosts.again(victim);
+    });
+}
+
+#[test]
+fn bridges_are_killed_and_their_rings_overrun() {
+    let kind = Kind {
+        variant: Variant::Str,
+        out: 64,
+        options: "pack = 5",
+        allowed: &["overrun", "restart"],
+        ..Kind::default()
+    };
+    storm("killed-overrun", kind, &[], |hosts, _| {
+        let victim = hosts.random.below(3) as usize;
+        hosts.pause(100);
+        hosts.again(victim);
+    });
+}
+
+#[test]
+fn a_stream_is_trimmed_while_readers_are_away() {
+    let kind = Kind { options: "pack = 3\nkeep-messages = 200", allowed: &["trimmed"], ..Kind::default() };
+    storm("trimmed", kind, &[], |hosts, number| {
+        let away = hosts.random.below(3) as usize;
+        if number % 2 == 0 {
+            hosts.hosts[away].signal("-STOP");
+            hosts.work(Duration::from_millis(1200));
+            hosts.hosts[away].signal("-CONT");
+        } else {
+            hosts.hosts[away].kill();
+            hosts.work(Duration::from_millis(1200));
+            hosts.hosts[away].start();
+        }
+        hosts.until_progress();
+    });
+}
+
+#[test]
+fn redis_forgets_everything() {
+    let kind = Kind { options: "pack = 3", allowed: &["trimmed", "backend"], ..Kind::default() };
+    storm("flushall", kind, &[], |hosts, _| {
+        hosts.pause(100);
+        hosts.redis.ask(&["FLUSHALL"]);
+        hosts.until_progress();
+    });
+}
+
+#[test]
+fn bridges_end_while_redis_comes_and_goes() {
+    storm("ended", Kind { options: "pack = 5", timeout: "1s", ..Kind::default() }, &[], |hosts, _| {
+        let victim = hosts.random.below(3) as usize;
+        let what = hosts.random.below(3);
+        hosts.pause(50);
+        match what {
+            0 => hosts.redis.cut_clients(),
+            1 => hosts.redis.stop(),
+            _ => hosts.redis.kill(),
+        }
+        hosts.pause(20);
+        let host = &mut hosts.hosts[victim];
+        host.signal("-TERM");
+        let status = host.child.take().expect("it runs").wait().expect("wait");
+        // One that has only just been started ends by the signal itself.
+        use std::os::unix::process::ExitStatusExt;
+        assert!(status.success() || status.signal() == Some(15), "{status}:\n{}", host.log());
+        host.start();
+        match what {
+            0 => {}
+            1 => hosts.redis.cont(),
+            _ => hosts.redis.run(),
+        }
+        hosts.until_progress();
+    });
+}
+
+#[test]
+fn everything_at_once() {
+    let kind = Kind {
+        out: 512,
+        options: "pack = 3\nbatch = 50\nkeep-messages = 600",
+        timeout: "1s",
+        allowed: &["overrun", "restart", "trimmed"],
+        ..Kind::default()
+    };
+    storm("everything", kind, &[], |hosts, _| {
+        let what = hosts.random.below(10);
+        hosts.pause(100);
+        match what {
+            0 | 1 => {
+                hosts.redis.kill();
+                hosts.pause(300);
+                hosts.redis.run();
+            }
+            2 | 3 => {
+                hosts.redis.stop();
+                hosts.pause(600);
+                hosts.redis.cont();
+            }
+            4 | 5 => hosts.redis.cut_clients(),
+            6 => {
+                hosts.redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+                hosts.pause(30);
+                hosts.redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+            }
+            _ => {
+                let victim = hosts.random.below(3) as usize;
+                hosts.again(victim);
+            }
+        }
+        if hosts.random.below(3) == 0 {
+            hosts.until_progress();
+        }
+    });
+}
