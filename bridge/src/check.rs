@@ -1,6 +1,6 @@
 //! Whether a configuration would work: the rings, the directories, and the servers with what they allow and how they save.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,16 +22,19 @@ pub struct Findings {
     pub problems: Vec<String>,
 }
 
+/// By name, and whether a bridge sends to it.
+type Streams<'a> = BTreeMap<&'a str, bool>;
+
 /// Looks at everything, and creates nothing.
 pub async fn check(config: &Config, ask_servers: bool) -> Findings {
     let mut findings = Findings::default();
-    let mut streams = BTreeMap::<&str, BTreeSet<(&str, bool)>>::new();
+    let mut streams = BTreeMap::<&str, Streams<'_>>::new();
     for (name, bridge) in &config.bridges {
         let its = streams.entry(&bridge.server).or_default();
         if let Some(up) = &bridge.up {
             findings.ring(name, "up", &up.ring, &up.stream, &up.server);
             findings.directory(name, "up", &up.state);
-            its.insert((&up.stream, true));
+            its.insert(&up.stream, true);
         }
         if let Some(down) = &bridge.down {
             findings.ring(name, "down", &down.ring, &down.streams.join(", "), &down.server);
@@ -39,7 +42,9 @@ pub async fn check(config: &Config, ask_servers: bool) -> Findings {
             if let Some(gaps) = &down.gaps {
                 findings.problems.extend(wrong_with(gaps).map(|why| format!("{name} down: {why}")));
             }
-            its.extend(down.streams.iter().map(|stream| (stream.as_str(), false)));
+            for stream in &down.streams {
+                its.entry(stream).or_insert(false);
+            }
         }
     }
     if ask_servers {
@@ -92,7 +97,7 @@ impl Findings {
         }
     }
 
-    async fn server(&mut self, settings: &Settings, streams: &BTreeSet<(&str, bool)>) {
+    async fn server(&mut self, settings: &Settings, streams: &Streams<'_>) {
         let server = &settings.name;
         let backend = Redis::new(settings.clone());
         let connected = tokio::time::timeout(settings.timeout * 2 + Duration::from_secs(1), async {
@@ -136,8 +141,8 @@ impl Findings {
     }
 
     /// How the server saves, and what it throws away.
-    async fn settings_of(&mut self, server: &str, backend: &Redis, streams: &BTreeSet<(&str, bool)>) {
-        let Some((stream, _)) = streams.first() else { return };
+    async fn settings_of(&mut self, server: &str, backend: &Redis, streams: &Streams<'_>) {
+        let Some((stream, _)) = streams.first_key_value() else { return };
         let info = match backend.call(stream, redis::cmd("INFO").arg("everything")).await {
             Ok(answer) => text_of_info(answer),
             Err(_) => {
@@ -216,12 +221,11 @@ async fn denied_commands(backend: &Redis, stream: &str, sends: bool) -> Vec<Stri
 }
 
 /// What an operator may type to allow it.
-fn rule(settings: &Settings, streams: &BTreeSet<(&str, bool)>) -> String {
+fn rule(settings: &Settings, streams: &Streams<'_>) -> String {
     let user = settings.username.as_deref().unwrap_or("bridge");
-    let names: BTreeSet<&str> = streams.iter().map(|(stream, _)| *stream).collect();
     let keys: Vec<String> =
-        names.iter().flat_map(|stream| [format!("~{stream}"), format!("~{}", origins_key(stream))]).collect();
-    let sends = streams.iter().any(|(_, sends)| *sends);
+        streams.keys().flat_map(|stream| [format!("~{stream}"), format!("~{}", origins_key(stream))]).collect();
+    let sends = streams.values().any(|sends| *sends);
     let commands =
         READS.iter().chain(SENDS.iter().filter(|_| sends)).map(|command| format!("+{}", command.to_lowercase()));
     let commands: Vec<String> = commands.collect();

@@ -67,6 +67,8 @@ pub fn origins_key(stream: &str) -> String {
 impl Redis {
     /// Begins to connect, in the background, again and again.
     pub fn new(settings: Settings) -> Redis {
+        // Who was first has chosen the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Redis { keeper: Arc::new(Keeper::start(settings)) }
     }
 

@@ -244,3 +244,9 @@ pub fn assert_one_order(one: &[u64], other: &[u64]) {
 pub fn lost_for(lost: &Lost, reasons: &[&str]) -> u64 {
     lost.iter().filter(|(reason, _)| reasons.contains(&reason.as_str())).map(|(_, count)| count).sum()
 }
+
+/// A port of the loopback interface that nobody uses.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}

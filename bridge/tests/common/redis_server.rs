@@ -46,7 +46,7 @@ impl RedisServer {
     pub fn run(&mut self) {
         let log = std::fs::File::options().append(true).create(true).open(self.folder.join("log")).expect("a log");
         let child = Command::new("redis-server")
-            .args(["--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--port", "0"])
+            .args(["--port", "0", "--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
             .arg("--dir")
             .arg(&self.folder)
             .arg("--unixsocket")
@@ -59,7 +59,12 @@ impl RedisServer {
             .expect("redis-server");
         self.child = Some(child);
         let end = std::time::Instant::now() + WATCHDOG;
-        while self.try_ask(&["PING"]).is_err() {
+        let is_there = |answer: redis::RedisResult<Value>| match answer {
+            Ok(_) => true,
+            // One that wants a password has answered.
+            Err(error) => error.code().is_some(),
+        };
+        while !is_there(self.try_ask(&["PING"])) {
             assert!(std::time::Instant::now() < end, "redis-server did not start: see {}", self.folder.display());
             std::thread::sleep(Duration::from_millis(5));
         }

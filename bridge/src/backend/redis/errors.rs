@@ -31,12 +31,13 @@ pub(super) fn is_elsewhere(error: &RedisError) -> bool {
 }
 
 /// A known refusal, by a word in it, and what to do.
-const REMEDIES: [(&str, &str); 11] = [
+const REMEDIES: [(&str, &str); 12] = [
     ("NOAUTH", "give username and password-file"),
     ("WRONGPASS", "see username and password-file"),
     ("invalid password", "see password-file"),
     ("without any password", "the server has no password: leave password-file out"),
     ("NOPERM", "allow it: `pubsub-bridge check` prints the rule for this user"),
+    ("can't run this command", "allow it: `pubsub-bridge check` prints the rule for this user"),
     ("NOREPLICAS", "see min-replicas-to-write of the server, and its replicas"),
     ("MISCONF", "the server cannot save to its disk: see its log"),
     ("READONLY", "this is a replica: give its master, or sentinel://"),
