@@ -6,6 +6,10 @@ if known and known['err'] then
 end
 if known then
   local e, s, p = string.match(known, '^(%d+) (%d+) %d+ (.*)$')
+  if not e then
+    -- Of a writer that gives no time.
+    e, s, p = string.match(known, '^(%d+) (%d+) ?(.*)$')
+  end
   epoch, last, position = tonumber(e), s, p
 end
 epoch = math.max(epoch, tonumber(ARGV[2])) + 1
