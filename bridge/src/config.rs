@@ -58,6 +58,7 @@ struct Bridge {
     capacity: Option<Count>,
     msg_size: Option<Count>,
     mode: Option<Mode>,
+    lossless: Option<bool>,
     from: Option<String>,
     out_from: Option<String>,
     pack: Option<Count>,
@@ -80,7 +81,7 @@ macro_rules! either {
 impl Bridge {
     /// What this one says, and otherwise the other one.
     fn or(self, other: &Bridge) -> Bridge {
-        either!(self, other, server stream streams out r#in variant capacity msg_size mode from out_from pack batch keep_messages keep_age
+        either!(self, other, server stream streams out r#in variant capacity msg_size mode lossless from out_from pack batch keep_messages keep_age
             keep_bytes out_prefix in_prefix skip_own gaps pace forget_after)
     }
 }
@@ -353,6 +354,7 @@ fn directions(
         capacity: bridge.capacity.map(|count| count.0),
         msg_size: bridge.msg_size.map_or(256, |count| count.0),
         mode: bridge.mode.map_or(0o600, |mode| mode.0),
+        lossless: bridge.lossless.unwrap_or(false),
     };
     let prefixes = |given: &Option<Vec<String>>| -> Vec<Vec<u8>> {
         given.iter().flatten().map(|prefix| prefix.clone().into_bytes()).collect()
@@ -553,6 +555,12 @@ mod tests {
         assert_eq!((up.state.as_path(), down.state.as_path()), (Path::new("/s/news.up"), Path::new("/s/news.down")));
         assert_eq!((down.from, down.streams.as_slice()), (down::From::Now, ["news".to_owned()].as_slice()));
         assert_eq!(config.servers["server"].address, Address::Node("db".to_owned(), 6380));
+    }
+
+    #[test]
+    fn the_example_is_right() {
+        let config = Config::parse(include_str!("../pubsub-bridge.toml")).expect("good");
+        assert_eq!(config.bridges.keys().collect::<Vec<_>>(), ["health", "news", "ticks"]);
     }
 
     #[test]

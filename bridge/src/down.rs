@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use data_pubsub_shared::Wait;
 use futures_util::future::{FutureExt, select_all};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -650,9 +651,23 @@ impl<'a, B: Backend> Down<'a, B> {
             let takes = Duration::from_secs_f64(chunk.load.len() as f64 / pace as f64);
             self.pace = self.pace.max(Instant::now() - Duration::from_millis(100)) + takes;
         }
-        // Nothing is published where nobody can read it any more.
-        if self.open.ring.is_gone() {
-            return Ok(Some(End::Gone));
+        loop {
+            // Nothing is published where nobody can read it any more.
+            if self.open.ring.is_gone() {
+                return Ok(Some(End::Gone));
+            }
+            // A lossless ring has room when its readers have read.
+            let room = self.open.ring.wait_for_room(chunk.load.len() as u64, 0, || false);
+            if room.is_err() || room.is_ok_and(|how| how == Wait::Ready) {
+                break;
+            }
+            self.control.pause(Duration::from_millis(2)).await;
+            if self.control.is_stopping() {
+                return Ok(Some(End::Stopped));
+            }
+            if self.ticks.is_due() {
+                self.say_how_it_is();
+            }
         }
         let step = self.step(name, &chunk);
         loop {

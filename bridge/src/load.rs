@@ -1,6 +1,6 @@
 //! Messages on their way into a ring: where they are, without a copy of each.
 
-use data_pubsub_shared::{Bytes, ErrorKind, Ring, Variant};
+use data_pubsub_shared::{Bytes, ErrorKind, NEVER, Ring, Variant};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::{Held, Message, Unpacker};
@@ -186,6 +186,10 @@ impl Load {
             // SAFETY: they point into the payloads, which are borrowed.
             match unsafe { ring.publish_strs(&all) } {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A reader came that the caller did not wait for.
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    drop(ring.wait_for_room(all.len() as u64, NEVER, || false))
+                }
                 other => return other.map_err(|error| error.to_string()),
             }
         }

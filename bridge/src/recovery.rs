@@ -52,6 +52,7 @@ impl Found {
         let base = open.ring.base();
         let mut found = Found { cleared: base.saturating_sub(at), ..Found::default() };
         let mut sub = open.ring.subscribe(false);
+        sub.release();
         let end = open.absolute(|ring| ring.write_pos());
         open.seek(&mut sub, at);
         while open.absolute(|_| sub.cursor()) < end {

@@ -21,6 +21,8 @@ pub struct RingFile {
     pub msg_size: u64,
     /// Permission bits of a new one.
     pub mode: u32,
+    /// Publishers of a new one wait for its readers.
+    pub lossless: bool,
 }
 
 /// An open ring.
@@ -73,7 +75,13 @@ impl RingFile {
             _ => return Err(format!("{}: no such ring; to create it, give variant and capacity", self.path.display())),
         };
         let capacity = if found.is_some() { 0 } else { self.capacity.unwrap_or(0) };
-        let options = Options { capacity, msg_size: self.msg_size, mode: self.mode, ..Options::default() };
+        let options = Options {
+            capacity,
+            msg_size: self.msg_size,
+            mode: self.mode,
+            lossless: self.lossless,
+            ..Options::default()
+        };
         let ring = options.open(variant, &self.path).map_err(|error| with_path(&self.path, &error.to_string()))?;
         let identity = ring.identity().ok_or_else(|| format!("{}: has no identity", self.path.display()))?;
         Ok(Open { ring, variant, identity })
@@ -155,6 +163,8 @@ impl Bell {
     /// Where there are no descriptors or threads left.
     pub fn new(open: &Open) -> Result<Bell> {
         let mut sub = open.ring.subscribe(false);
+        // The publishers of a lossless ring wait for the reader, not for this.
+        sub.release();
         let fd = sub.watch().map_err(|error| error.to_string())?;
         // SAFETY: it goes before the subscriber, which keeps the descriptor open.
         let fd = unsafe { AsyncFd::register_with_interest(Borrowed(fd), Interest::READABLE) };

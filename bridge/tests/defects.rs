@@ -310,6 +310,26 @@ async fn own_messages_can_be_left_out_and_a_pace_kept() {
     slow.stop().await.expect("it ends well");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lossless_rings_wait_for_their_readers() {
+    for variant in [Variant::Int, Variant::Str] {
+        let folder = Folder::new(&format!("lossless-{variant:?}"));
+        let server = Arc::new(Memory::new(1));
+        let lossless = |name: &str| pubsub_bridge::ring::RingFile { lossless: true, ..folder.ring(name, variant, 64) };
+        let (out, inner) = (lossless("out"), lossless("in"));
+        let mut receiver = Receiver::new(&inner);
+        let up = start_up(&server, &up_options(&folder, out.clone(), "s", "up"));
+        let down = start_down(&server, &down_options(&folder, inner, &["s"], "in"));
+        until("both have their rings", || up.status().connected && down.status().connected).await;
+        let publishing = tokio::task::spawn_blocking(move || Publisher::new(&out, 1).publish(5000));
+        received(&mut receiver, 5000).await;
+        publishing.await.expect("all is published");
+        assert_eq!(receiver.by_ring(), [(1, 5000)].into());
+        up.stop().await.expect("it ends well");
+        down.stop().await.expect("it ends well");
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_is_counted_and_noted() {
     let folder = Folder::new("gaps");

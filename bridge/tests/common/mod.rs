@@ -35,7 +35,7 @@ impl Folder {
 
     pub fn ring(&self, name: &str, variant: Variant, capacity: u64) -> RingFile {
         let path = self.0.join(name);
-        RingFile { path, variant: Some(variant), capacity: Some(capacity), msg_size: 64, mode: 0o600 }
+        RingFile { path, variant: Some(variant), capacity: Some(capacity), msg_size: 64, mode: 0o600, lossless: false }
     }
 }
 
