@@ -820,7 +820,9 @@ impl<'a, B: Backend> Down<'a, B> {
             }
             let is_read = ends.newest.is_none_or(|newest| newest <= place);
             let behind = if is_read { Some(0.0) } else { self.backend.seconds(place, ends.last) };
-            greatest = behind.max_by(greatest);
+            if let Some(behind) = behind {
+                greatest = Some(greatest.unwrap_or(0.0_f64).max(behind));
+            }
             if is_read && ends.last > place {
                 self.account(index).await?;
             }
@@ -891,19 +893,6 @@ impl<'a, B: Backend> Down<'a, B> {
         status.origins = Some(self.memory.streams.values().map(|stream| stream.origins.len() as u64).sum());
         status.duplicates = Some(self.memory.duplicates);
         status.malformed = Some(self.malformed);
-    }
-}
-
-trait MaxBy {
-    fn max_by(self, other: Self) -> Self;
-}
-
-impl MaxBy for Option<f64> {
-    fn max_by(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        }
     }
 }
 

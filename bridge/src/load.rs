@@ -188,7 +188,7 @@ impl Load {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // A reader came that the caller did not wait for.
                 Err(error) if error.kind() == ErrorKind::Full => {
-                    drop(ring.wait_for_room(all.len() as u64, NEVER, || false))
+                    let _ = ring.wait_for_room(all.len() as u64, NEVER, || false);
                 }
                 other => return other.map_err(|error| error.to_string()),
             }

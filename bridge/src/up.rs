@@ -138,6 +138,8 @@ struct Up<'a, B: Backend> {
     entries: u64,
     messages: u64,
     trimmed: Instant,
+    /// Something was appended since.
+    is_untrimmed: bool,
     tended: Instant,
 }
 
@@ -221,6 +223,7 @@ impl<'a, B: Backend> Up<'a, B> {
             entries: 0,
             messages: 0,
             trimmed: now,
+            is_untrimmed: false,
             tended: now,
             backend,
             options,
@@ -412,6 +415,7 @@ impl<'a, B: Backend> Up<'a, B> {
             let done = self.pending.pop_front().expect("an answer for each batch");
             self.messages += done.messages;
             self.entries += done.batch.entries.len() as u64;
+            self.is_untrimmed = true;
             self.control.status().forwarded += done.messages;
             self.record.number = done.batch.last();
             last = Some(done);
@@ -516,6 +520,8 @@ impl<'a, B: Backend> Up<'a, B> {
         self.record.position.clone_from(&begun.position);
         self.number = begun.number;
         self.pending.clear();
+        // What was lost in batches without an answer will be found lost again.
+        self.losses.total.clone_from(&self.record.lost);
         self.reason = "restart";
         self.seek(&begun.position);
         self.overflow = self.sub.overflow_count();
@@ -647,7 +653,8 @@ impl<'a, B: Backend> Up<'a, B> {
         if let Some(file) = self.state.due() {
             tokio::task::spawn_blocking(move || file.sync_data());
         }
-        if self.trimmed.elapsed() >= TRIM_EACH || self.entries > 0 {
+        let is_ageing = self.options.limits.age.is_some() && self.trimmed.elapsed() >= TRIM_EACH;
+        if is_ageing || self.is_untrimmed {
             self.trim().await?;
         }
         if self.tended.elapsed() >= TEND_EACH {
@@ -670,8 +677,9 @@ impl<'a, B: Backend> Up<'a, B> {
 
     async fn trim(&mut self) -> Result<()> {
         self.trimmed = Instant::now();
+        self.is_untrimmed = false;
         let each = if self.entries > 0 { self.messages as f64 / self.entries as f64 } else { 1.0 };
-        if self.options.limits == Limits::default() || self.entries == 0 && self.options.limits.age.is_none() {
+        if self.options.limits == Limits::default() {
             return Ok(());
         }
         self.backend.trim(&self.options.stream, &self.options.limits, each.max(1.0)).await

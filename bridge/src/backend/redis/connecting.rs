@@ -442,13 +442,10 @@ impl Settings {
                 Ok(_) => format!("{name}: {text}"),
             },
             Address::Node(host, port) => self.why_not_there(host, *port, &text).await,
-            Address::Sentinel(nodes, service) => {
-                if text.contains("Master name") || text.contains("master") && text.contains("not found") {
-                    return format!("{name}: no Sentinel knows the master '{service}'");
-                }
-                format!("{name}: {text}")
+            Address::Sentinel(_, service) if text.contains("aster name") => {
+                format!("{name}: no Sentinel knows the master '{service}'")
             }
-            .replace("{nodes}", &nodes.len().to_string()),
+            Address::Sentinel(..) => format!("{name}: {text}"),
             Address::Cluster(_) if text.contains("cluster support disabled") => {
                 format!("{name}: {text}; this server is no cluster: give redis:// in place of cluster://")
             }
