@@ -77,7 +77,9 @@ async fn storm(name: &str, storm: Storm) {
         if let Some(keep) = storm.trims.filter(|_| random.below(10) == 0) {
             server.drop_oldest("s", keep);
         }
-        receivers.iter_mut().for_each(|receiver| drop(receiver.read()));
+        for receiver in &mut receivers {
+            receiver.read();
+        }
     }
     server.set_faults(Faults::default());
     for up in &mut ups {

@@ -5,8 +5,8 @@
 //! room or replicas before its first write, or not at all.
 //!
 //! All senders share one connection, whose requests are pipelined; all readers share another one, in one XREAD of all streams
-//! ([`reading`]). In a cluster there is one connection to each node, and readers ask, because streams of different slots cannot be
-//! waited for together. [`connecting`] keeps the connections, and says why there is none.
+//! (`reading`). In a cluster there is one connection to each node, and readers ask, because streams of different slots cannot be
+//! waited for together. `connecting` keeps the connections, and says why there is none.
 
 use std::sync::Arc;
 use std::time::Duration;
