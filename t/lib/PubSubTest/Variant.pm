@@ -74,9 +74,10 @@ sub ring_methods {
         publish_wait   => [$value],
         try_publish    => [$value],
         forget         => ['nobody'],
+        wait_for_readers => [0],
         (   map { $_ => [] }
                 qw(subscribe subscribe_all readonly generation capacity path stats sync clear write_pos memfd readers waiting_for
-                wait_for_readers eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
+                eventfd fileno notify eventfd_consume), $self->is_str ? 'msg_size' : ()
         ),
     );
 }
