@@ -124,7 +124,7 @@ sub restored_files {
     my ($blocks, $bytes) = ((stat "$dir/ring")[12], slurp("$dir/ring"));
     croaks(
         sub { $int->class->new("$dir/ring") },
-        qr/->new: \Q$dir\E\/ring: the ring needs 2101248 bytes, and \d+ are free: No space left on device/
+        qr/->new: \Q$dir\E\/ring: the ring needs 2109440 bytes, and \d+ are free: No space left on device/
     );
     check($bytes eq slurp("$dir/ring"), 'the file was changed');
     my $read = sub {
@@ -264,7 +264,7 @@ mounted('a small tmpfs' => sub {
     return quiet("mount -t tmpfs -o size=64m none $_[0]") ? undef : 'no tmpfs';
 }, sub {
     my ($dir) = @_;
-    my $need = qr/the ring needs 134221824 bytes, and 67108864 are free: No space left on device/;
+    my $need = qr/the ring needs 134230016 bytes, and 67108864 are free: No space left on device/;
     croaks(sub { $int->class->new("$dir/ring", 1 << 23) }, $need);
     only($dir);
     spew("$dir/empty", '');

@@ -27,7 +27,7 @@ sub aged_ring {
         $slots[$at % $capacity]
             = $v->slot == 16 ? pack('Q2', $tag, 666) : pack('L2', $tag & 0xffffffff, $v->is_str ? 0 : 666);
     }
-    poke($path, BODY + SPARE * ($new->stats->{publishers} || 0), join '', @slots);
+    poke($path, BODY + SPARE * ($new->stats->{readers} + ($new->stats->{publishers} || 0)), join '', @slots);
     return $v->class->new($path);
 }
 

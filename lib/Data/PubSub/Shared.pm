@@ -58,7 +58,7 @@ for my $class (@VARIANTS) {
         sub sub_class { return '${class}::Sub' }
         package ${class}::Sub;
         sub ring_class { return '${class}' }
-        sub each       { return Data::PubSub::Shared::_each('${class}::Sub', scalar caller, \\\@_) }
+        sub each       { return Data::PubSub::Shared::_each('${class}::Sub', scalar caller, [\@_]) }
         1;
     };
     eval $code or die $@;    ## no critic (ProhibitStringyEval)
