@@ -35,10 +35,12 @@ use serde::{Deserialize, Serialize};
 
 pub mod conformance;
 pub mod memory;
+pub mod nats;
 pub mod redis;
+pub mod server;
 
 /// Where an entry is in its stream. Places of a stream only grow. For Redis these are the two numbers of an identifier; for
-/// JetStream the sequence of a message, and the entry's index in it.
+/// JetStream when the stream was created, and the sequence of a message with the entry's index in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Place(pub u64, pub u64);
 

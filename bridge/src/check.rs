@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::Value;
 
 use crate::backend::redis::{Redis, Settings, origins_key, text_of};
+use crate::backend::server::{self, Server};
 use crate::backend::{Backend, Failure, Place};
 use crate::config::Config;
 use crate::ring::RingFile;
@@ -97,10 +98,10 @@ impl Findings {
         }
     }
 
-    async fn server(&mut self, settings: &Settings, streams: &Streams<'_>) {
-        let server = &settings.name;
-        let backend = Redis::new(settings.clone());
-        let connected = tokio::time::timeout(settings.timeout * 2 + Duration::from_secs(1), async {
+    async fn server(&mut self, settings: &server::Settings, streams: &Streams<'_>) {
+        let server = settings.name();
+        let backend = Server::new(settings.clone());
+        let connected = tokio::time::timeout(settings.timeout() * 2 + Duration::from_secs(1), async {
             loop {
                 tokio::select! {
                     () = backend.connected() => return Ok(()),
@@ -117,9 +118,18 @@ impl Findings {
             Err(_) => {
                 return self
                     .problems
-                    .push(format!("no connection to {server} within {} s", settings.timeout.as_secs()));
+                    .push(format!("no connection to {server} within {} s", settings.timeout().as_secs()));
             }
         }
+        match (settings, &backend) {
+            (server::Settings::Redis(settings), Server::Redis(backend)) => self.redis(settings, backend, streams).await,
+            (_, Server::Nats(backend)) => backend.check(self, streams).await,
+            _ => unreachable!("a server is of its settings' kind"),
+        }
+    }
+
+    async fn redis(&mut self, settings: &Settings, backend: &Redis, streams: &Streams<'_>) {
+        let server = &settings.name;
         let mut denied = false;
         for (stream, sends) in streams {
             match backend.ends(stream, Place::START).await.and(backend.origins(stream).await.map(drop)) {
@@ -129,7 +139,7 @@ impl Findings {
                     self.problems.push(format!("{server}: stream {stream}: {why}"));
                 }
             }
-            for command in denied_commands(&backend, stream, *sends).await {
+            for command in denied_commands(backend, stream, *sends).await {
                 denied = true;
                 self.problems.push(format!("{server}: stream {stream}: this user may not use {command}"));
             }
@@ -137,7 +147,7 @@ impl Findings {
         if denied {
             self.advice.push(rule(settings, streams));
         }
-        self.settings_of(server, &backend, streams).await;
+        self.settings_of(server, backend, streams).await;
     }
 
     /// How the server saves, and what it throws away.

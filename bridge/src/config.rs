@@ -8,7 +8,9 @@ use data_pubsub_shared::Variant;
 use serde::{Deserialize, Deserializer};
 
 use crate::backend::Limits;
-use crate::backend::redis::{Address, Settings, Tls};
+use crate::backend::redis::{Address, Tls};
+use crate::backend::server::Settings;
+use crate::backend::{nats, redis};
 use crate::ring::RingFile;
 use crate::{down, up};
 
@@ -43,6 +45,11 @@ struct Server {
     ca_file: Option<PathBuf>,
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    nkey_file: Option<PathBuf>,
+    creds_file: Option<PathBuf>,
+    subject: Option<String>,
+    replicas: Option<Count>,
     timeout: Option<Span>,
 }
 
@@ -370,7 +377,7 @@ fn directions(
         Some(out) => Some(up::Options {
             ring: ring(out),
             stream: stream.clone(),
-            server: settings.name.clone(),
+            server: settings.name().to_owned(),
             host: host.to_owned(),
             state: state_of("up"),
             from_now: match bridge.out_from.as_deref() {
@@ -395,7 +402,7 @@ fn directions(
                     Some(streams) if streams.is_empty() => return Err("streams must have one name at least".to_owned()),
                     Some(streams) => streams.iter().cloned().map(valid_stream).collect::<Result<_>>()?,
                 },
-                server: settings.name.clone(),
+                server: settings.name().to_owned(),
                 state: state_of("down"),
                 from: match bridge.from.as_deref() {
                     None | Some("now") => down::From::Now,
@@ -435,63 +442,171 @@ fn valid_stream(stream: String) -> Result<String> {
 }
 
 /// A file that only we may read; in the directory of systemd's credentials, where it has no directory of its own.
-fn secret(path: &Path) -> Result<String> {
+fn secret(what: &str, path: &Path) -> Result<String> {
     let path = match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(directory) if path.components().count() == 1 => Path::new(&directory).join(path),
         _ => path.to_owned(),
     };
     let shown = path.display();
-    let failed = |error: std::io::Error| format!("password-file {shown}: {}", crate::state::plain(&error));
+    let failed = |error: std::io::Error| format!("{what} {shown}: {}", crate::state::plain(&error));
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).map_err(failed)?);
     if mode & 0o007 != 0 {
-        return Err(format!("password-file {shown}: others may read it; please chmod 600"));
+        return Err(format!("{what} {shown}: others may read it; please chmod 600"));
     }
     let text = std::fs::read_to_string(&path).map_err(failed)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn settings(server: &Server) -> Result<Settings> {
+    match server.url.split_once("://") {
+        Some(("nats" | "tls", _)) => nats_settings(server).map(Settings::Nats),
+        _ => redis_settings(server).map(Settings::Redis),
+    }
+}
+
+fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Server {
+    fn username(&self) -> Option<String> {
+        self.username.clone().or_else(|| from_environment("PUBSUB_BRIDGE_USERNAME"))
+    }
+
+    fn password(&self) -> Result<Option<String>> {
+        let password = self.password_file.as_deref().map(|path| secret("password-file", path)).transpose()?;
+        Ok(password.or_else(|| from_environment("PUBSUB_BRIDGE_PASSWORD")))
+    }
+
+    /// Certificate and key, if given.
+    fn client(&self) -> Result<Option<(&Path, &Path)>> {
+        match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => Err("cert-file and key-file belong together".to_owned()),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout.map_or(Duration::from_secs(10), |span| span.0)
+    }
+}
+
+/// Reads a file of PEM.
+fn pem(what: &str, path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| format!("{what} {}: {}", path.display(), crate::state::plain(&error)))
+}
+
+fn redis_settings(server: &Server) -> Result<redis::Settings> {
     let (address, has_tls, name) = address(&server.url)?;
-    let pem = |what: &str, path: &PathBuf| -> Result<Vec<u8>> {
-        std::fs::read(path).map_err(|error| format!("{what} {}: {}", path.display(), crate::state::plain(&error)))
-    };
-    let client = match (&server.cert_file, &server.key_file) {
-        (Some(cert), Some(key)) => Some((pem("cert-file", cert)?, pem("key-file", key)?)),
-        (None, None) => None,
-        _ => return Err("cert-file and key-file belong together".to_owned()),
+    let others = [
+        ("token-file", server.token_file.is_some()),
+        ("nkey-file", server.nkey_file.is_some()),
+        ("creds-file", server.creds_file.is_some()),
+        ("subject", server.subject.is_some()),
+        ("replicas", server.replicas.is_some()),
+    ];
+    if let Some((what, _)) = others.iter().find(|(_, is_given)| *is_given) {
+        return Err(format!("{what} is for NATS: give a URL with nats:// or tls://"));
+    }
+    let client = match server.client()? {
+        Some((cert, key)) => Some((pem("cert-file", cert)?, pem("key-file", key)?)),
+        None => None,
     };
     let ca = server.ca_file.as_ref().map(|path| pem("ca-file", path)).transpose()?;
     if !has_tls && (ca.is_some() || client.is_some()) {
         return Err("ca-file, cert-file and key-file are for TLS: give a URL with rediss://".to_owned());
     }
-    let from_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let password = server.password_file.as_deref().map(secret).transpose()?;
-    Ok(Settings {
+    Ok(redis::Settings {
         address,
         name,
-        username: server.username.clone().or_else(|| from_environment("PUBSUB_BRIDGE_USERNAME")),
-        password: password.or_else(|| from_environment("PUBSUB_BRIDGE_PASSWORD")),
+        username: server.username(),
+        password: server.password()?,
         tls: has_tls.then_some(Tls { ca, client }),
-        timeout: server.timeout.map_or(Duration::from_secs(10), |span| span.0),
+        timeout: server.timeout(),
     })
 }
+
+fn nats_settings(server: &Server) -> Result<nats::Settings> {
+    let (scheme, list) = server.url.split_once("://").unwrap_or_default();
+    let has_tls = scheme == "tls";
+    if list.contains('@') {
+        return Err(SECRET_IN_URL.to_owned());
+    }
+    let servers = list.split(',').map(|text| host_and_port(text, 4222)).collect::<Result<Vec<_>>>()?;
+    let client = server.client()?;
+    if !has_tls && (server.ca_file.is_some() || client.is_some()) {
+        return Err("ca-file, cert-file and key-file are for TLS: give a URL with tls://".to_owned());
+    }
+    // Looked at now, so that what is wrong with them is said at once.
+    if let Some((cert, key)) = client {
+        pem("cert-file", cert).and(pem("key-file", key))?;
+    }
+    server.ca_file.as_deref().map(|path| pem("ca-file", path)).transpose()?;
+    let subject = server.subject.clone().unwrap_or_else(|| "pubsub".to_owned());
+    let is_token = |token: &str| !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>$".contains(c));
+    if !subject.split('.').all(is_token) {
+        return Err(format!("subject must be words with . between them, without space, *, > and $, not '{subject}'"));
+    }
+    let replicas = server.replicas.map_or(1, |count| count.0);
+    if replicas > 5 {
+        return Err(format!("replicas must be 1 to 5, not {replicas}"));
+    }
+    Ok(nats::Settings {
+        servers,
+        name: list.trim_end_matches('/').to_owned(),
+        login: nats_login(server)?,
+        tls: has_tls.then(|| nats::Tls {
+            ca: server.ca_file.clone(),
+            client: client.map(|(cert, key)| (cert.to_owned(), key.to_owned())),
+        }),
+        timeout: server.timeout(),
+        subject,
+        replicas: replicas as usize,
+    })
+}
+
+fn nats_login(server: &Server) -> Result<nats::Login> {
+    let files = [("token-file", &server.token_file), ("nkey-file", &server.nkey_file), ("creds-file", &server.creds_file)];
+    let given: Vec<_> = files.iter().filter_map(|(what, path)| Some((*what, path.as_deref()?))).collect();
+    let has_user = server.username.is_some() || server.password_file.is_some();
+    match given.as_slice() {
+        [] => match (server.username(), server.password()?) {
+            (Some(user), Some(password)) => Ok(nats::Login::User(user, password)),
+            (Some(_), None) => Err("username needs password-file".to_owned()),
+            (None, Some(_)) => Err("password-file needs username; a token goes into token-file".to_owned()),
+            (None, None) => Ok(nats::Login::None),
+        },
+        [_] if has_user => Err("give username and password-file, or one of token-file, nkey-file and creds-file".to_owned()),
+        [(what, path)] => {
+            let text = secret(what, path)?;
+            Ok(match *what {
+                "token-file" => nats::Login::Token(text),
+                "nkey-file" => nats::Login::Nkey(text.trim().to_owned()),
+                _ => nats::Login::Creds(text),
+            })
+        }
+        _ => Err("give only one of token-file, nkey-file and creds-file".to_owned()),
+    }
+}
+
+const SECRET_IN_URL: &str =
+    "url must not have a password in it, which all users could see: give username and password-file";
 
 /// Where a URL leads, whether with TLS, and how it is shown.
 fn address(url: &str) -> Result<(Address, bool, String)> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!(
-            "url '{url}' must begin with redis://, rediss://, unix://, sentinel://, sentinels://, cluster:// or clusters://"
+            "url '{url}' must begin with redis://, rediss://, unix://, sentinel://, sentinels://, cluster://, clusters://, nats:// or tls://"
         ));
     };
     if rest.contains('@') {
-        return Err(
-            "url must not have a password in it, which all users could see: give username and password-file".to_owned()
-        );
+        return Err(SECRET_IN_URL.to_owned());
     }
-    let nodes = |list: &str| list.split(',').map(host_and_port).collect::<Result<Vec<_>>>();
+    let nodes = |list: &str| list.split(',').map(redis_port).collect::<Result<Vec<_>>>();
     let (address, has_tls) = match scheme {
         "redis" | "rediss" => {
-            let (host, port) = host_and_port(rest)?;
+            let (host, port) = redis_port(rest)?;
             (Address::Node(host, port), scheme == "rediss")
         }
         "unix" if rest.starts_with('/') => (Address::Socket(rest.into()), false),
@@ -513,18 +628,22 @@ fn address(url: &str) -> Result<(Address, bool, String)> {
     Ok((address, has_tls, name))
 }
 
-/// `HOST:PORT` or `[IPV6]:PORT`; without a port, 6379.
-fn host_and_port(text: &str) -> Result<(String, u16)> {
+fn redis_port(text: &str) -> Result<(String, u16)> {
+    host_and_port(text, 6379)
+}
+
+/// `HOST:PORT` or `[IPV6]:PORT`.
+fn host_and_port(text: &str, default: u16) -> Result<(String, u16)> {
     let text = text.trim_end_matches('/');
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
         None if text.matches(':').count() > 1 => {
-            return Err(format!("'{text}' is ambiguous: an IPv6 address needs brackets, as in [::1]:6379"));
+            return Err(format!("'{text}' is ambiguous: an IPv6 address needs brackets, as in [::1]:{default}"));
         }
         None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
     };
     let port = match port {
-        None => 6379,
+        None => default,
         Some(port) => {
             port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("'{text}': ports are 1 to 65535"))?
         }
@@ -554,7 +673,8 @@ mod tests {
         assert_eq!(up.limits, Limits { messages: Some(1_000_000), ..Limits::default() });
         assert_eq!((up.state.as_path(), down.state.as_path()), (Path::new("/s/news.up"), Path::new("/s/news.down")));
         assert_eq!((down.from, down.streams.as_slice()), (down::From::Now, ["news".to_owned()].as_slice()));
-        assert_eq!(config.servers["server"].address, Address::Node("db".to_owned(), 6380));
+        let Settings::Redis(server) = &config.servers["server"] else { panic!("Redis") };
+        assert_eq!(server.address, Address::Node("db".to_owned(), 6380));
     }
 
     #[test]
@@ -610,6 +730,39 @@ mod tests {
     }
 
     #[test]
+    fn nats_is_one_server_or_a_cluster() {
+        let of = |lines: &str| {
+            let config = parse(&format!("[server]\n{lines}\n[bridge.a]\nin = \"/i\"\n"))?;
+            match config.servers["server"].clone() {
+                Settings::Nats(settings) => Ok(settings),
+                Settings::Redis(_) => panic!("NATS"),
+            }
+        };
+        let settings = of("url = \"nats://a,[::1]:7/\"").expect("good");
+        assert_eq!(settings.servers, [("a".to_owned(), 4222), ("::1".to_owned(), 7)]);
+        assert_eq!((settings.subject.as_str(), settings.replicas, &settings.tls), ("pubsub", 1, &None));
+        let settings = of("url = \"tls://a\"\nsubject = \"x.y\"\nreplicas = 3").expect("good");
+        assert_eq!((settings.subject.as_str(), settings.replicas), ("x.y", 3));
+        assert_eq!(settings.tls, Some(nats::Tls::default()));
+        for (lines, why) in [
+            ("url = \"nats://u:p@a\"", "password-file"),
+            ("url = \"nats://a\"\nca-file = \"/x\"", "give a URL with tls://"),
+            ("url = \"tls://a\"\nca-file = \"/not/there\"", "ca-file /not/there: No such file"),
+            ("url = \"tls://a\"\ncert-file = \"/x\"", "belong together"),
+            ("url = \"nats://a\"\nsubject = \"x.*\"", "subject must be words"),
+            ("url = \"nats://a\"\nreplicas = 6", "replicas must be 1 to 5, not 6"),
+            ("url = \"nats://a\"\nusername = \"u\"", "username needs password-file"),
+            ("url = \"nats://a\"\ntoken-file = \"/x\"\nnkey-file = \"/y\"", "only one of"),
+            ("url = \"nats://a\"\nusername = \"u\"\ncreds-file = \"/y\"", "or one of"),
+            ("url = \"nats://a\"\ncreds-file = \"/not/there\"", "creds-file /not/there: No such file"),
+            ("url = \"redis://a\"\ntoken-file = \"/x\"", "token-file is for NATS"),
+        ] {
+            let error = of(lines).expect_err(lines);
+            assert!(error.contains(why), "{lines}: {error}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let ring = "out = \"/o\"\n";
         for (text, why) in [
@@ -649,10 +802,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("pubsub-bridge-secret-{}", std::process::id()));
         std::fs::write(&path, "geheim \n").expect("write");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("chmod");
-        assert!(secret(&path).expect_err("open to all").contains("chmod 600"));
+        assert!(secret("password-file", &path).expect_err("open to all").contains("chmod 600"));
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
-        assert_eq!(secret(&path).as_deref(), Ok("geheim "));
+        assert_eq!(secret("password-file", &path).as_deref(), Ok("geheim "));
         std::fs::remove_file(&path).expect("remove");
-        assert!(secret(&path).expect_err("not there").contains("No such file"));
+        assert!(secret("password-file", &path).expect_err("not there").contains("No such file"));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, error, error_span, info, warn};
 
-use crate::backend::redis::{Redis, Settings};
+use crate::backend::server::{Server as AnyServer, Settings};
 use crate::backend::{Backend, Health};
 use crate::config::{Config, Directions};
 use crate::direction::{Backoff, Control, Said, Status};
@@ -29,19 +29,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 struct Server {
     settings: Settings,
-    backend: Arc<Redis>,
+    backend: Arc<AnyServer>,
     batches: Arc<Semaphore>,
 }
 
 impl Server {
     fn start(settings: &Settings) -> Server {
-        let backend = Arc::new(Redis::new(settings.clone()));
+        let backend = Arc::new(AnyServer::new(settings.clone()));
         Server { settings: settings.clone(), backend, batches: Arc::new(Semaphore::new(BATCHES)) }
     }
 
     fn status(&self) -> ServerStatus {
         let Health { connected, error, lost } = self.backend.health();
-        ServerStatus { address: self.settings.name.clone(), connected, error, lost_connections: lost }
+        ServerStatus { address: self.settings.name().to_owned(), connected, error, lost_connections: lost }
     }
 }
 
@@ -106,7 +106,7 @@ impl Running {
 }
 
 /// Runs a direction, and again where it ends for want of its ring or its state file, or by an error of ours.
-async fn supervise(work: Work, backend: Arc<Redis>, control: Control) {
+async fn supervise(work: Work, backend: Arc<AnyServer>, control: Control) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     let mut said = Said::default();
     loop {

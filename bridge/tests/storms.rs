@@ -1,5 +1,5 @@
-//! The program under faults: three hosts, one stream, and a Redis that is killed, stopped, cut off, full and made to forget; bridges
-//! that are killed at every moment. Whatever happens, all hosts receive one order, nothing comes twice, and what did not come was
+//! The program under faults: three hosts, one stream, and a server, Redis or NATS, that is killed, stopped, cut off, full and made to
+//! forget; bridges that are killed at every moment. Whatever happens, all hosts receive one order, nothing comes twice, and what did not come was
 //! counted, message for message, for its true cause. `XT_SECONDS` is the length of each storm.
 
 mod common;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::redis_server::{RedisServer, is_installed};
+use common::server::{Server, Which};
 use common::*;
 use data_pubsub_shared::Variant;
 use pubsub_bridge::direction::Lost;
@@ -44,7 +44,7 @@ impl Default for Kind {
 
 struct Hosts {
     hosts: Vec<Host>,
-    redis: RedisServer,
+    server: Server,
     random: Random,
     kind: Kind,
     // Last, since all the others are in it.
@@ -111,9 +111,9 @@ impl Drop for Host {
 }
 
 impl Hosts {
-    fn start(name: &str, kind: Kind, redis_options: &[&str]) -> Hosts {
-        let folder = Folder::new(name);
-        let redis = RedisServer::start(&folder, redis_options);
+    fn start(which: Which, name: &str, kind: Kind) -> Hosts {
+        let folder = Folder::new(&format!("{which:?}-{name}"));
+        let server = Server::start(which, &folder);
         let mut hosts = Vec::new();
         for number in 0..3 {
             let own = folder.0.join(format!("host{number}"));
@@ -122,8 +122,8 @@ impl Hosts {
             let inner = folder.ring(&format!("host{number}/in"), kind.variant, 1 << 18);
             let config = format!(
                 "host = \"host{number}\"\nstate = \"{own}/state\"\nstatus = \"{own}/status.json\"\nthreads = 1\n[server]\nurl = \
-                 \"unix://{}\"\ntimeout = \"{}\"\n[bridge.storm]\nout = \"{own}/out\"\nin = \"{own}/in\"\nfrom = \"start\"\n{}\n",
-                redis.socket().display(),
+                 \"{}\"\ntimeout = \"{}\"\n[bridge.storm]\nout = \"{own}/out\"\nin = \"{own}/in\"\nfrom = \"start\"\n{}\n",
+                server.url(),
                 kind.timeout,
                 kind.options,
                 own = own.display(),
@@ -134,7 +134,7 @@ impl Hosts {
         }
         hosts.iter_mut().for_each(Host::start);
         let seed = std::env::var("XT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(42);
-        Hosts { hosts, redis, random: Random(seed), kind, _folder: folder }
+        Hosts { hosts, server, random: Random(seed), kind, _folder: folder }
     }
 
     /// Publishes and reads for so long.
@@ -231,12 +231,12 @@ fn seconds() -> Duration {
 }
 
 /// Faults until the time is up, then the account.
-fn storm(name: &str, kind: Kind, redis_options: &[&str], mut fault: impl FnMut(&mut Hosts, u32)) {
-    if !is_installed() {
+fn storm(which: Which, name: &str, kind: Kind, mut fault: impl FnMut(&mut Hosts, u32)) {
+    if !which.is_installed() {
         return;
     }
     let begun = Instant::now();
-    let mut hosts = Hosts::start(name, kind, redis_options);
+    let mut hosts = Hosts::start(which, name, kind);
     // What a ring has forgotten before its bridge has ever looked at it is not the bridge's loss.
     let patience = Instant::now() + WATCHDOG;
     while !hosts.hosts.iter().all(Host::is_connected) {
@@ -250,74 +250,66 @@ fn storm(name: &str, kind: Kind, redis_options: &[&str], mut fault: impl FnMut(&
         faults += 1;
         fault(&mut hosts, faults);
     }
-    hosts.account(name, faults, begun);
+    hosts.account(&format!("{which:?} {name}"), faults, begun);
 }
 
-#[test]
-fn redis_is_killed_and_starts_again() {
-    storm("redis-killed", Kind::default(), &[], |hosts, _| {
+fn a_server_is_killed_and_starts_again(which: Which) {
+    storm(which, "server-killed", Kind::default(), |hosts, _| {
         hosts.pause(100);
-        hosts.redis.kill();
+        hosts.server.kill();
         hosts.pause(200);
-        hosts.redis.run();
+        hosts.server.run();
         hosts.until_progress();
     });
 }
 
-#[test]
-fn redis_is_stopped() {
+fn a_server_is_stopped(which: Which) {
     let kind = Kind { variant: Variant::Str, options: "pack = 20", timeout: "1s", ..Kind::default() };
-    storm("redis-stopped", kind, &[], |hosts, number| {
-        hosts.redis.stop();
+    storm(which, "server-stopped", kind, |hosts, number| {
+        hosts.server.stop();
         // Longer than the bridges wait for an answer, or not.
         let most = if number % 2 == 0 { 1300 } else { 400 };
         hosts.work(Duration::from_millis(most));
-        hosts.redis.cont();
+        hosts.server.cont();
         hosts.until_progress();
     });
 }
 
-#[test]
-fn redis_refuses_for_an_instant() {
-    storm("redis-refuses", Kind { options: "batch = 3\npack = 1", ..Kind::default() }, &[], |hosts, number| {
-        let setting = if number % 2 == 0 { "maxmemory" } else { "min-replicas-to-write" };
-        hosts.redis.ask(&["CONFIG", "SET", setting, "1"]);
+fn a_server_refuses_for_an_instant(which: Which) {
+    storm(which, "refuses", Kind { options: "batch = 3\npack = 1", ..Kind::default() }, |hosts, number| {
+        hosts.server.refuse(true, number % 2 == 1);
         hosts.pause(3);
-        hosts.redis.ask(&["CONFIG", "SET", setting, "0"]);
+        hosts.server.refuse(false, number % 2 == 1);
         hosts.pause(50);
     });
 }
 
-#[test]
-fn connections_are_cut() {
-    storm("cut", Kind { options: "batch = 3\npack = 2", ..Kind::default() }, &[], |hosts, _| {
+fn connections_are_cut(which: Which) {
+    storm(which, "cut", Kind { options: "batch = 3\npack = 2", ..Kind::default() }, |hosts, _| {
         hosts.pause(100);
-        hosts.redis.cut_clients();
+        hosts.server.cut_clients();
     });
 }
 
-#[test]
-fn rings_are_overrun_while_redis_is_stopped() {
+fn rings_are_overrun_while_a_server_is_stopped(which: Which) {
     let kind = Kind { out: 128, options: "batch = 10\npack = 3", allowed: &["overrun"], ..Kind::default() };
-    storm("overrun", kind, &[], |hosts, _| {
-        hosts.redis.stop();
+    storm(which, "overrun", kind, |hosts, _| {
+        hosts.server.stop();
         hosts.work(Duration::from_millis(100));
-        hosts.redis.cont();
+        hosts.server.cont();
         hosts.until_progress();
     });
 }
 
-#[test]
-fn bridges_are_killed() {
-    storm("killed", Kind { options: "pack = 5\nbatch = 20", ..Kind::default() }, &[], |hosts, _| {
+fn bridges_are_killed(which: Which) {
+    storm(which, "killed", Kind { options: "pack = 5\nbatch = 20", ..Kind::default() }, |hosts, _| {
         let victim = hosts.random.below(3) as usize;
         hosts.pause(20);
         hosts.again(victim);
     });
 }
 
-#[test]
-fn bridges_are_killed_and_their_rings_overrun() {
+fn bridges_are_killed_and_their_rings_overrun(which: Which) {
     let kind = Kind {
         variant: Variant::Str,
         out: 64,
@@ -325,17 +317,16 @@ fn bridges_are_killed_and_their_rings_overrun() {
         allowed: &["overrun", "restart"],
         ..Kind::default()
     };
-    storm("killed-overrun", kind, &[], |hosts, _| {
+    storm(which, "killed-overrun", kind, |hosts, _| {
         let victim = hosts.random.below(3) as usize;
         hosts.pause(100);
         hosts.again(victim);
     });
 }
 
-#[test]
-fn a_stream_is_trimmed_while_readers_are_away() {
+fn a_stream_is_trimmed_while_readers_are_away(which: Which) {
     let kind = Kind { options: "pack = 3\nkeep-messages = 200", allowed: &["trimmed"], ..Kind::default() };
-    storm("trimmed", kind, &[], |hosts, number| {
+    storm(which, "trimmed", kind, |hosts, number| {
         let away = hosts.random.below(3) as usize;
         if number % 2 == 0 {
             hosts.hosts[away].signal("-STOP");
@@ -350,26 +341,24 @@ fn a_stream_is_trimmed_while_readers_are_away() {
     });
 }
 
-#[test]
-fn redis_forgets_everything() {
+fn a_server_forgets_everything(which: Which) {
     let kind = Kind { options: "pack = 3", allowed: &["trimmed", "backend"], ..Kind::default() };
-    storm("flushall", kind, &[], |hosts, _| {
+    storm(which, "flushall", kind, |hosts, _| {
         hosts.pause(100);
-        hosts.redis.ask(&["FLUSHALL"]);
+        hosts.server.forget();
         hosts.until_progress();
     });
 }
 
-#[test]
-fn bridges_end_while_redis_comes_and_goes() {
-    storm("ended", Kind { options: "pack = 5", timeout: "1s", ..Kind::default() }, &[], |hosts, _| {
+fn bridges_end_while_a_server_comes_and_goes(which: Which) {
+    storm(which, "ended", Kind { options: "pack = 5", timeout: "1s", ..Kind::default() }, |hosts, _| {
         let victim = hosts.random.below(3) as usize;
         let what = hosts.random.below(3);
         hosts.pause(50);
         match what {
-            0 => hosts.redis.cut_clients(),
-            1 => hosts.redis.stop(),
-            _ => hosts.redis.kill(),
+            0 => hosts.server.cut_clients(),
+            1 => hosts.server.stop(),
+            _ => hosts.server.kill(),
         }
         hosts.pause(20);
         let host = &mut hosts.hosts[victim];
@@ -381,15 +370,14 @@ fn bridges_end_while_redis_comes_and_goes() {
         host.start();
         match what {
             0 => {}
-            1 => hosts.redis.cont(),
-            _ => hosts.redis.run(),
+            1 => hosts.server.cont(),
+            _ => hosts.server.run(),
         }
         hosts.until_progress();
     });
 }
 
-#[test]
-fn everything_at_once() {
+fn everything_at_once(which: Which) {
     let kind = Kind {
         out: 512,
         options: "pack = 3\nbatch = 50\nkeep-messages = 600",
@@ -397,25 +385,25 @@ fn everything_at_once() {
         allowed: &["overrun", "restart", "trimmed"],
         ..Kind::default()
     };
-    storm("everything", kind, &[], |hosts, _| {
+    storm(which, "everything", kind, |hosts, _| {
         let what = hosts.random.below(10);
         hosts.pause(100);
         match what {
             0 | 1 => {
-                hosts.redis.kill();
+                hosts.server.kill();
                 hosts.pause(300);
-                hosts.redis.run();
+                hosts.server.run();
             }
             2 | 3 => {
-                hosts.redis.stop();
+                hosts.server.stop();
                 hosts.pause(600);
-                hosts.redis.cont();
+                hosts.server.cont();
             }
-            4 | 5 => hosts.redis.cut_clients(),
+            4 | 5 => hosts.server.cut_clients(),
             6 => {
-                hosts.redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+                hosts.server.refuse(true, false);
                 hosts.pause(30);
-                hosts.redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+                hosts.server.refuse(false, false);
             }
             _ => {
                 let victim = hosts.random.below(3) as usize;
@@ -426,4 +414,37 @@ fn everything_at_once() {
             hosts.until_progress();
         }
     });
+}
+
+/// Each storm over each server.
+macro_rules! over {
+    ($module:ident $which:ident: $($storm:ident)*) => {
+        mod $module {
+            $(#[test]
+            fn $storm() {
+                super::$storm(super::Which::$which);
+            })*
+        }
+    };
+}
+
+macro_rules! over_both {
+    ($($storm:ident)*) => {
+        over!(redis Redis: $($storm)*);
+        over!(nats Nats: $($storm)*);
+    };
+}
+
+over_both! {
+    a_server_is_killed_and_starts_again
+    a_server_is_stopped
+    a_server_refuses_for_an_instant
+    connections_are_cut
+    rings_are_overrun_while_a_server_is_stopped
+    bridges_are_killed
+    bridges_are_killed_and_their_rings_overrun
+    a_stream_is_trimmed_while_readers_are_away
+    a_server_forgets_everything
+    bridges_end_while_a_server_comes_and_goes
+    everything_at_once
 }

@@ -3,7 +3,9 @@
 
 #![allow(dead_code)]
 
+pub mod nats_server;
 pub mod redis_server;
+pub mod server;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

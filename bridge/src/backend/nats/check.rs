@@ -1,0 +1,147 @@
+//! What a server lacks, and how it keeps what it is given.
+
+use std::collections::BTreeMap;
+
+use async_nats::jetstream::stream::{Info, StorageType};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::connecting::Live;
+use super::{Backend, Nats, Place, Stream};
+use crate::check::Findings;
+
+/// JetStream, as the account has it.
+#[derive(Deserialize)]
+struct Account {
+    storage: i64,
+    limits: AccountLimits,
+}
+
+#[derive(Deserialize)]
+struct AccountLimits {
+    max_storage: i64,
+}
+
+impl Nats {
+    /// Looks at the streams, which have a name, and whether a bridge sends to them. Creates nothing.
+    pub(crate) async fn check(&self, findings: &mut Findings, streams: &BTreeMap<&str, bool>) {
+        let Ok(live) = self.keeper.live() else { return };
+        let name = &live.settings.name;
+        let info = live.client.server_info();
+        let numbers: Vec<u32> = info.version.split(['.', '-']).take(3).filter_map(|part| part.parse().ok()).collect();
+        if numbers < vec![2, 9, 0] {
+            findings.problems.push(format!("{name}: is version {}; 2.9 or later is needed", info.version));
+            return;
+        }
+        findings.good.push(format!("{name}: version {}", info.version));
+        match live.api::<Account>("INFO", &Value::Null).await {
+            Ok(Ok(account)) if account.limits.max_storage == 0 => findings
+                .problems
+                .push(format!("{name}: this account has no room on disk; raise its max_file (nats account info)")),
+            Ok(Ok(account)) if account.limits.max_storage > 0 && account.storage * 10 > account.limits.max_storage * 9 => {
+                findings.advice.push(format!(
+                    "{name}: this account uses {} of {} bytes on disk; raise its max_file, or keep less",
+                    account.storage, account.limits.max_storage
+                ));
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(refusal)) => return findings.problems.push(refusal.failure("-").to_string().replacen("stream -", name, 1)),
+            Err(failure) => {
+                findings.problems.push(failure.to_string());
+                if !failure.to_string().contains("iolation") {
+                    return;
+                }
+            }
+        }
+        let mut denied = false;
+        for (stream, sends) in streams {
+            match self.stream(stream) {
+                Ok(stream) => denied |= self.check_stream(&live, findings, &stream, *sends).await,
+                Err(failure) => findings.problems.push(format!("{name}: {failure}")),
+            }
+        }
+        if denied {
+            findings.advice.push(self.permissions(&live, streams));
+        }
+    }
+
+    /// True: something was not allowed.
+    async fn check_stream(&self, live: &Live, findings: &mut Findings, stream: &Stream, sends: bool) -> bool {
+        let (name, shown) = (&live.settings.name, &stream.shown);
+        let info = match stream.info(live).await {
+            Ok(Some(info)) => info,
+            Ok(None) => {
+                let what = if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
+                findings.good.push(format!("{name}: stream {shown} {what}"));
+                return false;
+            }
+            Err(failure) => {
+                findings.problems.push(format!("{name}: stream {shown}: {failure}"));
+                return failure.to_string().contains("iolation");
+            }
+        };
+        let about = |what: &str| format!("{name}: stream {shown}: {what}");
+        if let Some(why) = stream.wrong_settings(&info.config) {
+            findings.problems.push(about(&why));
+            return false;
+        }
+        findings.advice.extend(advice(&info, sends).into_iter().map(|what| about(&what)));
+        match self.ends(shown, Place::START).await.and(self.origins(shown).await.map(drop)) {
+            Ok(()) => {
+                findings.good.push(about("can be read"));
+                false
+            }
+            Err(failure) => {
+                findings.problems.push(about(&failure.to_string()));
+                failure.to_string().contains("iolation")
+            }
+        }
+    }
+
+    /// What an operator may copy to allow it.
+    fn permissions(&self, live: &Live, streams: &BTreeMap<&str, bool>) -> String {
+        let mut publish = vec!["$JS.API.INFO".to_owned()];
+        for (stream, sends) in streams.iter().filter_map(|(stream, sends)| Some((self.stream(stream).ok()?, *sends))) {
+            let name = &stream.name;
+            for what in ["STREAM.INFO.", "CONSUMER.CREATE.", "CONSUMER.MSG.NEXT.", "CONSUMER.DELETE."] {
+                publish.push(format!("$JS.API.{what}{name}{}", if what.starts_with("CONSUMER") { ".>" } else { "" }));
+            }
+            if sends {
+                let calls = ["CREATE", "MSG.GET", "PURGE"];
+                publish.extend(calls.iter().map(|what| format!("$JS.API.STREAM.{what}.{name}")));
+                publish.push(stream.subject("*"));
+            }
+        }
+        format!(
+            "{}: permissions {{ publish: [\"{}\"], subscribe: [\"_INBOX.>\"] }}",
+            live.settings.name,
+            publish.join("\", \"")
+        )
+    }
+}
+
+/// What is to be thought about.
+fn advice(info: &Info, sends: bool) -> Vec<String> {
+    let config = &info.config;
+    let mut found = Vec::new();
+    if config.storage == StorageType::Memory {
+        found.push(
+            "is kept in memory: what it has acknowledged does not survive a restart; remove it, and it is created with \
+             storage file"
+                .to_owned(),
+        );
+    }
+    if config.num_replicas == 1 && info.cluster.as_ref().is_some_and(|cluster| !cluster.replicas.is_empty()) {
+        found.push("has one replica in a cluster".to_owned());
+    }
+    if config.max_message_size > 0 && sends {
+        found.push(format!(
+            "takes messages of at most {} bytes (max_msg_size): longer batches are refused again and again",
+            config.max_message_size
+        ));
+    }
+    if config.max_bytes > 0 && info.state.bytes * 10 > config.max_bytes as u64 * 9 {
+        found.push(format!("has {} of {} bytes (max_bytes): raise it, or keep less", info.state.bytes, config.max_bytes));
+    }
+    found
+}

@@ -1,0 +1,449 @@
+//! Keeps the connection to a server or a cluster of them: makes it, watches it, makes it again, and says why there is none.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerError};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::errors::{Answer, Refusal, denial};
+use super::{Failure, Health, Result};
+use crate::direction::{Backoff, Said};
+
+/// Who we are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// Nobody.
+    None,
+    /// A user, and the password.
+    User(String, String),
+    /// A token.
+    Token(String),
+    /// The seed of an nkey.
+    Nkey(String),
+    /// The content of a credentials file: a JWT and its seed.
+    Creds(String),
+}
+
+/// What TLS needs: files of PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// Whose signature is believed; the system's authorities, if none.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// How to reach a server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Hosts and ports of one server or more of a cluster.
+    pub servers: Vec<(String, u16)>,
+    /// The same for people.
+    pub name: String,
+    /// Who we are.
+    pub login: Login,
+    /// None: without, unless the server wants it.
+    pub tls: Option<Tls>,
+    /// How long the server may take to accept a connection, and to answer.
+    pub timeout: Duration,
+    /// What the subjects begin with.
+    pub subject: String,
+    /// Replicas of a stream that is created here, 1 to 5.
+    pub replicas: usize,
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Between two questions whether the server is there.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// A connection that works, as far as is known.
+pub(super) struct Live {
+    pub client: Client,
+    pub settings: Settings,
+    signals: Arc<Signals>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+/// What a connection says beside the answers.
+struct Signals {
+    /// Why it is no good any more.
+    broken: watch::Sender<Option<String>>,
+    /// What the server does not allow: it gives no answer to that.
+    denied: broadcast::Sender<String>,
+}
+
+/// Hears what the server does not allow, from now on.
+pub(super) struct Denials(broadcast::Receiver<String>);
+
+impl Denials {
+    /// Once it is said of a subject.
+    pub async fn of(&mut self, subject: &str) -> String {
+        loop {
+            match self.0.recv().await {
+                Ok(words) if words.contains(&format!("\"{subject}\"")) || words.contains("\"_INBOX") => return words,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// What became of a request.
+pub(super) enum Reply {
+    Came(Message),
+    /// Nobody takes what has this subject: there is no such stream, or no JetStream.
+    Nobody,
+}
+
+impl Live {
+    pub fn tell_broken(&self, why: &str) {
+        self.signals.broken.send_if_modified(|broken| {
+            let is_news = broken.is_none();
+            broken.get_or_insert_with(|| why.to_owned());
+            is_news
+        });
+    }
+
+    /// Once the connection is no good any more.
+    pub async fn broken(&self) -> Failure {
+        let mut broken = self.signals.broken.subscribe();
+        let why = broken.wait_for(Option::is_some).await.ok().and_then(|why| (*why).clone());
+        match why {
+            Some(why) => Failure::Lost(why),
+            // The sender lives as long as this.
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn denials(&self) -> Denials {
+        Denials(self.signals.denied.subscribe())
+    }
+
+    pub fn denial(&self, words: &str) -> Failure {
+        denial(&self.settings.name, words)
+    }
+
+    /// Asks, and waits for the answer.
+    pub async fn ask(&self, subject: &str, headers: Option<HeaderMap>, payload: Vec<u8>) -> Result<Reply> {
+        let mut request = Request::new().payload(payload.into()).timeout(Some(self.settings.timeout));
+        if let Some(headers) = headers {
+            request = request.headers(headers);
+        }
+        let mut denials = self.denials();
+        let answer = tokio::select! {
+            answer = self.client.send_request(subject.to_owned(), request) => answer,
+            failure = self.broken() => return Err(failure),
+            words = denials.of(subject) => return Err(self.denial(&words)),
+        };
+        let name = &self.settings.name;
+        let error = match answer {
+            Ok(message) => return Ok(Reply::Came(message)),
+            Err(error) => error,
+        };
+        let why = match error.kind() {
+            RequestErrorKind::NoResponders => return Ok(Reply::Nobody),
+            RequestErrorKind::TimedOut => {
+                format!("no answer from {name} within {} s (timeout)", self.settings.timeout.as_secs())
+            }
+            RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
+                return Err(Failure::Refused(format!("{name}: {subject}: {error}")));
+            }
+            _ => format!("{name}: {error}"),
+        };
+        self.tell_broken(&why);
+        Err(Failure::Lost(why))
+    }
+
+    /// Asks JetStream.
+    pub async fn api<T: DeserializeOwned>(&self, what: &str, ask: &Value) -> Result<std::result::Result<T, Refusal>> {
+        let payload = if ask.is_null() { Vec::new() } else { ask.to_string().into_bytes() };
+        match self.ask(&format!("$JS.API.{what}"), None, payload).await? {
+            Reply::Came(message) => self.parse(&message.payload),
+            Reply::Nobody => Err(Failure::Refused(format!(
+                "{}: has no JetStream for this user; start the server with JetStream (jetstream {{}} in its configuration, or -js)",
+                self.settings.name
+            ))),
+        }
+    }
+
+    pub fn parse<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<std::result::Result<T, Refusal>> {
+        match serde_json::from_slice::<Answer<T>>(payload) {
+            Ok(Answer::Ok(value)) => Ok(Ok(value)),
+            Ok(Answer::Err { error }) => Ok(Err(error)),
+            Err(error) => Err(Failure::Refused(format!(
+                "{} gave an answer that is none of JetStream ({error})",
+                self.settings.name
+            ))),
+        }
+    }
+}
+
+/// Keeps the connection.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    live: watch::Sender<Option<Arc<Live>>>,
+    health: Mutex<Health>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.shared.live.send_replace(None);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Keeper {
+    pub fn start(settings: Settings) -> Keeper {
+        let health = Health { error: Some(format!("not connected to {} yet", settings.name)), ..Health::default() };
+        let shared = Arc::new(Shared { settings, live: watch::Sender::new(None), health: Mutex::new(health) });
+        let task = tokio::spawn(keep(Arc::downgrade(&shared)));
+        Keeper { shared, task }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub fn live(&self) -> Result<Arc<Live>> {
+        let live = self.shared.live.borrow().clone();
+        live.ok_or_else(|| Failure::Lost(format!("not connected to {}", self.shared.settings.name)))
+    }
+
+    pub async fn connected(&self) {
+        // The sender lives as long as this.
+        let _ = self.shared.live.subscribe().wait_for(Option::is_some).await;
+    }
+
+    pub fn health(&self) -> Health {
+        lock(&self.shared.health).clone()
+    }
+
+    /// The most bytes of a message.
+    pub fn max_payload(&self) -> Option<usize> {
+        self.shared.live.borrow().as_ref().map(|live| live.client.max_payload())
+    }
+}
+
+fn set_health(health: &Mutex<Health>, connected: bool, error: Option<String>) {
+    let mut health = lock(health);
+    health.connected = connected;
+    health.error = error;
+}
+
+/// Connects, watches, and connects again.
+async fn keep(shared: Weak<Shared>) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut said_before = Said::default();
+    let mut was_connected = false;
+    loop {
+        let Some(settings) = shared.upgrade().map(|shared| shared.settings.clone()) else { return };
+        let why = match settings.connect().await {
+            Ok(live) => {
+                let live = Arc::new(live);
+                let Some(shared) = shared.upgrade() else { return };
+                set_health(&shared.health, true, None);
+                shared.live.send_replace(Some(Arc::clone(&live)));
+                let again = if std::mem::replace(&mut was_connected, true) { "reconnected" } else { "connected" };
+                info!("{again} to {}", settings.name);
+                backoff.reset();
+                said_before.clear();
+                let why = tokio::select! {
+                    failure = live.broken() => failure.to_string(),
+                    why = beat(&live, &shared.health) => why,
+                };
+                live.tell_broken(&why);
+                shared.live.send_replace(None);
+                set_health(&shared.health, false, Some(why.clone()));
+                lock(&shared.health).lost += 1;
+                why
+            }
+            Err(why) => {
+                let Some(shared) = shared.upgrade() else { return };
+                set_health(&shared.health, false, Some(why.clone()));
+                why
+            }
+        };
+        if said_before.is_news(&why) {
+            warn!("{why}; trying again");
+        }
+        tokio::time::sleep(backoff.pause()).await;
+    }
+}
+
+/// Asks each second whether the server is there. Returns why the connection is no good any more.
+async fn beat(live: &Live, health: &Mutex<Health>) -> String {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let flush = live.ask("$JS.API.INFO", None, Vec::new());
+        tokio::pin!(flush);
+        let begun = tokio::time::Instant::now();
+        let answer = loop {
+            match tokio::time::timeout(BEAT, &mut flush).await {
+                Ok(answer) => break answer,
+                Err(_) => {
+                    let error = format!("no answer from {} for {} s", live.settings.name, begun.elapsed().as_secs());
+                    set_health(health, false, Some(error));
+                }
+            }
+        };
+        // It may refuse this: that is an answer, too.
+        if let Err(Failure::Lost(why)) = answer {
+            return why;
+        }
+        set_health(health, true, None);
+    }
+}
+
+impl Settings {
+    fn options(&self, signals: &Arc<Signals>) -> std::result::Result<ConnectOptions, String> {
+        let signals = Arc::downgrade(signals);
+        let name = self.name.clone();
+        let mut options = ConnectOptions::new()
+            .name("pubsub-bridge")
+            .connection_timeout(self.timeout)
+            .request_timeout(Some(self.timeout))
+            .require_tls(self.tls.is_some())
+            .event_callback(move |event| {
+                let (signals, name) = (signals.clone(), name.clone());
+                async move {
+                    let Some(signals) = signals.upgrade() else { return };
+                    match event {
+                        Event::Disconnected | Event::Closed | Event::LameDuckMode => {
+                            signals.broken.send_if_modified(|broken| {
+                                broken.get_or_insert_with(|| format!("{name} closed the connection"));
+                                true
+                            });
+                        }
+                        Event::ServerError(ServerError::Other(words))
+                            if words.to_lowercase().contains("permissions violation") =>
+                        {
+                            let _ = signals.denied.send(words);
+                        }
+                        _ => {}
+                    }
+                }
+            });
+        options = match &self.login {
+            Login::None => options,
+            Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
+            Login::Token(token) => options.token(token.clone()),
+            Login::Nkey(seed) => options.nkey(seed.clone()),
+            Login::Creds(text) => options.credentials(text).map_err(|error| format!("creds-file: {error}"))?,
+        };
+        if let Some(tls) = &self.tls {
+            if let Some(ca) = &tls.ca {
+                options = options.add_root_certificates(ca.clone());
+            }
+            if let Some((cert, key)) = &tls.client {
+                options = options.add_client_certificate(cert.clone(), key.clone());
+            }
+        }
+        Ok(options)
+    }
+
+    /// A connection, or why there is none.
+    async fn connect(&self) -> std::result::Result<Live, String> {
+        let signals = Arc::new(Signals { broken: watch::Sender::new(None), denied: broadcast::Sender::new(16) });
+        let scheme = if self.tls.is_some() { "tls" } else { "nats" };
+        let url = |(host, port): &(String, u16)| match host.contains(':') {
+            true => format!("{scheme}://[{host}]:{port}"),
+            false => format!("{scheme}://{host}:{port}"),
+        };
+        let urls: Vec<String> = self.servers.iter().map(url).collect();
+        let options = self.options(&signals)?;
+        match tokio::time::timeout(self.timeout * 2, options.connect(urls)).await {
+            Ok(Ok(client)) => Ok(Live { client, settings: self.clone(), signals }),
+            Ok(Err(error)) => Err(self.why_not(error.kind(), &error).await),
+            Err(_) => Err(self.too_late()),
+        }
+    }
+
+    fn too_late(&self) -> String {
+        format!("no connection to {} within {} s (timeout)", self.name, self.timeout.as_secs())
+    }
+
+    /// Why there is no connection, with the remedy: the library says the same for several causes, so this looks again.
+    async fn why_not(&self, kind: ConnectErrorKind, error: &(dyn std::error::Error + Send + Sync)) -> String {
+        let name = &self.name;
+        let full = error.to_string().replace('\n', " ");
+        let text = full.split(" (os error").next().unwrap_or_default();
+        let lower = text.to_lowercase();
+        match kind {
+            ConnectErrorKind::AuthorizationViolation => {
+                let what = match &self.login {
+                    Login::None => "give username and password-file, token-file, nkey-file or creds-file",
+                    Login::User(..) => "see username and password-file",
+                    Login::Token(_) => "see token-file",
+                    Login::Nkey(_) => "see nkey-file",
+                    Login::Creds(_) => "see creds-file",
+                };
+                format!("{name}: authorization violation; {what}")
+            }
+            ConnectErrorKind::Authentication => {
+                format!("{name}: cannot sign what the server has sent: {text}; see nkey-file or creds-file")
+            }
+            ConnectErrorKind::TimedOut => self.too_late(),
+            ConnectErrorKind::Tls if lower.contains("certificate") || lower.contains("unknownissuer") => {
+                format!("cannot begin TLS with {name}: {text}; see ca-file, cert-file and key-file")
+            }
+            ConnectErrorKind::Tls => {
+                format!("cannot begin TLS with {name}: {text}; does the server have TLS? otherwise give a URL with nats://")
+            }
+            _ => self.why_not_there(text).await,
+        }
+    }
+
+    async fn why_not_there(&self, text: &str) -> String {
+        let name = &self.name;
+        let mut why = format!("cannot connect to {name}: {text}");
+        for (host, port) in &self.servers {
+            let connecting = tokio::net::TcpStream::connect((host.as_str(), *port));
+            why = match tokio::time::timeout(self.timeout, connecting).await {
+                Err(_) => self.too_late(),
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    format!("cannot connect to {name}: {}; no server listens there", crate::state::plain(&error))
+                }
+                Ok(Err(error)) => {
+                    let plain = crate::state::plain(&error);
+                    match plain.strip_prefix("failed to lookup address information: ") {
+                        Some(plain) => format!("cannot find the address of '{host}': {plain}; see url"),
+                        None => format!("cannot connect to {name}: {plain}"),
+                    }
+                }
+                Ok(Ok(_)) if self.tls.is_none() => {
+                    format!("{name} gave no NATS answer ({text}); if it wants TLS, give a URL with tls://")
+                }
+                Ok(Ok(_)) => format!("cannot begin TLS with {name}: {text}; see ca-file, cert-file and key-file"),
+            };
+        }
+        why
+    }
+}

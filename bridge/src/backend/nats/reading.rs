@@ -1,0 +1,287 @@
+//! Reads a stream: a consumer of the server's, for one life of a reader, is asked for messages as long as there is room for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message as Delivered;
+use async_nats::jetstream::consumer::{self, DeliverPolicy};
+use async_nats::{StatusCode, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::connecting::{Denials, Live};
+use super::format::{self, HEADER, INDEX_BITS, Note};
+use super::{Failure, Place, Result, Stream};
+use crate::backend::{Malformed, Read, Reader};
+
+/// Messages that are asked for at once.
+const MOST: u64 = 256;
+/// Bytes of them, unless one is longer.
+const BYTES: usize = 4 << 20;
+/// How long a question waits for messages.
+const EXPIRES: Duration = Duration::from_secs(2);
+/// Bytes that go to a reader together.
+const CHUNK: usize = 2 << 20;
+/// After so long without a question the server forgets a consumer.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// Between two looks for a stream that is not there yet.
+const LOOK_EACH: Duration = Duration::from_millis(100);
+
+/// A message, as a consumer has brought it.
+pub(super) struct Brought {
+    pub sequence: u64,
+    pub origin: Option<String>,
+    pub note: Option<Note>,
+    pub message: async_nats::Message,
+    /// Messages that are behind it.
+    pub pending: u64,
+}
+
+/// Where a consumer begins, and what it brings.
+pub(super) enum From {
+    Sequence(u64),
+    Time(time::OffsetDateTime),
+    /// The last message of each origin.
+    Last,
+}
+
+/// A consumer of this process.
+pub(super) struct Consumer {
+    live: Arc<Live>,
+    stream: Stream,
+    name: String,
+    subscriber: Subscriber,
+    denials: Denials,
+    inbox: String,
+    /// Of the last message that came.
+    number: u64,
+    /// Messages that are still to come of those that were asked for.
+    asked: u64,
+    /// Messages that there were when it began.
+    pub pending: u64,
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let (live, stream, name) = (Arc::clone(&self.live), self.stream.name.clone(), self.name.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // The server would forget it, later.
+            runtime.spawn(async move {
+                let _ = live.client.publish(format!("$JS.API.CONSUMER.DELETE.{stream}.{name}"), "".into()).await;
+            });
+        }
+    }
+}
+
+impl Consumer {
+    pub async fn new(live: &Arc<Live>, stream: &Stream, from: From, headers_only: bool) -> Result<Consumer> {
+        let name = format!("bridge-{:016x}", (crate::direction::random_fraction() * u64::MAX as f64) as u64);
+        let mut config = json!({
+            "name": name, "ack_policy": "none", "replay_policy": "instant", "mem_storage": true, "num_replicas": 1,
+            "inactive_threshold": FORGOTTEN.as_nanos() as u64, "headers_only": headers_only,
+        });
+        let is_filtered = matches!(from, From::Last);
+        let policy = match from {
+            From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+            From::Time(start_time) => DeliverPolicy::ByStartTime { start_time },
+            From::Last => DeliverPolicy::LastPerSubject,
+        };
+        if is_filtered {
+            config["filter_subject"] = stream.subject("*").into();
+        }
+        if let (Value::Object(config), Ok(Value::Object(policy))) = (&mut config, serde_json::to_value(policy)) {
+            config.extend(policy);
+        }
+        let inbox = live.client.new_inbox();
+        let lost = |error: async_nats::SubscribeError| Failure::Lost(format!("{}: {error}", live.settings.name));
+        let subscriber = live.client.subscribe(inbox.clone()).await.map_err(lost)?;
+        let filter = if is_filtered { format!(".{}", stream.subject("*")) } else { String::new() };
+        let what = format!("CONSUMER.CREATE.{}.{name}{filter}", stream.name);
+        let ask = json!({"stream_name": stream.name, "config": config});
+        let made: consumer::Info =
+            live.api(&what, &ask).await?.map_err(|refusal| refusal.failure(&stream.shown))?;
+        Ok(Consumer {
+            live: Arc::clone(live),
+            stream: stream.clone(),
+            name,
+            subscriber,
+            denials: live.denials(),
+            inbox,
+            number: 0,
+            asked: 0,
+            pending: made.num_pending,
+        })
+    }
+
+    async fn ask(&mut self) -> Result<()> {
+        let bytes = BYTES.max(self.live.client.max_payload() * 2);
+        let ask = json!({"batch": MOST, "max_bytes": bytes, "expires": EXPIRES.as_nanos() as u64}).to_string();
+        let subject = self.next_subject();
+        self.asked = MOST;
+        let sent = self.live.client.publish_with_reply(subject, self.inbox.clone(), ask.into()).await;
+        sent.map_err(|error| Failure::Lost(format!("{}: {error}", self.live.settings.name)))
+    }
+
+    fn next_subject(&self) -> String {
+        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.name)
+    }
+
+    fn lost(&self, why: &str) -> Failure {
+        Failure::Lost(format!("{}: stream {}: {why}", self.live.settings.name, self.stream.shown))
+    }
+
+    /// The next message; waits until there is one. What was waited for comes later, if this is dropped.
+    pub async fn next(&mut self) -> Result<Brought> {
+        loop {
+            if self.asked == 0 {
+                self.ask().await?;
+            }
+            let subject = self.next_subject();
+            let longest = EXPIRES + self.live.settings.timeout;
+            let message = tokio::select! {
+                biased;
+                message = self.subscriber.next() => message,
+                failure = self.live.broken() => return Err(failure),
+                words = self.denials.of(&subject) => return Err(self.live.denial(&words)),
+                () = tokio::time::sleep(longest) => return Err(self.lost("no answer in time (timeout)")),
+            };
+            let message = message.ok_or_else(|| self.lost("the connection was closed"))?;
+            if let Some(brought) = self.brought(message)? {
+                return Ok(brought);
+            }
+        }
+    }
+
+    /// The next message, if it is here already.
+    fn at_hand(&mut self) -> Result<Option<Brought>> {
+        while let Some(Some(message)) = self.subscriber.next().now_or_never() {
+            if let Some(brought) = self.brought(message)? {
+                return Ok(Some(brought));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A message, or what the server says of a question.
+    fn brought(&mut self, message: async_nats::Message) -> Result<Option<Brought>> {
+        let status = message.status.unwrap_or(StatusCode::OK);
+        if status != StatusCode::OK {
+            let words = message.description.as_ref().map_or_else(String::new, ToString::to_string);
+            let is_over = status == StatusCode::TIMEOUT
+                || status == StatusCode::NOT_FOUND
+                || words.to_lowercase().contains("maxbytes")
+                || words.to_lowercase().contains("batch completed");
+            if is_over {
+                self.asked = 0;
+                return Ok(None);
+            }
+            if status == StatusCode::IDLE_HEARTBEAT {
+                return Ok(None);
+            }
+            return Err(self.lost(&format!("the server ended the consumer: {status} {words}")));
+        }
+        let delivered = Delivered { context: async_nats::jetstream::new(self.live.client.clone()), message };
+        let (sequence, number, pending) = {
+            let info = delivered.info().map_err(|error| self.lost(&error.to_string()))?;
+            (info.stream_sequence, info.consumer_sequence, info.pending)
+        };
+        if number != self.number + 1 {
+            return Err(self.lost("a message was lost on its way"));
+        }
+        self.number = number;
+        self.asked = self.asked.saturating_sub(1);
+        let message = delivered.message;
+        let header = message.headers.as_ref().and_then(|headers| headers.get(HEADER));
+        let note = header.and_then(|value| Note::parse(value.as_str()));
+        let origin = self.stream.origin(&message.subject);
+        Ok(Some(Brought { sequence, origin, note, message, pending }))
+    }
+}
+
+/// Reads one stream.
+#[derive(Debug)]
+pub struct NatsReader {
+    answers: mpsc::Receiver<Result<Vec<Read>>>,
+}
+
+impl Reader for NatsReader {
+    async fn next(&mut self) -> Result<Vec<Read>> {
+        let gone = || Err(Failure::Lost("the connection was closed".to_owned()));
+        self.answers.recv().await.unwrap_or_else(gone)
+    }
+}
+
+/// Reads behind a place.
+pub(super) fn start(live: Arc<Live>, stream: Stream, after: Place) -> NatsReader {
+    // One that is taken, and one that waits.
+    let (answers, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        let read = read(&live, &stream, after, &answers);
+        let failure = tokio::select! {
+            failure = read => failure,
+            () = answers.closed() => return,
+        };
+        let _ = answers.send(Err(failure)).await;
+    });
+    NatsReader { answers: receiver }
+}
+
+async fn read(live: &Arc<Live>, stream: &Stream, after: Place, answers: &mpsc::Sender<Result<Vec<Read>>>) -> Failure {
+    match try_read(live, stream, after, answers).await {
+        Ok(never) => never,
+        Err(failure) => failure,
+    }
+}
+
+async fn try_read(
+    live: &Arc<Live>,
+    stream: &Stream,
+    after: Place,
+    answers: &mpsc::Sender<Result<Vec<Read>>>,
+) -> Result<Failure> {
+    let info = loop {
+        if let Some(info) = stream.info(live).await? {
+            break info;
+        }
+        tokio::time::sleep(LOOK_EACH).await;
+    };
+    let era = super::era(&info);
+    // Of a message that was read in part, the rest.
+    let sequence = if after.0 == era { after.1 >> INDEX_BITS } else { 1 };
+    let first = sequence.clamp(1, info.state.last_sequence + 1);
+    let mut consumer = Consumer::new(live, stream, From::Sequence(first), false).await?;
+    loop {
+        let mut reads = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(consumer.next().await?);
+        while let Some(brought) = next {
+            bytes += brought.message.payload.len() + 64;
+            reads.extend(reads_of(era, &brought).into_iter().filter(|read| place_of(read) > after));
+            next = if bytes < CHUNK { consumer.at_hand()? } else { None };
+        }
+        if !reads.is_empty() && answers.send(Ok(reads)).await.is_err() {
+            return Ok(Failure::Lost("nobody reads any more".to_owned()));
+        }
+    }
+}
+
+fn place_of(read: &Read) -> Place {
+    match read {
+        Ok(entry) => entry.place,
+        Err(malformed) => malformed.place,
+    }
+}
+
+/// What a message holds; nothing, if it is a marker.
+fn reads_of(era: u64, brought: &Brought) -> Vec<Read> {
+    let place = Place(era, brought.sequence << INDEX_BITS);
+    let malformed = |why: &str| vec![Err(Malformed { place, why: why.to_owned() })];
+    let (Some(origin), Some(note)) = (&brought.origin, &brought.note) else {
+        return malformed("a message without the header of a bridge");
+    };
+    match format::entries(place, origin, note, &brought.message.payload) {
+        Ok(entries) => entries.into_iter().map(Ok).collect(),
+        Err(why) => malformed(why),
+    }
+}

@@ -1,0 +1,254 @@
+//! A nats-server of a test's own, with JetStream in its directory: it can be killed, stopped and started again, and its connections
+//! go through a relay of the test's, which can cut them.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pubsub_bridge::backend::nats::{Login, Nats, Settings};
+use serde_json::{Value, json};
+
+use super::{Folder, WATCHDOG};
+
+pub struct NatsServer {
+    pub folder: PathBuf,
+    port: u16,
+    relay: Relay,
+    configuration: String,
+    child: Option<Child>,
+}
+
+/// Whether there can be one; a test that needs it returns at once where there is none.
+pub fn is_installed() -> bool {
+    let found = ["nats-server", "/usr/sbin/nats-server"].iter().any(|name| {
+        Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    });
+    if !found {
+        println!("skipped: nats-server is not installed");
+    }
+    found
+}
+
+fn program() -> &'static str {
+    if std::path::Path::new("/usr/sbin/nats-server").exists() { "/usr/sbin/nats-server" } else { "nats-server" }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl NatsServer {
+    /// With these lines in its configuration besides.
+    pub fn start(folder: &Folder, configuration: &str) -> NatsServer {
+        let folder = folder.0.join("nats");
+        std::fs::create_dir_all(&folder).expect("a directory");
+        let port = free_port();
+        let relay = Relay::start(port);
+        let mut server = NatsServer { folder, port, relay, configuration: configuration.to_owned(), child: None };
+        server.run();
+        server
+    }
+
+    pub fn run(&mut self) {
+        let file = self.folder.join("nats.conf");
+        let text = format!(
+            "listen: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 1G }}\n{}\n",
+            self.port,
+            self.folder.join("store").display(),
+            self.configuration
+        );
+        std::fs::write(&file, text).expect("write");
+        let log = std::fs::File::options().append(true).create(true).open(self.folder.join("log")).expect("a log");
+        let child = Command::new(program())
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a descriptor"))
+            .stdout(log)
+            .spawn()
+            .expect("nats-server");
+        self.child = Some(child);
+        let end = std::time::Instant::now() + WATCHDOG;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(std::time::Instant::now() < end, "nats-server did not start: see {}", self.folder.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Where bridges connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.relay.port)
+    }
+
+    /// Asks JetStream, over a connection of the test's own, and again while it only starts.
+    pub fn ask(&self, what: &str, ask: &Value) -> Value {
+        let end = std::time::Instant::now() + WATCHDOG;
+        loop {
+            let answer = self.try_request(&format!("$JS.API.{what}"), &ask.to_string());
+            match answer.as_ref().map(|answer| serde_json::from_slice::<Value>(answer)) {
+                Ok(Ok(answer)) if answer["error"]["code"] != 503 => return answer,
+                other => assert!(std::time::Instant::now() < end, "{what}: {other:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Publishes, and waits until the stream has it.
+    pub fn publish(&self, subject: &str, text: &str) {
+        self.try_request(subject, text).expect("an acknowledgement");
+    }
+
+    /// One request of the text protocol.
+    fn try_request(&self, subject: &str, text: &str) -> std::io::Result<Vec<u8>> {
+        let mut link = TcpStream::connect(("127.0.0.1", self.port))?;
+        link.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let options = json!({"verbose": false, "headers": true, "no_responders": true});
+        write!(link, "CONNECT {options}\r\nSUB answer 1\r\nPUB {subject} answer {}\r\n{text}\r\n", text.len())?;
+        let mut got = Vec::new();
+        let mut part = [0; 65_536];
+        loop {
+            let count = link.read(&mut part)?;
+            if count == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            got.extend_from_slice(&part[..count]);
+            let all = String::from_utf8_lossy(&got);
+            if all.contains("HMSG answer") {
+                return Err(std::io::Error::other("nobody answers"));
+            }
+            if let Some(at) = all.find("MSG answer 1 ") {
+                let rest = &got[at + "MSG answer 1 ".len()..];
+                let Some(end) = rest.iter().position(|byte| *byte == b'\r') else { continue };
+                let len: usize = String::from_utf8_lossy(&rest[..end]).parse().expect("a length");
+                if rest.len() >= end + 2 + len {
+                    return Ok(rest[end + 2..end + 2 + len].to_vec());
+                }
+            }
+        }
+    }
+
+    /// All streams that there are.
+    pub fn streams(&self) -> Vec<String> {
+        let names = self.ask("STREAM.NAMES", &json!({}));
+        names["streams"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    }
+
+    /// Removes all streams.
+    pub fn forget(&self) {
+        for name in self.streams() {
+            self.ask(&format!("STREAM.DELETE.{name}"), &Value::Null);
+        }
+    }
+
+    /// From now on streams are full, or no longer are.
+    pub fn refuse(&self, refuse: bool) {
+        for name in self.streams() {
+            self.edit(&name, &json!({"max_msgs": if refuse { 1 } else { -1 }}));
+        }
+    }
+
+    /// Changes settings of a stream.
+    pub fn edit(&self, name: &str, changes: &Value) {
+        let mut config = self.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].take();
+        for (key, value) in changes.as_object().expect("settings") {
+            config[key] = value.clone();
+        }
+        let answer = self.ask(&format!("STREAM.UPDATE.{name}"), &config);
+        assert!(answer["error"].is_null(), "{changes}: {answer}");
+    }
+
+    pub fn cut_clients(&self) {
+        self.relay.cut();
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
+    }
+
+    pub fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn cont(&self) {
+        self.signal("-CONT");
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings {
+            servers: vec![("127.0.0.1".to_owned(), self.relay.port)],
+            name: format!("127.0.0.1:{}", self.relay.port),
+            login: Login::None,
+            tls: None,
+            timeout: Duration::from_secs(10),
+            subject: "pubsub".to_owned(),
+            replicas: 1,
+        }
+    }
+
+    pub fn backend(&self) -> Nats {
+        Nats::new(self.settings())
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Passes connections on to another port.
+struct Relay {
+    port: u16,
+    links: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Relay {
+    fn start(to: u16) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let links = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&links);
+        // As long as the test's process.
+        std::thread::spawn(move || {
+            for incoming in listener.incoming().flatten() {
+                let Ok(outgoing) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                for link in [&incoming, &outgoing] {
+                    let _ = link.set_nodelay(true);
+                    kept.lock().expect("links").extend(link.try_clone());
+                }
+                let pairs = [
+                    (incoming.try_clone(), outgoing.try_clone()),
+                    (Ok(outgoing), Ok(incoming)),
+                ];
+                for (from, to) in pairs {
+                    let (Ok(mut from), Ok(mut to)) = (from, to) else { continue };
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = from.shutdown(Shutdown::Both);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Relay { port, links }
+    }
+
+    fn cut(&self) {
+        for link in self.links.lock().expect("links").drain(..) {
+            let _ = link.shutdown(Shutdown::Both);
+        }
+    }
+}
