@@ -21,7 +21,8 @@ impl Rig for Server {
     }
 
     async fn lose(&self, stream: &str) {
-        self.0.ask(&format!("STREAM.DELETE.{stream}"), &Value::Null);
+        let answer = self.0.ask(&format!("STREAM.DELETE.{stream}"), &Value::Null);
+        assert_eq!(answer["success"], true, "{answer}");
     }
 
     async fn refuse(&self, refuse: bool) {

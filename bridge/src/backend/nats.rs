@@ -267,15 +267,12 @@ impl Nats {
         let mut found = Vec::new();
         let mut left = consumer.pending;
         while left > 0 {
-            let brought = consumer.next().await?;
-            left = brought.pending.min(left - 1);
-            let is_last = brought.sequence >= last;
-            if brought.sequence <= last {
-                found.push(brought);
-            }
-            if is_last {
+            let Some(brought) = consumer.next_if_any().await? else { break };
+            if brought.sequence > last {
                 break;
             }
+            left = if brought.sequence == last { 0 } else { brought.pending };
+            found.push(brought);
         }
         Ok(found)
     }
@@ -284,13 +281,11 @@ impl Nats {
     async fn all_heads(live: &Arc<Live>, stream: &Stream) -> Result<Vec<Brought>> {
         let mut consumer = Consumer::new(live, stream, From::Last, true).await?;
         let mut found = Vec::new();
-        for _ in 0..consumer.pending {
-            let brought = consumer.next().await?;
-            let is_last = brought.pending == 0;
+        let mut left = consumer.pending;
+        while left > 0 {
+            let Some(brought) = consumer.next_if_any().await? else { break };
+            left = brought.pending;
             found.push(brought);
-            if is_last {
-                break;
-            }
         }
         found.sort_by_key(|brought| brought.sequence);
         Ok(found)
@@ -383,10 +378,8 @@ impl Nats {
             if since > 0 {
                 let then = info.created + Duration::from_millis(since);
                 let mut consumer = Consumer::new(live, stream, From::Time(then), true).await?;
-                cut = cut.max(match consumer.pending {
-                    0 => state.last_sequence,
-                    _ => consumer.next().await?.sequence,
-                });
+                let first = if consumer.pending > 0 { consumer.next_if_any().await? } else { None };
+                cut = cut.max(first.map_or(state.last_sequence, |brought| brought.sequence));
             }
         }
         if let Some(bytes) = limits.bytes.filter(|bytes| state.bytes > *bytes) {
@@ -413,8 +406,9 @@ impl Backend for Nats {
     }
 
     fn batch_bytes(&self) -> usize {
-        // Half is for the lines before the entries, which a message of its own has, too.
-        self.keeper.max_payload().map_or(BATCH_BYTES, |most| (most / 2).max(1024))
+        // The rest is for the lines before the entries: some 30 bytes each, even where the entry has only one.
+        let of = |most: usize| if most < BATCH_BYTES { most / 32 } else { most / 2 };
+        self.keeper.max_payload().map_or(BATCH_BYTES, of)
     }
 
     fn seconds(&self, _from: Place, _to: Place) -> Option<f64> {

@@ -88,8 +88,9 @@ impl NatsServer {
     /// Asks JetStream, over a connection of the test's own, and again while it only starts.
     pub fn ask(&self, what: &str, ask: &Value) -> Value {
         let end = std::time::Instant::now() + WATCHDOG;
+        let text = if ask.is_null() { String::new() } else { ask.to_string() };
         loop {
-            let answer = self.try_request(&format!("$JS.API.{what}"), &ask.to_string());
+            let answer = self.try_request(&format!("$JS.API.{what}"), &text);
             match answer.as_ref().map(|answer| serde_json::from_slice::<Value>(answer)) {
                 Ok(Ok(answer)) if answer["error"]["code"] != 503 => return answer,
                 other => assert!(std::time::Instant::now() < end, "{what}: {other:?}"),
@@ -145,10 +146,10 @@ impl NatsServer {
         }
     }
 
-    /// From now on streams are full, or no longer are.
+    /// From now on streams take no message, or do so again.
     pub fn refuse(&self, refuse: bool) {
         for name in self.streams() {
-            self.edit(&name, &json!({"max_msgs": if refuse { 1 } else { -1 }}));
+            self.edit(&name, &json!({"max_msg_size": if refuse { 1 } else { -1 }}));
         }
     }
 

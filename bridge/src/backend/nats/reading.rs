@@ -114,12 +114,17 @@ impl Consumer {
         })
     }
 
-    async fn ask(&mut self) -> Result<()> {
+    async fn ask(&mut self, waits: bool) -> Result<()> {
         let bytes = BYTES.max(self.live.client.max_payload() * 2);
-        let ask = json!({"batch": MOST, "max_bytes": bytes, "expires": EXPIRES.as_nanos() as u64}).to_string();
+        let mut ask = json!({"batch": MOST, "max_bytes": bytes});
+        if waits {
+            ask["expires"] = (EXPIRES.as_nanos() as u64).into();
+        } else {
+            ask["no_wait"] = true.into();
+        }
         let subject = self.next_subject();
         self.asked = MOST;
-        let sent = self.live.client.publish_with_reply(subject, self.inbox.clone(), ask.into()).await;
+        let sent = self.live.client.publish_with_reply(subject, self.inbox.clone(), ask.to_string().into()).await;
         sent.map_err(|error| Failure::Lost(format!("{}: {error}", self.live.settings.name)))
     }
 
@@ -132,13 +137,27 @@ impl Consumer {
     }
 
     /// The next message; waits until there is one. What was waited for comes later, if this is dropped.
-    pub async fn next(&mut self) -> Result<Brought> {
+    async fn next(&mut self) -> Result<Brought> {
         loop {
-            if self.asked == 0 {
-                self.ask().await?;
+            if let Some(brought) = self.ask_for_next(true).await? {
+                return Ok(brought);
             }
-            let subject = self.next_subject();
-            let longest = EXPIRES + self.live.settings.timeout;
+        }
+    }
+
+    /// The next message; none where there is none.
+    pub async fn next_if_any(&mut self) -> Result<Option<Brought>> {
+        self.ask_for_next(false).await
+    }
+
+    /// None: the server has none now, or none came in the time that it waits.
+    async fn ask_for_next(&mut self, waits: bool) -> Result<Option<Brought>> {
+        if self.asked == 0 {
+            self.ask(waits).await?;
+        }
+        let subject = self.next_subject();
+        let longest = EXPIRES + self.live.settings.timeout;
+        loop {
             let message = tokio::select! {
                 biased;
                 message = self.subscriber.next() => message,
@@ -147,7 +166,8 @@ impl Consumer {
                 () = tokio::time::sleep(longest) => return Err(self.lost("no answer in time (timeout)")),
             };
             let message = message.ok_or_else(|| self.lost("the connection was closed"))?;
-            if let Some(brought) = self.brought(message)? {
+            let brought = self.brought(message)?;
+            if brought.is_some() || self.asked == 0 {
                 return Ok(brought);
             }
         }
