@@ -125,7 +125,9 @@ impl NatsServer {
             if let Some(at) = all.find("MSG answer 1 ") {
                 let rest = &got[at + "MSG answer 1 ".len()..];
                 let Some(end) = rest.iter().position(|byte| *byte == b'\r') else { continue };
-                let len: usize = String::from_utf8_lossy(&rest[..end]).parse().expect("a length");
+                // Behind a subject for an answer, perhaps.
+                let words = String::from_utf8_lossy(&rest[..end]).into_owned();
+                let len: usize = words.split(' ').next_back().and_then(|word| word.parse().ok()).expect("a length");
                 if rest.len() >= end + 2 + len {
                     return Ok(rest[end + 2..end + 2 + len].to_vec());
                 }
