@@ -567,7 +567,8 @@ fn nats_settings(server: &Server) -> Result<nats::Settings> {
 }
 
 fn nats_login(server: &Server) -> Result<nats::Login> {
-    let files = [("token-file", &server.token_file), ("nkey-file", &server.nkey_file), ("creds-file", &server.creds_file)];
+    let files =
+        [("token-file", &server.token_file), ("nkey-file", &server.nkey_file), ("creds-file", &server.creds_file)];
     let given: Vec<_> = files.iter().filter_map(|(what, path)| Some((*what, path.as_deref()?))).collect();
     let has_user = server.username.is_some() || server.password_file.is_some();
     match given.as_slice() {
@@ -577,7 +578,9 @@ fn nats_login(server: &Server) -> Result<nats::Login> {
             (None, Some(_)) => Err("password-file needs username; a token goes into token-file".to_owned()),
             (None, None) => Ok(nats::Login::None),
         },
-        [_] if has_user => Err("give username and password-file, or one of token-file, nkey-file and creds-file".to_owned()),
+        [_] if has_user => {
+            Err("give username and password-file, or one of token-file, nkey-file and creds-file".to_owned())
+        }
         [(what, path)] => {
             let text = secret(what, path)?;
             Ok(match *what {
@@ -731,7 +734,7 @@ mod tests {
 
     #[test]
     fn nats_is_one_server_or_a_cluster() {
-        let of = |lines: &str| {
+        let of = |lines: &str| -> Result<nats::Settings> {
             let config = parse(&format!("[server]\n{lines}\n[bridge.a]\nin = \"/i\"\n"))?;
             match config.servers["server"].clone() {
                 Settings::Nats(settings) => Ok(settings),

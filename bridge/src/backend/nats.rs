@@ -136,7 +136,9 @@ impl Stream {
         let says = |what: &str| Some(format!("stream {name} of JetStream {what}"));
         let wanted = self.subject("*");
         if !config.subjects.iter().any(|subject| *subject == wanted || *subject == self.subject(">")) {
-            return says(&format!("does not take the subjects {wanted}; nats stream edit {name} --subjects='{wanted}'"));
+            return says(&format!(
+                "does not take the subjects {wanted}; nats stream edit {name} --subjects='{wanted}'"
+            ));
         }
         if config.retention != RetentionPolicy::Limits {
             return says("drops what was read; it must have the retention limits: remove it, and it is created well");
@@ -147,7 +149,9 @@ impl Stream {
             ));
         }
         if config.max_messages_per_subject > 0 {
-            return says(&format!("keeps few messages of an origin; nats stream edit {name} --max-msgs-per-subject=-1"));
+            return says(&format!(
+                "keeps few messages of an origin; nats stream edit {name} --max-msgs-per-subject=-1"
+            ));
         }
         if !config.max_age.is_zero() {
             return says(&format!(
@@ -192,7 +196,9 @@ impl Nats {
     fn stream(&self, name: &str) -> Result<Stream> {
         let escaped = escape(name);
         if escaped.len() > 250 {
-            return Err(Failure::Hopeless(format!("stream '{name}' is too long a name for JetStream; give a shorter one")));
+            return Err(Failure::Hopeless(format!(
+                "stream '{name}' is too long a name for JetStream; give a shorter one"
+            )));
         }
         let prefix = format!("{}.{escaped}", self.keeper.settings().subject);
         Ok(Stream { shown: name.to_owned(), name: escaped, prefix })
@@ -334,7 +340,8 @@ impl Nats {
         let found = Nats::entries(live, stream, info).await?;
         let (first, newest) = (found.map(|found| found.0), found.map(|found| found.1));
         // Behind all that is there no more.
-        let gone = if sequence == 0 { Place::START } else { Place(era, (sequence << INDEX_BITS) | ((1 << INDEX_BITS) - 1)) };
+        let gone =
+            if sequence == 0 { Place::START } else { Place(era, (sequence << INDEX_BITS) | ((1 << INDEX_BITS) - 1)) };
         let last = newest.unwrap_or(gone);
         let is_before = place == Place::START || place.0 == era && first.is_none_or(|first| place < first);
         let continues = place <= last && (is_before || place.0 == era && Nats::is_there(live, stream, place).await?);

@@ -232,10 +232,7 @@ impl Relay {
                     let _ = link.set_nodelay(true);
                     kept.lock().expect("links").extend(link.try_clone());
                 }
-                let pairs = [
-                    (incoming.try_clone(), outgoing.try_clone()),
-                    (Ok(outgoing), Ok(incoming)),
-                ];
+                let pairs = [(incoming.try_clone(), outgoing.try_clone()), (Ok(outgoing), Ok(incoming))];
                 for (from, to) in pairs {
                     let (Ok(mut from), Ok(mut to)) = (from, to) else { continue };
                     std::thread::spawn(move || {

@@ -38,14 +38,18 @@ impl Nats {
             Ok(Ok(account)) if account.limits.max_storage == 0 => findings
                 .problems
                 .push(format!("{name}: this account has no room on disk; raise its max_file (nats account info)")),
-            Ok(Ok(account)) if account.limits.max_storage > 0 && account.storage * 10 > account.limits.max_storage * 9 => {
+            Ok(Ok(account))
+                if account.limits.max_storage > 0 && account.storage * 10 > account.limits.max_storage * 9 =>
+            {
                 findings.advice.push(format!(
                     "{name}: this account uses {} of {} bytes on disk; raise its max_file, or keep less",
                     account.storage, account.limits.max_storage
                 ));
             }
             Ok(Ok(_)) => {}
-            Ok(Err(refusal)) => return findings.problems.push(refusal.failure("-").to_string().replacen("stream -", name, 1)),
+            Ok(Err(refusal)) => {
+                return findings.problems.push(refusal.failure("-").to_string().replacen("stream -", name, 1));
+            }
             Err(failure) => {
                 findings.problems.push(failure.to_string());
                 if !failure.to_string().contains("iolation") {
@@ -71,7 +75,8 @@ impl Nats {
         let info = match stream.info(live).await {
             Ok(Some(info)) => info,
             Ok(None) => {
-                let what = if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
+                let what =
+                    if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
                 findings.good.push(format!("{name}: stream {shown} {what}"));
                 return false;
             }
@@ -141,7 +146,10 @@ fn advice(info: &Info, sends: bool) -> Vec<String> {
         ));
     }
     if config.max_bytes > 0 && info.state.bytes * 10 > config.max_bytes as u64 * 9 {
-        found.push(format!("has {} of {} bytes (max_bytes): raise it, or keep less", info.state.bytes, config.max_bytes));
+        found.push(format!(
+            "has {} of {} bytes (max_bytes): raise it, or keep less",
+            info.state.bytes, config.max_bytes
+        ));
     }
     found
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerError};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerError,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
@@ -415,7 +417,9 @@ impl Settings {
                 format!("cannot begin TLS with {name}: {text}; see ca-file, cert-file and key-file")
             }
             ConnectErrorKind::Tls => {
-                format!("cannot begin TLS with {name}: {text}; does the server have TLS? otherwise give a URL with nats://")
+                format!(
+                    "cannot begin TLS with {name}: {text}; does the server have TLS? otherwise give a URL with nats://"
+                )
             }
             _ => self.why_not_there(text).await,
         }

@@ -79,7 +79,8 @@ pub(super) fn body(batch: &Batch, last: u64) -> (Vec<u8>, u64) {
     let (mut number, mut count) = (batch.first, 0);
     for entry in &batch.entries {
         if number > last {
-            bytes.extend_from_slice(format!("{} {number} {}\n", char::from(entry.kind), entry.payload.len()).as_bytes());
+            bytes
+                .extend_from_slice(format!("{} {number} {}\n", char::from(entry.kind), entry.payload.len()).as_bytes());
             bytes.extend_from_slice(&entry.payload);
             count += 1;
         }

@@ -99,8 +99,7 @@ impl Consumer {
         let filter = if is_filtered { format!(".{}", stream.subject("*")) } else { String::new() };
         let what = format!("CONSUMER.CREATE.{}.{name}{filter}", stream.name);
         let ask = json!({"stream_name": stream.name, "config": config});
-        let made: consumer::Info =
-            live.api(&what, &ask).await?.map_err(|refusal| refusal.failure(&stream.shown))?;
+        let made: consumer::Info = live.api(&what, &ask).await?.map_err(|refusal| refusal.failure(&stream.shown))?;
         Ok(Consumer {
             live: Arc::clone(live),
             stream: stream.clone(),
