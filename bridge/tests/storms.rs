@@ -206,7 +206,11 @@ impl Hosts {
                     "delivered + lost = {accounted} of {published}: {lost:?}\n{}",
                     self.logs()
                 );
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(5));
+                // What the others receive meanwhile must not be overwritten.
+                for host in &mut self.hosts {
+                    host.receiver.read();
+                }
             }
             let _ = self.hosts[index].receiver.by_ring();
         }

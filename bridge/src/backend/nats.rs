@@ -42,6 +42,10 @@ use reading::{Brought, Consumer, From};
 
 /// The most bytes of a batch where the server's limit is not known yet: far below what servers take if nobody has set it.
 const BATCH_BYTES: usize = 512 << 10;
+/// A stream that was there is created again only after it was away for so long. A server first forgets the name of a stream that is
+/// removed, and only then its files: they are those of the new one, too, which would lose them and never take a message again.
+/// The server does not say when it is done.
+const REMOVAL: Duration = Duration::from_secs(1);
 /// Attempts of a call against others who append to the same subject.
 const ATTEMPTS: usize = 1000;
 
@@ -256,15 +260,28 @@ impl Nats {
         Nats::put(live, stream, origin, head, &marker, Vec::new()).await
     }
 
-    /// The stream, as it should be.
-    async fn ensure(live: &Live, stream: &Stream) -> Result<()> {
-        for _ in 0..2 {
-            if let Some(info) = stream.info(live).await? {
-                return stream.wrong_settings(&info.config).map_or(Ok(()), |why| Err(Failure::Hopeless(why)));
-            }
-            stream.create(live).await?;
+    /// The stream, as it should be. `was_there`: if it is not there now, somebody has just removed it.
+    async fn ensure(live: &Live, stream: &Stream, was_there: bool) -> Result<()> {
+        let is_there = async || match stream.info(live).await? {
+            Some(info) => stream.wrong_settings(&info.config).map_or(Ok(true), |why| Err(Failure::Hopeless(why))),
+            None => Ok(false),
+        };
+        if is_there().await? {
+            return Ok(());
         }
-        Ok(())
+        if was_there {
+            tokio::time::sleep(REMOVAL).await;
+            if is_there().await? {
+                return Ok(());
+            }
+        }
+        stream.create(live).await?;
+        is_there().await.map(drop)
+    }
+
+    /// Whether this process has sent something to it.
+    fn has_sent_to(&self, stream: &Stream) -> bool {
+        self.appended.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(&stream.shown)
     }
 
     /// The headers of messages from one on, up to another one.
@@ -427,7 +444,7 @@ impl Backend for Nats {
         let (slot, stream) = (self.slot(stream, origin), self.stream(stream)?);
         let mut known = slot.lock().await;
         *known = None;
-        Nats::ensure(&live, &stream).await?;
+        Nats::ensure(&live, &stream, self.has_sent_to(&stream)).await?;
         for _ in 0..ATTEMPTS {
             let head = Nats::head(&live, &stream, origin).await?;
             let (number, position) = match &head.note {
@@ -443,7 +460,7 @@ impl Backend for Nats {
                     return Ok(Begun { epoch, number, position, known: head.note.is_some() });
                 }
                 Put::Late => {}
-                Put::NoStream => Nats::ensure(&live, &stream).await?,
+                Put::NoStream => Nats::ensure(&live, &stream, true).await?,
             }
         }
         Err(Failure::Refused(format!("stream {}: others begin as {origin} all the time", stream.shown)))
@@ -506,7 +523,7 @@ impl Backend for Nats {
                     return Ok(());
                 }
                 Put::Late => {}
-                Put::NoStream => Nats::ensure(&live, &stream).await?,
+                Put::NoStream => Nats::ensure(&live, &stream, true).await?,
             }
         }
         Err(Failure::Refused(format!("stream {}: others send as {} all the time", stream.shown, sender.origin)))

@@ -134,6 +134,25 @@ impl Live {
         }
     }
 
+    /// What the library does with a connection by itself, as long as that is good and for no longer than an answer may take.
+    pub async fn bounded<T, E: std::fmt::Display>(
+        &self,
+        what: impl Future<Output = std::result::Result<T, E>>,
+    ) -> Result<T> {
+        let name = &self.settings.name;
+        let done = tokio::select! {
+            done = tokio::time::timeout(self.settings.timeout, what) => done,
+            failure = self.broken() => return Err(failure),
+        };
+        let why = match done {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => format!("{name}: {error}"),
+            Err(_) => format!("nothing could be sent to {name} for {} s (timeout)", self.settings.timeout.as_secs()),
+        };
+        self.tell_broken(&why);
+        Err(Failure::Lost(why))
+    }
+
     pub fn denials(&self) -> Denials {
         Denials(self.signals.denied.subscribe())
     }

@@ -72,7 +72,7 @@ impl Refusal {
 }
 
 /// A known refusal, by words in it, and what to do.
-const REMEDIES: [(&str, &str); 8] = [
+const REMEDIES: [(&str, &str); 9] = [
     ("not enabled for account", "give the account of this user JetStream in the server's configuration"),
     ("not enabled", "start the server with JetStream (jetstream {} in its configuration, or -js)"),
     ("message size exceeds", "raise max_msg_size of the stream"),
@@ -80,6 +80,7 @@ const REMEDIES: [(&str, &str); 8] = [
     ("maximum consumers", "raise max_consumers of the stream or of the account"),
     ("subjects overlap", "another stream has these subjects: give another subject for this server"),
     ("temporarily unavailable", "the cluster has no leader for the stream: see its servers"),
+    ("msg block file", "the server has lost files of the stream: remove it (nats stream rm), and it is created again"),
     ("sealed", "the stream is sealed: give another one"),
 ];
 

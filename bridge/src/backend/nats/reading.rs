@@ -68,7 +68,8 @@ impl Drop for Consumer {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // The server would forget it, later.
             runtime.spawn(async move {
-                let _ = live.client.publish(format!("$JS.API.CONSUMER.DELETE.{stream}.{name}"), "".into()).await;
+                let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{name}");
+                let _ = live.bounded(live.client.publish(subject, "".into())).await;
             });
         }
     }
@@ -94,8 +95,7 @@ impl Consumer {
             config.extend(policy);
         }
         let inbox = live.client.new_inbox();
-        let lost = |error: async_nats::SubscribeError| Failure::Lost(format!("{}: {error}", live.settings.name));
-        let subscriber = live.client.subscribe(inbox.clone()).await.map_err(lost)?;
+        let subscriber = live.bounded(live.client.subscribe(inbox.clone())).await?;
         let filter = if is_filtered { format!(".{}", stream.subject("*")) } else { String::new() };
         let what = format!("CONSUMER.CREATE.{}.{name}{filter}", stream.name);
         let ask = json!({"stream_name": stream.name, "config": config});
@@ -123,8 +123,8 @@ impl Consumer {
         }
         let subject = self.next_subject();
         self.asked = MOST;
-        let sent = self.live.client.publish_with_reply(subject, self.inbox.clone(), ask.to_string().into()).await;
-        sent.map_err(|error| Failure::Lost(format!("{}: {error}", self.live.settings.name)))
+        let client = &self.live.client;
+        self.live.bounded(client.publish_with_reply(subject, self.inbox.clone(), ask.to_string().into())).await
     }
 
     fn next_subject(&self) -> String {
