@@ -9,6 +9,7 @@ use async_nats::{StatusCode, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::connecting::{Denials, Live};
 use super::format::{self, HEADER, INDEX_BITS, Note};
@@ -21,6 +22,8 @@ const MOST: u64 = 256;
 const BYTES: usize = 4 << 20;
 /// How long a question waits for messages.
 const EXPIRES: Duration = Duration::from_secs(2);
+/// How much later it is over at the latest, though the server says nothing: it drops some that expire without a word.
+const GRACE: Duration = Duration::from_millis(500);
 /// Bytes that go to a reader together.
 const CHUNK: usize = 2 << 20;
 /// After so long without a question the server forgets a consumer.
@@ -54,6 +57,10 @@ pub(super) struct Consumer {
     subscriber: Subscriber,
     denials: Denials,
     inbox: String,
+    /// Of the last question: what the server says of one before it means nothing any more.
+    question: u64,
+    /// When that is over, if it waits.
+    over: Instant,
     /// Of the last message that came.
     number: u64,
     /// Messages that are still to come of those that were asked for.
@@ -95,7 +102,7 @@ impl Consumer {
             config.extend(policy);
         }
         let inbox = live.client.new_inbox();
-        let subscriber = live.bounded(live.client.subscribe(inbox.clone())).await?;
+        let subscriber = live.bounded(live.client.subscribe(format!("{inbox}.*"))).await?;
         let filter = if is_filtered { format!(".{}", stream.subject("*")) } else { String::new() };
         let what = format!("CONSUMER.CREATE.{}.{name}{filter}", stream.name);
         let ask = json!({"stream_name": stream.name, "config": config});
@@ -107,6 +114,8 @@ impl Consumer {
             subscriber,
             denials: live.denials(),
             inbox,
+            question: 0,
+            over: Instant::now(),
             number: 0,
             asked: 0,
             pending: made.num_pending,
@@ -123,12 +132,19 @@ impl Consumer {
         }
         let subject = self.next_subject();
         self.asked = MOST;
+        self.question += 1;
+        self.over = Instant::now() + if waits { EXPIRES + GRACE } else { self.live.settings.timeout };
         let client = &self.live.client;
-        self.live.bounded(client.publish_with_reply(subject, self.inbox.clone(), ask.to_string().into())).await
+        self.live.bounded(client.publish_with_reply(subject, self.answers(), ask.to_string().into())).await
     }
 
     fn next_subject(&self) -> String {
         format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.name)
+    }
+
+    /// Where the server says what becomes of the last question.
+    fn answers(&self) -> String {
+        format!("{}.{}", self.inbox, self.question)
     }
 
     fn lost(&self, why: &str) -> Failure {
@@ -155,14 +171,17 @@ impl Consumer {
             self.ask(waits).await?;
         }
         let subject = self.next_subject();
-        let longest = EXPIRES + self.live.settings.timeout;
         loop {
             let message = tokio::select! {
                 biased;
                 message = self.subscriber.next() => message,
                 failure = self.live.broken() => return Err(failure),
                 words = self.denials.of(&subject) => return Err(self.live.denial(&words)),
-                () = tokio::time::sleep(longest) => return Err(self.lost("no answer in time (timeout)")),
+                () = tokio::time::sleep_until(self.over), if waits => {
+                    self.asked = 0;
+                    return Ok(None);
+                }
+                () = tokio::time::sleep_until(self.over) => return Err(self.lost("no answer in time (timeout)")),
             };
             let message = message.ok_or_else(|| self.lost("the connection was closed"))?;
             let brought = self.brought(message)?;
@@ -192,7 +211,9 @@ impl Consumer {
                 || words.to_lowercase().contains("maxbytes")
                 || words.to_lowercase().contains("batch completed");
             if is_over {
-                self.asked = 0;
+                if message.subject.as_str() == self.answers() {
+                    self.asked = 0;
+                }
                 return Ok(None);
             }
             if status == StatusCode::IDLE_HEARTBEAT {
