@@ -203,7 +203,7 @@ sub look_around {
                 my $before = $last{ $answer->{who} };
                 $before && @{ $answer->{heard} } < $before->{count} and die 'it has forgotten something';
                 $last{ $answer->{who} } = { count => scalar @{ $answer->{heard} } };
-                # Its own message may stand behind one that another worker is in the middle of: the account at the end has it.
+                grep { $_ eq "$id-$n" } @{ $answer->{heard} } or die "it has not heard $id-$n itself";
             }
             $peer->tell($n);
         });

@@ -70,6 +70,14 @@ sub exercise {
     return;
 }
 
+# One that became lossless would wait for the subscribers of this very process, and says so.
+sub exercise_any {
+    my ($v, $ring) = @_;
+    return if eval { exercise($v, $ring); 1 };
+    $ring->stats->{lossless} && $@ =~ /would wait for ever for this process's own subscriber/ or die $@;
+    return;
+}
+
 sub good_bytes {
     my ($v) = @_;
     my $path = fresh_path();
@@ -95,8 +103,7 @@ each_variant(sub {
                 substr $bytes, LOCK, 4, "\0\0\0\0";
                 spew($path, $bytes);
                 my $ring = eval { $v->class->new($path, CAPACITY) };
-                # One that became lossless waits for the subscribers of this very process.
-                if ($ring) { $opened++; exercise($v, $ring) if !$ring->stats->{lossless} }
+                if ($ring) { $opened++; exercise_any($v, $ring) }
                 else       { $refused++; $@ =~ /->new: .*at .+ line/ or die "strange error: $@" }
             }
         });

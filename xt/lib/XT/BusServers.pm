@@ -43,8 +43,11 @@ my @heard;
 $bus->listen(said => sub { push @heard, $_[1] });
 sub {
     my ($env) = @_;
-    $bus->notify(said => $1) if $env->{QUERY_STRING} =~ /\Asay=(\S+)\z/;
+    my ($own) = $env->{QUERY_STRING} =~ /\Asay=(\S+)\z/;
+    $bus->notify(said => $own) if defined $own;
     $bus->pump;
+    # Its own message may stand behind one that another worker is in the middle of.
+    $bus->pump(1) while defined $own && !grep { $_ eq $own } @heard;
     my $text = join ' ', $$ . '-' . (0 + \@heard), $bus->ring->write_pos, @heard;
     return [200, ['Content-Type' => 'text/plain', 'Content-Length' => length $text, Connection => 'close'], [$text]];
 };
