@@ -9,7 +9,7 @@ use XT;
 use XT::Board;
 use XT::Traffic;
 use PubSubTest;
-use List::Util qw(max min sum);
+use List::Util qw(min sum);
 use Test::More;
 
 # On the board.
@@ -100,21 +100,6 @@ sub hurt {
     return;
 }
 
-# How many numbers are missing that must have come or been lost.
-sub unaccounted {
-    my ($storm, $missing) = @_;
-    my $count = 0;
-    for my $gap (@$missing) {
-        my ($who, $from, $length) = @$gap;
-        $count += $length;
-        for my $open (grep { $_->[0] == $who } @{ $storm->{open} }) {
-            my $common = min($from + $length, $open->[2]) - max($from, $open->[1]);
-            $count -= $common if $common > 0;
-        }
-    }
-    return $count;
-}
-
 sub storm {
     my ($v, $share, %how) = @_;
     my $storm = {
@@ -140,7 +125,7 @@ sub storm {
         cmp_ok($delivered + $lost, '>=', $passed - $stats->{abandoned}, "subscriber $who: all accounted for");
         # After great losses the numbers of 16-bit messages begin again, and what was open cannot be told.
         my $unsure = $v->name eq 'Int16' && $lost ? sum(0, map { $_->[2] - $_->[1] } @{ $storm->{open} }) : 0;
-        cmp_ok(unaccounted($storm, \@missing), '<=', $lost + $unsure, "subscriber $who: no loss was hidden");
+        cmp_ok(XT::Traffic::unaccounted(\@missing, $storm->{open}), '<=', $lost + $unsure, "subscriber $who: no loss was hidden");
         next if $storm->{lapped};
         is($lost, 0, "subscriber $who: nothing was lost");
         my @returned = $board->get(RETURNED, 4);

@@ -188,21 +188,6 @@ sub pass_the_dead {
 # Publishers wait for one reader, and for no other.
 sub waits_alone { return 1 == grep { $_->{lag} >= CAPACITY - 40 } $_[0]{ring}->waiting_for }
 
-# How many numbers are missing that must have come.
-sub unaccounted {
-    my ($storm, $missing) = @_;
-    my $count = 0;
-    for my $gap (@$missing) {
-        my ($who, $from, $length) = @$gap;
-        $count += $length;
-        for my $open (grep { $_->[0] == $who } @{ $storm->{open} }) {
-            my $common = min($from + $length, $open->[2]) - max($from, $open->[1]);
-            $count -= $common if $common > 0;
-        }
-    }
-    return $count;
-}
-
 sub storm {
     my ($v, $share) = @_;
     my $path  = fresh_path();
@@ -234,7 +219,7 @@ sub storm {
         cmp_ok($delivered + $lost, '>=', $positions - $stats->{abandoned}, "$name all accounted for");
         my $may_miss = $kind eq 'lossy' ? $lost : $storm->{in_hand}[$who];
         my $unsure = $v->name eq 'Int16' && $lost ? $storm->{traffic}->modulus : 0;
-        cmp_ok(unaccounted($storm, \@missing), '<=', $may_miss + $unsure, "$name nothing is missing")
+        cmp_ok(XT::Traffic::unaccounted(\@missing, $storm->{open}), '<=', $may_miss + $unsure, "$name nothing is missing")
             or diag(join ' ', 'missing:', (map {"[@$_]"} @missing), 'may be:', map {"[@$_]"} @{ $storm->{open} });
         is($lost, 0, "$name nothing was lost") if $kind ne 'lossy';
     }

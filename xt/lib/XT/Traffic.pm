@@ -5,6 +5,7 @@ package XT::Traffic;
 
 use strict;
 use warnings;
+use List::Util qw(max min);
 
 # Numbers are sent modulo this: less than there is room for, so that no message is the last one.
 my %MODULUS = (Int => (1 << 30) - 1, Int32 => (1 << 20) - 1, Int16 => (1 << 14) - 1, Num => (1 << 30) - 1, Str => 1 << 40);
@@ -54,6 +55,22 @@ sub decode {
     }
     my ($sender, $number) = ($message >> 60 & 3, $message & 0x3fffffff);
     return ($message >> 30 & 0x3fffffff) == check($sender, $number) ? ($sender, $number) : ();
+}
+
+# How many numbers are missing that must have come or been lost. Of gaps, each a sender, the first number and how many; and of
+# those that a killed publisher had begun, which may have come or not: a sender, the first number, and the one after the last.
+sub unaccounted {
+    my ($missing, $open) = @_;
+    my $count = 0;
+    for my $gap (@$missing) {
+        my ($who, $from, $length) = @$gap;
+        $count += $length;
+        for my $begun (grep { $_->[0] == $who } @$open) {
+            my $common = min($from + $length, $begun->[2]) - max($from, $begun->[1]);
+            $count -= $common if $common > 0;
+        }
+    }
+    return $count;
 }
 
 #--- The account of a subscriber
