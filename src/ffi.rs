@@ -436,9 +436,7 @@ pub unsafe extern "C" fn ps_check_strs(
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_subscribe(ring: &Ring, all: bool) -> *mut Subscriber {
-    let options = |lossy| SubscribeOptions { all, lossy, name: None };
-    let subscribe = |lossy| ring.subscribe_in(&options(lossy), crate::process::thread());
-    Box::into_raw(Box::new(subscribe(false).or_else(|_| subscribe(true)).expect("a lossy reader needs no entry")))
+    Box::into_raw(Box::new(ring.subscribe_anyhow(all, crate::process::thread())))
 }
 
 #[no_mangle]

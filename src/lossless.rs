@@ -108,19 +108,24 @@ impl Readers {
         self.floor(word, header.write_pos.load(SeqCst))
     }
 
-    /// What publishers wait for where there is no room for `n` more.
-    fn needed_for(&self, n: u64) -> (u64, u64) {
+    /// The smallest position that a reader may have now; and the one that all must have come to for `aim`.
+    fn needed_for(&self, aim: Aim) -> (u64, u64) {
         let header = self.header();
+        // Rings that are not lossless have no limit.
         let word = header.limit.word.load(Acquire);
         let end = header.write_pos.load(SeqCst);
-        (self.floor(word, end), end.saturating_add(n).saturating_sub(self.capacity))
+        let floor = if self.lossless { self.floor(word, end) } else { 0 };
+        match aim {
+            Aim::Room(n) => (floor, end.saturating_add(n).saturating_sub(self.capacity)),
+            Aim::Read(end) => (floor, end),
+        }
     }
 
     /// The readers that keep publishers from claiming `n` positions.
     pub(crate) fn waited_for(&self, n: u64, members: &Members) -> Vec<Reader> {
         let mut found = Vec::new();
         if self.lossless {
-            let (floor, least) = self.needed_for(n);
+            let (floor, least) = self.needed_for(Aim::Room(n));
             self.hold_up(floor, least, |held| found.extend(held.describe(members)));
         }
         found
@@ -145,8 +150,8 @@ impl Readers {
 
     /// Whether every reader that must not be skipped has read all up to `end`.
     fn have_read(&self, end: u64) -> bool {
-        let (floor, _) = self.needed_for(0);
-        self.smallest_needed(if self.lossless { floor } else { 0 }, end) == end
+        let (floor, least) = self.needed_for(Aim::Read(end));
+        self.smallest_needed(floor, least) == least
     }
 }
 
@@ -240,10 +245,7 @@ pub(crate) fn pass_the_dead(ring: &AnyRing, mapping: &Mapping, n: u64, looked_at
 /// Releases the entries of dead readers among those that are waited for. Whether there were any.
 fn look_after(mapping: &Mapping, ring: &AnyRing, aim: Aim, deadline: u64) -> Result<bool> {
     let readers = &mapping.readers;
-    let (floor, least) = match aim {
-        Aim::Room(n) => readers.needed_for(n),
-        Aim::Read(end) => (if readers.lossless { readers.needed_for(0).0 } else { 0 }, end),
-    };
+    let (floor, least) = readers.needed_for(aim);
     let members = &mapping.reading;
     // Of a ring that is gone nobody knows who lives, unless by its pid.
     let is_gone = mapping.is_gone(ring);

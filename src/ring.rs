@@ -166,15 +166,20 @@ impl Ring {
     /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
     #[inline(always)]
     pub fn try_publish_int(&self, value: i64) -> Result<bool> {
+        self.try_publish_one(|| match &self.ring {
+            AnyRing::Int(ring) => Ok(ring.publish(value as u64)),
+            AnyRing::Int32(ring) => Ok(ring.publish(value as u64)),
+            AnyRing::Int16(ring) => Ok(ring.publish(value as i16 as u64)),
+            AnyRing::Str(_) | AnyRing::Num(_) => Err(self.ring.mismatch()),
+        })
+    }
+
+    /// Publishes by `publish`, which says whether there was room, and wakes sleepers.
+    #[inline(always)]
+    fn try_publish_one(&self, publish: impl Fn() -> Result<bool>) -> Result<bool> {
         self.check_writable()?;
         loop {
-            let published = match &self.ring {
-                AnyRing::Int(ring) => ring.publish(value as u64),
-                AnyRing::Int32(ring) => ring.publish(value as u64),
-                AnyRing::Int16(ring) => ring.publish(value as i16 as u64),
-                AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
-            };
-            if published {
+            if publish()? {
                 self.ring.wake_sleepers();
                 return Ok(true);
             }
@@ -203,20 +208,10 @@ impl Ring {
     /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
     #[inline(always)]
     pub fn try_publish_num(&self, value: f64) -> Result<bool> {
-        self.check_writable()?;
-        loop {
-            let published = match &self.ring {
-                AnyRing::Num(ring) => ring.publish(value.to_bits()),
-                _ => return Err(self.ring.mismatch()),
-            };
-            if published {
-                self.ring.wake_sleepers();
-                return Ok(true);
-            }
-            if !self.passes_the_dead(1) {
-                return Ok(false);
-            }
-        }
+        self.try_publish_one(|| match &self.ring {
+            AnyRing::Num(ring) => Ok(ring.publish(value.to_bits())),
+            _ => Err(self.ring.mismatch()),
+        })
     }
 
     /// Publishes numbers that lie one behind the other in `bytes`, in the host's byte order and without alignment: each of 8
@@ -322,7 +317,7 @@ impl Ring {
     pub fn forget(&self, name: &str) -> Result<bool> {
         self.check_writable()?;
         self.mapping.readers.forget(Name::new(name)?, &self.mapping.reading).map_err(|refused| match refused {
-            Refused::Held(pid) => Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid)),
+            Refused::Held(pid) => held(name, pid),
             Refused::Full | Refused::Unknowable => unreachable!("nothing is taken"),
         })
     }
@@ -419,27 +414,28 @@ impl Ring {
     pub unsafe fn publish_strs(&self, messages: &[Bytes]) -> Result<()> {
         let ring = self.check_strs(messages)?;
         self.check_fits(messages.len() as u64)?;
-        // SAFETY: the caller vouches for the bytes.
-        match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
-            Ok(count) if count == messages.len() => {
-                self.ring.wake_sleepers();
-                Ok(())
-            }
-            // SAFETY: as above.
-            Ok(0) if self.passes_the_dead(messages.len() as u64) => unsafe { self.publish_rest_at_once(messages) },
-            Ok(0) => Err(full()),
-            Ok(count) => {
-                self.ring.wake_sleepers();
-                // SAFETY: as above.
-                unsafe { self.publish_rest(&messages[count..]) }
-            }
-            Err(NoSpare::Interrupted) => {
-                Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for a spare block"))
-            }
-            Err(NoSpare::Damaged) => Err(Error::new(
-                ErrorKind::Incompatible,
-                "the ring is damaged: it has no spare block left; it is put in order when one process opens it and publishes alone",
-            )),
+        loop {
+            // SAFETY: the caller vouches for the bytes.
+            return match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
+                Ok(count) if count == messages.len() => {
+                    self.ring.wake_sleepers();
+                    Ok(())
+                }
+                Ok(0) if self.passes_the_dead(messages.len() as u64) => continue,
+                Ok(0) => Err(full()),
+                Ok(count) => {
+                    self.ring.wake_sleepers();
+                    // SAFETY: as above.
+                    unsafe { self.publish_rest(&messages[count..]) }
+                }
+                Err(NoSpare::Interrupted) => {
+                    Err(Error::new(ErrorKind::Interrupted, "interrupted while waiting for a spare block"))
+                }
+                Err(NoSpare::Damaged) => Err(Error::new(
+                    ErrorKind::Incompatible,
+                    "the ring is damaged: it has no spare block left; it is put in order when one process opens it and publishes alone",
+                )),
+            };
         }
     }
 
@@ -457,15 +453,6 @@ impl Ring {
             }
         }
         Ok(ring)
-    }
-
-    /// # Safety
-    /// As for [`publish_strs`](Self::publish_strs).
-    #[cold]
-    #[inline(never)]
-    unsafe fn publish_rest_at_once(&self, messages: &[Bytes]) -> Result<()> {
-        // SAFETY: the caller vouches for the bytes.
-        unsafe { self.publish_strs(messages) }
     }
 
     /// What is left of a batch, of which a part is in the ring.
@@ -500,7 +487,12 @@ impl Ring {
     /// table of readers where that has room, and the ring is not open for reading only; otherwise a lossless ring does not wait for
     /// it: see [`subscribe_with`](Self::subscribe_with).
     pub fn subscribe(&self, all: bool) -> Subscriber {
-        let subscribe = |lossy| self.subscribe_with(&SubscribeOptions { all, lossy, ..SubscribeOptions::default() });
+        self.subscribe_anyhow(all, 0)
+    }
+
+    /// The same for a reader in a thread; see [`subscribe_in`](Self::subscribe_in).
+    pub(crate) fn subscribe_anyhow(&self, all: bool, thread: u64) -> Subscriber {
+        let subscribe = |lossy| self.subscribe_in(&SubscribeOptions { all, lossy, name: None }, thread);
         subscribe(false).or_else(|_| subscribe(true)).expect("a reader that may be skipped needs no entry")
     }
 
@@ -636,6 +628,11 @@ pub struct SubscribeOptions<'a> {
     /// 1 to 47 bytes without a NUL. The table of readers keeps its place when it goes, or dies, and the next one that subscribes by this
     /// name goes on there, whatever `all` says.
     pub name: Option<&'a str>,
+}
+
+#[cold]
+pub(crate) fn held(name: &str, pid: u32) -> Error {
+    Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid))
 }
 
 #[cold]

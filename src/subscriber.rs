@@ -14,6 +14,7 @@ use crate::layout::Header;
 use crate::notify::Notifier;
 use crate::process;
 use crate::readers::{Readers, Refused, Seat, Wanted};
+use crate::ring::held;
 use crate::str_ring::Found;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::{monotonic_ns, Spin};
@@ -102,13 +103,7 @@ impl Subscriber {
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
     #[inline(always)]
     pub fn poll_int(&mut self) -> Result<Option<i64>> {
-        loop {
-            match self.read_int()? {
-                Next::Ready(value) => return Ok(Some(value)),
-                Next::Empty | Next::Claimed(_) => return Ok(None),
-                Next::More => {}
-            }
-        }
+        whatever_is_there(|| self.read_int())
     }
 
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
@@ -129,13 +124,7 @@ impl Subscriber {
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
     #[inline(always)]
     pub fn poll_num(&mut self) -> Result<Option<f64>> {
-        loop {
-            match self.read_num()? {
-                Next::Ready(value) => return Ok(Some(value)),
-                Next::Empty | Next::Claimed(_) => return Ok(None),
-                Next::More => {}
-            }
-        }
+        whatever_is_there(|| self.read_num())
     }
 
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
@@ -214,13 +203,7 @@ impl Subscriber {
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on an integer ring.
     #[inline(always)]
     pub fn find(&mut self, end: u64) -> Result<Option<Found>> {
-        loop {
-            match self.look_for(end)? {
-                Next::Ready(found) => return Ok(Some(found)),
-                Next::Empty | Next::Claimed(_) => return Ok(None),
-                Next::More => {}
-            }
-        }
+        whatever_is_there(|| self.look_for(end))
     }
 
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
@@ -646,6 +629,18 @@ impl Drop for Subscriber {
     }
 }
 
+/// What `read` finds, where there may be many positions to pass first.
+#[inline(always)]
+fn whatever_is_there<T>(mut read: impl FnMut() -> Result<Next<T>>) -> Result<Option<T>> {
+    loop {
+        match read()? {
+            Next::Ready(found) => return Ok(Some(found)),
+            Next::Empty | Next::Claimed(_) => return Ok(None),
+            Next::More => {}
+        }
+    }
+}
+
 /// How far a reader moves before it says so.
 fn eighth(readers: &Readers) -> u64 {
     (readers.capacity / 8).max(1)
@@ -685,7 +680,7 @@ pub(crate) fn sit_down(
         }
         Err(Refused::Held(pid)) => {
             let name = wanted.name.and_then(|name| name.text()).unwrap_or_default();
-            return Err(Error::new(ErrorKind::Busy, format!("reader {:?} lives in process {}", name, pid)));
+            return Err(held(&name, pid));
         }
         Err(Refused::Unknowable) => {
             return Err(Error::new(
