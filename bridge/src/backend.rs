@@ -34,6 +34,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub mod conformance;
+mod keeper;
 pub mod memory;
 pub mod nats;
 pub mod redis;

@@ -24,6 +24,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessage, Ret
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::keeper::{Keeper, lock};
 use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender};
 
 mod check;
@@ -35,7 +36,7 @@ mod reading;
 pub use connecting::{Login, Settings, Tls};
 pub use reading::NatsReader;
 
-use connecting::{Keeper, Live, Reply};
+use connecting::{Live, Reply};
 use errors::Refusal;
 use format::{HEADER, INDEX_BITS, Note, escape, unescape};
 use reading::{Brought, Consumer, From};
@@ -52,7 +53,7 @@ const ATTEMPTS: usize = 1000;
 /// A server; clones share its connection, which is closed with the last one.
 #[derive(Clone, Debug)]
 pub struct Nats {
-    keeper: Arc<Keeper>,
+    keeper: Arc<Keeper<Settings>>,
     heads: Arc<Mutex<HashMap<(String, String), Slot>>>,
     /// Entries and messages that were appended, by stream.
     appended: Arc<Mutex<HashMap<String, (u64, u64)>>>,
@@ -209,7 +210,7 @@ impl Nats {
     }
 
     fn slot(&self, stream: &str, origin: &str) -> Slot {
-        let mut heads = self.heads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut heads = lock(&self.heads);
         Arc::clone(heads.entry((stream.to_owned(), origin.to_owned())).or_default())
     }
 
@@ -281,7 +282,7 @@ impl Nats {
 
     /// Whether this process has sent something to it.
     fn has_sent_to(&self, stream: &Stream) -> bool {
-        self.appended.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(&stream.shown)
+        lock(&self.appended).contains_key(&stream.shown)
     }
 
     /// The headers of messages from one on, up to another one.
@@ -386,7 +387,7 @@ impl Nats {
         let mut cut = state.first_sequence;
         if let Some(messages) = limits.messages {
             let (entries, batches) = {
-                let appended = self.appended.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let appended = lock(&self.appended);
                 appended.get(&stream.shown).copied().unwrap_or((1, 1))
             };
             let per_message = (entries as f64 / batches.max(1) as f64).max(1.0);
@@ -513,7 +514,7 @@ impl Backend for Nats {
             match Nats::put(&live, &stream, &sender.origin, &current, &note, body).await? {
                 Put::Done(sequence) => {
                     *known = Some(Head { sequence, note: Some(note) });
-                    let mut appended = self.appended.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    let mut appended = lock(&self.appended);
                     let (all, messages) = appended.entry(stream.shown.clone()).or_default();
                     // Halved now and then, so that what came lately counts.
                     if *messages > 1000 {

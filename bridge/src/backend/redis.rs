@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
+use super::keeper::Keeper;
 use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender};
 
 mod connecting;
@@ -21,8 +22,6 @@ mod reading;
 
 pub use connecting::{Address, Settings, Tls};
 pub use reading::RedisReader;
-
-use connecting::Keeper;
 
 /// Batches of one sender on their way.
 const WINDOW: usize = 8;
@@ -54,7 +53,7 @@ impl Script {
 /// A server; clones share its connections, which are closed with the last one.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    keeper: Arc<Keeper>,
+    keeper: Arc<Keeper<Settings>>,
 }
 
 /// The hash beside a stream: in the same slot of a cluster.

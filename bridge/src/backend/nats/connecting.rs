@@ -1,7 +1,7 @@
 //! Keeps the connection to a server or a cluster of them: makes it, watches it, makes it again, and says why there is none.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{
@@ -10,12 +10,10 @@ use async_nats::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
-use tokio::task::JoinHandle;
-use tracing::{info, warn};
 
 use super::errors::{Answer, Refusal, denial};
-use super::{Failure, Health, Result};
-use crate::direction::{Backoff, Said};
+use super::{Failure, Result};
+use crate::backend::keeper::{Endpoint, Keeper};
 
 /// Who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,11 +65,8 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Between two questions whether the server is there.
-const BEAT: Duration = Duration::from_secs(1);
-
 /// A connection that works, as far as is known.
-pub(super) struct Live {
+pub(in crate::backend) struct Live {
     pub client: Client,
     pub settings: Settings,
     signals: Arc<Signals>,
@@ -115,7 +110,7 @@ pub(super) enum Reply {
 }
 
 impl Live {
-    pub fn tell_broken(&self, why: &str) {
+    pub(super) fn tell_broken(&self, why: &str) {
         self.signals.broken.send_if_modified(|broken| {
             let is_news = broken.is_none();
             broken.get_or_insert_with(|| why.to_owned());
@@ -124,7 +119,7 @@ impl Live {
     }
 
     /// Once the connection is no good any more.
-    pub async fn broken(&self) -> Failure {
+    pub(super) async fn broken(&self) -> Failure {
         let mut broken = self.signals.broken.subscribe();
         let why = broken.wait_for(Option::is_some).await.ok().and_then(|why| (*why).clone());
         match why {
@@ -135,7 +130,7 @@ impl Live {
     }
 
     /// What the library does with a connection by itself, as long as that is good and for no longer than an answer may take.
-    pub async fn bounded<T, E: std::fmt::Display>(
+    pub(super) async fn bounded<T, E: std::fmt::Display>(
         &self,
         what: impl Future<Output = std::result::Result<T, E>>,
     ) -> Result<T> {
@@ -153,16 +148,16 @@ impl Live {
         Err(Failure::Lost(why))
     }
 
-    pub fn denials(&self) -> Denials {
+    pub(super) fn denials(&self) -> Denials {
         Denials(self.signals.denied.subscribe())
     }
 
-    pub fn denial(&self, words: &str) -> Failure {
+    pub(super) fn denial(&self, words: &str) -> Failure {
         denial(&self.settings.name, words)
     }
 
     /// Asks, and waits for the answer.
-    pub async fn ask(&self, subject: &str, headers: Option<HeaderMap>, payload: Vec<u8>) -> Result<Reply> {
+    pub(super) async fn ask(&self, subject: &str, headers: Option<HeaderMap>, payload: Vec<u8>) -> Result<Reply> {
         let mut request = Request::new().payload(payload.into()).timeout(Some(self.settings.timeout));
         if let Some(headers) = headers {
             request = request.headers(headers);
@@ -193,7 +188,11 @@ impl Live {
     }
 
     /// Asks JetStream.
-    pub async fn api<T: DeserializeOwned>(&self, what: &str, ask: &Value) -> Result<std::result::Result<T, Refusal>> {
+    pub(super) async fn api<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        ask: &Value,
+    ) -> Result<std::result::Result<T, Refusal>> {
         let payload = if ask.is_null() { Vec::new() } else { ask.to_string().into_bytes() };
         match self.ask(&format!("$JS.API.{what}"), None, payload).await? {
             Reply::Came(message) => self.parse(&message.payload),
@@ -204,7 +203,7 @@ impl Live {
         }
     }
 
-    pub fn parse<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<std::result::Result<T, Refusal>> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<std::result::Result<T, Refusal>> {
         match serde_json::from_slice::<Answer<T>>(payload) {
             Ok(Answer::Ok(value)) => Ok(Ok(value)),
             Ok(Answer::Err { error }) => Ok(Err(error)),
@@ -216,130 +215,49 @@ impl Live {
     }
 }
 
-/// Keeps the connection.
-#[derive(Debug)]
-pub(super) struct Keeper {
-    shared: Arc<Shared>,
-    task: JoinHandle<()>,
-}
+impl Endpoint for Settings {
+    type Live = Live;
 
-#[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    live: watch::Sender<Option<Arc<Live>>>,
-    health: Mutex<Health>,
-}
+    fn name(&self) -> &str {
+        &self.name
+    }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.shared.live.send_replace(None);
+    async fn connect(&self) -> std::result::Result<Live, String> {
+        let signals = Arc::new(Signals { broken: watch::Sender::new(None), denied: broadcast::Sender::new(16) });
+        let scheme = if self.tls.is_some() { "tls" } else { "nats" };
+        let url = |(host, port): &(String, u16)| match host.contains(':') {
+            true => format!("{scheme}://[{host}]:{port}"),
+            false => format!("{scheme}://{host}:{port}"),
+        };
+        let urls: Vec<String> = self.servers.iter().map(url).collect();
+        let options = self.options(&signals)?;
+        match tokio::time::timeout(self.timeout * 2, options.connect(urls)).await {
+            Ok(Ok(client)) => Ok(Live { client, settings: self.clone(), signals }),
+            Ok(Err(error)) => Err(self.why_not(error.kind(), &error).await),
+            Err(_) => Err(self.too_late()),
+        }
+    }
+
+    async fn broken(&self, live: &Live) -> String {
+        live.broken().await.to_string()
+    }
+
+    async fn ask(&self, live: &Live) -> std::result::Result<(), String> {
+        match live.ask("$JS.API.INFO", None, Vec::new()).await {
+            Err(Failure::Lost(why)) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    fn given_up(&self, live: &Live, why: &str) {
+        live.tell_broken(why);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-impl Keeper {
-    pub fn start(settings: Settings) -> Keeper {
-        let health = Health { error: Some(format!("not connected to {} yet", settings.name)), ..Health::default() };
-        let shared = Arc::new(Shared { settings, live: watch::Sender::new(None), health: Mutex::new(health) });
-        let task = tokio::spawn(keep(Arc::downgrade(&shared)));
-        Keeper { shared, task }
-    }
-
-    pub fn settings(&self) -> &Settings {
-        &self.shared.settings
-    }
-
-    pub fn live(&self) -> Result<Arc<Live>> {
-        let live = self.shared.live.borrow().clone();
-        live.ok_or_else(|| Failure::Lost(format!("not connected to {}", self.shared.settings.name)))
-    }
-
-    pub async fn connected(&self) {
-        // The sender lives as long as this.
-        let _ = self.shared.live.subscribe().wait_for(Option::is_some).await;
-    }
-
-    pub fn health(&self) -> Health {
-        lock(&self.shared.health).clone()
-    }
-
+impl Keeper<Settings> {
     /// The most bytes of a message.
-    pub fn max_payload(&self) -> Option<usize> {
-        self.shared.live.borrow().as_ref().map(|live| live.client.max_payload())
-    }
-}
-
-fn set_health(health: &Mutex<Health>, connected: bool, error: Option<String>) {
-    let mut health = lock(health);
-    health.connected = connected;
-    health.error = error;
-}
-
-/// Connects, watches, and connects again.
-async fn keep(shared: Weak<Shared>) {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-    let mut said_before = Said::default();
-    let mut was_connected = false;
-    loop {
-        let Some(settings) = shared.upgrade().map(|shared| shared.settings.clone()) else { return };
-        let why = match settings.connect().await {
-            Ok(live) => {
-                let live = Arc::new(live);
-                let Some(shared) = shared.upgrade() else { return };
-                set_health(&shared.health, true, None);
-                shared.live.send_replace(Some(Arc::clone(&live)));
-                let again = if std::mem::replace(&mut was_connected, true) { "reconnected" } else { "connected" };
-                info!("{again} to {}", settings.name);
-                backoff.reset();
-                said_before.clear();
-                let why = tokio::select! {
-                    failure = live.broken() => failure.to_string(),
-                    why = beat(&live, &shared.health) => why,
-                };
-                live.tell_broken(&why);
-                shared.live.send_replace(None);
-                set_health(&shared.health, false, Some(why.clone()));
-                lock(&shared.health).lost += 1;
-                why
-            }
-            Err(why) => {
-                let Some(shared) = shared.upgrade() else { return };
-                set_health(&shared.health, false, Some(why.clone()));
-                why
-            }
-        };
-        if said_before.is_news(&why) {
-            warn!("{why}; trying again");
-        }
-        tokio::time::sleep(backoff.pause()).await;
-    }
-}
-
-/// Asks each second whether the server is there. Returns why the connection is no good any more.
-async fn beat(live: &Live, health: &Mutex<Health>) -> String {
-    loop {
-        tokio::time::sleep(BEAT).await;
-        let flush = live.ask("$JS.API.INFO", None, Vec::new());
-        tokio::pin!(flush);
-        let begun = tokio::time::Instant::now();
-        let answer = loop {
-            match tokio::time::timeout(BEAT, &mut flush).await {
-                Ok(answer) => break answer,
-                Err(_) => {
-                    let error = format!("no answer from {} for {} s", live.settings.name, begun.elapsed().as_secs());
-                    set_health(health, false, Some(error));
-                }
-            }
-        };
-        // It may refuse this: that is an answer, too.
-        if let Err(Failure::Lost(why)) = answer {
-            return why;
-        }
-        set_health(health, true, None);
+    pub(super) fn max_payload(&self) -> Option<usize> {
+        self.live().ok().map(|live| live.client.max_payload())
     }
 }
 
@@ -388,23 +306,6 @@ impl Settings {
             }
         }
         Ok(options)
-    }
-
-    /// A connection, or why there is none.
-    async fn connect(&self) -> std::result::Result<Live, String> {
-        let signals = Arc::new(Signals { broken: watch::Sender::new(None), denied: broadcast::Sender::new(16) });
-        let scheme = if self.tls.is_some() { "tls" } else { "nats" };
-        let url = |(host, port): &(String, u16)| match host.contains(':') {
-            true => format!("{scheme}://[{host}]:{port}"),
-            false => format!("{scheme}://{host}:{port}"),
-        };
-        let urls: Vec<String> = self.servers.iter().map(url).collect();
-        let options = self.options(&signals)?;
-        match tokio::time::timeout(self.timeout * 2, options.connect(urls)).await {
-            Ok(Ok(client)) => Ok(Live { client, settings: self.clone(), signals }),
-            Ok(Err(error)) => Err(self.why_not(error.kind(), &error).await),
-            Err(_) => Err(self.too_late()),
-        }
     }
 
     fn too_late(&self) -> String {

@@ -1,7 +1,7 @@
 //! Keeps the connections to a server: makes them, watches them, makes them again, and says why there are none.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -12,15 +12,12 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
-use tracing::{info, warn};
+use tokio::sync::Notify;
 
 use super::errors::{is_answer, is_elsewhere, refusal, with_remedy, words};
 use super::reading::{self, RedisReader, Requests};
-use super::{Failure, Health, Place, Result, Script, text_of};
-use crate::direction::{Backoff, Said};
+use super::{Failure, Place, Result, Script, text_of};
+use crate::backend::keeper::{Endpoint, Keeper, lock};
 
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +67,6 @@ impl std::fmt::Debug for Settings {
 
 /// How long an XREAD waits.
 pub(super) const BLOCK: Duration = Duration::from_millis(100);
-/// Between two questions whether the server is there.
-const BEAT: Duration = Duration::from_secs(1);
 
 /// A connection for questions.
 #[derive(Clone)]
@@ -106,7 +101,7 @@ impl ConnectionLike for Link {
 }
 
 /// Connections that work, as far as is known.
-pub(super) struct Live {
+pub(in crate::backend) struct Live {
     link: Link,
     /// Of the scripts, in their order.
     hashes: Vec<String>,
@@ -144,10 +139,6 @@ impl Broken {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 impl Live {
     pub(super) async fn query(&self, command: &Cmd) -> RedisResult<Value> {
         command.query_async(&mut self.link.clone()).await
@@ -162,132 +153,67 @@ impl Live {
     }
 }
 
-/// Keeps the connections.
-#[derive(Debug)]
-pub(super) struct Keeper {
-    shared: Arc<Shared>,
-    task: JoinHandle<()>,
-}
+impl Endpoint for Settings {
+    type Live = Live;
 
-#[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    live: watch::Sender<Option<Arc<Live>>>,
-    health: Mutex<Health>,
-}
+    fn name(&self) -> &str {
+        &self.name
+    }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.shared.live.send_replace(None);
+    async fn connect(&self) -> std::result::Result<Live, String> {
+        let broken = Arc::new(Broken::default());
+        let all = async {
+            let (link, reading) = match &self.address {
+                Address::Cluster(nodes) => (Link::Cluster(self.cluster(nodes).await?), None),
+                _ => {
+                    let client = self.find().await?;
+                    let link =
+                        client.get_multiplexed_async_connection_with_config(&self.config(Duration::ZERO)).await?;
+                    let reading = client.get_multiplexed_async_connection_with_config(&self.config(BLOCK)).await?;
+                    (Link::One(link), Some(reading))
+                }
+            };
+            let mut hashes = Vec::new();
+            for script in Script::ALL {
+                let load: Value =
+                    redis::cmd("SCRIPT").arg("LOAD").arg(script.source()).query_async(&mut link.clone()).await?;
+                hashes.push(text_of(load).unwrap_or_default());
+            }
+            let requests = match reading {
+                Some(reading) => reading::start(reading, self.clone(), Arc::clone(&broken)),
+                None => reading::start_asking(link.clone(), self.clone(), Arc::clone(&broken)),
+            };
+            Ok::<_, RedisError>(Live { link, hashes, requests, broken: Arc::clone(&broken) })
+        };
+        match tokio::time::timeout(self.timeout * 2, all).await {
+            Ok(Ok(live)) => Ok(live),
+            Ok(Err(error)) => Err(self.why_not(&error).await),
+            Err(_) => Err(self.too_late()),
+        }
+    }
+
+    async fn broken(&self, live: &Live) -> String {
+        live.broken.wait().await
+    }
+
+    async fn ask(&self, live: &Live) -> std::result::Result<(), String> {
+        match live.query(&redis::cmd("PING")).await {
+            Err(error) if !is_answer(&error) => Err(self.lost(&error)),
+            _ => Ok(()),
+        }
     }
 }
 
-impl Keeper {
-    pub(super) fn start(settings: Settings) -> Keeper {
-        let health = Health { error: Some(format!("not connected to {} yet", settings.name)), ..Health::default() };
-        let shared = Arc::new(Shared { settings, live: watch::Sender::new(None), health: Mutex::new(health) });
-        let task = tokio::spawn(keep(Arc::downgrade(&shared)));
-        Keeper { shared, task }
-    }
-
-    pub(super) fn live(&self) -> Result<Arc<Live>> {
-        let live = self.shared.live.borrow().clone();
-        live.ok_or_else(|| Failure::Lost(format!("not connected to {}", self.shared.settings.name)))
-    }
-
-    pub(super) async fn connected(&self) {
-        // The sender lives as long as this.
-        let _ = self.shared.live.subscribe().wait_for(Option::is_some).await;
-    }
-
-    pub(super) fn health(&self) -> Health {
-        lock(&self.shared.health).clone()
-    }
-
+impl Keeper<Settings> {
     /// What an error means; one that says that the connection is no good any more has it made again.
     pub(super) fn failure(&self, live: &Live, stream: &str, error: &RedisError) -> Failure {
-        let has_others = matches!(self.shared.settings.address, Address::Sentinel(..) | Address::Cluster(_));
+        let has_others = matches!(self.settings().address, Address::Sentinel(..) | Address::Cluster(_));
         if is_answer(error) && !(has_others && is_elsewhere(error)) {
             return refusal(stream, error);
         }
-        let why = self.shared.settings.lost(error);
+        let why = self.settings().lost(error);
         live.broken.tell(why.clone());
         Failure::Lost(why)
-    }
-}
-
-fn set_health(health: &Mutex<Health>, connected: bool, error: Option<String>) {
-    let mut health = lock(health);
-    health.connected = connected;
-    health.error = error;
-}
-
-/// Connects, watches, and connects again.
-async fn keep(shared: Weak<Shared>) {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-    let mut said = Said::default();
-    let mut was_connected = false;
-    loop {
-        let Some(settings) = shared.upgrade().map(|shared| shared.settings.clone()) else { return };
-        let broken = Arc::new(Broken::default());
-        let why = match settings.connect(&broken).await {
-            Ok(live) => {
-                let live = Arc::new(live);
-                let Some(shared) = shared.upgrade() else { return };
-                set_health(&shared.health, true, None);
-                shared.live.send_replace(Some(Arc::clone(&live)));
-                if std::mem::replace(&mut was_connected, true) {
-                    info!("reconnected to {}", settings.name);
-                } else {
-                    info!("connected to {}", settings.name);
-                }
-                backoff.reset();
-                said.clear();
-                let health = &shared.health;
-                let why = tokio::select! {
-                    why = broken.wait() => why,
-                    why = beat(&settings, &live, health) => why,
-                };
-                shared.live.send_replace(None);
-                set_health(health, false, Some(why.clone()));
-                lock(health).lost += 1;
-                why
-            }
-            Err(why) => {
-                let Some(shared) = shared.upgrade() else { return };
-                set_health(&shared.health, false, Some(why.clone()));
-                why
-            }
-        };
-        if said.is_news(&why) {
-            warn!("{why}; trying again");
-        }
-        tokio::time::sleep(backoff.pause()).await;
-    }
-}
-
-/// Asks each second whether the server is there, and says so while it owes an answer. Returns why the connection is no good any more.
-async fn beat(settings: &Settings, live: &Live, health: &Mutex<Health>) -> String {
-    loop {
-        tokio::time::sleep(BEAT).await;
-        let ping = redis::cmd("PING");
-        let mut answer = Box::pin(live.query(&ping));
-        let begun = Instant::now();
-        let answer = loop {
-            match tokio::time::timeout(BEAT, &mut answer).await {
-                Ok(answer) => break answer,
-                Err(_) => {
-                    let error = format!("no answer from {} for {} s", settings.name, begun.elapsed().as_secs());
-                    set_health(health, false, Some(error));
-                }
-            }
-        };
-        // It may refuse this: that is an answer, too.
-        if let Some(error) = answer.err().filter(|error| !is_answer(error)) {
-            return settings.lost(&error);
-        }
-        set_health(health, true, None);
     }
 }
 
@@ -387,38 +313,6 @@ impl Settings {
             builder = builder.tls(TlsMode::Secure).certs(certificates);
         }
         builder.build()?.get_async_connection().await
-    }
-
-    /// All connections, and the scripts; or why not.
-    async fn connect(&self, broken: &Arc<Broken>) -> std::result::Result<Live, String> {
-        let all = async {
-            let (link, reading) = match &self.address {
-                Address::Cluster(nodes) => (Link::Cluster(self.cluster(nodes).await?), None),
-                _ => {
-                    let client = self.find().await?;
-                    let link =
-                        client.get_multiplexed_async_connection_with_config(&self.config(Duration::ZERO)).await?;
-                    let reading = client.get_multiplexed_async_connection_with_config(&self.config(BLOCK)).await?;
-                    (Link::One(link), Some(reading))
-                }
-            };
-            let mut hashes = Vec::new();
-            for script in Script::ALL {
-                let load: Value =
-                    redis::cmd("SCRIPT").arg("LOAD").arg(script.source()).query_async(&mut link.clone()).await?;
-                hashes.push(text_of(load).unwrap_or_default());
-            }
-            let requests = match reading {
-                Some(reading) => reading::start(reading, self.clone(), Arc::clone(broken)),
-                None => reading::start_asking(link.clone(), self.clone(), Arc::clone(broken)),
-            };
-            Ok::<_, RedisError>(Live { link, hashes, requests, broken: Arc::clone(broken) })
-        };
-        match tokio::time::timeout(self.timeout * 2, all).await {
-            Ok(Ok(live)) => Ok(live),
-            Ok(Err(error)) => Err(self.why_not(&error).await),
-            Err(_) => Err(self.too_late()),
-        }
     }
 
     fn too_late(&self) -> String {

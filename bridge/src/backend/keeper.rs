@@ -1,0 +1,157 @@
+//! Keeps the connection to a server: makes it, watches it, makes it again, and says why there is none.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Failure, Health, Result};
+use crate::direction::{Backoff, Said};
+
+/// How often a server is asked whether it is there, and how long it may owe the answer before that is said.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How to reach a server.
+pub(super) trait Endpoint: Clone + Debug + Send + Sync + 'static {
+    /// A connection that works, as far as is known.
+    type Live: Debug + Send + Sync + 'static;
+
+    /// For people.
+    fn name(&self) -> &str;
+
+    /// A connection, or why there is none.
+    fn connect(&self) -> impl Future<Output = std::result::Result<Self::Live, String>> + Send;
+
+    /// Once somebody has seen that the connection is no good any more: why.
+    fn broken(&self, live: &Self::Live) -> impl Future<Output = String> + Send;
+
+    /// Asks whether the server is there; a refusal is an answer, too. An error is why the connection is no good any more.
+    fn ask(&self, live: &Self::Live) -> impl Future<Output = std::result::Result<(), String>> + Send;
+
+    /// The connection was given up, whoever still uses it.
+    fn given_up(&self, _live: &Self::Live, _why: &str) {}
+}
+
+#[derive(Debug)]
+pub(super) struct Keeper<S: Endpoint> {
+    shared: Arc<Shared<S>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared<S: Endpoint> {
+    settings: S,
+    live: watch::Sender<Option<Arc<S::Live>>>,
+    health: Mutex<Health>,
+}
+
+impl<S: Endpoint> Drop for Keeper<S> {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.shared.live.send_replace(None);
+    }
+}
+
+/// Locks, whatever a thread that panicked has left.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl<S: Endpoint> Keeper<S> {
+    pub(super) fn start(settings: S) -> Keeper<S> {
+        let health = Health { error: Some(format!("not connected to {} yet", settings.name())), ..Health::default() };
+        let shared = Arc::new(Shared { settings, live: watch::Sender::new(None), health: Mutex::new(health) });
+        let task = tokio::spawn(keep(Arc::downgrade(&shared)));
+        Keeper { shared, task }
+    }
+
+    pub(super) fn settings(&self) -> &S {
+        &self.shared.settings
+    }
+
+    pub(super) fn live(&self) -> Result<Arc<S::Live>> {
+        let live = self.shared.live.borrow().clone();
+        live.ok_or_else(|| Failure::Lost(format!("not connected to {}", self.shared.settings.name())))
+    }
+
+    pub(super) async fn connected(&self) {
+        // The sender lives as long as this.
+        let _ = self.shared.live.subscribe().wait_for(Option::is_some).await;
+    }
+
+    pub(super) fn health(&self) -> Health {
+        lock(&self.shared.health).clone()
+    }
+}
+
+fn set_health(health: &Mutex<Health>, connected: bool, error: Option<String>) {
+    let mut health = lock(health);
+    health.connected = connected;
+    health.error = error;
+}
+
+/// Connects, watches, and connects again.
+async fn keep<S: Endpoint>(shared: Weak<Shared<S>>) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut said = Said::default();
+    let mut was_connected = false;
+    loop {
+        let Some(settings) = shared.upgrade().map(|shared| shared.settings.clone()) else { return };
+        let why = match settings.connect().await {
+            Ok(live) => {
+                let live = Arc::new(live);
+                let Some(shared) = shared.upgrade() else { return };
+                set_health(&shared.health, true, None);
+                shared.live.send_replace(Some(Arc::clone(&live)));
+                let again = if std::mem::replace(&mut was_connected, true) { "reconnected" } else { "connected" };
+                info!("{again} to {}", settings.name());
+                backoff.reset();
+                said.clear();
+                let why = tokio::select! {
+                    why = settings.broken(&live) => why,
+                    why = beat(&settings, &live, &shared.health) => why,
+                };
+                settings.given_up(&live, &why);
+                shared.live.send_replace(None);
+                set_health(&shared.health, false, Some(why.clone()));
+                lock(&shared.health).lost += 1;
+                why
+            }
+            Err(why) => {
+                let Some(shared) = shared.upgrade() else { return };
+                set_health(&shared.health, false, Some(why.clone()));
+                why
+            }
+        };
+        if said.is_news(&why) {
+            warn!("{why}; trying again");
+        }
+        tokio::time::sleep(backoff.pause()).await;
+    }
+}
+
+/// Asks each second whether the server is there, and says so while it owes an answer. Returns why the connection is no good any more.
+async fn beat<S: Endpoint>(settings: &S, live: &S::Live, health: &Mutex<Health>) -> String {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let mut answer = Box::pin(settings.ask(live));
+        let begun = Instant::now();
+        let answer = loop {
+            match tokio::time::timeout(BEAT, &mut answer).await {
+                Ok(answer) => break answer,
+                Err(_) => {
+                    let error = format!("no answer from {} for {} s", settings.name(), begun.elapsed().as_secs());
+                    set_health(health, false, Some(error));
+                }
+            }
+        };
+        if let Err(why) = answer {
+            return why;
+        }
+        set_health(health, true, None);
+    }
+}
