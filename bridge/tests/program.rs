@@ -252,16 +252,16 @@ fn the_status_says_within_seconds_that_a_server_is_dead() {
     let program = run(&folder, &text);
     program.until_connected(2);
     assert!(get(&metrics, "/metrics").contains("pubsub_bridge_connected{bridge=\"a\",direction=\"up\"} 1"));
-    redis.stop();
+    redis.process.stop();
     let is_said = |text: &str| {
         let report = program.report();
         let status = report.bridges.get("a").and_then(|both| both.get("up"));
         status.is_some_and(|status| !status.connected && status.error.as_deref().unwrap_or_default().contains(text))
     };
     wait_for("a stopped server is noticed", || is_said("no answer from").then_some(()));
-    redis.cont();
+    redis.process.cont();
     program.until_connected(2);
-    redis.kill();
+    redis.process.kill();
     wait_for("a dead server is noticed", || is_said("").then_some(()));
     Publisher::new(&folder.ring("out", Variant::Int, 1024), 1).publish(5);
     wait_for("metrics, too", || {

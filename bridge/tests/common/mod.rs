@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod nats_server;
+pub mod process;
 pub mod redis_server;
 pub mod server;
 

@@ -4,13 +4,14 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pubsub_bridge::backend::nats::{Login, Nats, Settings};
 use serde_json::{Value, json};
 
+use super::process::Process;
 use super::{Folder, WATCHDOG};
 
 pub struct NatsServer {
@@ -18,7 +19,7 @@ pub struct NatsServer {
     port: u16,
     relay: Relay,
     configuration: String,
-    child: Option<Child>,
+    pub process: Process,
 }
 
 /// Whether there can be one; a test that needs it returns at once where there is none.
@@ -49,7 +50,8 @@ impl NatsServer {
         std::fs::create_dir_all(&folder).expect("a directory");
         let port = free_port();
         let relay = Relay::start(port);
-        let mut server = NatsServer { folder, port, relay, configuration: configuration.to_owned(), child: None };
+        let mut server =
+            NatsServer { folder, port, relay, configuration: configuration.to_owned(), process: Process::default() };
         server.run();
         server
     }
@@ -63,16 +65,9 @@ impl NatsServer {
             self.configuration
         );
         std::fs::write(&file, text).expect("write");
-        let log = std::fs::File::options().append(true).create(true).open(self.folder.join("log")).expect("a log");
-        let child = Command::new(program())
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("a descriptor"))
-            .stdout(log)
-            .spawn()
-            .expect("nats-server");
-        self.child = Some(child);
+        let mut command = Command::new(program());
+        command.arg("-c").arg(&file);
+        self.process.run(&mut command, &self.folder);
         let end = std::time::Instant::now() + WATCHDOG;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(std::time::Instant::now() < end, "nats-server did not start: see {}", self.folder.display());
@@ -169,26 +164,6 @@ impl NatsServer {
         self.relay.cut();
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
-    }
-
-    pub fn stop(&self) {
-        self.signal("-STOP");
-    }
-
-    pub fn cont(&self) {
-        self.signal("-CONT");
-    }
-
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
     pub fn settings(&self) -> Settings {
         Settings {
             servers: vec![("127.0.0.1".to_owned(), self.relay.port)],
@@ -203,12 +178,6 @@ impl NatsServer {
 
     pub fn backend(&self) -> Nats {
         Nats::new(self.settings())
-    }
-}
-
-impl Drop for NatsServer {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

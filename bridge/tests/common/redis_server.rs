@@ -1,18 +1,19 @@
 //! A redis-server of a test's own, with an append-only file: it can be killed, stopped and started again.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pubsub_bridge::backend::redis::{Address, Redis, Settings};
 use redis::Value;
 
+use super::process::Process;
 use super::{Folder, WATCHDOG};
 
 pub struct RedisServer {
     pub folder: PathBuf,
     arguments: Vec<String>,
-    child: Option<Child>,
+    pub process: Process,
 }
 
 /// Whether there can be one; a test that needs it returns at once where there is none.
@@ -34,7 +35,7 @@ impl RedisServer {
         let folder = folder.0.join("redis");
         std::fs::create_dir_all(&folder).expect("a directory");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut server = RedisServer { folder, arguments, child: None };
+        let mut server = RedisServer { folder, arguments, process: Process::default() };
         server.run();
         server
     }
@@ -44,20 +45,15 @@ impl RedisServer {
     }
 
     pub fn run(&mut self) {
-        let log = std::fs::File::options().append(true).create(true).open(self.folder.join("log")).expect("a log");
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(["--port", "0", "--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
             .arg("--dir")
             .arg(&self.folder)
             .arg("--unixsocket")
             .arg(self.socket())
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("a descriptor"))
-            .stdout(log)
-            .spawn()
-            .expect("redis-server");
-        self.child = Some(child);
+            .args(&self.arguments);
+        self.process.run(&mut command, &self.folder);
         let end = std::time::Instant::now() + WATCHDOG;
         let is_there = |answer: redis::RedisResult<Value>| match answer {
             Ok(_) => true,
@@ -88,26 +84,6 @@ impl RedisServer {
         self.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
-    }
-
-    pub fn stop(&self) {
-        self.signal("-STOP");
-    }
-
-    pub fn cont(&self) {
-        self.signal("-CONT");
-    }
-
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
     pub fn settings(&self) -> Settings {
         Settings {
             address: Address::Socket(self.socket()),
@@ -121,11 +97,5 @@ impl RedisServer {
 
     pub fn backend(&self) -> Redis {
         Redis::new(self.settings())
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

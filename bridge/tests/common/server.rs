@@ -56,15 +56,15 @@ impl Server {
     }
 
     pub fn kill(&mut self) {
-        either!(self, server => server.kill());
+        either!(self, server => server.process.kill());
     }
 
     pub fn stop(&self) {
-        either!(self, server => server.stop());
+        either!(self, server => server.process.stop());
     }
 
     pub fn cont(&self) {
-        either!(self, server => server.cont());
+        either!(self, server => server.process.cont());
     }
 
     pub fn cut_clients(&self) {

@@ -1,0 +1,43 @@
+//! A server's process, which ends with what holds it.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+#[derive(Default)]
+pub struct Process(Option<Child>);
+
+impl Process {
+    /// Starts it; what it says goes to the file `log` in the folder.
+    pub fn run(&mut self, command: &mut Command, folder: &Path) {
+        let log = File::options().append(true).create(true).open(folder.join("log")).expect("a log");
+        command.stdin(Stdio::null()).stderr(log.try_clone().expect("a descriptor")).stdout(log);
+        self.0 = Some(command.spawn().expect("a server's program"));
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.0.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
+    }
+
+    pub fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn cont(&self) {
+        self.signal("-CONT");
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
