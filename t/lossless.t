@@ -31,14 +31,6 @@ sub reader {
     return $kid;
 }
 
-sub asked { my ($kid, $what) = @_; $kid->tell($what); return $kid->hear }
-
-sub finished {
-    my ($kid, $signal) = @_;
-    $signal ? $kid->kill($signal) : $kid->tell('end');
-    return $kid->end;
-}
-
 # A child that does $code, most likely asleep in it when this returns, and then says what that returned or died of.
 sub waiting {
     my ($code) = @_;

@@ -27,14 +27,6 @@ sub reader {
     return $kid;
 }
 
-sub asked { my ($kid, $what) = @_; $kid->tell($what); return $kid->hear }
-
-sub finished {
-    my ($kid, $signal) = @_;
-    $signal ? $kid->kill($signal) : $kid->tell('end');
-    return $kid->end;
-}
-
 # The readers by name or, where they have none, by pid.
 sub table { my ($ring) = @_; return { map { ($_->{name} // $_->{pid} => $_) } $ring->readers } }
 

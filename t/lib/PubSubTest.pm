@@ -21,7 +21,7 @@ our @EXPORT = qw(
     variants each_variant variant
     fresh_dir fresh_path slurp spew poke peek entries
     croaks_like lives survives
-    spawn reap until_asleep watchdog watchdog_process
+    spawn reap asked finished until_asleep watchdog watchdog_process
     readable until_readable thread_count open_fds fd_target fd_is_cloexec shared_maps rss_kb
     run_perl sysnum nobody become small_disk
 );
@@ -216,6 +216,16 @@ sub reap {
     my ($name, @kids) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return is_deeply([map { $_->end } @kids], [map {0} @kids], $name);
+}
+
+# What a child that takes orders in lines answers.
+sub asked { my ($kid, $what) = @_; $kid->tell($what); return $kid->hear }
+
+# It is told to end, or killed; its wait status.
+sub finished {
+    my ($kid, $signal) = @_;
+    $signal ? $kid->kill($signal) : $kid->tell('end');
+    return $kid->end;
 }
 
 # Returns once the process sleeps (in whatever): makes the blocking path likely, proves nothing.
