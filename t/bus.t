@@ -58,6 +58,48 @@ subtest 'listen, notify, unlisten' => sub {
     is_deeply(\@later, ['news=five'], 'which it does');
 };
 
+subtest 'what nobody here listens to' => sub {
+    my $bus  = bus();
+    my $ring = $bus->ring;
+    my @got;
+    my $code = $bus->listen(news => noting(\@got));
+    $bus->pump;
+    my $sub = $bus->{sub};
+    $bus->notify($_ => 'x') for qw(other newsletter news other.news);
+    $ring->publish('news');
+    $bus->pump;
+    is_deeply(\@got, ['x=x', 'x='], 'the channel of that name, with a payload or without');
+    is($sub->filtered, 2, 'is passed in the ring');
+    $bus->listen('other*' => noting(\@got));
+    $bus->unlisten(news => $code);
+    $bus->notify($_ => 'y') for qw(other news other.news);
+    $bus->pump;
+    is_deeply([splice @got, 2], ['other=y', 'other.news=y'], 'also where the listeners have changed');
+    is($sub->filtered, 3, 'for the same subscriber');
+};
+
+subtest 'on a lossless ring' => sub {
+    my $path = fresh_path();
+    my $ring = Data::PubSub::Shared::Str->new($path, 4, 100, lossless => 1);
+    my $bus  = $BUS->new($path, loop => 'none');
+    my (@got, $lost);
+    $bus->listen(news => noting(\@got, 'news'));
+    $bus->on(lost => sub { $lost += $_[1] });
+    $bus->pump;
+    $bus->notify(news => $_) for 1 .. 10;
+    $bus->pump;
+    is_deeply(\@got, [map { "news=$_" } 7 .. 10], 'nobody waits for the listeners');
+    is($lost, 6, 'who are told what they lost');
+    my $sub = $ring->subscribe;
+    $bus->notify(news => $_) for 1 .. 4;
+    ok(!$ring->try_publish('news 5'), 'there is no room');
+    my $kid = spawn(sub { $bus->notify(news => 5) });
+    until_asleep($kid->pid);
+    is(scalar $sub->poll, 'news 1', 'until who keeps the messages reads');
+    reap('for whom others wait', $kid);
+    is_deeply([map { $sub->poll_wait(10) } 1 .. 4], [map { "news $_" } 2 .. 5], 'and loses nothing');
+};
+
 subtest 'payloads' => sub {
     my $bus = bus();
     my @sent = ('', ' ', "a\0b\nc", "caf\xe9", "\x{263a}", "\xff\xfe", 0, 'x y  z ', do { my $s = "\xe9"; utf8::upgrade($s); $s });

@@ -43,6 +43,49 @@ for my $only (0, 1) {
     };
 }
 
+subtest 'another wish' => sub {
+    my $ring = $v->ring(64);
+    my $sub  = $ring->subscribe;
+    my $send = sub { $ring->publish_multi(qw(a1 b1 a2 c1)) };
+    for my $wish (['a', qw(a1 a2)], [['b', 'c'], qw(b1 c1)], [undef, qw(a1 b1 a2 c1)], ['b', 'b1']) {
+        my ($prefix, @wanted) = @$wish;
+        is_deeply([$sub->prefix($prefix)], [], 'returns nothing');
+        $send->();
+        is_deeply([$sub->drain], \@wanted, 'as it is now');
+    }
+    $send->();
+    $sub->prefix('c');
+    is_deeply([$sub->drain], ['c1'], 'of what is there already, too');
+    $sub->prefix('none');
+    $send->();
+    is($sub->poll, undef, 'passed');
+    $sub->prefix(undef);
+    is($sub->poll, undef, 'and not brought back');
+    accounts_for($sub, 0, 2 + 2 + 4 + 1 + 1, 'the account');
+
+    my $fh = $sub->fh;
+    $sub->prefix('none');
+    $send->();
+    ok(!readable($fh), 'nothing to read');
+    $sub->prefix('b');
+    $send->();
+    until_readable($fh);
+    is((grep { $_ ne 'b1' } $sub->drain), 0, 'the handle follows, for what is wanted now');
+
+    my $other = $ring->subscribe(prefix => 'a');
+    $ring->publish_multi(qw(a b));
+    my @got;
+    $other->poll_cb(sub { push @got, $_[0]; $other->prefix('b') });
+    is_deeply(\@got, [qw(a b)], 'changed by the handler');
+    for my $wrong ([{}, 'a reference'], [[], 'an empty list'], [[undef], 'undef']) {
+        ok(!eval { $other->prefix($wrong->[0]); 1 }, 'refused');
+        like($@, qr/->prefix: prefix must be a string or a list of strings, not \Q$wrong->[1]\E at /, 'and says why');
+    }
+    $ring->publish('b1');
+    is($other->poll, 'b1', 'and changes nothing');
+    ok(!variant('Int')->ring(8)->subscribe->can('prefix'), 'strings only');
+};
+
 subtest 'all ways to read' => sub {
     my $ring = $v->ring(64);
     my $sub  = $ring->subscribe(prefix => 'a');

@@ -98,6 +98,29 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     return ps_now() + (uint64_t)(seconds * 1e9);
 }
 
+ps_bytes *ps_arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count) {
+    AV *list = SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV && !SvAMAGIC(sv) ? (AV *)SvRV(sv) : NULL;
+    const SSize_t most = list ? av_len(list) + 1 : 1;
+    ps_bytes *prefixes = (ps_bytes *)SvPVX(sv_2mortal(newSV((most + 1) * sizeof(ps_bytes))));
+    SSize_t i;
+    if (most == 0) ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not an empty list");
+    for (i = 0; i < most; i++) {
+        SV **item = list ? av_fetch(list, i, 0) : &sv, *copy;
+        STRLEN len;
+        if (!item || (SvGETMAGIC(*item), !SvOK(*item)) || (SvROK(*item) && !SvAMAGIC(*item))) {
+            ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not %s", item && SvROK(*item) ? "a reference" : "undef");
+        }
+        copy = sv_mortalcopy(*item);
+        prefixes[i].ptr = SvPV(copy, len);
+        prefixes[i].len = len;
+        prefixes[i].utf8 = !!SvUTF8(copy);
+        /* What an object gives is the object's. */
+        if (SvROK(copy)) prefixes[i].ptr = SvPVX(newSVpvn_flags(prefixes[i].ptr, len, SVs_TEMP));
+    }
+    *count = (size_t)most;
+    return prefixes;
+}
+
 CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv) {
     CV *cv = NULL;
     sv = PS_VALUE(sv);

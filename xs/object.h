@@ -157,6 +157,8 @@ UV ps_arg_count(pTHX_ const ps_call *call, SV *sv, bool or_all);
 int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none);
 /* A deadline on the monotonic clock from a timeout in seconds; 0 for not to wait at all. */
 uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv);
+/* Prefixes, a string or a list of them; the bytes stay where they are until the caller's FREETMPS. */
+ps_bytes *ps_arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count);
 /* A handler's code. */
 CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv);
 

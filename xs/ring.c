@@ -339,30 +339,6 @@ static const char *arg_reader(pTHX_ SV *sv, STRLEN *len) {
     return SvPVutf8(copy, *len);
 }
 
-/* The prefixes, a string or a list of them; the bytes stay where they are until the caller's FREETMPS. */
-static ps_bytes *arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count) {
-    AV *list = SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV && !SvAMAGIC(sv) ? (AV *)SvRV(sv) : NULL;
-    const SSize_t most = list ? av_len(list) + 1 : 1;
-    ps_bytes *prefixes = (ps_bytes *)SvPVX(sv_2mortal(newSV((most + 1) * sizeof(ps_bytes))));
-    SSize_t i;
-    if (most == 0) ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not an empty list");
-    for (i = 0; i < most; i++) {
-        SV **item = list ? av_fetch(list, i, 0) : &sv, *copy;
-        STRLEN len;
-        if (!item || (SvGETMAGIC(*item), !SvOK(*item)) || (SvROK(*item) && !SvAMAGIC(*item))) {
-            ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not %s", item && SvROK(*item) ? "a reference" : "undef");
-        }
-        copy = sv_mortalcopy(*item);
-        prefixes[i].ptr = SvPV(copy, len);
-        prefixes[i].len = len;
-        prefixes[i].utf8 = !!SvUTF8(copy);
-        /* What an object gives is the object's. */
-        if (SvROK(copy)) prefixes[i].ptr = SvPVX(newSVpvn_flags(prefixes[i].ptr, len, SVs_TEMP));
-    }
-    *count = (size_t)most;
-    return prefixes;
-}
-
 static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const ps_class *class = &ps_classes[PS_SUB][call->class->variant];
     const ps_pin pin = (RING, ps_pinned(aTHX_ ST(0)));
@@ -384,7 +360,7 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
         } else if (strEQ(option, "name")) {
             if (SvOK(value)) name = arg_reader(aTHX_ value, &len);
         } else if (PS_IS_STR(call->class) && strEQ(option, "prefix")) {
-            prefixes = arg_prefixes(aTHX_ call, value, &count);
+            prefixes = ps_arg_prefixes(aTHX_ call, value, &count);
         } else {
             ps_croak(aTHX_ call, "unknown option \"%s\"; known: lossy, name%s", option, PS_IS_STR(call->class) ? ", prefix" : "");
         }

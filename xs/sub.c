@@ -333,6 +333,15 @@ static void sub_filtered(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(ps_filtered(SUB));
 }
 
+static void sub_prefix(pTHX_ const ps_call *call, I32 ax, I32 items) {
+    const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
+    SV *sv = ARGUMENT(1);
+    size_t count = 0;
+    ps_bytes *prefixes = SvOK(sv) ? ps_arg_prefixes(aTHX_ call, sv, &count) : NULL;
+    (void)ps_set_prefixes((ps_sub *)ps_repin(aTHX_ call, &pin), prefixes, count, NULL);
+    XSRETURN_EMPTY;
+}
+
 static void sub_skipped(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(ps_skipped(SUB));
 }
@@ -446,6 +455,7 @@ static void sub_fh(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_SUB, variant, "reset_oldest", sub_reset_oldest, 0, 1, 1, "self")
 
 #define STR_METHODS(variant)                                                                                         \
+    PS_METHOD(PS_SUB, variant, "prefix", sub_prefix, 0, 2, 2, "self, prefix")                                        \
     PS_METHOD(PS_SUB, variant, "time", sub_time, 0, 1, 1, "self")                                                    \
     PS_METHOD(PS_SUB, variant, "time_ns", sub_time_ns, 0, 1, 1, "self")                                              \
     PS_METHOD(PS_SUB, variant, "sender", sub_sender, 0, 1, 1, "self")

@@ -998,6 +998,15 @@ Leaves the table of readers now; the subscriber can be used as before, but is no
 lossless ring wait for it no longer, and another subscriber can take its name, and goes on at this one's cursor.
 When a subscriber is destroyed, or its process ends, this happens by itself. Returns nothing.
 
+=head2 prefix
+
+    $sub->prefix('prices.');
+    $sub->prefix(['prices.', 'news.']);
+    $sub->prefix(undef);                # everything
+
+C<Str> only: which messages this subscriber wants from now on, as the L<option|/subscribe> of that name says it at the start.
+What was passed already stays passed. Returns nothing. Croaks as C<subscribe> does.
+
 =head2 filtered
 
     my $n = $sub->filtered;

@@ -63,6 +63,7 @@ sub listen {    ## no critic (ProhibitBuiltinHomonyms) - as Mojo::Pg::PubSub and
     my ($kind, $name) = _pattern($self, listen => $channel);
     $self->_here;
     push @{ $self->{$kind}{$name} }, $code;
+    $self->_wish;
     $self->_start;
     return $code;
 }
@@ -74,8 +75,17 @@ sub unlisten {
     my @kept = defined $code ? grep { $_ != $code } @$all : ();
     if   (@kept) { $self->{$kind}{$name} = \@kept }
     else         { delete $self->{$kind}{$name} }
-    $self->_stop if !$self->_listens;
+    if   ($self->_listens) { $self->_wish }
+    else                   { $self->_stop }
     return $self;
+}
+
+# The subscriber passes what begins like no channel that is listened to. There may be messages without a payload, and so without a
+# space behind the name: others publish to the ring, too.
+sub _wish {
+    my ($self) = @_;
+    $self->{sub}->prefix([keys %{ $self->{listeners} }, keys %{ $self->{prefixes} }]) if $self->{sub};
+    return;
 }
 
 sub notify {
@@ -231,10 +241,12 @@ sub _attach {
     $self->_here;
     delete $self->{soon};
     return if $self->{sub} || !$self->_listens;
-    my $sub  = $self->{sub} = $self->{ring}->subscribe;
+    # A lossless ring would have `notify` wait for the listeners of its own process.
+    my $sub  = $self->{sub} = $self->{ring}->subscribe(lossy => 1);
     my $from = delete $self->{from};
     $sub->cursor($from->[1]) if $from && $from->[0] == $$ && $from->[1] < $sub->cursor;
     $self->{lost} = 0;
+    $self->_wish;
     my $loop = $self->_loop;
     return if $loop->isa('Data::PubSub::Shared::Bus::Loop::None');
     weaken(my $weak = $self);
@@ -425,6 +437,9 @@ rings holds here. Messages are not stored: a process hears what is sent while it
 the ring goes round once loses the oldest messages, and the event L</lost> says how many.
 
 A process that notifies a channel to which it listens hears itself, as all others do, and all hear the messages in one order.
+
+On a ring that was created L<lossless|Data::PubSub::Shared/new>, publishers do not wait for the listeners of a bus, which would
+have to be called by the very loop that waits; L</notify> waits for the ring's other subscribers, and its loop with it.
 
 =head2 Event loops
 
