@@ -23,7 +23,7 @@ sub table {
 
 subtest 'columns' => sub {
     my ($all) = table();
-    is_deeply([split ' ', $all], [qw(RING TYPE RATE/S LAP USED SLOTS WAITERS LAG SLOWEST LOST POSITION RECOV ABAND LEAKED PUBLISHERS)],
+    is_deeply([split ' ', $all], [qw(RING TYPE RATE/S LAP USED SLOTS WAITERS LAG SLOWEST LOST AGE POSITION RECOV ABAND LEAKED PUBLISHERS)],
         'all of them');
     for my $columns (40, 60, 72, 80, 90, 120, 200) {
         my ($titles, @rows) = table($columns);
@@ -59,6 +59,20 @@ subtest 'waiters' => sub {
     is((split ' ', $row)[6], 1, 'a subscriber that sleeps');
     $ring{a}->publish(1);
     is($kid->end, 0, 'wakes');
+};
+
+subtest 'age' => sub {
+    my $ring = variant('Str')->class->new(my $path = "$dir/stamped", 64, 100, stamped => 1);
+    my $age = sub { (split ' ', (Data::PubSub::Shared::CLI::Sample->take($path)->table)[1])[10] };
+    is($age->(), '-', 'no message');
+    my $begin = time;
+    $ring->publish_multi(qw(older newer));
+    like($age->(), qr/\A(?:\d+\.\d|\d+)(?:ms|s|m)\z/, 'of the newest one');
+    my ($row) = Data::PubSub::Shared::CLI::Sample->take($path)->rows;
+    ok($row->{age} >= 0 && $row->{age} <= time - $begin + 1, 'since it was published');
+    is_deeply([map { defined } map { $_->{name} } @{ $row->{readers} }], [], 'nobody is seen to read it');
+    my (undef, $row_of_int) = table();
+    is((split ' ', $row_of_int)[10], '-', 'unknown where messages have no time');
 };
 
 subtest 'lap' => sub {

@@ -166,7 +166,7 @@ subtest 'stat' => sub {
             qr/\A\Q$path\E\n  variant +$name \(.*^  position +5\n  used +5 messages\n  rate +not measured\n.*^  waiters +0\n/ms,
             'for people');
         my $blocks = $v->is_str ? qr/0 +64/ : qr/- +-/;
-        like((cli(qw(stat -ti0), $path))[1], qr/\ARING +TYPE .*\n\Q$path\E +$name +- +- +5 +16 +0 +- +- +0 +5 +0 +0 +$blocks\n\z/,
+        like((cli(qw(stat -ti0), $path))[1], qr/\ARING +TYPE .*\n\Q$path\E +$name +- +- +5 +16 +0 +- +- +0 +- +5 +0 +0 +$blocks\n\z/,
             '--table');
         like((cli(qw(stat -i 0), $path))[1], qr/^  leaked +0 blocks\n  publishers +up to 64 at once\n/m, 'spare blocks') if $v->is_str;
     }

@@ -8,10 +8,11 @@ use strict;
 use warnings;
 
 use List::Util qw(max min sum0);
-use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::CLI qw(attempt printable text);
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::Str;
 
 # Each file is opened again, so that rings which come, go and are replaced are seen.
 sub take {
@@ -26,11 +27,19 @@ sub take {
 
 sub _row {
     my ($path) = @_;
-    my ($file, $readers, $slow) = @{ attempt(sub {
+    my ($file, $readers, $slow, $age) = @{ attempt(sub {
         my $file = Data::PubSub::Shared::CLI::File->ring($path);
-        return [$file, [$file->readers], [$file->waiting_for]];
+        return [$file, [$file->readers], [$file->waiting_for], $file->{stamped} ? _age($path) : undef];
     }) or return _failed($path) };
-    return { path => $path, file => $file, readers => $readers, waiting_for => $slow, time => clock_gettime(CLOCK_MONOTONIC) };
+    my $now = clock_gettime(CLOCK_MONOTONIC);
+    return { path => $path, file => $file, readers => $readers, waiting_for => $slow, age => $age, time => $now };
+}
+
+# Seconds since the newest message of a stamped ring was published; undef where there is none.
+sub _age {
+    my ($path) = @_;
+    my $sub = Data::PubSub::Shared::Str->new_readonly($path)->subscribe_all;
+    return defined $sub->latest ? max(0, time - $sub->time) : undef;
 }
 
 sub _failed { return { path => $_[0], error => $@ =~ s/\A\Q$_[0]\E: |\n\z//gr } }
@@ -90,6 +99,7 @@ my @COLUMNS = (
     ['LAG',      6,  sub { my $reader = slowest($_[0]); $reader ? short($reader->{lag}) : '-' }],
     ['SLOWEST',  -12, sub { my $reader = slowest($_[0]); $reader ? substr name_of($reader), 0, 12 : '-' }],
     ['LOST',     6,  sub { short(losses($_[0])) }],
+    ['AGE',      5,  sub { duration($_[0]{age}) }],
     ['POSITION', 12, sub { $_[1]{write_pos} }],
     ['RECOV',    5,  sub { $_[1]{recoveries} }],
     ['ABAND',    5,  sub { $_[1]{abandoned} }],
