@@ -1913,8 +1913,9 @@ the word that all publishers write to. A C<poll> that finds none costs hardly mo
 
 =item *
 
-A waiter costs the publisher one system call per sleep, not one per message, and the same call wakes all
-waiters. Apart from that, the number of subscribers does not matter to a publisher.
+Waiters cost the publisher one system call per sleep, not one per message. The same call wakes all of them, which takes
+5 to 25 microseconds for each that sleeps, as many writes to pipes would (F<bench/sleepers.pl>). Apart from that, the number of
+subscribers does not matter to a publisher.
 
 =item *
 
@@ -1925,7 +1926,8 @@ nanoseconds afterwards.
 
 =item *
 
-Batches save time: C<publish_multi> claims all its positions at once; C<drain> and
+Batches save time: C<publish_multi> claims all its positions at once, and then costs one atomic instruction a message (two
+C<Int32> or C<Int16> share one), some 5 nanoseconds, beside what perl takes for its list; C<drain> and
 C<poll_cb> save perl's method call per message, which is most of the cost of C<poll>. C<publish_packed> and
 C<drain_packed> save the scalar per message as well.
 
