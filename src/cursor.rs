@@ -44,49 +44,49 @@ impl<T> Next<T> {
 
 /// A claimed position that a reader waits for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim {
-    pub(crate) position: u64,
+struct Claim {
+    position: u64,
     /// The write position when the claim was first seen: everything below is as old as this claim.
-    pub(crate) seen_end: u64,
+    seen_end: u64,
     /// Nanoseconds of the monotonic clock at which patience ends; 0: it has ended, and not all were given up yet.
-    pub(crate) give_up_at: u64,
+    give_up_at: u64,
 }
 
-/// A reader's own; nobody else writes it. `slot_ring` moves it over what it delivers or finds void, and keeps the claim that it
-/// waits for; `str_ring` moves it when a copy was whole, and says where it resumed; all else goes through methods.
+/// How long a reader waits for a position that is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until then: nanoseconds of the monotonic clock.
+    Until(u64),
+    /// No longer; nor for anything else from the next position up to this one.
+    Ended(u64),
+}
+
+/// A reader's own; nobody else writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
     /// The next position to read. Falls only by a seek.
-    pub(crate) next: u64,
-    /// Messages that were overwritten before this subscriber read them; never falls. Written here alone.
-    pub(crate) lost: u64,
-    /// The next position, had every position that was passed been a message, delivered or lost. Written here alone.
+    next: u64,
+    lost: u64,
+    /// The next position, had every position that was passed been a message, delivered or lost.
     origin: u64,
-    /// Messages that were passed because this subscriber does not want them; never falls. Written here alone.
-    pub(crate) filtered: u64,
-    /// Positions that were passed to get to a newer message; never falls. Written here alone.
-    pub(crate) skipped: u64,
-    /// Behind the message that was delivered last; 0: none was.
-    pub(crate) last: u64,
-    /// Of that message. Stamped rings only.
-    pub(crate) stamp: Option<Stamp>,
-    /// Which messages are delivered; None: all. Strings only.
-    pub(crate) filter: Option<Arc<Filter>>,
+    filtered: u64,
+    skipped: u64,
+    last: u64,
+    stamp: Option<Stamp>,
+    filter: Option<Arc<Filter>>,
     /// The fast path is open while `next - base` is below this: everything ([`OPEN`]), or nothing (0) after a seek beyond the
     /// write position, where a narrow tag of a lap long past could look like the awaited one.
-    pub(crate) horizon: u64,
-    /// The base at that seek: a clear since then ends the waiting. Written here alone.
-    pub(crate) seek_base: u64,
-    /// What the reader waits for. Of slot rings' alone.
-    pub(crate) claim: Option<Claim>,
-    /// Where the reader resumed after a message was overwritten while it was copied; `u64::MAX`: nowhere. Strings only.
-    pub(crate) resumed: u64,
-    /// The ring is mapped for reading only: constant.
-    pub(crate) read_only: bool,
+    horizon: u64,
+    /// The base at that seek: a clear since then ends the waiting.
+    seek_base: u64,
+    claim: Option<Claim>,
+    /// Where the reader resumed after a message was overwritten while it was copied; `u64::MAX`: nowhere.
+    resumed: u64,
+    read_only: bool,
 }
 
 /// `horizon` of a subscriber that may take the fast path.
-pub(crate) const OPEN: u64 = u64::MAX >> 1;
+const OPEN: u64 = u64::MAX >> 1;
 
 impl Cursor {
     /// Of a reader that may write, and has lost nothing yet.
@@ -128,6 +128,53 @@ impl Cursor {
         }
     }
 
+    /// The next position to read.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The ring is mapped for reading only.
+    pub(crate) fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Messages that were overwritten before this subscriber read them; never falls.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Messages that were passed because this subscriber does not want them; never falls.
+    pub(crate) fn filtered(&self) -> u64 {
+        self.filtered
+    }
+
+    /// Positions that were passed to get to a newer message; never falls.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The position behind the message that was delivered last; 0: none was.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Of that message. Stamped rings only.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// Which messages are delivered; None: all. Strings only.
+    #[inline(always)]
+    pub(crate) fn filter(&self) -> Option<&Arc<Filter>> {
+        self.filter.as_ref()
+    }
+
+    /// From now on those are.
+    pub(crate) fn set_filter(&mut self, filter: Option<Arc<Filter>>) {
+        self.filter = filter;
+    }
+
     /// Messages that were delivered.
     pub(crate) fn delivered(&self) -> u64 {
         self.next.wrapping_sub(self.origin).wrapping_sub(self.lost)
@@ -138,6 +185,21 @@ impl Cursor {
     pub(crate) fn pass_delivered(&mut self, count: u64) {
         self.next = self.next.wrapping_add(count);
         self.last = self.next;
+    }
+
+    /// Moves over the message at `position`, which was just delivered.
+    #[inline(always)]
+    pub(crate) fn pass_copied(&mut self, position: u64, stamp: Option<Stamp>) {
+        self.next = position;
+        self.pass_delivered(1);
+        if stamp.is_some() {
+            self.stamp = stamp;
+        }
+    }
+
+    /// Nothing was delivered yet, of the ring where it stands now.
+    pub(crate) fn forget_last(&mut self) {
+        (self.last, self.stamp) = (0, None);
     }
 
     /// Moves over a message that is not wanted.
@@ -161,12 +223,54 @@ impl Cursor {
     }
 
     /// The next position to read, with the last clear seen.
+    #[inline(always)]
     pub(crate) fn position(&self, header: &Header) -> u64 {
         let base = header.base();
         if self.horizon == 0 && base != self.seek_base {
             return base;
         }
         self.next.max(base)
+    }
+
+    /// Whether the fast path is open, for a ring whose last clear was at `base`.
+    #[inline(always)]
+    pub(crate) fn is_open(&self, base: u64) -> bool {
+        self.next.wrapping_sub(base) < self.horizon
+    }
+
+    /// What lies at the cursor is claimed, so a wait for a message ahead is over. False: a clear came since the last look at
+    /// it, and the wait ended there.
+    pub(crate) fn arrive(&mut self, header: &Header) -> bool {
+        if self.horizon != OPEN && header.base() != self.seek_base {
+            return false;
+        }
+        self.horizon = OPEN;
+        true
+    }
+
+    /// What lies at the cursor is claimed and not committed, at the time `now`, and so may be all up to `end`.
+    pub(crate) fn await_claim(&mut self, now: u64, end: u64) -> Patience {
+        let is_old = |claim: &Claim| (self.read_only || claim.give_up_at == 0) && self.next < claim.seen_end;
+        match self.claim {
+            Some(claim) if claim.position == self.next || is_old(&claim) => {
+                if now < claim.give_up_at {
+                    return Patience::Until(claim.give_up_at);
+                }
+                // Whatever else was claimed when this wait began has waited as long.
+                self.claim = Some(Claim { give_up_at: 0, ..claim });
+                Patience::Ended(claim.seen_end)
+            }
+            _ => {
+                let give_up_at = now + if self.read_only { READ_ONLY_PATIENCE_NS } else { PATIENCE_NS };
+                self.claim = Some(Claim { position: self.next, seen_end: end, give_up_at });
+                Patience::Until(give_up_at)
+            }
+        }
+    }
+
+    /// All that was waited for is given up.
+    pub(crate) fn end_wait(&mut self) {
+        self.claim = None;
     }
 
     /// Moves over what a clear discarded. Returns the base.
@@ -187,6 +291,7 @@ impl Cursor {
     }
 
     /// Messages published and not yet read.
+    #[inline(always)]
     pub(crate) fn lag(&self, header: &Header) -> u64 {
         header.write_pos.load(Acquire).saturating_sub(self.position(header))
     }
@@ -197,6 +302,17 @@ impl Cursor {
         // After a seek ahead, a clear may have ended the waiting there.
         let next = if self.horizon == OPEN { self.next } else { self.position(header) };
         end.saturating_sub(next)
+    }
+
+    /// The message at the cursor was overwritten while it was copied: skips to `oldest`, or to `middle` where that happened at the
+    /// place of the last resumption.
+    pub(crate) fn resume(&mut self, oldest: u64, middle: u64) {
+        let again = self.resumed == self.next;
+        self.skip_lost(oldest);
+        if again && middle > self.next {
+            self.skip_lost(middle);
+        }
+        self.resumed = self.next;
     }
 
     /// Skips to `oldest`, counting what is passed as lost.

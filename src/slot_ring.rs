@@ -19,7 +19,7 @@
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Claim, Cursor, Next, OPEN, PATIENCE_NS, PIECE, READ_ONLY_PATIENCE_NS};
+use crate::cursor::{Cursor, Next, Patience, PIECE};
 use crate::fault::fault_point;
 use crate::layout::Header;
 use crate::readers::Readers;
@@ -451,10 +451,10 @@ impl<S: Slot> SlotRing<S> {
         if !self.is_open(cursor) {
             return 0;
         }
-        let (index, tag) = (self.slot_index(cursor.next), self.tag(cursor.next));
+        let (index, tag) = (self.slot_index(cursor.next()), self.tag(cursor.next()));
         let room = (self.capacity() - index).min(out.len() as u64) as usize;
         // SAFETY: from `index`, which is below the capacity, to the last slot at most; slots are atomic.
-        let slots = unsafe { std::slice::from_raw_parts(self.place(cursor.next), room) };
+        let slots = unsafe { std::slice::from_raw_parts(self.place(cursor.next()), room) };
         let mut count = 0;
         for (slot, place) in slots.iter().zip(out) {
             let seen = slot.load();
@@ -474,11 +474,11 @@ impl<S: Slot> SlotRing<S> {
     #[inline(always)]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<u64> {
         if self.is_open(cursor) {
-            if let Some(value) = self.at(cursor.next) {
+            if let Some(value) = self.at(cursor.next()) {
                 return Next::Ready(value);
             }
             // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
-            if cursor.next == self.header().write_pos.load(SeqCst) {
+            if cursor.next() == self.header().write_pos.load(SeqCst) {
                 return Next::Empty;
             }
         }
@@ -489,7 +489,7 @@ impl<S: Slot> SlotRing<S> {
     #[inline(always)]
     pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<u64> {
         if self.is_open(cursor) {
-            return self.at(cursor.next);
+            return self.at(cursor.next());
         }
         None
     }
@@ -497,7 +497,7 @@ impl<S: Slot> SlotRing<S> {
     #[inline(always)]
     fn is_open(&self, cursor: &Cursor) -> bool {
         // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
-        cursor.next.wrapping_sub(self.header().clear.base.load(Relaxed)) < cursor.horizon
+        cursor.is_open(self.header().clear.base.load(Relaxed))
     }
 
     /// The message of `position`, if its slot holds that.
@@ -550,26 +550,25 @@ impl<S: Slot> SlotRing<S> {
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<u64> {
         for _ in 0..PIECE {
             let base = cursor.pass_clear(self.header());
-            let seen = self.slot(cursor.next).load();
+            let seen = self.slot(cursor.next()).load();
             // After the slot: a claim comes before its commit, so what was committed lies below this.
             let end = self.header().write_pos.load(SeqCst);
-            if cursor.next >= end {
+            if cursor.next() >= end {
                 return Next::Empty;
             }
-            if cursor.horizon != OPEN && self.header().base() != cursor.seek_base {
-                continue; // a clear came after the first look at it: the wait for a message ahead ends there
+            if !cursor.arrive(self.header()) {
+                continue;
             }
-            cursor.horizon = OPEN;
-            if end - cursor.next > self.capacity() {
+            if end - cursor.next() > self.capacity() {
                 cursor.skip_lost((end - self.capacity()).max(base));
                 continue;
             }
-            let tag = self.tag(cursor.next);
+            let tag = self.tag(cursor.next());
             if seen.tag == tag {
                 return Next::Ready(seen.value);
             }
             if seen.tag == tag | VOID {
-                cursor.pass_to(cursor.next + 1);
+                cursor.pass_to(cursor.next() + 1);
             } else if let Some(when) = self.await_claim(cursor, end) {
                 return Next::Claimed(when);
             }
@@ -588,12 +587,13 @@ impl<S: Slot> SlotRing<S> {
         for _ in 0..MAX_TRIES {
             let base = cursor.pass_clear(self.header());
             let end = self.header().write_pos.load(SeqCst);
-            if cursor.next >= end {
+            if cursor.next() >= end {
                 return;
             }
-            // What a seek ahead was waiting for is claimed.
-            cursor.horizon = OPEN;
-            let oldest = end.saturating_sub(self.capacity().min(PIECE)).max(cursor.next).max(base);
+            if !cursor.arrive(self.header()) {
+                continue;
+            }
+            let oldest = end.saturating_sub(self.capacity().min(PIECE)).max(cursor.next()).max(base);
             for position in (oldest..end).rev() {
                 if self.at(position).map_or(false, |value| wanted(position, value)) {
                     return cursor.skip_to(position);
@@ -609,34 +609,23 @@ impl<S: Slot> SlotRing<S> {
     /// claim is given up, with others that are as old.
     #[cold]
     fn await_claim(&self, cursor: &mut Cursor, end: u64) -> Option<u64> {
-        let now = monotonic_ns();
-        match cursor.claim {
-            Some(claim)
-                if claim.position == cursor.next
-                    || ((cursor.read_only || claim.give_up_at == 0) && cursor.next < claim.seen_end) =>
-            {
-                if now < claim.give_up_at {
-                    return Some(claim.give_up_at);
-                }
-                if cursor.read_only {
-                    // The claim stays, with its patience spent, for the others that are as old.
-                    cursor.skip_lost(cursor.next + 1);
-                    return None;
-                }
-                // Whatever else was claimed when this wait began has waited as long; no more than a lap of it is there.
-                let piece = cursor.next.saturating_add(self.capacity().min(PIECE)).min(claim.seen_end);
-                for position in cursor.next..piece {
-                    self.give_up(position);
-                }
-                cursor.claim = if piece < claim.seen_end { Some(Claim { give_up_at: 0, ..claim }) } else { None };
-                None
-            }
-            _ => {
-                let give_up_at = now + if cursor.read_only { READ_ONLY_PATIENCE_NS } else { PATIENCE_NS };
-                cursor.claim = Some(Claim { position: cursor.next, seen_end: end, give_up_at });
-                Some(give_up_at)
-            }
+        let seen_end = match cursor.await_claim(monotonic_ns(), end) {
+            Patience::Until(when) => return Some(when),
+            Patience::Ended(seen_end) => seen_end,
+        };
+        if cursor.read_only() {
+            cursor.skip_lost(cursor.next() + 1);
+            return None;
         }
+        // No more than a lap of it is there.
+        let piece = cursor.next().saturating_add(self.capacity().min(PIECE)).min(seen_end);
+        for position in cursor.next()..piece {
+            self.give_up(position);
+        }
+        if piece >= seen_end {
+            cursor.end_wait();
+        }
+        None
     }
 }
 
@@ -713,7 +702,7 @@ mod tests {
                 assert_eq!(read_all(&ring, &mut cursor), values, "capacity {}, start {}", capacity, start);
                 next += n;
             }
-            assert_eq!(cursor.lost, 0);
+            assert_eq!(cursor.lost(), 0);
         }
     }
 
@@ -731,10 +720,10 @@ mod tests {
         let mut cursor = Cursor::at(0);
         publish_all(&ring, &(0..11).collect::<Vec<u64>>());
         assert_eq!(read_all(&ring, &mut cursor), [7, 8, 9, 10]);
-        assert_eq!((cursor.next, cursor.lost), (11, 7));
+        assert_eq!((cursor.next(), cursor.lost()), (11, 7));
         ring.header().clear();
         publish_all(&ring, &[5]);
-        assert_eq!((read_all(&ring, &mut cursor), cursor.lost), (vec![5], 7));
+        assert_eq!((read_all(&ring, &mut cursor), cursor.lost()), (vec![5], 7));
     }
 
     #[test]
@@ -756,7 +745,7 @@ mod tests {
         ring.put(&mut late, 11);
         ring.put(&mut late, 12);
         assert_eq!(read_all(&ring, &mut cursor), [11, 12], "once, in order, at the end");
-        assert_eq!(cursor.lost, 0);
+        assert_eq!(cursor.lost(), 0);
     }
 
     #[test]
@@ -773,7 +762,7 @@ mod tests {
         ring.put_all(&mut batch, 3, |i| 10 + i as u64);
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [10, 11, 12], "without a wait");
-        assert_eq!((cursor.next, cursor.lost), (6, 0));
+        assert_eq!((cursor.next(), cursor.lost()), (6, 0));
     }
 
     #[test]
@@ -807,7 +796,7 @@ mod tests {
         wait_until(when);
         let mut young = ring.claim(1).unwrap();
         assert!(matches!(ring.look(&mut cursor), Next::Claimed(_)));
-        assert_eq!((cursor.next, ring.slot(1).load().tag), (1, 0));
+        assert_eq!((cursor.next(), ring.slot(1).load().tag), (1, 0));
         ring.put(&mut young, 7);
         assert_eq!(read_all(&ring, &mut cursor), [7]);
     }
@@ -823,13 +812,13 @@ mod tests {
         let (mut young, mut waits_for_young) = (None, false);
         let mut got = Vec::new();
         let mut pieces = 0;
-        while cursor.next < many {
-            let before = cursor.next;
+        while cursor.next() < many {
+            let before = cursor.next();
             match ring.read(&mut cursor) {
                 Next::Ready(value) => got.push(value),
                 Next::More => pieces += 1,
                 Next::Claimed(_) if young.is_some() => {
-                    assert_eq!(cursor.next, many, "all as old end with the first");
+                    assert_eq!(cursor.next(), many, "all as old end with the first");
                     waits_for_young = true;
                 }
                 Next::Claimed(when) => {
@@ -838,7 +827,7 @@ mod tests {
                 }
                 Next::Empty => unreachable!("the last claim is not committed"),
             }
-            assert!(cursor.next - before <= PIECE, "{} at once", cursor.next - before);
+            assert!(cursor.next() - before <= PIECE, "{} at once", cursor.next() - before);
         }
         assert!((3..=4).contains(&pieces), "{} pieces", pieces);
         assert_eq!(got, [5]);
@@ -849,12 +838,12 @@ mod tests {
         assert_eq!(read(&ring, &mut cursor), Some(6));
         let dead = many - 1;
         let abandoned = ring.header().events.abandoned.load(SeqCst);
-        assert_eq!((abandoned, cursor.lost), if read_only { (0, dead) } else { (dead, 0) });
+        assert_eq!((abandoned, cursor.lost()), if read_only { (0, dead) } else { (dead, 0) });
         // Where they are void already.
         let mut second = Cursor::at(0);
         if !read_only {
             assert_eq!(ring.look(&mut second), Next::More);
-            assert_eq!((second.next, read_all(&ring, &mut second)), (PIECE, vec![5, 6]));
+            assert_eq!((second.next(), read_all(&ring, &mut second)), (PIECE, vec![5, 6]));
         }
     }
 
@@ -897,7 +886,7 @@ mod tests {
             ring.put(&mut one, 7);
             let mut cursor = Cursor::at(newest[0]);
             assert_eq!(read_all(&ring, &mut cursor), [newest[0], newest[1], 7][1..], "{} laps: published anew", laps);
-            assert_eq!(cursor.lost, 1, "{} laps", laps);
+            assert_eq!(cursor.lost(), 1, "{} laps", laps);
             ring.put_all(&mut batch, 1, |_| 8);
             assert_eq!(read_all(&ring, &mut cursor), [8], "{} laps", laps);
             assert_eq!(
@@ -931,7 +920,7 @@ mod tests {
         let mut cursor = Cursor::at(0);
         cursor.seek(ring.header(), 2 << 31);
         assert_eq!(read(&ring, &mut cursor), None);
-        assert_eq!((cursor.next, cursor.lost), (2 << 31, 0));
+        assert_eq!((cursor.next(), cursor.lost()), (2 << 31, 0));
         cursor.seek(ring.header(), 3);
         publish_all(&ring, &[3]);
         assert_eq!(read(&ring, &mut cursor), None);
@@ -952,7 +941,7 @@ mod tests {
             publish_all(&ring, &values);
             assert_eq!(cursor.room(ring.header(), 13), 10, "as a drain counts");
             assert_eq!(read_all(&ring, &mut cursor), values, "sought {}", ahead);
-            assert_eq!((cursor.next, cursor.lost), (13, 0));
+            assert_eq!((cursor.next(), cursor.lost()), (13, 0));
         }
     }
 
@@ -964,7 +953,7 @@ mod tests {
         ring.slot(0).exchange(ring.slot(0).load(), garbage).unwrap();
         let mut cursor = Cursor::at(0);
         assert_eq!(
-            (read_patiently(&ring, &mut cursor), cursor.lost),
+            (read_patiently(&ring, &mut cursor), cursor.lost()),
             (vec![2], 0),
             "as if it had never been committed"
         );
@@ -973,14 +962,14 @@ mod tests {
         assert_eq!(read_all(&ring, &mut cursor), [3], "a publisher mends the slot");
         ring.header().write_pos.store(1 << 62, SeqCst);
         read_patiently(&ring, &mut cursor);
-        assert_eq!(cursor.next, 1 << 62);
+        assert_eq!(cursor.next(), 1 << 62);
     }
 
     #[test]
     fn nothing_overflows_where_a_scribbled_position_comes_round() {
         let ring = heap::slot_ring::<WideSlot>(4, u64::MAX - 1);
-        let mut cursor = Cursor::at(u64::MAX - 1);
-        cursor.lost = u64::MAX;
+        let mut cursor = Cursor::at(0);
+        cursor.skip_lost(u64::MAX - 1);
         ring.claim(1).unwrap();
         assert_eq!(read_patiently(&ring, &mut cursor), [], "what was claimed is given up");
         for value in 0..6 {
@@ -989,7 +978,7 @@ mod tests {
         }
         publish_all(&ring, &[6; 9]);
         assert_eq!(read_all(&ring, &mut cursor), [6; 4]);
-        assert_eq!((cursor.next, cursor.lost), (14, u64::MAX));
+        assert_eq!((cursor.next(), cursor.lost()), (14, u64::MAX));
     }
 
     /// Each value says who published it and how many that one had published before.
@@ -1010,7 +999,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(move || {
                     let (ring, mut cursor, mut delivered, mut last) = (shared.0, Cursor::at(0), 0, [0; 2]);
-                    while cursor.next < 2 * EACH + ring.header().events.abandoned.load(SeqCst) {
+                    while cursor.next() < 2 * EACH + ring.header().events.abandoned.load(SeqCst) {
                         if let Some(value) = read(&ring, &mut cursor) {
                             let (publisher, n) = ((value & 1) as usize, (value >> 1) + 1);
                             assert!(n > last[publisher], "publisher {}: {} after {}", publisher, n, last[publisher]);
@@ -1019,7 +1008,9 @@ mod tests {
                         }
                     }
                     let void = ring.header().events.abandoned.load(SeqCst);
-                    assert!(delivered + cursor.lost <= cursor.next && delivered + cursor.lost + void >= cursor.next);
+                    assert!(
+                        delivered + cursor.lost() <= cursor.next() && delivered + cursor.lost() + void >= cursor.next()
+                    );
                 });
             }
         });

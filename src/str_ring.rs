@@ -493,7 +493,7 @@ impl StrRing {
     #[inline(always)]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<Found> {
         match self.ring.peek(cursor) {
-            Next::Ready(value) => match self.found(cursor.next, value) {
+            Next::Ready(value) => match self.found(cursor.next(), value) {
                 Some(found) if self.is_wanted(cursor, &found) => Next::Ready(found),
                 _ => self.look(cursor),
             },
@@ -506,16 +506,16 @@ impl StrRing {
     /// That message, if it is simply there, and the reader wants all.
     #[inline(always)]
     pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<Found> {
-        if cursor.filter.is_some() {
+        if cursor.filter().is_some() {
             return None;
         }
-        self.found(cursor.next, self.ring.at_hand(cursor)?)
+        self.found(cursor.next(), self.ring.at_hand(cursor)?)
     }
 
     /// Whether the reader wants the message. One that was overwritten meanwhile is wanted: `copy` finds that out, and counts it.
     #[inline(always)]
     fn is_wanted(&self, cursor: &Cursor, found: &Found) -> bool {
-        match &cursor.filter {
+        match cursor.filter() {
             None => true,
             Some(filter) => self.passes(filter, found),
         }
@@ -538,7 +538,7 @@ impl StrRing {
 
     /// Moves the cursor to the newest message that the reader wants, if there is one.
     pub(crate) fn skip_to_newest(&self, cursor: &mut Cursor) {
-        let filter = cursor.filter.clone();
+        let filter = cursor.filter().cloned();
         self.ring.skip_to_newest(cursor, |position, value| {
             let found = self.found(position, value);
             found.map_or(false, |found| filter.as_ref().map_or(true, |filter| self.passes(filter, &found)))
@@ -556,10 +556,10 @@ impl StrRing {
                 Next::Claimed(when) => return Next::Claimed(when),
                 Next::More => break,
             };
-            match self.found(cursor.next, value) {
+            match self.found(cursor.next(), value) {
                 Some(found) if self.is_wanted(cursor, &found) => return Next::Ready(found),
                 Some(_) => cursor.pass_unwanted(),
-                None => cursor.skip_lost(cursor.next + 1),
+                None => cursor.skip_lost(cursor.next() + 1),
             }
         }
         Next::More
@@ -597,11 +597,7 @@ impl StrRing {
             self.resume(cursor, found.position);
             return false;
         }
-        cursor.next = found.position;
-        cursor.pass_delivered(1);
-        if self.stamped {
-            cursor.stamp = stamp;
-        }
+        cursor.pass_copied(found.position, stamp);
         true
     }
 
@@ -611,17 +607,12 @@ impl StrRing {
     #[cold]
     fn resume(&self, cursor: &mut Cursor, position: u64) {
         cursor.pass_clear(self.header());
-        if cursor.next != position {
+        if cursor.next() != position {
             return;
         }
-        let again = cursor.resumed == position;
         let (end, capacity) = (self.header().write_pos.load(SeqCst), self.ring.capacity());
-        cursor.skip_lost(self.header().oldest(end, capacity).max(position + 1));
-        let middle = end.saturating_sub(capacity / 2);
-        if again && middle > cursor.next {
-            cursor.skip_lost(middle);
-        }
-        cursor.resumed = cursor.next;
+        let oldest = self.header().oldest(end, capacity).max(position + 1);
+        cursor.resume(oldest, end.saturating_sub(capacity / 2));
     }
 }
 
@@ -787,7 +778,7 @@ mod tests {
         let all: Vec<Vec<u8>> = (0..10).map(|p| message(p, 16)).collect();
         publish(&ring, &all);
         assert_eq!(read_all(&ring, &mut cursor), all[6..]);
-        assert_eq!((cursor.next, cursor.lost), (10, 6));
+        assert_eq!((cursor.next(), cursor.lost()), (10, 6));
     }
 
     /// As member 7, who dies after so many steps of publishing `messages`.
@@ -924,15 +915,15 @@ mod tests {
             let middle = 2 * in_copy + between + capacity / 2;
             // First where it stood, then at the oldest, then in the middle: with two slots that is the newest.
             assert_eq!(tries, [0, in_copy + between, middle], "capacity {}", capacity);
-            assert_eq!((got, cursor.next, cursor.lost), (middle, middle + 1, middle), "capacity {}", capacity);
+            assert_eq!((got, cursor.next(), cursor.lost()), (middle, middle + 1, middle), "capacity {}", capacity);
             // Once a copy was whole, the next that is not is a first one.
             publish_some(capacity);
-            cursor.next = ring.header().write_pos.load(Relaxed) - capacity;
+            cursor.pass_to(ring.header().write_pos.load(Relaxed) - capacity);
             if let Next::Ready(found) = ring.look(&mut cursor) {
                 publish_some(1);
                 // SAFETY: as above.
                 assert!(!unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) });
-                assert_eq!(cursor.next, found.position + 1, "the oldest");
+                assert_eq!(cursor.next(), found.position + 1, "the oldest");
             }
         }
     }
@@ -950,7 +941,7 @@ mod tests {
         publish(&ring, &[message(1, 16), message(2, 16)]);
         // SAFETY: just found, and the room is there.
         assert!(!unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) });
-        assert_eq!((cursor.next, cursor.lost), (1, 0));
+        assert_eq!((cursor.next(), cursor.lost()), (1, 0));
         assert_eq!(read_all(&ring, &mut cursor), [message(1, 16), message(2, 16)]);
     }
 
@@ -965,7 +956,7 @@ mod tests {
         publish(&ring, &all);
         assert_eq!(cursor.room(ring.header(), 13), 10, "as a drain counts");
         assert_eq!(read_all(&ring, &mut cursor), all, "though the awaited one has come, too");
-        assert_eq!((cursor.next, cursor.lost), (13, 0));
+        assert_eq!((cursor.next(), cursor.lost()), (13, 0));
     }
 
     #[test]
@@ -975,7 +966,7 @@ mod tests {
         ring.ring.scribble(0, 0xffff_ffff);
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)]);
-        assert_eq!(cursor.lost, 1);
+        assert_eq!(cursor.lost(), 1);
         // Whoever displaces it in a batch goes on with another spare.
         let all: Vec<_> = (2..8).map(|p| message(p, 16)).collect();
         publish(&ring, &all);
@@ -991,10 +982,10 @@ mod tests {
         for length in [17, 1 << 33, u64::MAX] {
             let mut cursor = Cursor::at(ring.header().write_pos.load(Relaxed));
             publish(&ring, &[message(0, 16), message(1, 16)]);
-            let index = ring.ring.slot_index(cursor.next);
+            let index = ring.ring.slot_index(cursor.next());
             ring.block(named(ring.ring.value_at(index), index), 0).0.store(length, Relaxed);
             assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)], "{:x}", length);
-            assert_eq!(cursor.lost, 1);
+            assert_eq!(cursor.lost(), 1);
         }
     }
 
@@ -1080,7 +1071,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(move || {
                     let (ring, mut cursor, mut delivered) = (shared.0, Cursor::at(0), 0);
-                    while cursor.next < 2 * each {
+                    while cursor.next() < 2 * each {
                         if let Next::Ready(found) = ring.look(&mut cursor) {
                             let mut bytes = [0u8; 64];
                             // SAFETY: just found, and the room is there.
@@ -1092,8 +1083,8 @@ mod tests {
                         }
                     }
                     let voids = ring.header().events.abandoned.load(Relaxed);
-                    let passed = delivered + cursor.lost;
-                    assert!(passed <= cursor.next && cursor.next <= passed + voids);
+                    let passed = delivered + cursor.lost();
+                    assert!(passed <= cursor.next() && cursor.next() <= passed + voids);
                 });
             }
             for who in 0..2 {

@@ -81,8 +81,8 @@ impl Subscriber {
         let mut this = Subscriber {
             ring,
             attend_at: 0,
-            reported: cursor.next,
-            woke_at: cursor.next,
+            reported: cursor.next(),
+            woke_at: cursor.next(),
             cursor,
             seat,
             spin: Spin::new(),
@@ -165,7 +165,7 @@ impl Subscriber {
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.read_all(cursor, out, narrow),
             AnyRing::Str(_) | AnyRing::Num(_) => return Err(self.ring.mismatch()),
         };
-        self.settle(result.0 == room && room != 0 && self.cursor.next < end);
+        self.settle(result.0 == room && room != 0 && self.cursor.next() < end);
         Ok(result)
     }
 
@@ -192,7 +192,7 @@ impl Subscriber {
         let width = self.ring.packed_width()?;
         let room = self.cursor.room(self.ring.header(), end).min((out.len() / width) as u64) as usize;
         let result = self.ring.read_packed(&mut self.cursor, &mut out[..room * width]);
-        self.settle(result.0 == room && room != 0 && self.cursor.next < end);
+        self.settle(result.0 == room && room != 0 && self.cursor.next() < end);
         Ok(result)
     }
 
@@ -209,7 +209,7 @@ impl Subscriber {
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
     #[inline(always)]
     pub(crate) fn look_for(&mut self, end: u64) -> Result<Next<Found>> {
-        if self.cursor.filter.is_some() {
+        if self.cursor.filter().is_some() {
             self.catch_up();
         }
         let ring = match &self.ring {
@@ -222,7 +222,7 @@ impl Subscriber {
         }
         let next = ring.peek(&mut self.cursor);
         if end != u64::MAX {
-            ring.prefetch_ahead(self.cursor.next);
+            ring.prefetch_ahead(self.cursor.next());
         }
         if !matches!(next, Next::Ready(_)) {
             self.settle(false);
@@ -244,7 +244,7 @@ impl Subscriber {
         match &self.ring {
             AnyRing::Str(ring) if self.cursor.room(ring.header(), end) != 0 => {
                 if end != u64::MAX {
-                    ring.prefetch_ahead(self.cursor.next);
+                    ring.prefetch_ahead(self.cursor.next());
                 }
                 ring.at_hand(&self.cursor)
             }
@@ -334,7 +334,7 @@ impl Subscriber {
         let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, || stop() || is_gone());
         say(false);
         // A nap is short, so that not each of them asks the file system.
-        self.waited = how == Wait::Interrupted && (!cursor.read_only || self.naps % 256 == 0);
+        self.waited = how == Wait::Interrupted && (!cursor.read_only() || self.naps % 256 == 0);
         if how != Wait::Interrupted {
             self.naps = 0;
         }
@@ -354,12 +354,12 @@ impl Subscriber {
     /// As [`Ring::open`](crate::Ring::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where
     /// the ring has no path. The subscriber is as it was then.
     pub fn reopen(&mut self) -> Result<()> {
-        let (variant, read_only) = (self.mapping.geometry.variant, self.cursor.read_only);
+        let (variant, read_only) = (self.mapping.geometry.variant, self.cursor.read_only());
         let (ring, mapping) = Mapping::new(self.mapping.region.reopen(variant, read_only)?);
         let header = ring.header();
         let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
         let mut cursor = self.cursor.moved_to(oldest);
-        (cursor.last, cursor.stamp) = (0, None);
+        cursor.forget_last();
         // Sets have their members watched as before; the subscriber's own descriptor goes.
         let own = self.outlet.readiness().cloned();
         let is_own = |watch: &Watch| own.as_ref().map_or(false, |own| watch.serves(own));
@@ -370,7 +370,7 @@ impl Subscriber {
         self.release();
         let seat = match wanted.map(|wanted| sit_down(&ring, &mapping, wanted, &mut cursor, |oldest| oldest)) {
             Some(Err(error)) => {
-                let (wanted, next) = (wanted.unwrap_or_default(), self.cursor.next);
+                let (wanted, next) = (wanted.unwrap_or_default(), self.cursor.next());
                 self.seat = sit_down(&self.ring, &self.mapping, wanted, &mut self.cursor.clone(), |_| next)?;
                 self.plan();
                 return Err(error);
@@ -430,7 +430,7 @@ impl Subscriber {
     /// After each read: `ready` where it got all that it asked for.
     #[inline(always)]
     fn settle(&mut self, ready: bool) {
-        if self.cursor.next >= self.attend_at || !ready && self.cursor.next != self.reported {
+        if self.cursor.next() >= self.attend_at || !ready && self.cursor.next() != self.reported {
             self.attend(ready);
         }
     }
@@ -461,8 +461,8 @@ impl Subscriber {
     /// Whether there is something to say before it sleeps: for a forked child, that it is there.
     fn has_moved(&self) -> bool {
         let lossless = self.mapping.readers.lossless;
-        self.cursor.next != self.reported
-            || lossless && self.cursor.next != self.woke_at
+        self.cursor.next() != self.reported
+            || lossless && self.cursor.next() != self.woke_at
             || self.seat.as_ref().map_or(false, |seat| !seat.is_ours())
     }
 
@@ -472,7 +472,7 @@ impl Subscriber {
         self.attend_at = match &self.seat {
             _ if !self.watches.is_empty() => 0,
             Some(seat) if readers.lossless || seat.wanted.name.is_some() => 0,
-            Some(_) => self.cursor.next.saturating_add(eighth(&readers)),
+            Some(_) => self.cursor.next().saturating_add(eighth(&readers)),
             None => u64::MAX,
         };
     }
@@ -480,12 +480,12 @@ impl Subscriber {
     fn report(&mut self, ready: bool) {
         let readers = *self.mapping.readers;
         // A seek, or a clear that ended the waiting for a message ahead.
-        if self.cursor.next < self.reported {
+        if self.cursor.next() < self.reported {
             if let Some(seat) = self.seat.as_mut().filter(|seat| seat.is_ours()) {
-                readers.go_back(seat, self.cursor.next);
+                readers.go_back(seat, self.cursor.next());
             }
         }
-        let (next, lost, delivered) = (self.cursor.next, self.cursor.lost, self.cursor.delivered());
+        let (next, lost, delivered) = (self.cursor.next(), self.cursor.lost(), self.cursor.delivered());
         self.reported = next;
         let seat = match &self.seat {
             Some(seat) if seat.is_ours() && readers.report(seat, next, lost, delivered) => seat,
@@ -510,7 +510,7 @@ impl Subscriber {
                 self.mapping.readers.give_up(&old);
             }
             let wanted = Wanted { name: if old.is_ours() { old.wanted.name } else { None }, ..old.wanted };
-            let next = self.cursor.next;
+            let next = self.cursor.next();
             let mut cursor = self.cursor.clone();
             self.seat = sit_down(&self.ring, &self.mapping, wanted, &mut cursor, |_| next).unwrap_or(None);
         }
@@ -555,7 +555,7 @@ impl Subscriber {
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
-        self.cursor.read_only
+        self.cursor.read_only()
     }
 
     /// Counts naps since a message was last found.
@@ -570,7 +570,7 @@ impl Subscriber {
 
     /// Messages that were overwritten before this subscriber read them.
     pub fn overflow_count(&self) -> u64 {
-        self.cursor.lost
+        self.cursor.lost()
     }
 
     /// Whether messages are being lost now: the lag exceeds the capacity.
@@ -657,7 +657,7 @@ pub(crate) fn sit_down(
 ) -> Result<Option<Seat>> {
     let readers = &mapping.readers;
     let needs_seat = readers.lossless && !wanted.lossy;
-    if cursor.read_only {
+    if cursor.read_only() {
         if let Some(name) = wanted.name.and_then(|name| name.text()) {
             let why = format!("name {:?}: readers of a ring that is open for reading only are not listed", name);
             return Err(Error::new(ErrorKind::Argument, why));

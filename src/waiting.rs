@@ -29,7 +29,7 @@ pub(crate) fn sleep_for_message(
 ) -> Wait {
     loop {
         // Who may not write cannot announce itself, and looks from time to time.
-        let word = if cursor.read_only { None } else { Some(ring.header().wake.announce()) };
+        let word = if cursor.read_only() { None } else { Some(ring.header().wake.announce()) };
         let next = ring.look(cursor);
         if next == Next::Ready(()) {
             return Wait::Ready;
@@ -61,7 +61,7 @@ pub(crate) fn sleep_for_message(
         // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
         if slept == Sleep::Interrupted
             // What is not wanted was passed: the caller says so where publishers wait for it.
-            || cursor.filter.is_some()
+            || cursor.filter().is_some()
             || word.is_none() && monotonic_ns() < deadline
             || (slept == Sleep::TimedOut && until == bound && bound < deadline)
         {

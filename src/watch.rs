@@ -208,7 +208,7 @@ impl Watched {
                 self.disarm(&mut place);
             }
             place.look_at = NEVER;
-        } else if full || now >= place.look_at || !unchanged && !place.cursor.read_only {
+        } else if full || now >= place.look_at || !unchanged && !place.cursor.read_only() {
             self.disarm(&mut place);
             self.look(&mut place, now);
         }
@@ -216,7 +216,7 @@ impl Watched {
     }
 
     fn look(&self, place: &mut Place, now: u64) {
-        let read_only = place.cursor.read_only;
+        let read_only = place.cursor.read_only();
         if !read_only {
             let wake = &self.ring.header().wake;
             let word = wake.announce();
@@ -236,8 +236,8 @@ impl Watched {
     /// Whether the subscriber is to read. Also where much was passed that it does not want, and publishers of a lossless ring may be waiting
     /// until it says so.
     fn is_worth_a_read(&self, next: &Next<()>, place: &Place) -> bool {
-        let passed = place.cursor.next.saturating_sub(place.settled);
-        *next == Next::Ready(()) || place.cursor.filter.is_some() && self.ring.is_kept(passed)
+        let passed = place.cursor.next().saturating_sub(place.settled);
+        *next == Next::Ready(()) || place.cursor.filter().is_some() && self.ring.is_kept(passed)
     }
 
     /// The thread sleeps on the ring's word no more.
@@ -267,7 +267,7 @@ impl Watched {
     fn settle(&self, cursor: &Cursor) -> bool {
         let mut place = lock(&self.place);
         place.cursor = cursor.clone();
-        place.settled = cursor.next;
+        place.settled = cursor.next();
         let next = self.ring.look(&mut place.cursor);
         let look_at = when_to_look(&next);
         let ready = self.is_worth_a_read(&next, &place);
@@ -281,7 +281,7 @@ impl Watched {
         }
         let sooner = !ready && look_at < place.look_at;
         // A nap that is under way ends as it would have. Otherwise what the thread waited for may be behind us.
-        if !place.cursor.read_only || was_readable {
+        if !place.cursor.read_only() || was_readable {
             place.look_at = look_at;
         } else {
             place.look_at = place.look_at.min(look_at);
@@ -304,7 +304,7 @@ impl Watched {
 
     /// Wakes a thread that sleeps on the ring's word alone. One that may not write naps, and nobody can wake it.
     pub(crate) fn wake_by_ring(&self) {
-        if !lock(&self.place).cursor.read_only {
+        if !lock(&self.place).cursor.read_only() {
             self.ring.wake_sleepers();
         }
     }
@@ -332,7 +332,7 @@ impl Watch {
     pub(crate) fn start(ring: AnyRing, cursor: &Cursor, readiness: &Arc<Readiness>, key: usize) -> Result<Watch> {
         let process = this_process();
         readiness.admit();
-        let place = Place { cursor: cursor.clone(), settled: cursor.next, armed: None, look_at: NEVER, naps: 0 };
+        let place = Place { cursor: cursor.clone(), settled: cursor.next(), armed: None, look_at: NEVER, naps: 0 };
         let watched = Arc::new(Watched {
             ring,
             readiness: Arc::clone(readiness),
@@ -369,7 +369,7 @@ impl Watch {
     /// Moves the subscriber, which has not moved back since it settled, over what the thread has passed: what it does not want, above all.
     pub(crate) fn catch_up(&self, cursor: &mut Cursor) {
         let place = lock(&self.watched.place);
-        if place.cursor.next > cursor.next {
+        if place.cursor.next() > cursor.next() {
             *cursor = place.cursor.clone();
         }
     }

@@ -49,7 +49,7 @@ impl Subscriber {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn last_position(&self) -> u64 {
-        self.cursor.next.saturating_sub(1).saturating_sub(self.ring.header().base())
+        self.cursor.next().saturating_sub(1).saturating_sub(self.ring.header().base())
     }
 
     /// Goes to the next message that the ring holds and delivers nothing; what was lost before it is in
@@ -189,7 +189,7 @@ impl Subscriber {
         if !matches!(self.ring, AnyRing::Str(_)) {
             return Err(self.ring.mismatch());
         }
-        let found = match (self.at_hand(u64::MAX), &self.cursor.filter) {
+        let found = match (self.at_hand(u64::MAX), self.cursor.filter()) {
             (Some(found), _) => found,
             (None, None) => return Ok(None),
             // What is not wanted is passed.

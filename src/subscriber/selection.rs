@@ -31,14 +31,14 @@ impl Subscriber {
             len => unsafe { std::slice::from_raw_parts(prefix.ptr, len) },
         };
         let filter = || Arc::new(Filter::new(prefixes.iter().map(|prefix| (bytes(prefix), prefix.utf8))));
-        self.cursor.filter = if prefixes.is_empty() { None } else { Some(filter()) };
+        self.cursor.set_filter(if prefixes.is_empty() { None } else { Some(filter()) });
         self.attend(false);
         Ok(())
     }
 
     /// Messages that were passed because they begin with none of the [prefixes](Self::set_prefixes).
     pub fn filtered(&self) -> u64 {
-        self.cursor.filtered
+        self.cursor.filtered()
     }
 
     /// Goes to the newest message (with [prefixes](Self::set_prefixes): that is wanted), if there is one that was not read yet:
@@ -50,22 +50,22 @@ impl Subscriber {
 
     /// Positions that [`skip_to_newest`](Self::skip_to_newest) passed.
     pub fn skipped(&self) -> u64 {
-        self.cursor.skipped
+        self.cursor.skipped()
     }
 
     /// The position of the message that was delivered last, counted from the last clear; None where there was none, or a clear
     /// came since.
     pub fn position(&self) -> Option<u64> {
-        self.cursor.last.checked_sub(1)?.checked_sub(self.ring.header().base())
+        self.cursor.last().checked_sub(1)?.checked_sub(self.ring.header().base())
     }
 
     /// Who published the message that was delivered last, and when; None where there was none, or the ring is not stamped.
     pub fn stamp(&self) -> Option<Stamp> {
-        self.cursor.stamp
+        self.cursor.stamp()
     }
 
     /// Another handle on the ring that this subscriber reads, with the subscriber's notifier.
     pub fn ring(&self) -> Ring {
-        Ring::on(self.ring, &self.mapping, self.notifier.clone(), self.cursor.read_only)
+        Ring::on(self.ring, &self.mapping, self.notifier.clone(), self.cursor.read_only())
     }
 }

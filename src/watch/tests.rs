@@ -36,23 +36,23 @@ fn what_is_not_wanted_is_passed_by_the_thread() {
     let any = AnyRing::Str(*ring.inner().1);
     let filter = Filter::new(std::iter::once((&b"yes"[..], false)));
     let mut cursor = Cursor::at(0);
-    cursor.filter = Some(Arc::new(filter));
+    cursor.set_filter(Some(Arc::new(filter)));
     let mut outlet = Outlet::default();
     let (fd, _) = outlet.descriptor().unwrap();
     let watch = Watch::start(any, &cursor, &outlet.make(), 0).unwrap();
     for count in 0..20 {
         ring.publish_str(b"no").unwrap();
-        while cursor.next == count {
+        while cursor.next() == count {
             watch.catch_up(&mut cursor);
             std::thread::yield_now();
         }
-        assert_eq!((cursor.next, cursor.filtered, cursor.lost), (count + 1, count + 1, 0));
+        assert_eq!((cursor.next(), cursor.filtered(), cursor.lost()), (count + 1, count + 1, 0));
     }
     assert!(!readable(fd, false));
     ring.publish_str(b"yes.").unwrap();
     assert!(readable(fd, true));
     watch.catch_up(&mut cursor);
-    assert_eq!((cursor.next, cursor.filtered, cursor.lost), (20, 20, 0));
+    assert_eq!((cursor.next(), cursor.filtered(), cursor.lost()), (20, 20, 0));
 }
 
 #[test]
