@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use crate::filter::Filter;
-use crate::layout::Header;
-use crate::str_ring::Stamp;
+use crate::layout::{Header, Stamp};
 use crate::sync::Ordering::Acquire;
 
 pub(crate) use crate::time::{PATIENCE_NS, PIECE};

@@ -94,6 +94,15 @@ impl Variant {
     }
 }
 
+/// Who published a message, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Nanoseconds of the wall clock since 1970.
+    pub time_ns: u64,
+    /// The publisher's process, as its own pid namespace numbers it.
+    pub pid: u32,
+}
+
 /// Sizes and places of one ring, in bytes; every address in the mapping is computed from a checked copy of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {

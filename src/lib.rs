@@ -110,14 +110,14 @@ mod watcher;
 use system::*;
 
 pub use error::{Error, ErrorKind, Result};
-pub use layout::Variant;
+pub use layout::{Stamp, Variant};
 pub use notify::Notifier;
 pub use options::{Options, NO_READERS};
 pub use readers::Reader;
 pub use ring::{Ring, SubscribeOptions};
 pub use set::{Member, Set};
 pub use stats::Stats;
-pub use str_ring::{Bytes, Found, Stamp};
+pub use str_ring::{Bytes, Found};
 pub use subscriber::Subscriber;
 pub use system::public::*;
 pub use wait::{monotonic_ns, NEVER};

@@ -1,14 +1,4 @@
-//! What a new ring is to be like, and the ways to make one.
-
-use std::ffi::CStr;
-use std::path::Path;
-
-use crate::create::{Creation, Draft};
-use crate::error::{uninterrupted, Result};
-use crate::layout::{Geometry, Header, Variant};
-use crate::region::Region;
-use crate::ring::Ring;
-use crate::stats::Stats;
+//! What a new ring is to be like; [`crate::ring`] makes it.
 
 /// What a new ring is like. A ring that exists keeps its own sizes.
 ///
@@ -62,69 +52,4 @@ impl Default for Options {
             stamped: false,
         }
     }
-}
-
-impl Options {
-    pub(crate) fn geometry(&self, variant: Variant) -> Result<Geometry> {
-        Geometry::new(variant, self)
-    }
-
-    /// What a new ring of these will say of itself.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range.
-    pub fn sizes(&self, variant: Variant) -> Result<Stats> {
-        Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
-    }
-
-    /// Opens the ring at `path`, or makes it.
-    ///
-    /// # Errors
-    /// As [`Ring::open`].
-    pub fn open(&self, variant: Variant, path: &Path) -> Result<Ring> {
-        let mut draft = Draft::default();
-        uninterrupted(|| self.open_some(variant, path, &mut draft))
-    }
-
-    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted), so that the caller
-    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
-    pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
-        let creation = match self.capacity {
-            0 => None,
-            _ => Some(Creation::new(self.geometry(variant)?, self.mode)?),
-        };
-        Region::open(path, variant, creation.as_ref(), draft).map(|mapped| self.ring(mapped))
-    }
-
-    /// A new ring without a name, shared with the children that this process forks.
-    ///
-    /// # Errors
-    /// As [`Ring::open`].
-    pub fn anonymous(&self, variant: Variant) -> Result<Ring> {
-        self.in_memory(variant, unnamed(), false)
-    }
-
-    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
-    ///
-    /// # Errors
-    /// As [`Ring::open`].
-    pub fn memfd(&self, variant: Variant, name: &CStr) -> Result<Ring> {
-        self.in_memory(variant, name, true)
-    }
-
-    fn in_memory(&self, variant: Variant, name: &CStr, keep: bool) -> Result<Ring> {
-        let geometry = self.geometry(variant)?;
-        Ok(self.ring((Region::memory(name, &geometry, keep)?, geometry)))
-    }
-
-    fn ring(&self, mapped: (Region, Geometry)) -> Ring {
-        if self.prefault {
-            mapped.0.prefault();
-        }
-        Ring::from(mapped)
-    }
-}
-
-fn unnamed() -> &'static CStr {
-    CStr::from_bytes_with_nul(b"pubsub\0").expect("ends in NUL")
 }

@@ -1,21 +1,18 @@
 //! The publishing role: a [`Ring`] opens or makes a ring, publishes, looks in, and hands out [`Subscriber`]s.
 
-use std::ffi::CStr;
-use std::os::unix::io::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::io::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::any_ring::{AnyRing, Mapping};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Geometry, Variant};
+use crate::layout::Variant;
 use crate::lossless::{pass_the_dead, wait_for_readers, wait_for_room};
 use crate::member::NoSpare;
 use crate::notify::Notifier;
-use crate::options::Options;
 use crate::packed::PIECE;
 use crate::readers::{Name, Reader, Refused, Wanted};
-use crate::region::Region;
 use crate::role::Held;
 use crate::slot_ring::Batch;
 use crate::stats::Stats;
@@ -25,6 +22,8 @@ use crate::sync::Ordering::SeqCst;
 use crate::sync::{AtomicU32, AtomicU64};
 use crate::wait::NEVER;
 use crate::waiting::Wait;
+
+mod opening;
 
 /// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
 ///
@@ -49,58 +48,6 @@ unsafe impl Send for Ring {}
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    /// Opens the ring at `path`, or makes it with `capacity` slots (1 ..= 2^31, rounded up to a power of two), for `Str`
-    /// messages of up to `msg_size` bytes (1 ..= 2^31 - 1), and exactly the permission bits `mode`.
-    ///
-    /// A ring that exists keeps its own capacity and message size; with a `capacity` of 0 only such a one is opened.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is no ring of this
-    /// variant, [`ErrorKind::System`] where the system refuses: no such folder, no permission, disk full, a symbolic link.
-    pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
-        Options { capacity, msg_size, mode, ..Options::default() }.open(variant, path)
-    }
-
-    /// A new ring without a name, shared with the children that this process forks.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn anonymous(variant: Variant, capacity: u64, msg_size: u64) -> Result<Ring> {
-        Options { capacity, msg_size, ..Options::default() }.anonymous(variant)
-    }
-
-    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn memfd(variant: Variant, name: &CStr, capacity: u64, msg_size: u64) -> Result<Ring> {
-        Options { capacity, msg_size, ..Options::default() }.memfd(variant, name)
-    }
-
-    /// Opens the ring at `path` for reading only: subscribers and looking in, no publishing. Needs no permission to write,
-    /// and cannot harm the ring. Its subscribers are not woken but look every 5 milliseconds at least.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_read_only(variant: Variant, path: &Path) -> Result<Ring> {
-        Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
-    }
-
-    /// Opens the ring behind `fd`, which is duplicated and stays the caller's: for reading only, as
-    /// [`open_read_only`](Self::open_read_only) does, where `fd` is open for reading only.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn from_fd(variant: Variant, fd: BorrowedFd<'_>) -> Result<Ring> {
-        Self::from_number(variant, fd.as_raw_fd())
-    }
-
-    /// The same, of a number that may be no descriptor.
-    pub(crate) fn from_number(variant: Variant, fd: RawFd) -> Result<Ring> {
-        let (region, geometry, read_only) = Region::from_fd(fd, variant)?;
-        Ok(Ring { read_only, ..Ring::from((region, geometry)) })
-    }
-
     /// What the ring carries.
     pub fn variant(&self) -> Variant {
         self.mapping.geometry.variant
@@ -134,17 +81,6 @@ impl Ring {
     /// more. Never true for rings in memory.
     pub fn is_gone(&self) -> bool {
         self.mapping.is_gone(&self.ring)
-    }
-
-    /// Goes on with the ring that the path leads to now. Subscribers made before stay with the old one.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`] where the ring has no path. The handle is as it
-    /// was then.
-    pub fn reopen(&mut self) -> Result<()> {
-        let found = self.mapping.region.reopen(self.mapping.geometry.variant, self.read_only)?;
-        *self = Ring { read_only: self.read_only, notifier: std::mem::take(&mut self.notifier), ..Ring::from(found) };
-        Ok(())
     }
 
     /// Publishes an integer, cut to the variant's width as a C cast does. In a lossless ring, waits for room.
@@ -605,13 +541,6 @@ impl Ring {
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("mapping", &self.mapping).field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl From<(Region, Geometry)> for Ring {
-    fn from(mapped: (Region, Geometry)) -> Ring {
-        let (ring, mapping) = Mapping::new(mapped);
-        Ring::on(ring, &mapping, Notifier::default(), false)
     }
 }
 

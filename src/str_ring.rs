@@ -20,7 +20,7 @@ use std::ptr::NonNull;
 use crate::cursor::{Cursor, Next, PIECE};
 use crate::fault::fault_point;
 use crate::filter::Filter;
-use crate::layout::{round_up_8, Geometry, Header};
+use crate::layout::{round_up_8, Geometry, Header, Stamp};
 use crate::member::{Inheritance, Members, NoSpare};
 use crate::readers::Readers;
 use crate::slot::{NarrowSlot, Slot};
@@ -81,15 +81,6 @@ impl Found {
     pub fn utf8(&self) -> bool {
         self.word & UTF8 != 0
     }
-}
-
-/// Who published a message, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Nanoseconds of the wall clock since 1970.
-    pub time_ns: u64,
-    /// The publisher's process, as its own pid namespace numbers it.
-    pub pid: u32,
 }
 
 /// A block's first word: the length, and this flag where the bytes are characters.

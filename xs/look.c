@@ -27,6 +27,26 @@ void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str) {
     }
 }
 
+SV *ps_reader_hash(pTHX_ const ps_reader *reader) {
+    HV *hv = newHV();
+    SV *name = &PL_sv_undef;
+    if (*reader->name) {
+        name = newSVpv(reader->name, 0);
+        sv_utf8_decode(name);
+    }
+    PS_PUT(hv, "name", name);
+    PS_PUT(hv, "pid", newSVuv(reader->pid));
+    PS_PUT(hv, "position", newSVuv(reader->position));
+    PS_PUT(hv, "lag", newSVuv(reader->lag));
+    PS_PUT(hv, "lost", newSVuv(reader->lost));
+    PS_PUT(hv, "delivered", newSVuv(reader->delivered));
+    PS_PUT(hv, "waits", newSViv(reader->waits));
+    PS_PUT(hv, "lossy", newSViv(reader->lossy));
+    PS_PUT(hv, "alive", reader->alive < 0 ? newSV(0) : newSViv(reader->alive));
+    PS_PUT(hv, "since", newSVnv(reader->since / 1e9));
+    return newRV_noinc((SV *)hv);
+}
+
 /* Named as the `stats` of a ring are, where that has the same; but `waiters` is the word of the commands. */
 static SV *as_hash(pTHX_ const ps_header *header) {
     const ps_stat *stats = &header->stats;

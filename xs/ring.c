@@ -374,26 +374,6 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN(1);
 }
 
-SV *ps_reader_hash(pTHX_ const ps_reader *reader) {
-    HV *hv = newHV();
-    SV *name = &PL_sv_undef;
-    if (*reader->name) {
-        name = newSVpv(reader->name, 0);
-        sv_utf8_decode(name);
-    }
-    PS_PUT(hv, "name", name);
-    PS_PUT(hv, "pid", newSVuv(reader->pid));
-    PS_PUT(hv, "position", newSVuv(reader->position));
-    PS_PUT(hv, "lag", newSVuv(reader->lag));
-    PS_PUT(hv, "lost", newSVuv(reader->lost));
-    PS_PUT(hv, "delivered", newSVuv(reader->delivered));
-    PS_PUT(hv, "waits", newSViv(reader->waits));
-    PS_PUT(hv, "lossy", newSViv(reader->lossy));
-    PS_PUT(hv, "alive", reader->alive < 0 ? newSV(0) : newSViv(reader->alive));
-    PS_PUT(hv, "since", newSVnv(reader->since / 1e9));
-    return newRV_noinc((SV *)hv);
-}
-
 /* A list of hashes: of all readers, or of those that publishers wait for. */
 static void ring_readers(pTHX_ const ps_call *call, I32 ax, I32 items) {
     size_t count, i;

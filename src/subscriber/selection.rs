@@ -6,8 +6,9 @@ use super::Subscriber;
 use crate::any_ring::AnyRing;
 use crate::error::Result;
 use crate::filter::Filter;
+use crate::layout::Stamp;
 use crate::ring::Ring;
-use crate::str_ring::{Bytes, Stamp};
+use crate::str_ring::Bytes;
 
 impl Subscriber {
     /// From now on only strings are delivered that begin with one of the prefixes; with none, everything is. The others are passed

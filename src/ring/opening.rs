@@ -1,0 +1,152 @@
+//! The ways to make a ring, and to open one that is there.
+
+use std::ffi::CStr;
+use std::os::unix::io::{AsRawFd, BorrowedFd, RawFd};
+use std::path::Path;
+
+use super::Ring;
+use crate::any_ring::Mapping;
+use crate::create::{Creation, Draft};
+use crate::error::{uninterrupted, Result};
+use crate::layout::{Geometry, Header, Variant};
+use crate::notify::Notifier;
+use crate::options::Options;
+use crate::region::Region;
+use crate::stats::Stats;
+
+impl Options {
+    pub(crate) fn geometry(&self, variant: Variant) -> Result<Geometry> {
+        Geometry::new(variant, self)
+    }
+
+    /// What a new ring of these will say of itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range.
+    pub fn sizes(&self, variant: Variant) -> Result<Stats> {
+        Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
+    }
+
+    /// Opens the ring at `path`, or makes it.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn open(&self, variant: Variant, path: &Path) -> Result<Ring> {
+        let mut draft = Draft::default();
+        uninterrupted(|| self.open_some(variant, path, &mut draft))
+    }
+
+    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted), so that the caller
+    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
+    pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
+        let creation = match self.capacity {
+            0 => None,
+            _ => Some(Creation::new(self.geometry(variant)?, self.mode)?),
+        };
+        Region::open(path, variant, creation.as_ref(), draft).map(|mapped| self.ring(mapped))
+    }
+
+    /// A new ring without a name, shared with the children that this process forks.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn anonymous(&self, variant: Variant) -> Result<Ring> {
+        self.in_memory(variant, unnamed(), false)
+    }
+
+    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn memfd(&self, variant: Variant, name: &CStr) -> Result<Ring> {
+        self.in_memory(variant, name, true)
+    }
+
+    fn in_memory(&self, variant: Variant, name: &CStr, keep: bool) -> Result<Ring> {
+        let geometry = self.geometry(variant)?;
+        Ok(self.ring((Region::memory(name, &geometry, keep)?, geometry)))
+    }
+
+    fn ring(&self, mapped: (Region, Geometry)) -> Ring {
+        if self.prefault {
+            mapped.0.prefault();
+        }
+        Ring::from(mapped)
+    }
+}
+
+fn unnamed() -> &'static CStr {
+    CStr::from_bytes_with_nul(b"pubsub\0").expect("ends in NUL")
+}
+
+impl Ring {
+    /// Opens the ring at `path`, or makes it with `capacity` slots (1 ..= 2^31, rounded up to a power of two), for `Str`
+    /// messages of up to `msg_size` bytes (1 ..= 2^31 - 1), and exactly the permission bits `mode`.
+    ///
+    /// A ring that exists keeps its own capacity and message size; with a `capacity` of 0 only such a one is opened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is no ring of this
+    /// variant, [`ErrorKind::System`] where the system refuses: no such folder, no permission, disk full, a symbolic link.
+    pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
+        Options { capacity, msg_size, mode, ..Options::default() }.open(variant, path)
+    }
+
+    /// A new ring without a name, shared with the children that this process forks.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn anonymous(variant: Variant, capacity: u64, msg_size: u64) -> Result<Ring> {
+        Options { capacity, msg_size, ..Options::default() }.anonymous(variant)
+    }
+
+    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn memfd(variant: Variant, name: &CStr, capacity: u64, msg_size: u64) -> Result<Ring> {
+        Options { capacity, msg_size, ..Options::default() }.memfd(variant, name)
+    }
+
+    /// Opens the ring at `path` for reading only: subscribers and looking in, no publishing. Needs no permission to write,
+    /// and cannot harm the ring. Its subscribers are not woken but look every 5 milliseconds at least.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(variant: Variant, path: &Path) -> Result<Ring> {
+        Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
+    }
+
+    /// Opens the ring behind `fd`, which is duplicated and stays the caller's: for reading only, as
+    /// [`open_read_only`](Self::open_read_only) does, where `fd` is open for reading only.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_fd(variant: Variant, fd: BorrowedFd<'_>) -> Result<Ring> {
+        Self::from_number(variant, fd.as_raw_fd())
+    }
+
+    /// The same, of a number that may be no descriptor.
+    pub(crate) fn from_number(variant: Variant, fd: RawFd) -> Result<Ring> {
+        let (region, geometry, read_only) = Region::from_fd(fd, variant)?;
+        Ok(Ring { read_only, ..Ring::from((region, geometry)) })
+    }
+
+    /// Goes on with the ring that the path leads to now. Subscribers made before stay with the old one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`] where the ring has no path. The handle is as it
+    /// was then.
+    pub fn reopen(&mut self) -> Result<()> {
+        let found = self.mapping.region.reopen(self.mapping.geometry.variant, self.read_only)?;
+        *self = Ring { read_only: self.read_only, notifier: std::mem::take(&mut self.notifier), ..Ring::from(found) };
+        Ok(())
+    }
+}
+
+impl From<(Region, Geometry)> for Ring {
+    fn from(mapped: (Region, Geometry)) -> Ring {
+        let (ring, mapping) = Mapping::new(mapped);
+        Ring::on(ring, &mapping, Notifier::default(), false)
+    }
+}
