@@ -86,8 +86,8 @@ impl Ring {
     /// A ring that exists keeps its own capacity and message size; with a `capacity` of 0 only such a one is opened.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is no ring of this
-    /// variant, [`ErrorKind::System`] where the system refuses: no such folder, no permission, disk full, a symbolic link.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range, [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) for a file that is no ring of this
+    /// variant, [`ErrorKind::System`](crate::ErrorKind::System) where the system refuses: no such folder, no permission, disk full, a symbolic link.
     pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
         Options { capacity, msg_size, mode, ..Options::default() }.open(variant, path)
     }
@@ -135,7 +135,7 @@ impl Ring {
     /// Goes on with the ring that the path leads to now. Subscribers made before stay with the old one.
     ///
     /// # Errors
-    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`] where the ring has no path. The handle is as it
+    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where the ring has no path. The handle is as it
     /// was then.
     pub fn reopen(&mut self) -> Result<()> {
         let found = self.mapping.region.reopen(self.mapping.geometry.variant, self.read_only)?;
