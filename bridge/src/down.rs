@@ -199,6 +199,8 @@ struct Down<'a, B: Backend> {
     forgot: Instant,
     /// Since when nothing has come, by stream.
     quiet: HashMap<String, Instant>,
+    /// Up to which place the numbers of all origins were looked at, by stream.
+    accounted: HashMap<String, Place>,
     gone: Option<Instant>,
     has_begun: bool,
     /// When the next chunk may be published.
@@ -278,6 +280,7 @@ impl<'a, B: Backend> Down<'a, B> {
             audited: now,
             forgot: now,
             quiet: HashMap::new(),
+            accounted: HashMap::new(),
             gone: None,
             has_begun: false,
             pace: now,
@@ -823,7 +826,9 @@ impl<'a, B: Backend> Down<'a, B> {
             if let Some(behind) = behind {
                 greatest = Some(greatest.unwrap_or(0.0_f64).max(behind));
             }
-            if is_read && ends.last > place {
+            let accounted = self.accounted.get(name).copied().unwrap_or(Place::START);
+            let may_lack = ends.last > place || ends.first.is_some_and(|first| first > accounted) && accounted < place;
+            if is_read && may_lack {
                 self.account(index).await?;
             }
         }
@@ -832,7 +837,8 @@ impl<'a, B: Backend> Down<'a, B> {
         Ok(None)
     }
 
-    /// Entries were dropped behind which nothing is left: what the server knows of all origins says how many messages.
+    /// Entries were dropped, and nothing may be left behind the last ones of an origin: what the server knows of all origins says how
+    /// many messages are missing.
     async fn account(&mut self, index: usize) -> Result<()> {
         let name = &self.options.streams[index];
         let origins = self.backend.origins(name).await?;
@@ -851,6 +857,7 @@ impl<'a, B: Backend> Down<'a, B> {
                 chunk.origins.insert(origin, Known { epoch, next: last + 1, place: chunk.place, day: today() });
             }
         }
+        self.accounted.insert(name.clone(), chunk.place);
         gone.sort();
         for (origin, count) in gone {
             self.missing(name, &origin, "trimmed", count, &mut chunk);

@@ -191,6 +191,40 @@ async fn a_backlog_that_is_packed_needs_little_state() {
 }
 
 #[tokio::test]
+async fn the_last_messages_of_an_origin_are_missed_though_it_sends_no_more() {
+    let folder = Folder::new("last-trimmed");
+    let server = Arc::new(Memory::new(1));
+    let (a, b) = (folder.ring("a", Variant::Int, 1024), folder.ring("b", Variant::Int, 1024));
+    let (mut on_a, mut on_b) = (Publisher::new(&a, 1), Publisher::new(&b, 2));
+    let ups = [("a", a), ("b", b)].map(|(name, ring)| start_up(&server, &up_options(&folder, ring, "s", name)));
+    let inner = folder.ring("in", Variant::Int, 1024);
+    let mut receiver = Receiver::new(&inner);
+    let options = down_options(&folder, inner, &["s"], "in");
+    on_a.publish(3);
+    let down = start_down(&server, &options);
+    received(&mut receiver, 3).await;
+    down.stop().await.expect("it ends well");
+    on_a.publish(5);
+    until("all of a is sent", || ups[0].status().forwarded == 8).await;
+    on_b.publish(2);
+    until("all of b is sent", || ups[1].status().forwarded == 2).await;
+    server.drop_oldest("s", 1);
+    let left: u64 = messages_in(&server, "s").iter().map(|(_, count)| count).sum();
+    let down = start_down(&server, &options);
+    received(&mut receiver, 3 + left).await;
+    until("what was dropped is missed", || down.status().lost.values().sum::<u64>() + left == 7).await;
+    assert_eq!(lost_for(&down.status().lost, &["trimmed"]), 7 - left);
+    // And once.
+    on_a.publish(1);
+    received(&mut receiver, 3 + left + 1).await;
+    assert_eq!(lost_for(&down.status().lost, &["trimmed"]), 7 - left);
+    down.stop().await.expect("it ends well");
+    for up in ups {
+        up.stop().await.expect("it ends well");
+    }
+}
+
+#[tokio::test]
 async fn rings_that_are_removed_are_made_again() {
     let folder = Folder::new("removed");
     let server = Arc::new(Memory::new(1));
