@@ -2,7 +2,7 @@
 # Draws the benchmarks' results as SVG charts with gnuplot (Debian package gnuplot-nox):
 #
 #     mkdir -p bench/results
-#     for b in throughput floor fanout latency contention compare bridge; do
+#     for b in throughput baseline fanout latency contention compare bridge; do
 #         perl -Mblib bench/$b.pl --json=bench/results/$b.json
 #     done
 #     perl bench/plot.pl
@@ -31,7 +31,7 @@ my ($BLUE, $ORANGE, $GREEN, $PINK, $YELLOW, $SKY, $GREY)
     = map {hex} qw(0072B2 D55E00 009E73 CC79A7 E69F00 56B4E9 777777);
 
 my %charts = (
-    throughput => \&throughput, floor => \&floor_multiples, fanout => \&fanout,
+    throughput => \&throughput, baseline => \&multiples_of_baseline, fanout => \&fanout,
     latency => \&latency, contention => \&contention, compare => \&compare, bridge => \&bridge,
 );
 
@@ -60,9 +60,9 @@ sub throughput {
     return;
 }
 
-sub floor_multiples {
+sub multiples_of_baseline {
     my ($result) = @_;
-    bars($result, 'floor',
+    bars($result, 'baseline',
         title => 'Cost of a call, as a multiple of what perl charges for an empty call of that shape',
         xlabel => 'multiple of the baseline (less is better; the line at 1 is the baseline)', line => 1,
         rows => coloured(map {
@@ -306,7 +306,7 @@ plot.pl - charts of the benchmarks' results
 
 =head1 DESCRIPTION
 
-Reads the JSON that F<throughput.pl>, F<floor.pl>, F<fanout.pl>, F<latency.pl>, F<contention.pl>, F<compare.pl> and
+Reads the JSON that F<throughput.pl>, F<baseline.pl>, F<fanout.pl>, F<latency.pl>, F<contention.pl>, F<compare.pl> and
 F<bridge.pl> write with C<--json=FILE>, and draws a chart for each. Without arguments it reads
 F<bench/results>. The charts go to F<bench/charts>, or to the directory given with C<--output>.
 

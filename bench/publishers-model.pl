@@ -10,7 +10,7 @@ use warnings;
 use Getopt::Long qw(GetOptions);
 
 # Nanoseconds: what a publish costs a publisher alone, and what it costs to fetch a cache line that another processor has
-# written. The first is bench/floor.pl's row; the second follows from contention.pl's row of two publishers, which hardly
+# written. The first is bench/baseline.pl's row; the second follows from contention.pl's row of two publishers, which hardly
 # do anything but pass the write position to each other.
 my ($private, $transfer, $list) = (40, 75, '1,2,4,8,32,64');
 GetOptions('private=f' => \$private, 'transfer=f' => \$transfer, 'publishers=s' => \$list)

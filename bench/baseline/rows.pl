@@ -1,6 +1,6 @@
-# The rows of floor.pl: each is a section, a name, the messages of one pass, the pass over the real module
-# and the same pass over PubSubFloor. The two passes of a row are written alike, so that what surrounds
-# the call costs both the same. Loaded by floor.pl once PubSubFloor has been built; returns the code that
+# The rows of baseline.pl: each is a section, a name, the messages of one pass, the pass over the real module
+# and the same pass over PubSubBaseline. The two passes of a row are written alike, so that what surrounds
+# the call costs both the same. Loaded by baseline.pl once PubSubBaseline has been built; returns the code that
 # makes the rows.
 
 use 5.022;
@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use BenchKit ();
-use PubSubFloor;
+use PubSubBaseline;
 use Data::PubSub::Shared::Int;
 use Data::PubSub::Shared::Int32;
 use Data::PubSub::Shared::Int16;
@@ -21,7 +21,7 @@ my $TEXT256  = 'y' x 256;
 
 sub {
     my ($items) = @_;
-    my $floor   = PubSubFloor->new;
+    my $baseline = PubSubBaseline->new;
     my $laps    = int($items / $CAPACITY) || 1;
     my $drains  = int($CAPACITY / 100);
     my $batches = int($items / 20) || 1;        # of 100 values
@@ -42,9 +42,9 @@ sub {
         return $sub;
     };
     my $row = sub {
-        my ($section, $name, $count, $pass, $floor_pass) = @_;
+        my ($section, $name, $count, $pass, $baseline_pass) = @_;
         push @rows,
-            { section => $section, name => $name, count => $count, pass => $pass, floor => $floor_pass };
+            { section => $section, name => $name, count => $count, pass => $pass, baseline => $baseline_pass };
         return;
     };
 
@@ -52,14 +52,14 @@ sub {
         my ($ring) = $pair->($variant);
         $row->('publish', $variant, $items,
             sub { for my $i (1 .. $items) { $ring->publish($i) } },
-            sub { for my $i (1 .. $items) { $floor->publish($i) } });
+            sub { for my $i (1 .. $items) { $baseline->publish($i) } });
     }
     for (['Str, 31 bytes', $TEXT30], ['Str, 256 bytes', $TEXT256]) {
         my ($name, $text) = @$_;
         my ($ring) = $pair->('Str');
         $row->('publish', $name, $items,
             sub { for my $i (1 .. $items) { $ring->publish($text) } },
-            sub { for my $i (1 .. $items) { $floor->publish_str($text) } });
+            sub { for my $i (1 .. $items) { $baseline->publish_str($text) } });
     }
 
     # What it costs that publishers look whether there is room, which there always is: the baseline is a ring that is not
@@ -78,32 +78,32 @@ sub {
         my ($ring, $sub) = $pair->($variant);
         $row->('publish + poll', $variant, $items,
             sub { for my $i (1 .. $items) { $ring->publish($i); $sub->poll } },
-            sub { for my $i (1 .. $items) { $floor->publish($i); $floor->poll } });
+            sub { for my $i (1 .. $items) { $baseline->publish($i); $baseline->poll } });
     }
     {
         my ($ring, $sub) = $pair->('Str');
         $row->('publish + poll', 'Str, 31 bytes', $items,
             sub { for my $i (1 .. $items) { $ring->publish($TEXT30); my $got = $sub->poll } },
-            sub { for my $i (1 .. $items) { $floor->publish_str($TEXT30); my $got = $floor->poll_str } });
+            sub { for my $i (1 .. $items) { $baseline->publish_str($TEXT30); my $got = $baseline->poll_str } });
     }
 
     {
         my ($ring, $sub) = $pair->('Int');
         $row->('publish + poll, keywords', 'Int', $items,
             sub { for my $i (1 .. $items) { ps_int_publish $ring, $i; my $got = ps_int_poll $sub } },
-            sub { for my $i (1 .. $items) { floor_publish $floor, $i; my $got = floor_poll $floor } });
+            sub { for my $i (1 .. $items) { baseline_publish $baseline, $i; my $got = baseline_poll $baseline } });
     }
     {
         my ($ring, $sub) = $pair->('Int32');
         $row->('publish + poll, keywords', 'Int32', $items,
             sub { for my $i (1 .. $items) { ps_int32_publish $ring, $i; my $got = ps_int32_poll $sub } },
-            sub { for my $i (1 .. $items) { floor_publish $floor, $i; my $got = floor_poll $floor } });
+            sub { for my $i (1 .. $items) { baseline_publish $baseline, $i; my $got = baseline_poll $baseline } });
     }
     {
         my ($ring, $sub) = $pair->('Int16');
         $row->('publish + poll, keywords', 'Int16', $items,
             sub { for my $i (1 .. $items) { ps_int16_publish $ring, $i; my $got = ps_int16_poll $sub } },
-            sub { for my $i (1 .. $items) { floor_publish $floor, $i; my $got = floor_poll $floor } });
+            sub { for my $i (1 .. $items) { baseline_publish $baseline, $i; my $got = baseline_poll $baseline } });
     }
     {
         my ($ring, $sub) = $pair->('Str');
@@ -111,8 +111,8 @@ sub {
             sub { for my $i (1 .. $items) { ps_str_publish $ring, $TEXT30; my $got = ps_str_poll $sub } },
             sub {
                 for my $i (1 .. $items) {
-                    floor_publish_str $floor, $TEXT30;
-                    my $got = floor_poll_str $floor;
+                    baseline_publish_str $baseline, $TEXT30;
+                    my $got = baseline_poll_str $baseline;
                 }
             });
     }
@@ -121,22 +121,22 @@ sub {
         my (undef, $sub) = $pair->($variant);
         $row->('poll of an empty ring', $variant, $items,
             sub { for my $i (1 .. $items) { $sub->poll } },
-            sub { for my $i (1 .. $items) { $floor->poll_empty } });
+            sub { for my $i (1 .. $items) { $baseline->poll_empty } });
     }
     {
         my (undef, $sub) = $pair->('Int');
         $row->('lag', 'Int', $items,
             sub { for my $i (1 .. $items) { $sub->lag } },
-            sub { for my $i (1 .. $items) { $floor->poll } });
+            sub { for my $i (1 .. $items) { $baseline->poll } });
     }
     {
         my ($ring)   = $pair->('Int');
         my $notified = int($items / 5) || 1;
-        $$floor = $ring->eventfd;
+        $$baseline = $ring->eventfd;
         my $keep = $ring;
         $row->('publish_notify: two system calls, a look at the eventfd and write(2)', 'Int', $notified,
             sub { for my $i (1 .. $notified) { $keep->publish_notify($i) } },
-            sub { for my $i (1 .. $notified) { $floor->publish_notify($i) } });
+            sub { for my $i (1 .. $notified) { $baseline->publish_notify($i) } });
     }
 
     my @numbers = (1 .. 100);
@@ -144,7 +144,7 @@ sub {
         my ($ring) = $pair->($variant);
         $row->('publish_multi of 100', $variant, $batches * 100,
             sub { for (1 .. $batches) { $ring->publish_multi(@numbers) } },
-            sub { for (1 .. $batches) { $floor->publish_multi(@numbers) } });
+            sub { for (1 .. $batches) { $baseline->publish_multi(@numbers) } });
     }
     {
         my ($ring)  = $pair->('Str');
@@ -152,14 +152,14 @@ sub {
         my $singles = int($items / 100) || 1;
         $row->('publish_multi of 100', 'Str, 13 to 15 bytes', $singles * 100,
             sub { for (1 .. $singles) { $ring->publish_multi(@texts) } },
-            sub { for (1 .. $singles) { $floor->publish_multi_str(@texts) } });
+            sub { for (1 .. $singles) { $baseline->publish_multi_str(@texts) } });
     }
     {
         my ($ring) = $pair->('Int');
         my @many = (1 .. 8000);
         $row->('publish_multi of 8,000', 'Int', $big * 8000,
             sub { for (1 .. $big) { $ring->publish_multi(@many) } },
-            sub { for (1 .. $big) { $floor->publish_multi(@many) } });
+            sub { for (1 .. $big) { $baseline->publish_multi(@many) } });
     }
 
     my %format = (Int => 'q', Int32 => 'l', Int16 => 's', Num => 'd');
@@ -169,7 +169,7 @@ sub {
         my $width  = length($bytes) / 8000;
         $row->('publish_packed of 8,000', $variant, $big * 8000,
             sub { for (1 .. $big) { $ring->publish_packed($bytes) } },
-            sub { for (1 .. $big) { $floor->publish_packed($bytes, $width) } });
+            sub { for (1 .. $big) { $baseline->publish_packed($bytes, $width) } });
     }
     for my $variant (qw(Int Int32 Int16 Num)) {
         my $sub   = $full->($variant);
@@ -178,20 +178,20 @@ sub {
             sub {
                 for (1 .. $laps) { $sub->reset_oldest; for (1 .. $CAPACITY / 8192) { my $got = $sub->drain_packed(8192) } }
             },
-            sub { for (1 .. $laps * $CAPACITY / 8192) { my $got = $floor->drain_packed(8192, $width) } });
+            sub { for (1 .. $laps * $CAPACITY / 8192) { my $got = $baseline->drain_packed(8192, $width) } });
     }
 
     for my $variant (qw(Int Int32 Int16)) {
         my $sub = $full->($variant);
         $row->("drain of $CAPACITY", $variant, $laps * $CAPACITY,
             sub { for (1 .. $laps) { $sub->reset_oldest; my @got = $sub->drain } },
-            sub { for (1 .. $laps) { my @got = $floor->drain($CAPACITY) } });
+            sub { for (1 .. $laps) { my @got = $baseline->drain($CAPACITY) } });
     }
     {
         my $sub = $full->('Str');
         $row->("drain of $CAPACITY", 'Str, 31 bytes', $laps * $CAPACITY,
             sub { for (1 .. $laps) { $sub->reset_oldest; my @got = $sub->drain } },
-            sub { for (1 .. $laps) { my @got = $floor->drain_str($CAPACITY) } });
+            sub { for (1 .. $laps) { my @got = $baseline->drain_str($CAPACITY) } });
     }
     for my $variant (qw(Int Int32 Int16)) {
         my $sub = $full->($variant);
@@ -199,7 +199,7 @@ sub {
             sub {
                 for (1 .. $laps) { $sub->reset_oldest; for (1 .. $drains) { my @got = $sub->drain(100) } }
             },
-            sub { for (1 .. $laps) { for (1 .. $drains) { my @got = $floor->drain(100) } } });
+            sub { for (1 .. $laps) { for (1 .. $drains) { my @got = $baseline->drain(100) } } });
     }
     {
         my $sub = $full->('Str');
@@ -207,20 +207,20 @@ sub {
             sub {
                 for (1 .. $laps) { $sub->reset_oldest; for (1 .. $drains) { my @got = $sub->drain(100) } }
             },
-            sub { for (1 .. $laps) { for (1 .. $drains) { my @got = $floor->drain_str(100) } } });
+            sub { for (1 .. $laps) { for (1 .. $drains) { my @got = $baseline->drain_str(100) } } });
     }
 
     {
         my $sub = $full->('Int');
         $row->('poll_cb with an empty handler', 'Int', $laps * $CAPACITY,
             sub { for (1 .. $laps) { $sub->reset_oldest; $sub->poll_cb($handler) } },
-            sub { for (1 .. $laps) { $floor->poll_cb($handler, $CAPACITY) } });
+            sub { for (1 .. $laps) { $baseline->poll_cb($handler, $CAPACITY) } });
     }
     {
         my $sub = $full->('Str');
         $row->('poll_cb with an empty handler', 'Str, 31 bytes', $laps * $CAPACITY,
             sub { for (1 .. $laps) { $sub->reset_oldest; $sub->poll_cb($handler) } },
-            sub { for (1 .. $laps) { $floor->poll_cb_str($handler, $CAPACITY) } });
+            sub { for (1 .. $laps) { $baseline->poll_cb_str($handler, $CAPACITY) } });
     }
     return @rows;
 };

@@ -2,7 +2,7 @@
  * given back, but there is no ring, no object check, no atomic operation. Nothing that keeps the shape of the
  * call can cost less, so the figures of the real module are read as multiples of these.
  *
- * Built by floor.pl in a scratch directory. */
+ * Built by baseline.pl in a scratch directory. */
 
 #define PERL_NO_GET_CONTEXT
 #include "EXTERN.h"
@@ -180,28 +180,28 @@ static const struct XSParseKeywordPieceType two_terms[] = { XPK_TERMEXPR, XPK_CO
 
 static const struct XSParseKeywordHooks unary = {
     .flags = XPK_FLAG_EXPR,
-    .permit_hintkey = "PubSubFloor/keywords",
+    .permit_hintkey = "PubSubBaseline/keywords",
     .pieces = one_term,
     .build = build_unary,
 };
 
 static const struct XSParseKeywordHooks binary = {
     .flags = XPK_FLAG_EXPR,
-    .permit_hintkey = "PubSubFloor/keywords",
+    .permit_hintkey = "PubSubBaseline/keywords",
     .pieces = two_terms,
     .build = build_binary,
 };
 
-MODULE = PubSubFloor  PACKAGE = PubSubFloor
+MODULE = PubSubBaseline  PACKAGE = PubSubBaseline
 
 PROTOTYPES: DISABLE
 
 BOOT:
     boot_xs_parse_keyword(0.33);
-    register_xs_parse_keyword("floor_poll", &unary, (void *)&functions[0]);
-    register_xs_parse_keyword("floor_poll_str", &unary, (void *)&functions[1]);
-    register_xs_parse_keyword("floor_publish", &binary, (void *)&functions[2]);
-    register_xs_parse_keyword("floor_publish_str", &binary, (void *)&functions[3]);
+    register_xs_parse_keyword("baseline_poll", &unary, (void *)&functions[0]);
+    register_xs_parse_keyword("baseline_poll_str", &unary, (void *)&functions[1]);
+    register_xs_parse_keyword("baseline_publish", &binary, (void *)&functions[2]);
+    register_xs_parse_keyword("baseline_publish_str", &binary, (void *)&functions[3]);
 
 void
 publish(self, value)

@@ -1,10 +1,10 @@
 #!/usr/bin/env perl
 # What a call costs beside what perl itself charges for a call of that shape, the baseline: each row is run
-# over Data::PubSub::Shared and over PubSubFloor (bench/floor), whose calls take the same arguments and give
+# over Data::PubSub::Shared and over PubSubBaseline (bench/baseline), whose calls take the same arguments and give
 # back the same kind of result but have nothing behind them. An absolute time does not travel from machine
 # to machine; the multiple of the baseline does. Run in the built distribution:
 #
-#     perl -Mblib bench/floor.pl
+#     perl -Mblib bench/baseline.pl
 
 use 5.022;
 use strict;
@@ -24,8 +24,8 @@ my $bench = BenchKit->start(
     quick => { items => 200_000 },
 );
 
-build_floor();
-my $rows = do "$FindBin::Bin/floor/rows.pl" or die "floor/rows.pl: ", $@ || $!, "\n";
+build_baseline();
+my $rows = do "$FindBin::Bin/baseline/rows.pl" or die "baseline/rows.pl: ", $@ || $!, "\n";
 my $items = $bench->opt('items');
 my $match = $bench->opt('match');
 my @rows  = grep {"$_->{section}: $_->{name}" =~ /$match/i} $rows->($items);
@@ -38,10 +38,10 @@ my $figures = alternate($bench->opt('rounds'), map {
     my $row = $_;
     ["$row->{section}: $row->{name}" => sub {
         my ($round) = @_;
-        my @order = qw(floor pass);
+        my @order = qw(baseline pass);
         $row->{$_}->() for $round == 1 ? @order : ();
         my %ns = map { $_ => processor_time($row->{$_}) / $row->{count} * 1e9 } $round & 1 ? @order : reverse @order;
-        return { ns => $ns{pass}, baseline => $ns{floor}, ratio => $ns{pass} / $ns{floor} };
+        return { ns => $ns{pass}, baseline => $ns{baseline}, ratio => $ns{pass} / $ns{baseline} };
     }];
 } @rows);
 
@@ -76,13 +76,13 @@ sub figure {
     return sub { two_digits($_[0]{$key}{median}) };
 }
 
-# Builds PubSubFloor in a scratch directory and makes it loadable. Its Makefile.PL is written there, so
+# Builds PubSubBaseline in a scratch directory and makes it loadable. Its Makefile.PL is written there, so
 # that the distribution's own build never meets it.
-sub build_floor {
+sub build_baseline {
     my $dir  = scratch();
     my $home = getcwd();
-    for my $file (qw(PubSubFloor.pm PubSubFloor.xs)) {
-        copy("$FindBin::Bin/floor/$file", "$dir/$file") or die "copy $file: $!\n";
+    for my $file (qw(PubSubBaseline.pm PubSubBaseline.xs)) {
+        copy("$FindBin::Bin/baseline/$file", "$dir/$file") or die "copy $file: $!\n";
     }
     open my $out, '>', "$dir/Makefile.PL" or die "$dir/Makefile.PL: $!\n";
     print {$out} <<'MAKEFILE';
@@ -90,9 +90,9 @@ use ExtUtils::MakeMaker;
 use XS::Parse::Keyword::Builder;
 XS::Parse::Keyword::Builder->write_XSParseKeyword_h;
 WriteMakefile(
-    NAME => 'PubSubFloor', VERSION_FROM => 'PubSubFloor.pm', NO_META => 1, MAN1PODS => {}, MAN3PODS => {},
+    NAME => 'PubSubBaseline', VERSION_FROM => 'PubSubBaseline.pm', NO_META => 1, MAN1PODS => {}, MAN3PODS => {},
     INC => join(' ', XS::Parse::Keyword::Builder->extra_compiler_flags),
-    PM => { 'PubSubFloor.pm' => '$(INST_LIB)/PubSubFloor.pm' },
+    PM => { 'PubSubBaseline.pm' => '$(INST_LIB)/PubSubBaseline.pm' },
 );
 MAKEFILE
     close $out or die "$dir/Makefile.PL: $!\n";
@@ -113,11 +113,11 @@ __END__
 
 =head1 NAME
 
-floor.pl - the cost of each call as a multiple of what perl charges for an empty one
+baseline.pl - the cost of each call as a multiple of what perl charges for an empty one
 
 =head1 SYNOPSIS
 
-    perl -Mblib bench/floor.pl [--quick] [--rounds N] [--items N] [--match REGEX] [--json[=FILE] [--force]]
+    perl -Mblib bench/baseline.pl [--quick] [--rounds N] [--items N] [--match REGEX] [--json[=FILE] [--force]]
 
 A C compiler and make are needed, as for the distribution itself.
 
