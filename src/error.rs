@@ -82,11 +82,22 @@ impl Error {
     }
 
     /// What sort of failure this is.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{ErrorKind, Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Int, 0, 0).unwrap_err().kind(), ErrorKind::Argument);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// The system's error number (`errno`), 0 unless the kind is [`ErrorKind::System`].
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let error = Ring::open_read_only(Variant::Int, "/nowhere/ring".as_ref()).unwrap_err();
+    /// assert_eq!(error.os_code(), libc::ENOENT);
+    /// ```
     pub fn os_code(&self) -> i32 {
         self.system.as_ref().and_then(|system| system.raw_os_error()).unwrap_or(0)
     }

@@ -60,6 +60,7 @@ const STAMP_LEN: u64 = 16;
 /// What a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Variant {
     /// 64-bit integers, 16 bytes a slot.
     Int = 1,
@@ -78,6 +79,11 @@ impl Variant {
     pub const ALL: [Variant; 5] = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str, Variant::Num];
 
     /// The variant with this number, if there is one.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Variant;
+    /// assert_eq!((Variant::from_number(4), Variant::from_number(9)), (Some(Variant::Str), None));
+    /// ```
     pub fn from_number(number: u32) -> Option<Self> {
         Variant::ALL.iter().copied().find(|v| *v as u32 == number)
     }
@@ -96,6 +102,7 @@ impl Variant {
 
 /// Who published a message, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stamp {
     /// Nanoseconds of the wall clock since 1970.
     pub time_ns: u64,

@@ -106,6 +106,13 @@ impl Notifier {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors left.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Notifier;
+    /// let mut notifier = Notifier::default();
+    /// assert_eq!(notifier.make()?, notifier.make()?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn make(&mut self) -> Result<RawFd> {
         match self.fd() {
             Some(fd) => Ok(fd),
@@ -117,6 +124,15 @@ impl Notifier {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where `fd` is not open.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Notifier;
+    /// let (mut mine, mut yours) = (Notifier::default(), Notifier::default());
+    /// yours.lend(mine.make()?)?;
+    /// yours.notify()?;
+    /// assert_eq!(mine.consume()?, Some(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn lend(&mut self, fd: RawFd) -> Result<()> {
         let own = matches!(self.0, Some(EventFd::Own(_))) && self.fd() == Some(fd);
         if fd < 0 {
@@ -129,6 +145,11 @@ impl Notifier {
     }
 
     /// The descriptor's number, if there is one and the program has not closed it.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Notifier;
+    /// assert_eq!(Notifier::default().fd(), None);
+    /// ```
     pub fn fd(&self) -> Option<RawFd> {
         self.0.as_ref().and_then(|eventfd| eventfd.fd().get())
     }
@@ -137,6 +158,12 @@ impl Notifier {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where the descriptor was closed or is none to write to.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Notifier;
+    /// assert!(!Notifier::default().notify()?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn notify(&self) -> Result<bool> {
         self.0.as_ref().map_or(Ok(false), |eventfd| eventfd.notify().map(|()| true))
     }
@@ -145,6 +172,16 @@ impl Notifier {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where the descriptor was closed or is none to read from.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Notifier;
+    /// let mut notifier = Notifier::default();
+    /// notifier.make()?;
+    /// notifier.notify()?;
+    /// notifier.notify()?;
+    /// assert_eq!((notifier.consume()?, notifier.consume()?), (Some(2), None));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn consume(&self) -> Result<Option<u64>> {
         self.0.as_ref().map_or(Ok(None), EventFd::consume)
     }

@@ -5,12 +5,16 @@
 /// ```
 /// use data_pubsub_shared::{Options, Variant};
 ///
-/// let ring = Options { capacity: 1000, msg_size: 80, publishers: 4, ..Options::default() }.anonymous(Variant::Str)?;
+/// let mut options = Options::new(1000);
+/// options.msg_size = 80;
+/// options.publishers = 4;
+/// let ring = options.anonymous(Variant::Str)?;
 /// assert_eq!((ring.capacity(), ring.stats().publishers), (1024, 4));
 /// # Ok::<(), data_pubsub_shared::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[non_exhaustive]
 pub struct Options {
     /// Slots, 1 ..= 2^31, rounded up to a power of two, at least 2; 0: only a ring that exists is opened.
     pub capacity: u64,
@@ -51,5 +55,18 @@ impl Default for Options {
             prefault: false,
             stamped: false,
         }
+    }
+}
+
+impl Options {
+    /// So many slots, and everything else as usual.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Options;
+    /// let options = Options::new(8);
+    /// assert_eq!((options.capacity, options.msg_size, options.mode), (8, 256, 0o600));
+    /// ```
+    pub fn new(capacity: u64) -> Self {
+        Options { capacity, ..Options::default() }
     }
 }

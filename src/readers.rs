@@ -196,6 +196,7 @@ impl Name {
 
 /// A reader of a ring, as its table knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reader {
     /// Its name, where it has one.
     pub name: Option<String>,

@@ -49,11 +49,23 @@ unsafe impl Sync for Ring {}
 
 impl Ring {
     /// What the ring carries.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Num, 8, 0)?.variant(), Variant::Num);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn variant(&self) -> Variant {
         self.mapping.geometry.variant
     }
 
     /// Whether the ring was opened for reading only.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert!(!Ring::anonymous(Variant::Int, 8, 0)?.is_read_only());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
@@ -69,6 +81,16 @@ impl Ring {
     /// # Errors
     /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] where the path leads to another file by
     /// now, [`ErrorKind::System`] where the system refuses.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("removed-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// ring.unlink()?;
+    /// assert!(!path.exists());
+    /// ring.unlink()?; // it is gone already
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn unlink(&self) -> Result<()> {
         self.mapping.region.unlink()?;
         if !self.read_only {
@@ -79,6 +101,16 @@ impl Ring {
 
     /// Whether somebody removed the ring's file, or another one took its path: new processes do not come to this ring any
     /// more. Never true for rings in memory.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("replaced-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// assert!(!ring.is_gone());
+    /// ring.unlink()?;
+    /// assert!(ring.is_gone());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn is_gone(&self) -> bool {
         self.mapping.is_gone(&self.ring)
     }
@@ -88,6 +120,14 @@ impl Ring {
     /// # Errors
     /// [`ErrorKind::Argument`] on a string ring and on a read-only one; [`ErrorKind::Deadlock`] where it would wait for a
     /// subscriber that this thread reads.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int16, 8, 0)?;
+    /// ring.publish_int(65_537)?;
+    /// assert_eq!(ring.subscribe(true).poll_int()?, Some(1)); // cut to 16 bits
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn publish_int(&self, value: i64) -> Result<()> {
         while !self.try_publish_int(value)? {
@@ -100,6 +140,17 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(2);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Int)?;
+    /// let _reader = ring.subscribe(false);
+    /// assert!(ring.try_publish_int(1)? && ring.try_publish_int(2)?);
+    /// assert!(!ring.try_publish_int(3)?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn try_publish_int(&self, value: i64) -> Result<bool> {
         self.try_publish_one(|| match &self.ring {
@@ -130,6 +181,14 @@ impl Ring {
     ///
     /// # Errors
     /// As [`publish_int`](Self::publish_int).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Num, 8, 0)?;
+    /// ring.publish_num(0.5)?;
+    /// assert_eq!(ring.subscribe(true).poll_num()?, Some(0.5));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn publish_num(&self, value: f64) -> Result<()> {
         while !self.try_publish_num(value)? {
@@ -142,6 +201,17 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(2);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Num)?;
+    /// let _reader = ring.subscribe(false);
+    /// assert!(ring.try_publish_num(0.1)? && ring.try_publish_num(0.2)?);
+    /// assert!(!ring.try_publish_num(0.3)?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn try_publish_num(&self, value: f64) -> Result<bool> {
         self.try_publish_one(|| match &self.ring {
@@ -157,6 +227,15 @@ impl Ring {
     /// # Errors
     /// [`ErrorKind::Argument`] where the length is no multiple of that width, on a string ring, and on a read-only one;
     /// [`ErrorKind::Deadlock`] as for [`publish_int`](Self::publish_int), and then a part of them may be in the ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int32, 8, 0)?;
+    /// let numbers: Vec<u8> = [7i32, 8].iter().flat_map(|number| number.to_ne_bytes()).collect();
+    /// assert_eq!(ring.publish_packed(&numbers)?, 2);
+    /// assert_eq!(ring.subscribe(true).poll_int()?, Some(7));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         let mut done = 0;
         loop {
@@ -173,6 +252,16 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] as for [`publish_packed`](Self::publish_packed).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(2);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Int16)?;
+    /// let _reader = ring.subscribe(false);
+    /// assert_eq!((ring.try_publish_packed(&[0; 4])?, ring.try_publish_packed(&[0; 2])?), (2, 0));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn try_publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         self.check_writable()?;
         loop {
@@ -194,6 +283,13 @@ impl Ring {
     ///
     /// # Errors
     /// As [`publish_int`](Self::publish_int); [`ErrorKind::Argument`] for more than the capacity of a lossless ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// assert_eq!(ring.publish_ints(&[1, 2, 3])?, 3);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
         if let AnyRing::Num(_) = self.ring {
             return Err(self.ring.mismatch());
@@ -217,6 +313,22 @@ impl Ring {
     /// # Errors
     /// [`ErrorKind::Deadlock`] where it would wait for ever, for a subscriber that this thread reads; [`ErrorKind::Argument`] for
     /// more than the capacity.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant, Wait};
+    /// let mut options = Options::new(2);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Int)?;
+    /// assert_eq!(ring.wait_for_room(1, 0, || false)?, Wait::Ready);
+    /// let reader = std::thread::spawn({
+    ///     let mut sub = ring.subscribe(false);
+    ///     ring.publish_ints(&[1, 2])?;
+    ///     move || sub.poll_int()
+    /// });
+    /// assert_eq!(ring.wait_for_room(1, data_pubsub_shared::NEVER, || false)?, Wait::Ready);
+    /// assert_eq!(reader.join().unwrap()?, Some(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[cold]
     pub fn wait_for_room(&self, count: u64, deadline: u64, stop: impl Fn() -> bool) -> Result<Wait> {
         self.check_fits(count)?;
@@ -231,17 +343,48 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{monotonic_ns, Ring, Variant, Wait};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_int(1)?;
+    /// let reading = std::thread::spawn(move || (sub.poll_int(), sub.poll_int()).0);
+    /// assert_eq!(ring.wait_for_readers(monotonic_ns() + 60_000_000_000, || false)?, Wait::Ready);
+    /// assert_eq!(reading.join().unwrap()?, Some(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn wait_for_readers(&self, deadline: u64, stop: impl Fn() -> bool) -> Result<Wait> {
         self.check_writable()?;
         wait_for_readers(&self.ring, &self.mapping, deadline, stop)
     }
 
     /// The readers that publishers of a lossless ring have to wait for now; none where there is room.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(2);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Int)?;
+    /// let _reader = ring.subscribe(false);
+    /// assert_eq!(ring.waiting_for(), []);
+    /// ring.publish_ints(&[1, 2])?;
+    /// assert_eq!(ring.waiting_for()[0].lag, 2);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn waiting_for(&self) -> Vec<Reader> {
         self.mapping.readers.waited_for(1, &self.mapping.reading)
     }
 
     /// The subscribers in the table of readers, in no order.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let _sub = ring.subscribe(false);
+    /// assert_eq!(ring.readers()[0].pid, std::process::id());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn readers(&self) -> Vec<Reader> {
         self.mapping.readers.list(&self.mapping.reading, self.read_only)
     }
@@ -250,6 +393,17 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] where it lives; [`ErrorKind::Argument`] for what is no name, and on a read-only ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, SubscribeOptions, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let audit = ring.subscribe_with(&SubscribeOptions::named("audit"))?;
+    /// assert!(ring.forget("audit").is_err()); // it lives
+    /// drop(audit);
+    /// assert!(ring.forget("audit")?);
+    /// assert!(!ring.forget("audit")?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn forget(&self, name: &str) -> Result<bool> {
         self.check_writable()?;
         self.mapping.readers.forget(Name::new(name)?, &self.mapping.reading).map_err(|refused| match refused {
@@ -346,6 +500,15 @@ impl Ring {
     ///
     /// # Safety
     /// The bytes of each message must be readable and unchanged during the call.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Bytes, Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// // SAFETY: both are borrowed for longer than the call.
+    /// unsafe { ring.publish_strs(&[Bytes::new(b"bytes"), Bytes::text("caf\u{e9}")])? };
+    /// assert_eq!(ring.subscribe(true).poll_str()?, Some((b"bytes".to_vec(), false)));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub unsafe fn publish_strs(&self, messages: &[Bytes]) -> Result<()> {
         let ring = self.check_strs(messages)?;
@@ -414,6 +577,14 @@ impl Ring {
     /// # Errors
     /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`] or [`ErrorKind::Full`]; and
     /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// ring.publish_str(b"hello")?;
+    /// assert!(ring.publish_str(&[0; 101]).is_err());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn publish_str(&self, message: &[u8]) -> Result<()> {
         // SAFETY: a borrowed slice.
         unsafe { self.publish_rest(&[Bytes::new(message)]) }
@@ -422,6 +593,15 @@ impl Ring {
     /// A subscriber to what is published from now on; with `all`, from the oldest message that is still held. It is listed in the
     /// table of readers where that has room, and the ring is not open for reading only; otherwise a lossless ring does not wait for
     /// it: see [`subscribe_with`](Self::subscribe_with).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_int(1)?;
+    /// let (mut from_now, mut from_oldest) = (ring.subscribe(false), ring.subscribe(true));
+    /// assert_eq!((from_now.poll_int()?, from_oldest.poll_int()?), (None, Some(1)));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn subscribe(&self, all: bool) -> Subscriber {
         self.subscribe_anyhow(all, 0)
     }
@@ -437,12 +617,14 @@ impl Ring {
     /// ```
     /// use data_pubsub_shared::{Options, SubscribeOptions, Variant};
     ///
-    /// let ring = Options { capacity: 8, lossless: true, ..Options::default() }.anonymous(Variant::Int)?;
-    /// let mut audit = ring.subscribe_with(&SubscribeOptions { name: Some("audit"), ..SubscribeOptions::default() })?;
+    /// let mut options = Options::new(8);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Int)?;
+    /// let mut audit = ring.subscribe_with(&SubscribeOptions::named("audit"))?;
     /// ring.publish_ints(&[1, 2])?;
     /// assert_eq!((audit.poll_int()?, ring.readers()[0].lag), (Some(1), 1));
     /// drop(audit);
-    /// let mut audit = ring.subscribe_with(&SubscribeOptions { name: Some("audit"), ..SubscribeOptions::default() })?;
+    /// let mut audit = ring.subscribe_with(&SubscribeOptions::named("audit"))?;
     /// assert_eq!(audit.poll_int()?, Some(2));
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
@@ -472,6 +654,16 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a read-only ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_int(1)?;
+    /// ring.clear()?;
+    /// assert_eq!((sub.poll_int()?, ring.write_pos(), sub.overflow_count()), (None, 0, 0));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn clear(&self) -> Result<()> {
         self.check_writable()?;
         self.ring.header().clear();
@@ -479,27 +671,59 @@ impl Ring {
     }
 
     /// Slots of the ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Int, 1000, 0)?.capacity(), 1024);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn capacity(&self) -> u64 {
         self.mapping.geometry.capacity
     }
 
     /// The longest message in bytes; 0 for integers.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Str, 8, 100)?.msg_size(), 100);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn msg_size(&self) -> u64 {
         self.mapping.geometry.msg_size
     }
 
     /// Positions claimed since the last clear.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[1, 2])?;
+    /// assert_eq!(ring.write_pos(), 2);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn write_pos(&self) -> u64 {
         self.ring.header().published()
     }
 
     /// The path as it was given; None for rings in memory.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Int, 8, 0)?.path(), None);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn path(&self) -> Option<&Path> {
         self.mapping.region.path()
     }
 
     /// The descriptor to pass on, of a ring made by [`memfd`](Self::memfd) or [`from_fd`](Self::from_fd), unless the program
     /// has closed it.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Int, 8, 0)?.as_memfd(), None);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn as_memfd(&self) -> Option<RawFd> {
         self.mapping.region.memfd()
     }
@@ -508,16 +732,43 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::System`] where `msync` fails.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("synced-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// ring.publish_int(1)?;
+    /// ring.sync()?;
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn sync(&self) -> Result<()> {
         self.mapping.region.sync()
     }
 
     /// What can be known without touching messages.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_int(1)?;
+    /// assert_eq!((ring.stats().publish_ok, ring.stats().abandoned), (1, 0));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn stats(&self) -> Stats {
         Stats::read(self.ring.header(), &self.mapping.geometry)
     }
 
     /// The position of the last clear, as those count that are never set back.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[1, 2])?;
+    /// ring.clear()?;
+    /// assert_eq!(ring.base(), 2);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn base(&self) -> u64 {
         self.ring.header().base()
     }
@@ -533,6 +784,17 @@ impl Ring {
     }
 
     /// The descriptor that event loops watch; subscribers take it over as it stands when they subscribe.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let mut ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.notifier().make()?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_int(1)?;
+    /// ring.notifier().notify()?;
+    /// assert_eq!(sub.notifier().consume()?, Some(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn notifier(&mut self) -> &mut Notifier {
         &mut self.notifier
     }
@@ -549,6 +811,7 @@ const MOST_CLAIMED: usize = 1 << 31;
 
 /// How to subscribe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscribeOptions<'a> {
     /// From the oldest message that is still held, and not from now on.
     pub all: bool,
@@ -557,6 +820,20 @@ pub struct SubscribeOptions<'a> {
     /// 1 to 47 bytes without a NUL. The table of readers keeps its place when it goes, or dies, and the next one that subscribes by this
     /// name goes on there, whatever `all` says.
     pub name: Option<&'a str>,
+}
+
+impl<'a> SubscribeOptions<'a> {
+    /// A reader with a name, and everything else as usual.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::SubscribeOptions;
+    /// let mut options = SubscribeOptions::named("audit");
+    /// options.all = true;
+    /// assert!(!options.lossy);
+    /// ```
+    pub fn named(name: &'a str) -> Self {
+        SubscribeOptions { name: Some(name), ..SubscribeOptions::default() }
+    }
 }
 
 #[cold]

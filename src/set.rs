@@ -71,6 +71,12 @@ struct Round {
 
 impl Set {
     /// A set without members.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Set, Wait};
+    /// assert_eq!(Set::new().wait(&mut [], 0)?, Wait::Gone); // no member has a ring that may still get messages
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn new() -> Self {
         Set { outlet: Outlet::default(), spin: Spin::new(), waited: false }
     }
@@ -80,6 +86,19 @@ impl Set {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// set.watch_all(&mut [])?;
+    /// set.add(Member { sub: &mut sub, key: 7 })?;
+    /// ring.publish_int(1)?;
+    /// set.wait_watched(data_pubsub_shared::NEVER, || false);
+    /// assert_eq!(set.ready(), [7]);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn add(&mut self, Member { sub, key }: Member<'_>) -> Result<()> {
         match self.outlet.readiness() {
             Some(readiness) => sub.watch_for(readiness, key),
@@ -88,6 +107,18 @@ impl Set {
     }
 
     /// The subscriber is no member any more.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// set.watch_all(&mut [Member { sub: &mut sub, key: 7 }])?;
+    /// set.remove(&mut sub);
+    /// ring.publish_int(1)?;
+    /// assert!(set.ready().is_empty());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn remove(&mut self, sub: &mut Subscriber) {
         if let Some(readiness) = self.outlet.readiness() {
             sub.forget(readiness);
@@ -95,6 +126,11 @@ impl Set {
     }
 
     /// Members whom a thread can wait for by itself.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Set;
+    /// assert!([1, 128].contains(&Set::max_direct()));
+    /// ```
     pub fn max_direct() -> usize {
         if has_waitv() {
             MAX_WORDS
@@ -110,6 +146,18 @@ impl Set {
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: with more than
     /// [`max_direct`](Self::max_direct) members.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{monotonic_ns, Member, Ring, Set, Variant, Wait};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// let mut members = [Member { sub: &mut sub, key: 0 }];
+    /// assert_eq!(set.wait(&mut members, monotonic_ns() + 1_000_000)?, Wait::TimedOut);
+    /// ring.publish_int(1)?;
+    /// assert_eq!(set.wait(&mut members, monotonic_ns() + 1_000_000)?, Wait::Ready);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn wait(&mut self, members: &mut [Member<'_>], deadline: u64) -> Result<Wait> {
         if members.len() <= Self::max_direct() {
             return Ok(self.wait_direct(members, deadline, || false).0);
@@ -125,6 +173,16 @@ impl Set {
 
     /// The same for at most [`max_direct`](Self::max_direct) members, without threads; `stop` is asked just before each
     /// sleep, and if it says so, it is as if a signal had come. Where a member's message ended a sleep, also which one it was.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant, Wait, NEVER};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// let mut members = [Member { sub: &mut sub, key: 0 }];
+    /// assert_eq!(set.wait_direct(&mut members, NEVER, || true).0, Wait::Interrupted);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn wait_direct(
         &mut self,
         members: &mut [Member<'_>],
@@ -182,12 +240,27 @@ impl Set {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// set.watch_all(&mut [Member { sub: &mut sub, key: 0 }])?;
+    /// assert!(set.is_watched());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn watch_all(&mut self, members: &mut [Member<'_>]) -> Result<()> {
         let readiness = self.outlet.make();
         members.iter_mut().try_for_each(|member| member.sub.watch_for(&readiness, member.key))
     }
 
     /// Whether threads watch the members: in the process that has asked for that.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Set;
+    /// assert!(!Set::new().is_watched());
+    /// ```
     pub fn is_watched(&mut self) -> bool {
         self.outlet.readiness().is_some()
     }
@@ -195,6 +268,17 @@ impl Set {
     /// As [`wait`](Self::wait), for a set whose members are watched, however many there are; [`ready`](Self::ready) says
     /// who was found to have messages. After a second without any it is as if a signal had come: worth a look whether their
     /// rings are still there, which this does not know.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant, Wait, NEVER};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// set.watch_all(&mut [Member { sub: &mut sub, key: 3 }])?;
+    /// ring.publish_int(1)?;
+    /// assert_eq!(set.wait_watched(NEVER, || false), Wait::Ready);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn wait_watched(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
         let readiness = self.outlet.make();
         if deadline > 0 && self.spin.until(|| readiness.is_raised()) {
@@ -221,6 +305,16 @@ impl Set {
 
     /// The keys of members that are watched and were found to have messages; [`Subscriber::is_ready`] says whether that is
     /// still so.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// set.watch_all(&mut [Member { sub: &mut sub, key: 3 }])?;
+    /// assert_eq!(set.ready(), []);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn ready(&mut self) -> Vec<usize> {
         self.outlet.readiness().map_or(Vec::new(), |readiness| readiness.readable())
     }
@@ -230,6 +324,15 @@ impl Set {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let mut set = Set::new();
+    /// assert!(set.watch(&mut [Member { sub: &mut sub, key: 0 }])? >= 0);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn watch(&mut self, members: &mut [Member<'_>]) -> Result<RawFd> {
         self.watch_anew(members).map(|(fd, _)| fd)
     }

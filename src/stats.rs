@@ -6,6 +6,7 @@ use crate::sync::Ordering::Relaxed;
 /// What can be known about a ring without touching its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[non_exhaustive]
 pub struct Stats {
     /// Slots.
     pub capacity: u64,

@@ -45,11 +45,22 @@ pub struct Bytes {
 
 impl Bytes {
     /// The bytes of `slice`, not flagged as characters.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Bytes;
+    /// assert!(!Bytes::new(b"abc").utf8);
+    /// ```
     pub fn new(slice: &[u8]) -> Self {
         Bytes { ptr: slice.as_ptr(), len: slice.len(), utf8: false }
     }
 
     /// The bytes of `text`, flagged as characters.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Bytes;
+    /// let text = Bytes::text("caf\u{e9}");
+    /// assert_eq!((text.len, text.utf8), (5, true));
+    /// ```
     pub fn text(text: &str) -> Self {
         Bytes { utf8: true, ..Bytes::new(text.as_bytes()) }
     }
@@ -70,6 +81,14 @@ pub struct Found {
 
 impl Found {
     /// Length in bytes, at most the ring's `msg_size`.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// ring.publish_str(b"hello")?;
+    /// assert_eq!(ring.subscribe(true).find(u64::MAX)?.map(|found| found.len()), Some(5));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -77,6 +96,14 @@ impl Found {
     }
 
     /// Perl's UTF-8 flag, as the publisher gave it. Nothing makes it keep its word: the bytes may be anything.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// ring.publish_str(b"hello")?;
+    /// assert_eq!(ring.subscribe(true).find(u64::MAX)?.map(|found| found.utf8()), Some(false));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn utf8(&self) -> bool {
         self.word & UTF8 != 0

@@ -101,6 +101,16 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// assert_eq!(sub.poll_int()?, None);
+    /// ring.publish_int(1)?;
+    /// assert_eq!(sub.poll_int()?, Some(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn poll_int(&mut self) -> Result<Option<i64>> {
         whatever_is_there(|| self.read_int())
@@ -122,6 +132,14 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Num, 8, 0)?;
+    /// ring.publish_num(-0.0)?;
+    /// assert_eq!(ring.subscribe(true).poll_num()?.map(f64::to_bits), Some((-0.0f64).to_bits()));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn poll_num(&mut self) -> Result<Option<f64>> {
         whatever_is_there(|| self.read_num())
@@ -143,6 +161,17 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[1, 2, 3])?;
+    /// let (mut sub, mut out) = (ring.subscribe(true), [0; 8]);
+    /// let end = sub.end();
+    /// assert_eq!(sub.poll_ints(&mut out, end)?, 3);
+    /// assert_eq!(out[..3], [1, 2, 3]);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline]
     pub fn poll_ints(&mut self, out: &mut [i64], end: u64) -> Result<usize> {
         let mut count = 0;
@@ -174,6 +203,17 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int16, 8, 0)?;
+    /// ring.publish_ints(&[1, 2])?;
+    /// let (mut sub, mut out) = (ring.subscribe(true), [0; 100]);
+    /// let end = sub.end();
+    /// assert_eq!(sub.poll_packed(&mut out, end)?, 2);
+    /// assert_eq!(out[2..4], 2i16.to_ne_bytes());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn poll_packed(&mut self, out: &mut [u8], end: u64) -> Result<usize> {
         let (mut at, mut count) = (0, 0);
         loop {
@@ -201,6 +241,15 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on an integer ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_str(b"hello")?;
+    /// assert_eq!(sub.find(u64::MAX)?.map(|found| found.len()), Some(5));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub fn find(&mut self, end: u64) -> Result<Option<Found>> {
         whatever_is_there(|| self.look_for(end))
@@ -258,6 +307,19 @@ impl Subscriber {
     ///
     /// # Safety
     /// `found` is the result of the last `find` of this subscriber; `to` has room for its length rounded up to 8 bytes.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_str(b"hello")?;
+    /// let found = sub.find(u64::MAX)?.expect("one is there");
+    /// let mut bytes = [0; 104]; // `msg_size` rounded up to 8
+    /// // SAFETY: found by the call before, and there is room.
+    /// assert!(unsafe { sub.copy(&found, bytes.as_mut_ptr()) });
+    /// assert_eq!(&bytes[..found.len()], b"hello");
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline(always)]
     pub unsafe fn copy(&mut self, found: &Found, to: *mut u8) -> bool {
         match &self.ring {
@@ -276,6 +338,14 @@ impl Subscriber {
     ///
     /// # Errors
     /// As [`find`](Self::find).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
+    /// ring.publish_str(b"hello")?;
+    /// assert_eq!(ring.subscribe(true).poll_str()?, Some((b"hello".to_vec(), false)));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn poll_str(&mut self) -> Result<Option<(Vec<u8>, bool)>> {
         let (mut bytes, mut end) = (Vec::new(), u64::MAX);
         while let Some(found) = self.find(end)? {
@@ -294,6 +364,17 @@ impl Subscriber {
     }
 
     /// Where a `drain` that begins now ends: the write position, as an inner position.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_int(1)?;
+    /// let end = sub.end();
+    /// ring.publish_int(2)?;
+    /// assert_eq!(sub.poll_ints(&mut [0; 8], end)?, 1);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     #[inline]
     pub fn end(&self) -> u64 {
         self.ring.header().write_pos.load(crate::sync::Ordering::Acquire)
@@ -301,11 +382,28 @@ impl Subscriber {
 
     /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds; [`NEVER`](crate::NEVER)),
     /// or a signal was handled.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{monotonic_ns, Ring, Variant, Wait};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// assert_eq!(sub.wait(monotonic_ns() + 1_000_000), Wait::TimedOut);
+    /// ring.publish_int(1)?;
+    /// assert_eq!(sub.wait(monotonic_ns() + 1_000_000), Wait::Ready);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn wait(&mut self, deadline: u64) -> Wait {
         self.wait_unless(deadline, || false)
     }
 
     /// The same; `stop` is asked just before each sleep, and if it says so, it is as if a signal had come.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant, Wait, NEVER};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// assert_eq!(ring.subscribe(false).wait_unless(NEVER, || true), Wait::Interrupted);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn wait_unless(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
         self.attend(false);
         let (ring, cursor) = (&self.ring, &mut self.cursor);
@@ -343,6 +441,16 @@ impl Subscriber {
 
     /// Whether nothing will come any more: somebody removed the ring's file, or another one took its path. Never true for
     /// rings in memory. Messages that were published before can still be read.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("sub-gone-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// let sub = ring.subscribe(false);
+    /// ring.unlink()?;
+    /// assert!(sub.is_gone());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn is_gone(&self) -> bool {
         self.mapping.is_gone(&self.ring)
     }
@@ -353,6 +461,20 @@ impl Subscriber {
     /// # Errors
     /// As [`Ring::open`](crate::Ring::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where
     /// the ring has no path. The subscriber is as it was then.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("sub-again-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.unlink()?;
+    /// let next = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// next.publish_int(2)?;
+    /// sub.reopen()?;
+    /// assert_eq!(sub.poll_int()?, Some(2));
+    /// next.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn reopen(&mut self) -> Result<()> {
         let (variant, read_only) = (self.mapping.geometry.variant, self.cursor.read_only());
         let (ring, mapping) = Mapping::new(self.mapping.region.reopen(variant, read_only)?);
@@ -395,6 +517,15 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// let fd = sub.watch()?;
+    /// assert_eq!(sub.watch()?, fd);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn watch(&mut self) -> Result<RawFd> {
         self.watch_anew().map(|(fd, _)| fd)
     }
@@ -517,12 +648,30 @@ impl Subscriber {
     }
 
     /// The name under which it is in the table of readers.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, SubscribeOptions, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let sub = ring.subscribe_with(&SubscribeOptions::named("audit"))?;
+    /// assert_eq!(sub.name().as_deref(), Some("audit"));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn name(&self) -> Option<String> {
         self.seat.as_ref().and_then(|seat| seat.wanted.name).and_then(|name| name.text())
     }
 
     /// Leaves the table of readers now, and reads on without being known there: publishers of a lossless ring do not wait for it any
     /// more. A named one keeps its place for the next that subscribes by that name.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// sub.release();
+    /// ring.publish_int(1)?;
+    /// assert_eq!((ring.readers().len(), sub.poll_int()?), (0, Some(1)));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn release(&mut self) {
         if self.seat.as_ref().map_or(false, |seat| seat.is_ours()) {
             self.report(true);
@@ -535,6 +684,16 @@ impl Subscriber {
 
     /// Whether there is a message to read. False, too, while a publisher is in the middle of the next one, or many positions
     /// have to be passed first: [`wait`](Self::wait) sees to that.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// assert!(!sub.is_ready());
+    /// ring.publish_int(1)?;
+    /// assert!(sub.is_ready());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn is_ready(&mut self) -> bool {
         self.look() == Next::Ready(())
     }
@@ -564,26 +723,69 @@ impl Subscriber {
     }
 
     /// Messages published and not yet read.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let sub = ring.subscribe(false);
+    /// ring.publish_ints(&[1, 2])?;
+    /// assert_eq!(sub.lag(), 2);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn lag(&self) -> u64 {
         self.cursor.lag(self.ring.header())
     }
 
     /// Messages that were overwritten before this subscriber read them.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 2, 0)?;
+    /// let mut sub = ring.subscribe(false);
+    /// ring.publish_ints(&[1, 2, 3])?;
+    /// assert_eq!((sub.poll_int()?, sub.overflow_count()), (Some(2), 1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn overflow_count(&self) -> u64 {
         self.cursor.lost()
     }
 
     /// Whether messages are being lost now: the lag exceeds the capacity.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 2, 0)?;
+    /// let sub = ring.subscribe(false);
+    /// ring.publish_ints(&[1, 2])?;
+    /// assert!(!sub.has_overflow());
+    /// ring.publish_int(3)?;
+    /// assert!(sub.has_overflow());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn has_overflow(&self) -> bool {
         self.lag() > self.mapping.geometry.capacity
     }
 
     /// Slots of the ring.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Int, 8, 0)?.subscribe(false).capacity(), 8);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn capacity(&self) -> u64 {
         self.mapping.geometry.capacity
     }
 
     /// The next position to read, counted from the last clear.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[1, 2])?;
+    /// assert_eq!((ring.subscribe(false).cursor(), ring.subscribe(true).cursor()), (2, 0));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn cursor(&self) -> u64 {
         let header = self.ring.header();
         self.cursor.position(header).saturating_sub(header.base())
@@ -591,6 +793,16 @@ impl Subscriber {
 
     /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that
     /// message. Before the oldest that is held: what was overwritten counts as lost when it is passed.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[10, 11, 12])?;
+    /// let mut sub = ring.subscribe(false);
+    /// sub.seek(1);
+    /// assert_eq!(sub.poll_int()?, Some(11));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn seek(&mut self, position: u64) {
         let header = self.ring.header();
         self.cursor.seek(header, header.base().saturating_add(position));
@@ -598,6 +810,16 @@ impl Subscriber {
     }
 
     /// Goes to the write position: only what is published from now on.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[10, 11])?;
+    /// let mut sub = ring.subscribe(true);
+    /// sub.reset();
+    /// assert_eq!(sub.poll_int()?, None);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn reset(&mut self) {
         let end = self.end();
         self.cursor.seek(self.ring.header(), end);
@@ -605,6 +827,16 @@ impl Subscriber {
     }
 
     /// Goes to the oldest message that is still held.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// ring.publish_ints(&[10, 11])?;
+    /// let mut sub = ring.subscribe(false);
+    /// sub.reset_oldest();
+    /// assert_eq!(sub.poll_int()?, Some(10));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn reset_oldest(&mut self) {
         let header = self.ring.header();
         let oldest = header.oldest(self.end(), self.mapping.geometry.capacity);
@@ -613,11 +845,27 @@ impl Subscriber {
     }
 
     /// Positions claimed since the last clear.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// let sub = ring.subscribe(false);
+    /// ring.publish_int(1)?;
+    /// assert_eq!(sub.write_pos(), 1);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn write_pos(&self) -> u64 {
         self.ring.header().published()
     }
 
     /// The descriptor that event loops watch: the handle's, as it stood when this subscriber was made, or a lent one.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
+    /// assert_eq!(ring.subscribe(false).notifier().fd(), None); // the handle has none
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn notifier(&mut self) -> &mut Notifier {
         &mut self.notifier
     }

@@ -7,6 +7,7 @@ use crate::wait::{monotonic_ns, nap, Sleep, LONGEST_SLEEP_NS};
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum Wait {
     /// The deadline passed and there is no message.
     TimedOut = 0,

@@ -75,13 +75,8 @@ impl RingFile {
             _ => return Err(format!("{}: no such ring; to create it, give variant and capacity", self.path.display())),
         };
         let capacity = if found.is_some() { 0 } else { self.capacity.unwrap_or(0) };
-        let options = Options {
-            capacity,
-            msg_size: self.msg_size,
-            mode: self.mode,
-            lossless: self.lossless,
-            ..Options::default()
-        };
+        let mut options = Options::new(capacity);
+        (options.msg_size, options.mode, options.lossless) = (self.msg_size, self.mode, self.lossless);
         let ring = options.open(variant, &self.path).map_err(|error| with_path(&self.path, &error.to_string()))?;
         let identity = ring.identity().ok_or_else(|| format!("{}: has no identity", self.path.display()))?;
         Ok(Open { ring, variant, identity })

@@ -29,7 +29,7 @@ fn file_path(path: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
 
 /// What a new ring is to be like, by name; `keep` is in seconds.
 fn options(capacity: u64, wishes: Option<&Bound<'_, PyDict>>) -> PyResult<Options> {
-    let mut options = Options { capacity, ..Options::default() };
+    let mut options = Options::new(capacity);
     for (name, value) in wishes.iter().flat_map(|wishes| wishes.iter()) {
         match name.extract::<PyBackedStr>()?.as_ref() {
             "message_size" => options.msg_size = value.extract()?,
@@ -236,7 +236,8 @@ impl Ring {
 
     #[pyo3(signature = (*, oldest = false, strict = false, lossy = false, name = None))]
     fn subscribe(&self, oldest: bool, strict: bool, lossy: bool, name: Option<&str>) -> PyResult<Subscriber> {
-        let options = SubscribeOptions { all: oldest, lossy, name };
+        let mut options = SubscribeOptions::default();
+        (options.all, options.lossy, options.name) = (oldest, lossy, name);
         self.core()?.subscribe_with(&options).map(|core| Subscriber::new(core, strict)).map_err(raised)
     }
 

@@ -23,6 +23,12 @@ impl Options {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// assert_eq!(Options::new(1000).sizes(Variant::Int)?.capacity, 1024);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn sizes(&self, variant: Variant) -> Result<Stats> {
         Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
     }
@@ -31,6 +37,16 @@ impl Options {
     ///
     /// # Errors
     /// As [`Ring::open`].
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let path = std::env::temp_dir().join(format!("options-{}.ring", std::process::id()));
+    /// let mut options = Options::new(8);
+    /// options.mode = 0o640;
+    /// let ring = options.open(Variant::Int, &path)?;
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn open(&self, variant: Variant, path: &Path) -> Result<Ring> {
         let mut draft = Draft::default();
         uninterrupted(|| self.open_some(variant, path, &mut draft))
@@ -50,6 +66,15 @@ impl Options {
     ///
     /// # Errors
     /// As [`Ring::open`].
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(8);
+    /// options.stamped = true;
+    /// let ring = options.anonymous(Variant::Str)?;
+    /// assert!(ring.stats().stamped);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn anonymous(&self, variant: Variant) -> Result<Ring> {
         self.in_memory(variant, unnamed(), false)
     }
@@ -58,6 +83,13 @@ impl Options {
     ///
     /// # Errors
     /// As [`Ring::open`].
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let name = std::ffi::CString::new("ticks").unwrap();
+    /// assert!(Options::new(8).memfd(Variant::Int, &name)?.as_memfd().is_some());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn memfd(&self, variant: Variant, name: &CStr) -> Result<Ring> {
         self.in_memory(variant, name, true)
     }
@@ -88,6 +120,16 @@ impl Ring {
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range, [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) for a file that is no ring of this
     /// variant, [`ErrorKind::System`](crate::ErrorKind::System) where the system refuses: no such folder, no permission, disk full, a symbolic link.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("sizes-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Str, &path, 1000, 100, 0o600)?;
+    /// assert_eq!((ring.capacity(), ring.msg_size()), (1024, 100));
+    /// assert_eq!(Ring::open(Variant::Str, &path, 0, 0, 0)?.capacity(), 1024);
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn open(variant: Variant, path: &Path, capacity: u64, msg_size: u64, mode: u32) -> Result<Ring> {
         Options { capacity, msg_size, mode, ..Options::default() }.open(variant, path)
     }
@@ -96,6 +138,12 @@ impl Ring {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// assert_eq!(Ring::anonymous(Variant::Int32, 5, 0)?.capacity(), 8);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn anonymous(variant: Variant, capacity: u64, msg_size: u64) -> Result<Ring> {
         Options { capacity, msg_size, ..Options::default() }.anonymous(variant)
     }
@@ -104,6 +152,14 @@ impl Ring {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let name = std::ffi::CString::new("ticks").unwrap();
+    /// let ring = Ring::memfd(Variant::Int, &name, 8, 0)?;
+    /// assert!(ring.as_memfd().is_some());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn memfd(variant: Variant, name: &CStr, capacity: u64, msg_size: u64) -> Result<Ring> {
         Options { capacity, msg_size, ..Options::default() }.memfd(variant, name)
     }
@@ -113,6 +169,18 @@ impl Ring {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("only-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// let looking = Ring::open_read_only(Variant::Int, &path)?;
+    /// ring.publish_int(1)?;
+    /// assert_eq!(looking.subscribe(true).poll_int()?, Some(1));
+    /// assert!(looking.publish_int(2).is_err());
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn open_read_only(variant: Variant, path: &Path) -> Result<Ring> {
         Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
     }
@@ -122,6 +190,19 @@ impl Ring {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// use std::os::unix::io::AsFd;
+    ///
+    /// let path = std::env::temp_dir().join(format!("by-fd-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// let file = std::fs::File::open(&path).unwrap();
+    /// ring.unlink()?;
+    /// ring.publish_int(1)?;
+    /// assert_eq!(Ring::from_fd(Variant::Int, file.as_fd())?.subscribe(true).poll_int()?, Some(1));
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn from_fd(variant: Variant, fd: BorrowedFd<'_>) -> Result<Ring> {
         Self::from_number(variant, fd.as_raw_fd())
     }
@@ -137,6 +218,18 @@ impl Ring {
     /// # Errors
     /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where the ring has no path. The handle is as it
     /// was then.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("again-{}.ring", std::process::id()));
+    /// let mut ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// ring.unlink()?;
+    /// let next = Ring::open(Variant::Int, &path, 16, 0, 0o600)?;
+    /// ring.reopen()?;
+    /// assert_eq!(ring.capacity(), 16);
+    /// next.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn reopen(&mut self) -> Result<()> {
         let found = self.mapping.region.reopen(self.mapping.geometry.variant, self.read_only)?;
         *self = Ring { read_only: self.read_only, notifier: std::mem::take(&mut self.notifier), ..Ring::from(found) };

@@ -38,6 +38,16 @@ impl Ring {
     ///
     /// # Errors
     /// As [`attach`](Self::attach).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("attach-only-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Num, &path, 8, 0, 0o600)?;
+    /// let looking = Ring::attach_read_only(&path)?;
+    /// assert_eq!((looking.variant(), looking.is_read_only()), (Variant::Num, true));
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn attach_read_only(path: &Path) -> Result<Ring> {
         attach(path, |variant| Ring::open_read_only(variant, path))
     }
@@ -46,6 +56,18 @@ impl Ring {
     ///
     /// # Errors
     /// As [`from_fd`](Self::from_fd).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// use std::os::unix::io::AsFd;
+    ///
+    /// let path = std::env::temp_dir().join(format!("attach-fd-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Num, &path, 8, 0, 0o600)?;
+    /// let file = std::fs::File::open(&path).unwrap();
+    /// assert_eq!(Ring::attach_fd(file.as_fd())?.variant(), Variant::Num);
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn attach_fd(fd: BorrowedFd<'_>) -> Result<Ring> {
         Self::attach_number(fd.as_raw_fd())
     }

@@ -37,6 +37,7 @@ const TRIES: u32 = 5;
 
 /// What was found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The file.
     pub inspection: Inspection,
@@ -52,6 +53,17 @@ pub struct Report {
 ///
 /// # Errors
 /// As [`inspect`](crate::inspect()); and where the file is truncated meanwhile.
+///
+/// ```
+/// # use data_pubsub_shared::{check, Ring, Variant};
+/// let path = std::env::temp_dir().join(format!("checked-{}.ring", std::process::id()));
+/// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+/// ring.publish_int(1)?;
+/// let report = check(&path, true)?;
+/// assert_eq!((report.checked, report.problems.len()), (Some(8), 0));
+/// ring.unlink()?;
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
 pub fn check(path: &Path, all: bool) -> Result<Report> {
     let opened = Opened::new(path)?;
     let mut report = Report {

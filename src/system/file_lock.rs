@@ -35,6 +35,11 @@ pub enum Role {
 
 impl Role {
     /// The role with this number, if there is one.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::Role;
+    /// assert_eq!((Role::from_number(0), Role::from_number(2)), (Some(Role::Up), None));
+    /// ```
     pub fn from_number(number: i32) -> Option<Self> {
         [Role::Up, Role::Down].iter().copied().find(|role| *role as i32 == number)
     }

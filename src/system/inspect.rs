@@ -22,6 +22,7 @@ use crate::sync::{AtomicU64, Line, Ordering::Acquire};
 
 /// What a file says about the ring in it. Where there is none, only `file`, `has_magic`, `likely` and `reason` mean anything.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Inspection {
     /// None: there is no ring of this layout version in it.
     pub variant: Option<Variant>,
@@ -47,6 +48,7 @@ pub struct Inspection {
 
 /// What the system says about a file.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Facts {
     /// Bytes.
     pub size: u64,
@@ -68,6 +70,17 @@ pub struct Facts {
 ///
 /// # Errors
 /// [`ErrorKind::System`] where the system refuses, [`ErrorKind::Incompatible`] for what is no regular file.
+///
+/// ```
+/// # use data_pubsub_shared::{inspect, Ring, Variant};
+/// let path = std::env::temp_dir().join(format!("inspected-{}.ring", std::process::id()));
+/// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+/// ring.publish_int(1)?;
+/// let seen = inspect(&path)?;
+/// assert_eq!((seen.variant, seen.used), (Some(Variant::Int), 1));
+/// ring.unlink()?;
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
 pub fn inspect(path: &Path) -> Result<Inspection> {
     Opened::new(path).map(|opened| opened.inspection)
 }
@@ -77,6 +90,16 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 ///
 /// # Errors
 /// As [`inspect`]; [`ErrorKind::Incompatible`] where there is no ring in it.
+///
+/// ```
+/// # use data_pubsub_shared::{inspect_readers, Ring, SubscribeOptions, Variant};
+/// let path = std::env::temp_dir().join(format!("inspected-readers-{}.ring", std::process::id()));
+/// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+/// let _audit = ring.subscribe_with(&SubscribeOptions::named("audit"))?;
+/// assert_eq!(inspect_readers(&path, false)?[0].name.as_deref(), Some("audit"));
+/// ring.unlink()?;
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
 pub fn inspect_readers(path: &Path, waited_for: bool) -> Result<Vec<Reader>> {
     let Opened { file, geometry, inspection, .. } = Opened::new(path)?;
     let geometry =

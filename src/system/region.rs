@@ -407,6 +407,15 @@ impl Drop for FileLock<'_> {
 ///
 /// # Errors
 /// [`ErrorKind::System`] where the system refuses for another reason.
+///
+/// ```
+/// # use data_pubsub_shared::{unlink, Ring, Variant};
+/// let path = std::env::temp_dir().join(format!("unlinked-{}.ring", std::process::id()));
+/// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+/// unlink(&path)?;
+/// assert!(ring.is_gone());
+/// # Ok::<(), data_pubsub_shared::Error>(())
+/// ```
 pub fn unlink(path: &Path) -> Result<()> {
     let name = c_path(path)?;
     // To tell those who have it open. Without the right to write they find out by the path.

@@ -26,6 +26,15 @@ pub enum Claimed {
 impl Ring {
     /// Which file the ring is in, as a text that no other file has: device, inode, and when it was made, where the file
     /// system says that. None: nobody knows.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Ring, Variant};
+    /// let path = std::env::temp_dir().join(format!("identity-{}.ring", std::process::id()));
+    /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// assert_eq!(ring.identity(), Ring::attach(&path)?.identity());
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn identity(&self) -> Option<String> {
         self.mapping.region.source().map(|source| source.inode.to_string())
     }
@@ -35,6 +44,16 @@ impl Ring {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where the ring's file cannot be opened once more, or has no locks.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Claimed, Ring, Role, Variant};
+    /// let path = std::env::temp_dir().join(format!("role-{}.ring", std::process::id()));
+    /// let mut ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
+    /// assert_eq!(ring.claim_role(Role::Down, None)?, Claimed::Yes);
+    /// assert_eq!(Ring::attach(&path)?.claim_role(Role::Down, None)?, Claimed::Taken);
+    /// ring.unlink()?;
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
     pub fn claim_role(&mut self, role: Role, stream: Option<&[u8]>) -> Result<Claimed> {
         let file = self.mapping.region.source().and_then(|source| source.reopen());
         let file = file.ok_or_else(|| Error::from_os("opening the ring's file once more", libc::ENOENT))?;

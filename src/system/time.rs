@@ -8,6 +8,11 @@ pub(crate) const PATIENCE_NS: u64 = 2_000_000;
 /// Positions without a message that one look passes at most, and claims that it gives up: about a millisecond's work.
 pub(crate) const PIECE: u64 = 1 << 16;
 /// The monotonic clock in nanoseconds.
+///
+/// ```
+/// # use data_pubsub_shared::monotonic_ns;
+/// assert!(monotonic_ns() <= monotonic_ns());
+/// ```
 pub fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a timespec to write to; this clock always exists.

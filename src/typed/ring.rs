@@ -213,7 +213,7 @@ impl<T: Message + ?Sized> Ring<T> {
     /// use data_pubsub_shared::SubscribeOptions;
     ///
     /// let ring = Ring::<i64>::builder().capacity(16).anonymous()?;
-    /// let audit = SubscribeOptions { name: Some("audit"), ..SubscribeOptions::default() };
+    /// let audit = SubscribeOptions::named("audit");
     /// let mut subscriber = ring.subscribe_with(&audit)?;
     /// assert!(ring.subscribe_with(&audit).is_err());
     /// ring.publisher()?.publish_all(&[1, 2])?;

@@ -1,0 +1,37 @@
+# Each public function of the crate has an example in its documentation, which cargo runs.
+use strict;
+use warnings;
+
+use Test::More;
+use File::Find qw(find);
+use FindBin;
+
+my $root = "$FindBin::Bin/..";
+my @files;
+find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.rs\z/ } }, "$root/src");
+
+# Not for Rust programs: C's calls, what the models have instead of the system, and tests.
+my @public = grep { !m{/src/(?:ffi|models)[./]|ffi_of_files|/tests?(?:file)?\.rs\z|/create\.rs\z} } sort @files;
+
+my ($functions, @without) = (0);
+for my $file (@public) {
+    open my $in, '<', $file or die "$file: $!";
+    my $documentation = '';
+    while (my $line = <$in>) {
+        last if $line =~ /^mod tests \{/;
+        if ($line =~ m{^\s*///}) {
+            $documentation .= $line;
+        } elsif ($line =~ /^\s*pub (?:const |unsafe )*fn (\w+)/) {
+            $functions++;
+            push @without, substr($file, length("$root/")) . ": $1" if $documentation !~ m{^\s*/// ```$}m;
+            $documentation = '';
+        } elsif ($line !~ /^\s*#\[/) {
+            $documentation = '';
+        }
+    }
+}
+
+cmp_ok $functions, '>', 100, 'they are found';
+is_deeply \@without, [], 'and each has its example';
+
+done_testing;
