@@ -110,6 +110,25 @@ pub struct Stamp {
     pub pid: u32,
 }
 
+impl Stamp {
+    /// The same time as the standard library has it.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(8);
+    /// options.stamped = true;
+    /// let ring = options.anonymous(Variant::Str)?;
+    /// ring.publish_str(b"hello")?;
+    /// let mut sub = ring.subscribe(true);
+    /// sub.poll_str()?;
+    /// assert!(sub.stamp().expect("of the last message").time() <= std::time::SystemTime::now());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    pub fn time(&self) -> std::time::SystemTime {
+        std::time::UNIX_EPOCH + std::time::Duration::from_nanos(self.time_ns)
+    }
+}
+
 /// Sizes and places of one ring, in bytes; every address in the mapping is computed from a checked copy of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {

@@ -35,7 +35,11 @@
 //! # Waiting
 //!
 //! [`Subscriber::recv`] and [`Subscriber::recv_timeout`] block the thread, [`Watched`] has a file descriptor for event loops,
-//! and with the feature `tokio` [`AsyncSubscriber`] is a stream.
+//! and with the feature `tokio` [`AsyncSubscriber`] is a stream. A [`Set`] waits for several subscribers at once.
+//!
+//! # Receiving less
+//!
+//! [`Subscriber::set_prefixes`] has a subscriber receive only the strings that it wants; [`Subscriber::latest`] is the newest message.
 //!
 //! The types of the crate's root do the same for a ring whose variant is known at run time only; [`Ring::erased`] and
 //! [`Ring::from_erased`] go from one to the other.
@@ -45,6 +49,8 @@ mod iter;
 mod message;
 mod publisher;
 mod ring;
+mod selection;
+mod set;
 mod subscriber;
 #[cfg(feature = "tokio")]
 mod tokio;
@@ -61,6 +67,7 @@ pub use self::iter::{IntoIter, Iter, TryIter};
 pub use self::message::{AsMessage, Message, Number, Text};
 pub use self::publisher::Publisher;
 pub use self::ring::{Builder, Ring};
+pub use self::set::{Member, Set};
 pub use self::subscriber::Subscriber;
 #[cfg(feature = "tokio")]
 pub use self::tokio::AsyncSubscriber;

@@ -31,7 +31,10 @@ pub trait Message: Carried + 'static {
 pub trait Number: Message<Owned = Self> + AsMessage<Self> + Copy + Debug + Default + PartialOrd + Send + Sync {}
 
 /// A [`Message`] that is a string: `str` or `[u8]`.
-pub trait Text: Message {}
+pub trait Text: Message {
+    #[doc(hidden)]
+    fn bytes(&self) -> Bytes;
+}
 
 /// What can be published on a `Ring<T>`: the number; for `str` what is `AsRef<str>`; for `[u8]` what is `AsRef<[u8]>`. Sealed.
 pub trait AsMessage<T: ?Sized>: Sized {
@@ -112,7 +115,11 @@ pub(super) fn take_all<T: Number>(sub: &mut crate::Subscriber, out: &mut [T]) ->
 }
 
 impl Carried for [u8] {}
-impl Text for [u8] {}
+impl Text for [u8] {
+    fn bytes(&self) -> Bytes {
+        Bytes::new(self)
+    }
+}
 impl Message for [u8] {
     type Owned = Vec<u8>;
     const VARIANT: Variant = Variant::Str;
@@ -124,7 +131,11 @@ impl Message for [u8] {
 }
 
 impl Carried for str {}
-impl Text for str {}
+impl Text for str {
+    fn bytes(&self) -> Bytes {
+        Bytes::text(self)
+    }
+}
 impl Message for str {
     type Owned = String;
     const VARIANT: Variant = Variant::Str;

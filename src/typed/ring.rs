@@ -524,6 +524,19 @@ impl<T: Text + ?Sized> Builder<T> {
         self.options.publishers = count;
         self
     }
+
+    /// Whether each message has the wall-clock time and the process id of its publisher: 16 bytes more for each.
+    /// [`Subscriber::stamp`] tells them.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::typed::Ring;
+    /// assert!(Ring::<str>::builder().capacity(16).stamped(true).anonymous()?.stats().stamped);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    pub fn stamped(mut self, stamped: bool) -> Self {
+        self.options.stamped = stamped;
+        self
+    }
 }
 
 impl<T: Message + ?Sized> Clone for Builder<T> {

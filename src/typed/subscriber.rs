@@ -100,7 +100,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
     #[inline]
     pub fn try_recv_into(&mut self, message: &mut T::Owned) -> std::result::Result<(), TryRecvError> {
         loop {
-            if self.sub.overflow_count() != self.told || self.held.is_some() {
+            if self.is_untold() {
                 return Err(self.untold());
             }
             if T::take(&mut self.sub, message)? {
@@ -302,6 +302,16 @@ impl<T: Message + ?Sized> Subscriber<T> {
         &mut self.sub
     }
 
+    /// The same, to be asked.
+    pub(super) fn as_erased(&self) -> &crate::Subscriber {
+        &self.sub
+    }
+
+    /// Whether the caller is to be told something before the next message.
+    pub(super) fn is_untold(&self) -> bool {
+        self.sub.overflow_count() != self.told || self.held.is_some()
+    }
+
     /// Messages published and not yet received, those that are overwritten by now among them.
     ///
     /// ```
@@ -360,18 +370,18 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.seek(position);
     }
 
-    /// Goes to what is published from now on. What is skipped does not count as lost.
+    /// Goes to what is published from now on. What is passed does not count as lost.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, TryRecvError};
     /// let ring = Ring::<i64>::builder().capacity(8).anonymous()?;
     /// let mut subscriber = ring.subscribe();
     /// ring.publisher()?.publish(10)?;
-    /// subscriber.skip_to_newest();
+    /// subscriber.skip_to_end();
     /// assert_eq!(subscriber.try_recv(), Err(TryRecvError::Empty));
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
-    pub fn skip_to_newest(&mut self) {
+    pub fn skip_to_end(&mut self) {
         self.sub.reset();
     }
 
@@ -451,11 +461,10 @@ impl<T: Number> Subscriber<T> {
     pub fn try_recv_slice(&mut self, out: &mut [T]) -> std::result::Result<usize, TryRecvError> {
         let mut count = 0;
         while count < out.len() {
-            let is_told = self.sub.overflow_count() == self.told && self.held.is_none();
-            if !is_told && count == 0 {
-                return Err(self.untold());
-            } else if !is_told {
-                break; // the next call says it
+            match (self.is_untold(), count) {
+                (true, 0) => return Err(self.untold()),
+                (true, _) => break, // the next call says it
+                (false, _) => {}
             }
             let taken = take_all(&mut self.sub, &mut out[count..]);
             count += taken;

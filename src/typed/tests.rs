@@ -190,3 +190,49 @@ fn what_is_wrong_is_said() {
     assert!(std::error::Error::source(&error).is_some(), "{}", error);
     assert_eq!(Ring::<i64>::open("/").unwrap_err().kind(), crate::ErrorKind::System);
 }
+
+#[test]
+fn a_set_is_ready_for_a_gap_too() {
+    let (publisher, mut sub) = ring(2);
+    let (_other, mut idle) = ring(2);
+    publisher.publish_all(&[1, 2, 3]).unwrap();
+    assert!(sub.erased().advance());
+    sub.erased().reset();
+    // There is no message, but a loss that nobody was told of.
+    let mut set = Set::new();
+    assert_eq!(set.wait(&mut [&mut idle, &mut sub]).unwrap(), crate::Wait::Ready);
+    assert_eq!(sub.try_recv(), Err(TryRecvError::Lagged(1)));
+    assert_eq!(set.wait_timeout(&mut [&mut idle, &mut sub], Duration::ZERO).unwrap(), crate::Wait::TimedOut);
+}
+
+#[test]
+fn a_set_of_more_members_than_a_thread_can_wait_for() {
+    let rings: Vec<_> = (0..200).map(|_| Ring::<i64>::builder().capacity(2).anonymous().unwrap()).collect();
+    let mut subs: Vec<_> = rings.iter().map(Ring::subscribe).collect();
+    let mut set = Set::new();
+    for (i, ring) in rings.iter().enumerate().step_by(67) {
+        let publisher = ring.publisher().unwrap();
+        let publishing = std::thread::spawn(move || publisher.publish(i as i64));
+        let mut members: Vec<&mut dyn Member> = subs.iter_mut().map(|sub| sub as &mut dyn Member).collect();
+        assert_eq!(set.wait(&mut members).unwrap(), crate::Wait::Ready);
+        publishing.join().unwrap().unwrap();
+        let got: Vec<_> = subs.iter_mut().filter_map(|sub| sub.try_recv().ok()).collect();
+        assert_eq!(got, [i as i64]);
+    }
+}
+
+#[test]
+fn prefixes_are_compared_by_characters_whatever_the_ring_is_called() {
+    let ring = Ring::<str>::builder().capacity(8).anonymous().unwrap();
+    let bytes = Ring::<[u8]>::from_erased(ring.erased().subscribe(false).ring()).unwrap();
+    let (mut text, mut raw) = (ring.subscribe(), bytes.subscribe());
+    text.set_prefixes(&["\u{e9}"]);
+    raw.set_prefixes(&[b"\xe9"]);
+    ring.publisher().unwrap().publish_all(&["e", "\u{e9}t\u{e9}"]).unwrap();
+    assert_eq!(text.recv().unwrap(), "\u{e9}t\u{e9}");
+    assert_eq!(raw.recv().unwrap(), "\u{e9}t\u{e9}".as_bytes());
+    assert_eq!((text.filtered(), raw.filtered(), text.lag()), (1, 1, 0));
+    text.set_prefixes::<&str>(&[]);
+    ring.publisher().unwrap().publish("e").unwrap();
+    assert_eq!(text.recv().unwrap(), "e");
+}
