@@ -6,6 +6,7 @@ mod errors;
 mod message;
 mod packed;
 mod ring;
+mod set;
 mod subscriber;
 
 use pyo3::prelude::*;
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ring::Ring>()?;
     module.add_class::<subscriber::Subscriber>()?;
+    module.add_class::<set::Set>()?;
     module.add_function(wrap_pyfunction!(ring::unlink, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::add_to(module)

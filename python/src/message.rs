@@ -82,6 +82,14 @@ impl Text {
     }
 }
 
+/// Prefixes: one that [`Text`] takes, or several.
+pub(crate) fn prefixes(given: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
+    match Text::new(given) {
+        Ok(one) => Ok(vec![one]),
+        Err(_) => given.try_iter()?.map(|prefix| Text::new(&prefix?)).collect(),
+    }
+}
+
 /// `str` where the publisher said so and the bytes are UTF-8; else bytes.
 pub(crate) fn text<'py>(python: Python<'py>, bytes: &[u8], utf8: bool) -> Bound<'py, PyAny> {
     match std::str::from_utf8(bytes) {

@@ -15,7 +15,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use crate::errors::{raised, Incompatible};
 use crate::message::{integer, kind, variant, Text};
 use crate::packed::{item, unpack};
-use crate::subscriber::{deadline, Subscriber};
+use crate::subscriber::{deadline, set_prefixes, Subscriber};
 
 /// A handle on a ring; None once it was closed.
 #[pyclass(frozen, module = "pubsub_shared", weakref)]
@@ -39,6 +39,7 @@ fn options(capacity: u64, wishes: Option<&Bound<'_, PyDict>>) -> PyResult<Option
             "lossless" => options.lossless = value.extract()?,
             "keep" => options.keep_ms = milliseconds(value.extract()?)?,
             "prefault" => options.prefault = value.extract()?,
+            "stamped" => options.stamped = value.extract()?,
             other => return Err(PyTypeError::new_err(format!("unexpected option '{other}'"))),
         }
     }
@@ -234,11 +235,22 @@ impl Ring {
         }
     }
 
-    #[pyo3(signature = (*, oldest = false, strict = false, lossy = false, name = None))]
-    fn subscribe(&self, oldest: bool, strict: bool, lossy: bool, name: Option<&str>) -> PyResult<Subscriber> {
+    #[pyo3(signature = (*, oldest = false, strict = false, lossy = false, name = None, prefix = None))]
+    fn subscribe(
+        &self,
+        oldest: bool,
+        strict: bool,
+        lossy: bool,
+        name: Option<&str>,
+        prefix: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Subscriber> {
         let mut options = SubscribeOptions::default();
         (options.all, options.lossy, options.name) = (oldest, lossy, name);
-        self.core()?.subscribe_with(&options).map(|core| Subscriber::new(core, strict)).map_err(raised)
+        let mut core = self.core()?.subscribe_with(&options).map_err(raised)?;
+        if let Some(prefix) = prefix {
+            set_prefixes(&mut core, prefix)?;
+        }
+        Ok(Subscriber::new(core, strict))
     }
 
     fn readers<'py>(&self, python: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -315,6 +327,7 @@ impl Ring {
             dict.set_item(name, value)?;
         }
         dict.set_item("lossless", stats.lossless)?;
+        dict.set_item("stamped", stats.stamped)?;
         dict.set_item("keep", f64::from(stats.keep_ms) / 1000.0)?;
         Ok(dict)
     }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyList, PyTuple};
 
 use crate::errors::{raised, Gone, Lagged};
-use crate::message::{kind, text};
+use crate::message::{kind, prefixes, text, Text};
 use crate::packed::{item, pack};
 
 /// Of a call that is not told how many: a batch that fits into memory.
@@ -20,7 +20,7 @@ const MOST: usize = 1 << 20;
 pub(crate) struct Subscriber(Mutex<Option<Reader>>);
 
 pub(crate) struct Reader {
-    core: Core,
+    pub(crate) core: Core,
     /// Losses are exceptions, in their place.
     strict: bool,
     /// Of the losses, what the caller was told.
@@ -28,6 +28,9 @@ pub(crate) struct Reader {
     /// The bytes of the last message.
     bytes: Vec<u8>,
 }
+
+/// Where a subscriber's reader is, for one call.
+pub(crate) type Place<'a> = MutexGuard<'a, Option<Reader>>;
 
 /// What is next.
 enum Next<T> {
@@ -75,10 +78,20 @@ impl Reader {
         loop {
             match python.detach(|| self.core.wait(deadline)) {
                 Wait::Interrupted => python.check_signals()?,
-                _ if self.strict && self.core.overflow_count() != self.told => return Ok(Wait::Ready),
+                _ if self.is_untold() => return Ok(Wait::Ready),
                 how => return Ok(how),
             }
         }
+    }
+
+    /// Whether there is a loss that is to be told.
+    fn is_untold(&self) -> bool {
+        self.strict && self.core.overflow_count() != self.told
+    }
+
+    /// Whether there is something to take or tell.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.is_untold() || self.core.is_ready()
     }
 
     /// Takes items until `limit`, a gap, or the end of what was there at first.
@@ -144,6 +157,14 @@ impl Reader {
     }
 }
 
+/// One prefix, or several.
+pub(crate) fn set_prefixes(core: &mut Core, given: &Bound<'_, PyAny>) -> PyResult<()> {
+    let prefixes = prefixes(given)?;
+    let bytes: Vec<_> = prefixes.iter().map(Text::bytes).collect();
+    // SAFETY: the objects that the bytes are borrowed from are kept until after the call.
+    unsafe { core.set_prefixes(&bytes) }.map_err(raised)
+}
+
 /// Nanoseconds of the monotonic clock. No timeout: never.
 pub(crate) fn deadline(timeout: Option<f64>) -> PyResult<u64> {
     match timeout {
@@ -169,7 +190,7 @@ impl Subscriber {
         Subscriber(Mutex::new(Some(Reader { core, strict, told, bytes: Vec::new() })))
     }
 
-    fn place(&self) -> PyResult<MutexGuard<'_, Option<Reader>>> {
+    pub(crate) fn place(&self) -> PyResult<Place<'_>> {
         match self.0.try_lock() {
             Ok(place) => Ok(place),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
@@ -179,7 +200,7 @@ impl Subscriber {
         }
     }
 
-    fn with<T>(&self, call: impl FnOnce(&mut Reader) -> PyResult<T>) -> PyResult<T> {
+    pub(crate) fn with<T>(&self, call: impl FnOnce(&mut Reader) -> PyResult<T>) -> PyResult<T> {
         let mut place = self.place()?;
         call(place.as_mut().ok_or_else(|| PyValueError::new_err("this subscriber is closed"))?)
     }
@@ -286,6 +307,33 @@ impl Subscriber {
 
     fn fileno(&self) -> PyResult<i32> {
         self.with(|reader| reader.core.watch().map_err(raised))
+    }
+
+    fn set_prefixes(&self, prefixes: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.with(|reader| set_prefixes(&mut reader.core, prefixes))
+    }
+
+    fn latest<'py>(&self, python: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.with(|reader| {
+            reader.core.skip_to_newest();
+            Ok(())
+        })?;
+        self.poll(python)
+    }
+
+    #[getter]
+    fn stamp(&self) -> PyResult<Option<(u64, u32)>> {
+        self.with(|reader| Ok(reader.core.stamp().map(|stamp| (stamp.time_ns, stamp.pid))))
+    }
+
+    #[getter]
+    fn filtered(&self) -> PyResult<u64> {
+        self.with(|reader| Ok(reader.core.filtered()))
+    }
+
+    #[getter]
+    fn skipped(&self) -> PyResult<u64> {
+        self.with(|reader| Ok(reader.core.skipped()))
     }
 
     #[getter]

@@ -11,6 +11,6 @@ falls more than the ring's capacity behind loses the oldest messages, and `lost`
 programs in Perl, Rust and C.
 """
 
-from ._core import Busy, Gone, Incompatible, Lagged, PubSubError, Ring, Subscriber, __version__, unlink
+from ._core import Busy, Gone, Incompatible, Lagged, PubSubError, Ring, Set, Subscriber, __version__, unlink
 
-__all__ = ["Busy", "Gone", "Incompatible", "Lagged", "PubSubError", "Ring", "Subscriber", "__version__", "unlink"]
+__all__ = ["Busy", "Gone", "Incompatible", "Lagged", "PubSubError", "Ring", "Set", "Subscriber", "__version__", "unlink"]

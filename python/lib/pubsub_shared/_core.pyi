@@ -4,17 +4,39 @@ A handle may be used by any thread, by one at a time. Calls that may wait let ot
 """
 
 from os import PathLike
-from types import TracebackType
-from typing import Any, AsyncIterator, Iterable, Iterator, Literal, Optional, Union, final
+from typing import Any, AsyncIterator, Iterable, Literal, Optional, TypedDict, Union, final
 
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer, Self, Unpack
 
 _Kind = Literal["int", "int32", "int16", "float", "str"]
 _Path = Union[str, bytes, PathLike[str], PathLike[bytes]]
 _Message = Union[int, float, str, bytes]
+_Prefixes = Union[str, Buffer, Iterable[Union[str, Buffer]]]
+
+class _Options(TypedDict, total=False):
+    """What a new ring is like.
+
+    message_size: of ``"str"``, the longest message in bytes, 1 to 2**31 - 1; 256.
+    publishers: of ``"str"``, how many can be in the middle of a publish at once, 1 to 65536; 0: as many as fit into 4 MiB.
+    readers: how many subscribers the table of readers has room for, 1 to 65535; 0: 64; None: no table.
+    mode: a file's permission bits, whatever the umask; 0o600.
+    lossless: publishers wait for readers, instead of overwriting what one of them has not read.
+    keep: of a lossless ring, for how many seconds publishers wait for a named reader that is away.
+    prefault: maps every page of the ring now, instead of at the first message in it.
+    stamped: of ``"str"``, each message has the time and the process of its publisher: see ``Subscriber.stamp``.
+    """
+
+    message_size: int
+    publishers: int
+    readers: Optional[int]
+    mode: int
+    lossless: bool
+    keep: float
+    prefault: bool
+    stamped: bool
 
 __version__: str
-__all__ = ["Busy", "Gone", "Incompatible", "Lagged", "PubSubError", "Ring", "Subscriber", "__version__", "unlink"]
+__all__ = ["Busy", "Gone", "Incompatible", "Lagged", "PubSubError", "Ring", "Set", "Subscriber", "__version__", "unlink"]
 
 class PubSubError(Exception):
     """Base class of this package's own exceptions."""
@@ -39,61 +61,22 @@ class Ring:
     a ring that exists keeps its own sizes.
 
     kind: ``"int"`` (64 bits), ``"int32"``, ``"int16"``, ``"float"``, or ``"str"`` for ``str`` and ``bytes``.
-    capacity: messages that the ring holds, 1 to 2**31, rounded up to a power of two.
-    message_size: of ``"str"``, the longest message in bytes, 1 to 2**31 - 1.
-    publishers: of ``"str"``, how many can be in the middle of a publish at once, 1 to 65536; 0: as many as fit into 4 MiB.
-    readers: how many subscribers the table of readers has room for, 1 to 65535; 0: 64; None: no table.
-    mode: the file's permission bits, whatever the umask.
-    lossless: publishers wait for readers, instead of overwriting what one of them has not read.
-    keep: of a lossless ring, for how many seconds publishers wait for a named reader that is away.
-    prefault: maps every page of the ring now, instead of at the first message in it.
+    capacity: messages that the ring holds, 1 to 2**31, rounded up to a power of two. Other options: see ``_Options``.
 
     Raises OSError where the system refuses, ValueError for sizes out of range, Incompatible for a file that is not such a ring.
     """
 
     def __new__(
-        cls,
-        path: _Path,
-        kind: Optional[_Kind] = None,
-        capacity: int = 0,
-        *,
-        message_size: int = 256,
-        publishers: int = 0,
-        readers: Optional[int] = 0,
-        mode: int = 0o600,
-        lossless: bool = False,
-        keep: float = 0,
-        prefault: bool = False,
+        cls, path: _Path, kind: Optional[_Kind] = None, capacity: int = 0, **options: Unpack[_Options]
     ) -> Self: ...
     @staticmethod
     def open_read_only(path: _Path) -> Ring:
         """The ring at the path for reading only: needs no permission to write, and cannot harm the ring."""
     @staticmethod
-    def anonymous(
-        kind: _Kind,
-        capacity: int,
-        *,
-        message_size: int = 256,
-        publishers: int = 0,
-        readers: Optional[int] = 0,
-        lossless: bool = False,
-        keep: float = 0,
-        prefault: bool = False,
-    ) -> Ring:
+    def anonymous(kind: _Kind, capacity: int, **options: Unpack[_Options]) -> Ring:
         """A new ring without a name, for the threads of this process and the children that it forks."""
     @staticmethod
-    def memfd(
-        name: str,
-        kind: _Kind,
-        capacity: int,
-        *,
-        message_size: int = 256,
-        publishers: int = 0,
-        readers: Optional[int] = 0,
-        lossless: bool = False,
-        keep: float = 0,
-        prefault: bool = False,
-    ) -> Ring:
+    def memfd(name: str, kind: _Kind, capacity: int, **options: Unpack[_Options]) -> Ring:
         """A new ring in a memfd; ``fileno()`` is to be passed on. The name is for /proc, 249 bytes at most."""
     @staticmethod
     def from_fd(fd: int) -> Ring:
@@ -118,7 +101,13 @@ class Ring:
     def wait_for_readers(self, timeout: Optional[float] = None) -> bool:
         """Waits until every reader in the table has read what is published now. False: the time is up."""
     def subscribe(
-        self, *, oldest: bool = False, strict: bool = False, lossy: bool = False, name: Optional[str] = None
+        self,
+        *,
+        oldest: bool = False,
+        strict: bool = False,
+        lossy: bool = False,
+        name: Optional[str] = None,
+        prefix: Optional[_Prefixes] = None,
     ) -> Subscriber:
         """A subscriber to what is published from now on, or from the oldest message that the ring still holds.
 
@@ -126,6 +115,7 @@ class Ring:
         lossy: publishers of a lossless ring do not wait for it.
         name: 1 to 47 bytes. The ring keeps its place when it goes, or dies, and the next of this name goes on there. Raises
         Busy while one lives.
+        prefix: of ``"str"``, only messages that begin with it, or with one of several; see ``Subscriber.set_prefixes``.
         """
     def readers(self) -> list[dict[str, Any]]:
         """The subscribers in the table of readers: name, pid, position, lag, lost, delivered, waits, lossy, alive (None: nobody can
@@ -144,7 +134,7 @@ class Ring:
         """Goes on with the ring that the path leads to now. Subscribers made before stay with the old one."""
     def stats(self) -> dict[str, Any]:
         """Sizes in bytes, and counts: capacity, message_size, mmap_size, write_position, published, recoveries, abandoned,
-        waiters, publishers, leaked, readers, unlisted; and lossless, and keep in seconds."""
+        waiters, publishers, leaked, readers, unlisted; lossless and stamped; and keep in seconds."""
     def fileno(self) -> int:
         """The descriptor of a ring in a memfd. It stays the ring's. Raises ValueError for others."""
     @property
@@ -167,13 +157,7 @@ class Ring:
     def close(self) -> None:
         """Ends the handle. Its subscribers go on."""
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        exception_type: Optional[type[BaseException]] = ...,
-        exception: Optional[BaseException] = ...,
-        traceback: Optional[TracebackType] = ...,
-        /,
-    ) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
 
 @final
 class Subscriber:
@@ -194,6 +178,11 @@ class Subscriber:
         """As poll_many, but waits for the first message. Raises as recv."""
     def recv_packed(self, limit: Optional[int] = None, timeout: Optional[float] = None) -> memoryview:
         """As poll_packed, but waits for the first message. Raises as recv."""
+    def latest(self) -> Optional[_Message]:
+        """The newest message that was not read yet, and everything before it is passed; None where there is none."""
+    def set_prefixes(self, prefixes: _Prefixes) -> None:
+        """From now on only messages come that begin with the prefix, or with one of several; with an empty list, all do. The others
+        are passed without being copied, and wake nobody."""
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Sleeps until there is a message; False: time is up, or the ring is gone."""
     def __iter__(self) -> Self: ...
@@ -221,6 +210,16 @@ class Subscriber:
     def lost(self) -> int:
         """Messages that were overwritten before this subscriber read them, in all."""
     @property
+    def filtered(self) -> int:
+        """Messages that were passed because of their prefix."""
+    @property
+    def skipped(self) -> int:
+        """Messages that ``latest`` passed."""
+    @property
+    def stamp(self) -> Optional[tuple[int, int]]:
+        """Of the message that was read last, in a stamped ring: when it was published, in nanoseconds since 1970, and by which
+        process."""
+    @property
     def position(self) -> int:
         """The position of the next message, counted from the last clear."""
     @property
@@ -238,13 +237,26 @@ class Subscriber:
     def closed(self) -> bool: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        exception_type: Optional[type[BaseException]] = ...,
-        exception: Optional[BaseException] = ...,
-        traceback: Optional[TracebackType] = ...,
-        /,
-    ) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+@final
+class Set:
+    """Waits for several subscribers at once, of rings of any kind. They stay the caller's, who reads them as ever; one that is closed
+    is no member any more."""
+
+    def __new__(cls, members: Optional[Iterable[Subscriber]] = None) -> Self: ...
+    def add(self, member: Subscriber) -> None:
+        """Makes the subscriber a member, if it is none."""
+    def remove(self, member: Subscriber) -> None:
+        """Raises ValueError where it is no member."""
+    def wait(self, timeout: Optional[float] = None) -> list[Subscriber]:
+        """Sleeps until members have messages: those that do. Empty: the time is up. Raises Gone where all rings are gone and read,
+        ValueError where there are no members."""
+    def fileno(self) -> int:
+        """A descriptor that is readable while members have messages, for select and event loops: only to be waited for. In a forked
+        child, ask again."""
+    def __len__(self) -> int: ...
+    def __contains__(self, member: object, /) -> bool: ...
 
 def unlink(path: _Path) -> None:
     """Removes the ring's file at the path; it may be gone already."""
