@@ -8,14 +8,6 @@ use Config;
 use Test::More;
 use PubSubTest;
 
-package Counted { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
-package Number {
-    use overload '0+' => sub { $_[0][1]++; $_[0][0] }, fallback => 1;
-    sub new { bless [$_[1], 0], $_[0] }
-}
-
-package main;
-
 my $v    = variant('Num');
 my $ring = $v->ring(64);
 my $sub  = $ring->subscribe;
@@ -55,45 +47,6 @@ subtest 'other arguments' => sub {
         ok($ring->publish($in), "publish($name) is true");
         is_deeply([$ring->publish_multi($in, 0.5, $in), $sub->drain], [3, $out, $out, 0.5, $out], "'$name' arrives as $out");
     }
-};
-
-subtest 'warnings' => sub {
-    my @warned;
-    local $SIG{__WARN__} = sub { push @warned, @_ };
-    my $text = '12abc';    # a constant would be warned of once only
-    $ring->publish($text);
-    $ring->publish(undef);
-    is(scalar @warned, 2, 'what is no number is warned of');
-    like($warned[0], qr/isn't numeric/, 'as Perl does');
-    like($warned[1] // '', qr/uninitialized/, 'and so is undef');
-    $sub->drain;
-};
-
-subtest 'objects' => sub {
-    my $reference = [];
-    $ring->publish($reference);
-    is($sub->poll, 0 + $reference, 'a reference is its address');
-
-    tie my $tied, 'Counted', 11.5;
-    $ring->publish($tied);
-    is($sub->poll, 11.5, 'a tied scalar');
-    $ring->publish_multi($tied, $tied);
-    is_deeply([$sub->drain], [11.5, 11.5], 'in publish_multi');
-    is((tied $tied)->[1], 3, 'fetched once for each argument');
-
-    my $number = Number->new(12.5);
-    $ring->publish($number);
-    is($sub->poll, 12.5, 'an overloaded object');
-    is($number->[1], 1, 'is asked once');
-
-    my $string = '13.5';
-    $ring->publish($string);
-    is($string, '13.5', 'the argument keeps its value');
-    my $got = $sub->poll;
-    $got .= 'x';
-    $ring->publish(14.5);
-    is($sub->poll, 14.5, 'a message polled is a scalar of its own');
-    is($got, '13.5x', 'whatever comes later');
 };
 
 subtest 'a handler that keeps its message' => sub {
