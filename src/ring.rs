@@ -850,3 +850,6 @@ pub(crate) fn full() -> Error {
 fn refused(why: String) -> Error {
     Error::new(ErrorKind::Argument, why)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
