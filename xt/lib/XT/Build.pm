@@ -99,7 +99,7 @@ sub run {
 # Everything but what was built, and what is not needed to build.
 sub copy_sources {
     my ($dir) = @_;
-    my $skip = qr{\A(?:target|blib|t|xt|eg|bench|tests|examples|vendor|\.git|\.ci|Makefile|XSParseKeyword\.h|MYMETA\..*|pm_to_blib)\z};
+    my $skip = qr{\A(?:target|blib|t|xt|eg|bench|bridge|python|tests|examples|vendor|\.git|\.ci|Makefile|XSParseKeyword\.h|MYMETA\..*|pm_to_blib)\z};
     my $wanted = sub {
         my $file = $File::Find::name =~ s{\A\Q$ROOT\E/}{}r;
         if ($file =~ $skip) { $File::Find::prune = 1 }
