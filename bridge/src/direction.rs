@@ -7,6 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use crate::backend::{Failure, Health};
+use crate::ring::{Open, RingFile};
 
 /// How many messages were lost, by reason.
 pub type Lost = BTreeMap<String, u64>;
@@ -181,6 +185,88 @@ impl Said {
     /// All is well.
     pub fn clear(&mut self) {
         self.0 = None;
+    }
+}
+
+/// What is wrong with a direction: its server refuses, its state file cannot be written, its ring is gone.
+#[derive(Debug)]
+pub struct Trouble {
+    backoff: Backoff,
+    said: Said,
+    /// What the server last refused; none since it did what it was asked.
+    refusal: Option<String>,
+    /// Why the state file cannot be written.
+    state: Option<String>,
+    /// Since when the ring's file is not there.
+    gone: Option<Instant>,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        Trouble { backoff, said: Said::default(), refusal: None, state: None, gone: None }
+    }
+}
+
+impl Trouble {
+    /// The server did what it was asked.
+    pub fn is_over(&mut self) {
+        self.backoff.reset();
+        self.said.clear();
+        self.refusal = None;
+    }
+
+    /// The server did not, which is said once: how long to wait before the next attempt.
+    pub fn with_server(&mut self, failure: &Failure) -> Duration {
+        // What is lost with the connection is said by the backend, once for all.
+        if !matches!(failure, Failure::Lost(_)) {
+            let text = failure.to_string();
+            if self.said.is_news(&text) {
+                warn!("{text}; trying again");
+            }
+            self.refusal = Some(text);
+        }
+        self.backoff.pause()
+    }
+
+    /// What became of writing the state file. True: that is news.
+    pub fn with_state(&mut self, written: std::io::Result<()>) -> bool {
+        let error = written.err().map(|error| error.to_string());
+        let is_news = error != self.state;
+        if is_news {
+            if let Some(text) = &error {
+                warn!("{text}");
+            }
+            self.state = error;
+        }
+        is_news
+    }
+
+    /// How long to wait before something is tried again that is none of the server's.
+    pub fn pause(&mut self) -> Duration {
+        self.backoff.pause()
+    }
+
+    /// Something that is left out: whether it is to be said.
+    pub fn is_news(&mut self, text: &str) -> bool {
+        self.said.is_news(text)
+    }
+
+    /// Whether the ring's file is gone, or is another one. Looks each second: one that is not there may be about to be made again, and is
+    /// gone when it is missed for a second.
+    pub fn is_ring_gone(&mut self, open: &Open, file: &RingFile) -> bool {
+        if !open.ring.is_gone() {
+            self.gone = None;
+            return false;
+        }
+        let since = *self.gone.get_or_insert_with(Instant::now);
+        file.path.exists() || since.elapsed() >= Duration::from_millis(900)
+    }
+
+    /// Into the status.
+    pub fn show(&self, status: &mut Status, health: Health, has_begun: bool) {
+        status.connected = has_begun && health.connected && self.refusal.is_none();
+        status.error = health.error.or_else(|| self.refusal.clone()).or_else(|| self.state.clone());
     }
 }
 

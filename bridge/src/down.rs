@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::backend::{Backend, Entry, Failure, Place, Read, Reader, Result};
-use crate::direction::{Backoff, Control, Losses, Lost, Said, Ticks};
+use crate::direction::{Control, Losses, Lost, Ticks, Trouble};
 use crate::entry::{Held, Unpacker};
 use crate::load::Load;
 use crate::recovery::{Chunk, Fate, Found, Last, Recovery};
@@ -190,10 +190,7 @@ struct Down<'a, B: Backend> {
     losses: Losses,
     malformed: u64,
     filtered: u64,
-    backoff: Backoff,
-    said: Said,
-    refusal: Option<String>,
-    state_error: Option<String>,
+    trouble: Trouble,
     ticks: Ticks,
     audited: Instant,
     forgot: Instant,
@@ -201,7 +198,6 @@ struct Down<'a, B: Backend> {
     quiet: HashMap<String, Instant>,
     /// Up to which place the numbers of all origins were looked at, by stream.
     accounted: HashMap<String, Place>,
-    gone: Option<Instant>,
     has_begun: bool,
     /// When the next chunk may be published.
     pace: Instant,
@@ -226,10 +222,7 @@ pub async fn run<B: Backend>(
                 let path = options.ring.path.display();
                 warn!("{path}: was removed or replaced");
                 drop(down);
-                // Whoever removes a ring may be about to make another one.
-                if options.ring.existing()?.is_none() && options.ring.capacity.is_none() {
-                    return Err(format!("{path}: was removed"));
-                }
+                options.ring.after_removal()?;
             }
         }
     }
@@ -272,16 +265,12 @@ impl<'a, B: Backend> Down<'a, B> {
             unpacker: Unpacker::default(),
             malformed: 0,
             filtered: 0,
-            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
-            said: Said::default(),
-            refusal: None,
-            state_error: None,
+            trouble: Trouble::default(),
             ticks: Ticks::new(),
             audited: now,
             forgot: now,
             quiet: HashMap::new(),
             accounted: HashMap::new(),
-            gone: None,
             has_begun: false,
             pace: now,
             lag_seconds: None,
@@ -352,7 +341,8 @@ impl<'a, B: Backend> Down<'a, B> {
             match self.session().await {
                 Ok(end) => break end,
                 Err(failure) => {
-                    let pause = self.trouble(&failure);
+                    let pause = self.trouble.with_server(&failure);
+                    self.say_how_it_is();
                     self.control.pause(pause).await;
                     if self.control.is_stopping() {
                         break End::Stopped;
@@ -382,26 +372,6 @@ impl<'a, B: Backend> Down<'a, B> {
         }
     }
 
-    /// What went wrong, for the status and for people; and how long to wait before the next attempt.
-    fn trouble(&mut self, failure: &Failure) -> Duration {
-        // What is lost with the connection is said by the backend, once for all.
-        if !matches!(failure, Failure::Lost(_)) {
-            let text = failure.to_string();
-            if self.said.is_news(&text) {
-                warn!("{text}; trying again");
-            }
-            self.refusal = Some(text);
-        }
-        self.say_how_it_is();
-        self.backoff.pause()
-    }
-
-    fn all_is_well(&mut self) {
-        self.backoff.reset();
-        self.said.clear();
-        self.refusal = None;
-    }
-
     /// One life of the connection.
     async fn session(&mut self) -> Result<End> {
         let mut readers = Vec::new();
@@ -409,7 +379,7 @@ impl<'a, B: Backend> Down<'a, B> {
             self.open_stream(name).await?;
             readers.push(self.backend.read(name, self.memory.streams[name].place).await?);
         }
-        self.all_is_well();
+        self.trouble.is_over();
         if !std::mem::replace(&mut self.has_begun, true) {
             let streams = self.options.streams.join(", ");
             info!("connected: stream {streams} at {}, ring {}", self.options.server, self.options.ring.path.display());
@@ -435,7 +405,7 @@ impl<'a, B: Backend> Down<'a, B> {
             if reads.is_empty() {
                 continue;
             }
-            self.all_is_well();
+            self.trouble.is_over();
             if let Some(end) = self.take(index, reads).await? {
                 return Ok(end);
             }
@@ -584,7 +554,7 @@ impl<'a, B: Backend> Down<'a, B> {
 
     fn leave_out(&mut self, place: Place, why: &str) {
         self.malformed += 1;
-        if self.said.is_news(why) {
+        if self.trouble.is_news(why) {
             warn!("entry {place} is left out: {why}");
         }
     }
@@ -675,11 +645,12 @@ impl<'a, B: Backend> Down<'a, B> {
         let step = self.step(name, &chunk);
         loop {
             let put = self.remember(&step);
-            self.say_state(put.as_ref().err().map(ToString::to_string));
-            if put.is_ok() {
+            let is_put = put.is_ok();
+            self.say_state(put);
+            if is_put {
                 break;
             }
-            let pause = self.backoff.pause();
+            let pause = self.trouble.pause();
             self.control.pause(pause).await;
             if self.control.is_stopping() {
                 return Ok(Some(End::Stopped));
@@ -695,7 +666,7 @@ impl<'a, B: Backend> Down<'a, B> {
         self.memory.apply(step);
         if self.state.has_grown() {
             let whole = self.remember_all();
-            self.say_state(whole.err().map(|error| error.to_string()));
+            self.say_state(whole);
         }
         Ok(None)
     }
@@ -775,12 +746,8 @@ impl<'a, B: Backend> Down<'a, B> {
         }
     }
 
-    fn say_state(&mut self, error: Option<String>) {
-        if error != self.state_error {
-            if let Some(text) = &error {
-                warn!("{text}");
-            }
-            self.state_error = error;
+    fn say_state(&mut self, written: std::io::Result<()>) {
+        if self.trouble.with_state(written) {
             self.say_how_it_is();
         }
     }
@@ -798,13 +765,7 @@ impl<'a, B: Backend> Down<'a, B> {
         if let Some(file) = self.state.due() {
             tokio::task::spawn_blocking(move || file.sync_data());
         }
-        // One that is not there may be about to be made again; it is gone when it is missed for a second.
-        if !self.open.ring.is_gone() {
-            self.gone = None;
-            return false;
-        }
-        let since = *self.gone.get_or_insert_with(Instant::now);
-        self.options.ring.path.exists() || since.elapsed() >= Duration::from_millis(900)
+        self.trouble.is_ring_gone(&self.open, &self.options.ring)
     }
 
     /// Looks what has become of the streams. Some: the one at this index is to be read from its beginning.
@@ -882,16 +843,14 @@ impl<'a, B: Backend> Down<'a, B> {
             let stream = self.memory.streams.get_mut(name).expect("an open stream");
             stream.origins.retain(|origin, known| !is_old(known) || there.contains(origin));
             let whole = self.remember_all();
-            self.say_state(whole.err().map(|error| error.to_string()));
+            self.say_state(whole);
         }
         Ok(())
     }
 
     fn say_how_it_is(&mut self) {
-        let health = self.backend.health();
         let mut status = self.control.status();
-        status.connected = self.has_begun && health.connected && self.refusal.is_none();
-        status.error = health.error.or_else(|| self.refusal.clone()).or_else(|| self.state_error.clone());
+        self.trouble.show(&mut status, self.backend.health(), self.has_begun);
         status.lost.clone_from(&self.losses.total);
         status.filtered = self.filtered;
         status.lag_seconds = self.lag_seconds;

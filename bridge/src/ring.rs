@@ -55,11 +55,25 @@ impl RingFile {
             return Err(format!("{path}: {}", seen.reason.unwrap_or_else(|| "not a ring file".to_owned())));
         };
         match self.variant {
+            _ if found == Variant::Num => {
+                Err(format!("{path}: holds a Num ring; a bridge carries Int, Int32, Int16 and Str"))
+            }
             Some(wanted) if wanted != found => {
                 let article = if found == Variant::Str { "a" } else { "an" };
                 Err(format!("{path}: holds {article} {found:?} ring, opened as {wanted:?}"))
             }
             _ => Ok(Some((found, seen.stats.capacity))),
+        }
+    }
+
+    /// Where it was removed: whoever did that may be about to make another one, or it says how to.
+    ///
+    /// # Errors
+    /// None of that.
+    pub fn after_removal(&self) -> Result<()> {
+        match self.existing()? {
+            None if self.capacity.is_none() => Err(format!("{}: was removed", self.path.display())),
+            _ => Ok(()),
         }
     }
 

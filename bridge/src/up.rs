@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::backend::{Backend, Batch, Claim, Failure, Limits, Result, Sender};
-use crate::direction::{Backoff, Control, Losses, Lost, Said, Ticks};
+use crate::direction::{Control, Losses, Lost, Ticks, Trouble};
 use crate::entry::Packer;
 use crate::ring::{Bell, Open, RingFile};
 use crate::state::StateFile;
@@ -126,15 +126,9 @@ struct Up<'a, B: Backend> {
     owed: Option<&'static str>,
     filtered: u64,
     scratch: Vec<u8>,
-    backoff: Backoff,
-    said: Said,
-    /// What the server last refused; none since it did what it was asked.
-    refusal: Option<String>,
-    /// Why the state file cannot be written.
-    state_error: Option<String>,
+    trouble: Trouble,
     ticks: Ticks,
     farewell: Option<Instant>,
-    gone: Option<Instant>,
     entries: u64,
     messages: u64,
     trimmed: Instant,
@@ -167,10 +161,7 @@ pub async fn run<B: Backend>(
                     warn!("{path}: was removed or replaced; what it held is sent");
                 }
                 drop(up);
-                // Whoever removes a ring may be about to make another one.
-                if options.ring.existing()?.is_none() && options.ring.capacity.is_none() {
-                    return Err(format!("{path}: was removed"));
-                }
+                options.ring.after_removal()?;
             }
         }
     }
@@ -213,13 +204,9 @@ impl<'a, B: Backend> Up<'a, B> {
             owed: None,
             filtered: 0,
             scratch: Vec::new(),
-            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
-            said: Said::default(),
-            refusal: None,
-            state_error: None,
+            trouble: Trouble::default(),
             ticks: Ticks::new(),
             farewell: None,
-            gone: None,
             entries: 0,
             messages: 0,
             trimmed: now,
@@ -254,7 +241,7 @@ impl<'a, B: Backend> Up<'a, B> {
                         // What goes wrong here will go wrong again in a second.
                         let _ = self.trim().await;
                     }
-                    let pause = self.trouble(&failure);
+                    let pause = self.failed(&failure);
                     if !self.control.is_stopping() {
                         self.control.pause(pause).await;
                     } else if self.backend.health().connected && Instant::now() < self.farewell() {
@@ -294,24 +281,16 @@ impl<'a, B: Backend> Up<'a, B> {
     }
 
     /// What went wrong, for the status and for people; and how long to wait before the next attempt.
-    fn trouble(&mut self, failure: &Failure) -> Duration {
+    fn failed(&mut self, failure: &Failure) -> Duration {
         if matches!(failure, Failure::Hole) {
             // It shows another failure, which was said.
             return Duration::from_millis(1);
         }
-        let mut pause = self.backoff.pause();
+        let mut pause = self.trouble.with_server(failure);
         if matches!(failure, Failure::Fenced) {
             // The next session begins a new epoch, and so would shut that instance out in turn.
             self.has_begun = false;
             pause = pause.max(Duration::from_secs(1));
-        }
-        // What is lost with the connection is said by the backend, once for all.
-        if !matches!(failure, Failure::Lost(_)) {
-            let text = failure.to_string();
-            if self.said.is_news(&text) {
-                warn!("{text}; trying again");
-            }
-            self.refusal = Some(text);
         }
         self.say_how_it_is();
         pause
@@ -439,9 +418,7 @@ impl<'a, B: Backend> Up<'a, B> {
     }
 
     fn all_is_well(&mut self) {
-        self.backoff.reset();
-        self.said.clear();
-        self.refusal = None;
+        self.trouble.is_over();
         self.record.seen = unix_time();
     }
 
@@ -449,13 +426,7 @@ impl<'a, B: Backend> Up<'a, B> {
     fn remember(&mut self) {
         self.record.epoch = self.sender.epoch;
         let put = if self.state.has_grown() { self.state.replace(&self.record) } else { self.state.put(&self.record) };
-        let error = put.err().map(|error| error.to_string());
-        if error != self.state_error {
-            if let Some(text) = &error {
-                warn!("{text}");
-            }
-            self.state_error = error;
-        }
+        self.trouble.with_state(put);
     }
 
     fn position(&self) -> String {
@@ -666,13 +637,7 @@ impl<'a, B: Backend> Up<'a, B> {
             self.record.seen = unix_time();
             self.remember();
         }
-        // One that is not there may be about to be made again; it is gone when it is missed for a second.
-        if !self.open.ring.is_gone() {
-            self.gone = None;
-            return Ok(false);
-        }
-        let since = *self.gone.get_or_insert_with(Instant::now);
-        Ok(self.options.ring.path.exists() || since.elapsed() >= Duration::from_millis(900))
+        Ok(self.trouble.is_ring_gone(&self.open, &self.options.ring))
     }
 
     async fn trim(&mut self) -> Result<()> {
@@ -686,10 +651,8 @@ impl<'a, B: Backend> Up<'a, B> {
     }
 
     fn say_how_it_is(&mut self) {
-        let health = self.backend.health();
         let mut status = self.control.status();
-        status.connected = self.has_begun && health.connected && self.refusal.is_none();
-        status.error = health.error.or_else(|| self.refusal.clone()).or_else(|| self.state_error.clone());
+        self.trouble.show(&mut status, self.backend.health(), self.has_begun);
         status.lost.clone_from(&self.losses.total);
         status.filtered = self.filtered;
         status.lag = Some(self.sub.lag());
