@@ -3,108 +3,13 @@
 
 mod common;
 
-use std::io::Read;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
+use common::program::*;
 use common::redis_server::{RedisServer, is_installed};
 use common::*;
 use data_pubsub_shared::Variant;
-use pubsub_bridge::report::Report;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_pubsub-bridge");
-
-/// A program that runs.
-struct Program {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Writes a configuration.
-fn configure(folder: &Folder, text: &str) -> PathBuf {
-    let path = folder.0.join("bridge.toml");
-    let own = folder.0.display();
-    let text =
-        format!("state = \"{own}/state\"\nstatus = \"{own}/status.json\"\n{}", text.replace("@", &own.to_string()));
-    std::fs::write(&path, text).expect("write");
-    path
-}
-
-fn run(folder: &Folder, text: &str) -> Program {
-    let path = configure(folder, text);
-    let log = std::fs::File::options().append(true).create(true).open(folder.0.join("log")).expect("a log");
-    let child =
-        Command::new(PROGRAM).arg("run").arg(path).stdin(Stdio::null()).stderr(log).spawn().expect("the program");
-    Program { child, folder: folder.0.clone() }
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + WATCHDOG;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "it never came to this: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-impl Program {
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    fn until_said(&self, text: &str) {
-        wait_for(&format!("'{text}' in:\n{}", self.log()), || self.log().contains(text).then_some(()));
-    }
-
-    fn report(&self) -> Report {
-        let text = std::fs::read_to_string(self.folder.join("status.json")).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
-    }
-
-    fn until_connected(&self, directions: usize) {
-        wait_for("all are connected", || {
-            let connected =
-                self.report().bridges.values().flat_map(|both| both.values()).filter(|status| status.connected).count();
-            (connected >= directions).then_some(())
-        });
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill").success());
-    }
-
-    /// Asks it to end: what it said.
-    fn end(mut self) -> String {
-        self.signal("-TERM");
-        let status = self.child.wait().expect("wait");
-        assert!(status.success(), "{status}:\n{}", self.log());
-        self.log()
-    }
-}
-
-fn ask(folder: &Folder, arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).arg(folder.0.join("bridge.toml")).output().expect("the program")
-}
-
-fn all_of(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-const RINGS: &str = "[defaults]\nvariant = \"Int\"\ncapacity = 1024\nfrom = \"start\"\n";
-
-fn server(redis: &RedisServer) -> String {
-    format!("[server]\nurl = \"unix://{}\"\n{RINGS}", redis.socket().display())
-}
 
 #[test]
 fn servers_that_do_not_work_are_told_apart() {
@@ -270,15 +175,6 @@ fn the_status_says_within_seconds_that_a_server_is_dead() {
     assert!(get(&metrics, "/else").contains("404 Not Found"));
     let log = program.end();
     assert!(log.contains("5 messages stay in the ring"), "{log}");
-}
-
-fn get(address: &str, path: &str) -> String {
-    use std::io::Write;
-    let mut stream = std::net::TcpStream::connect(address).expect("connect");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("read");
-    text
 }
 
 #[test]

@@ -3,8 +3,10 @@
 
 #![allow(dead_code)]
 
+pub mod hosts;
 pub mod nats_server;
 pub mod process;
+pub mod program;
 pub mod redis_server;
 pub mod server;
 

@@ -33,7 +33,7 @@ pub fn is_installed() -> bool {
     found
 }
 
-fn program() -> &'static str {
+pub fn program() -> &'static str {
     if std::path::Path::new("/usr/sbin/nats-server").exists() { "/usr/sbin/nats-server" } else { "nats-server" }
 }
 

@@ -4,6 +4,18 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+/// A program behind the words of another one that starts it, if there are any.
+pub fn launched(launcher: &[String], program: &str) -> Command {
+    match launcher.split_first() {
+        None => Command::new(program),
+        Some((first, more)) => {
+            let mut command = Command::new(first);
+            command.args(more).arg(program);
+            command
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Process(Option<Child>);
 

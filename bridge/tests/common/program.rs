@@ -1,0 +1,113 @@
+//! The program of a test's own, with a configuration and rings in the test's directory.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use pubsub_bridge::report::Report;
+
+use super::redis_server::RedisServer;
+use super::{Folder, WATCHDOG};
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pubsub-bridge");
+
+/// A program that runs.
+pub struct Program {
+    pub child: Child,
+    pub folder: PathBuf,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes a configuration.
+pub fn configure(folder: &Folder, text: &str) -> PathBuf {
+    let path = folder.0.join("bridge.toml");
+    let own = folder.0.display();
+    let text =
+        format!("state = \"{own}/state\"\nstatus = \"{own}/status.json\"\n{}", text.replace("@", &own.to_string()));
+    std::fs::write(&path, text).expect("write");
+    path
+}
+
+pub fn run(folder: &Folder, text: &str) -> Program {
+    let path = configure(folder, text);
+    let log = std::fs::File::options().append(true).create(true).open(folder.0.join("log")).expect("a log");
+    let child =
+        Command::new(PROGRAM).arg("run").arg(path).stdin(Stdio::null()).stderr(log).spawn().expect("the program");
+    Program { child, folder: folder.0.clone() }
+}
+
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + WATCHDOG;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Program {
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    pub fn until_said(&self, text: &str) {
+        wait_for(&format!("'{text}' in:\n{}", self.log()), || self.log().contains(text).then_some(()));
+    }
+
+    pub fn report(&self) -> Report {
+        let text = std::fs::read_to_string(self.folder.join("status.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    pub fn until_connected(&self, directions: usize) {
+        wait_for("all are connected", || {
+            let connected =
+                self.report().bridges.values().flat_map(|both| both.values()).filter(|status| status.connected).count();
+            (connected >= directions).then_some(())
+        });
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill").success());
+    }
+
+    /// Asks it to end: what it said.
+    pub fn end(mut self) -> String {
+        self.signal("-TERM");
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "{status}:\n{}", self.log());
+        self.log()
+    }
+}
+
+pub fn ask(folder: &Folder, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).arg(folder.0.join("bridge.toml")).output().expect("the program")
+}
+
+pub fn all_of(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+pub const RINGS: &str = "[defaults]\nvariant = \"Int\"\ncapacity = 1024\nfrom = \"start\"\n";
+
+pub fn server(redis: &RedisServer) -> String {
+    format!("[server]\nurl = \"unix://{}\"\n{RINGS}", redis.socket().display())
+}
+
+/// What a server of HTTP answers.
+pub fn get(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).expect("connect");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("read");
+    text
+}
