@@ -1,9 +1,9 @@
 #!/usr/bin/env perl
-# Messages from a ring over Redis Streams into another ring: how many a second, what each process spends on one, and
-# how long it is on its way. The server and both halves of the bridge are processes of this machine, as are the
-# publisher and the receiver, which checks every message. Run in the built distribution:
+# Messages from a ring over Redis Streams into another ring: how many a second, what each process spends on one, how long
+# one is on its way, and what many rings cost at rest. The server and the program pubsub-bridge run on this machine, as do the publisher
+# and the receiver, which checks every message. Run in the built distribution:
 #
-#     perl -Mblib bench/bridge.pl
+#     ./run bridge; perl -Mblib bench/bridge.pl
 
 use 5.022;
 use strict;
@@ -15,22 +15,23 @@ use lib "$FindBin::Bin/lib";
 use BenchKit qw(alternate now now_ns percentile scratch with_commas);
 use BenchKit::Bridge;
 use BenchKit::Crew;
+use BenchKit::RedisServer;
 use Data::PubSub::Shared;
-use Time::HiRes qw(clock_nanosleep CLOCK_MONOTONIC TIMER_ABSTIME);
+use Time::HiRes qw(clock_nanosleep sleep CLOCK_MONOTONIC TIMER_ABSTIME);
 
 my $bench = BenchKit->start(
     title => 'From ring to ring over Redis Streams', rounds => 5,
     options => {
-        'messages=i' => 400_000, 'paced=i' => 5_000, 'rate=i' => 1_000, 'pack=i' => 50, 'size=i' => 30,
-        'capacity=i' => 131_072, 'match=s' => '.',
+        'messages=i' => 500_000, 'paced=i' => 5_000, 'rate=i' => 1_000, 'pack=i' => 50, 'size=i' => 30,
+        'capacity=i' => 131_072, 'rest=i' => 5, 'match=s' => '.',
     },
-    quick => { messages => 100_000, paced => 1_000 },
+    quick => { messages => 100_000, paced => 1_000, rest => 1 },
 );
-my ($messages, $paced, $rate, $pack, $size, $capacity)
-    = map { $bench->opt($_) } qw(messages paced rate pack size capacity);
+my ($messages, $paced, $rate, $pack, $size, $capacity, $rest)
+    = map { $bench->opt($_) } qw(messages paced rate pack size capacity rest);
 
 my $PATIENCE = 60;     # seconds in poll_wait before giving up
-my $BATCH    = 500;    # messages for one publish_multi
+my $BATCH    = 500;    # messages for one publish_multi, and in one pipeline of the plain appends
 my $WARM_UP  = 100;    # first messages of the paced ones that do not count
 my $DIGITS   = 10;
 
@@ -41,10 +42,6 @@ if (defined $missing) {
 }
 my $dir = scratch();
 
-# The bridge at work; whatever way this ends, it is stopped before its directory goes away.
-my $at_work;
-END { $at_work->stop if $at_work }
-
 # What is published, the same for every round.
 my %values = (
     Int => sub { [1 .. $messages] },
@@ -53,18 +50,6 @@ my %values = (
         return [map { sprintf "%0${DIGITS}d%s", $_, $rest } 1 .. $messages];
     },
 );
-
-sub bridge {
-    my ($variant, $packed) = @_;
-    return $at_work = BenchKit::Bridge->start("$dir/bridge", $variant, $capacity, $size, '--pack' => $packed);
-}
-
-sub close_bridge {
-    my $bridge = $at_work;
-    undef $at_work;
-    $bridge->stop;
-    return;
-}
 
 # --- As many as go
 
@@ -101,10 +86,20 @@ sub publish_all {
     return;
 }
 
-# Figures: thousands a second, and microseconds of each process for a message.
+# Thousands a second, and microseconds of each process for a message: of what $code does, which takes a time of its own.
+sub figures {
+    my ($code, $cpu) = @_;
+    my %before = $cpu->();
+    my $begin  = now();
+    my $end    = $code->();
+    my %after  = $cpu->();
+    my %each = map { $_ => 1e6 * ($after{$_} - $before{$_}) / $messages } keys %after;
+    return { rate => $messages / ($end - $begin) / 1e3, %each };
+}
+
 sub all_of {
     my ($variant, $packed, $values) = @_;
-    my $bridge = bridge($variant, $packed);
+    my $bridge = BenchKit::Bridge->start("$dir/bridge", variant => $variant, capacity => $capacity, size => $size, pack => $packed);
     my $progress = Data::PubSub::Shared::Int->new("$dir/progress", 1024);
     my @body = (
         sub { receive_all($bridge->ring('in')->subscribe_all, $values, $progress) },
@@ -114,24 +109,32 @@ sub all_of {
         my ($member, $index) = @_;
         $member->arrive;
         $member->await;
-        my $before = BenchKit::Bridge::cpu_of($$);
         $body[$index]->();
-        return { end => now(), cpu => BenchKit::Bridge::cpu_of($$) - $before };
+        return now();
     });
     $crew->gather;
-    my %before = $bridge->cpu_seconds;
-    my $begin  = now();
-    $crew->release;
-    my ($receiver, $publisher) = $crew->results;
-    my %after = $bridge->cpu_seconds;
-    close_bridge();
+    my $figures = figures(sub { $crew->release; return ($crew->results)[0] }, sub { $bridge->cpu_seconds });
+    $bridge->stop;
     $progress->unlink;
+    return $figures;
+}
 
-    my %spent = map { $_ => $after{$_} - $before{$_} } keys %after;
-    $spent{bridge} = $spent{redis} + $spent{up} + $spent{down};
-    @spent{qw(publisher receiver)} = ($publisher->{cpu}, $receiver->{cpu});
-    my %each = map { $_ => 1e6 * $spent{$_} / @$values } keys %spent;
-    return { rate => @$values / ($receiver->{end} - $begin) / 1e3, %each };
+# What the server itself bears: the same entries, appended by one client that pipelines them and does nothing else.
+sub plain {
+    my ($variant) = @_;
+    my $redis = BenchKit::RedisServer->start($dir, 'port');
+    my ($port) = $redis->address =~ /(\d+)$/;
+    my @entry = (o => 'host/out1-01234567#1', s => 123_456, $variant eq 'Str' ? (m => 'x' x $size) : (i => 123_456));
+    my @command = (qw(redis-benchmark -q -c 1 -p), $port, -P => $BATCH, -n => $messages, qw(XADD plain *), @entry);
+    my $append = sub {
+        open my $says, '-|', @command or die "redis-benchmark: $!\n";
+        () = readline $says;
+        close $says or die "redis-benchmark ended with status $?\n";
+        return now();
+    };
+    my $figures = figures($append, sub { return (redis => BenchKit::Bridge::cpu_of($redis->pid)) });
+    $redis->stop;
+    return $figures;
 }
 
 # --- One at a time
@@ -139,7 +142,7 @@ sub all_of {
 # The message is the time of its own publish. When one is due depends on no other one.
 sub delay {
     my ($packed) = @_;
-    my $bridge = bridge('Int', $packed);
+    my $bridge = BenchKit::Bridge->start("$dir/bridge", variant => 'Int', capacity => $capacity, pack => $packed);
     my $crew = BenchKit::Crew->start(1, sub {
         my ($member) = @_;
         my $sub = $bridge->ring('in')->subscribe_all;
@@ -160,27 +163,38 @@ sub delay {
         $ring->publish(now_ns());
     }
     my ($figures) = $crew->results;
-    close_bridge();
+    $bridge->stop;
     return $figures;
+}
+
+# --- At rest
+
+sub at_rest {
+    my ($rings) = @_;
+    my $bridge = BenchKit::Bridge->start("$dir/bridge", variant => 'Int', capacity => 1024, pack => $pack, rings => $rings);
+    my %before = $bridge->cpu_seconds;
+    my $begin  = now();
+    sleep $rest;
+    my %after = $bridge->cpu_seconds;
+    my $load = 100 * ($after{program} - $before{program}) / (now() - $begin);
+    my %costs = $bridge->costs;
+    $bridge->stop;
+    return { load => $load, %costs };
 }
 
 # --- All of it
 
 my ($each, $some, $a_second) = map { with_commas($_) } $messages, $paced, $rate;
-my @sections = (
-    ['one message in an entry', 'unpacked', 1],
-    ["--pack $pack", 'packed', $pack],
+my %name = (Str => "Str, $size bytes", Int => 'Int');
+my %made;
+my $values = sub { $made{ $_[0] } //= $values{ $_[0] }->() };
+my @rows = (
+    (map { my $of = $_; ['plain appends', $name{$of}, 'plain', sub { plain($of) }] } qw(Str Int)),
+    (map { my $of = $_; ['one message in an entry', $name{$of}, 'unpacked', sub { all_of($of, 1, $values->($of)) }] } qw(Str Int)),
+    (map { my $of = $_; ["pack = $pack", $name{$of}, 'packed', sub { all_of($of, $pack, $values->($of)) }] } qw(Str Int)),
+    ["pack = $pack", "Int, $a_second/s", 'packed', sub { delay($pack) }],
+    (map { my $rings = $_; ['at rest', "rings: $rings", 'rest', sub { at_rest($rings) }] } 1, 20, 200),
 );
-my @rows;
-for my $section (@sections) {
-    my ($title, $kind, $packed) = @$section;
-    for my $variant (qw(Str Int)) {
-        my $values;
-        my $name = $variant eq 'Str' ? "Str, $size bytes" : $variant;
-        push @rows, [$title, $name, $kind, sub { all_of($variant, $packed, $values //= $values{$variant}->()) }];
-    }
-    push @rows, [$title, "Int, $a_second/s", $kind, sub { delay($packed) }];
-}
 my $match   = $bench->opt('match');
 my @chosen  = grep {"$_->[2] $_->[1]" =~ /$match/i} @rows;
 my $figures = alternate($bench->opt('rounds'), map { ["$_->[2] $_->[1]" => $_->[3]] } @chosen);
@@ -192,41 +206,45 @@ my ($slots) = map { with_commas($_) } $capacity;
 $bench->note(<<"NOTES");
 k/s: thousands of messages a second, $each in a round, from the first publish to the moment when the receiver has
 checked the last: it compares every message, whole, with the one that has to come next, and one that is lost, doubled
-or out of order ends the benchmark. Microseconds of processor time for a message in each process, from /proc; bridge
-is redis, up and down together. All of them share this machine's processors.
+or out of order ends the benchmark. Microseconds of processor time for a message in redis-server and in pubsub-bridge, all of whose
+threads count, both ways together. All of them share this machine's processors. The publisher gives $BATCH messages to one
+publish_multi and waits when the rings, of $slots slots each, hold all that they can of what was not received.
 
-The publisher gives $BATCH messages to one publish_multi and waits when the rings, of $slots slots each, hold all that
-they can of what was not received; how far the receiver is it hears by a ring of integers.
+plain appends: redis-benchmark, with one connection and $BATCH commands in a pipeline, appends entries like those of the bridge
+with one message each: what the server itself bears.
 
 delay: from before publish to after poll_wait returned in the receiver, median and 99th percentile in milliseconds;
 $a_second messages a second by a clock that waits for nobody, $some in a round. Each percentile is taken within a
 round; the median of the rounds is printed.
 
+at rest: one pubsub-bridge with so many bridges, both directions each, and nothing to do. MB: its share of the memory (Pss). Processor: during $rest
+seconds, in percent of one.
+
 Redis: a server of its own on a port of the loopback interface, nothing saved. State files in a directory in memory,
 where the machine has one.
 NOTES
-$bench->note('Versions: ' . BenchKit::Bridge->version . '.');
+$bench->note('Versions: ' . BenchKit::RedisServer->version . '.');
 $bench->finish(
     [name => 'messages'], [rate => 'k/s', '%.0f'], [spread => 'spread', BenchKit::spread('rate')],
-    (map { [$_ => "$_ us", '%.2f'] } qw(bridge redis up down publisher receiver)),
-    [p50 => 'delay ms', '%.2f'], [p99 => '99 %', '%.2f'],
+    [redis => 'redis us', '%.2f'], [program => 'bridge us', '%.2f'], [p50 => 'delay ms', '%.2f'], [p99 => '99 %', '%.2f'],
+    [memory => 'MB', '%.1f'], [connections => 'connections', '%.0f'], [load => 'processor %', '%.2f'],
 );
 
 __END__
 
 =head1 NAME
 
-bridge.pl - messages a second and delay of a bridge over Redis Streams
+bridge.pl - messages a second, delay and costs of a bridge over Redis Streams
 
 =head1 SYNOPSIS
 
     perl -Mblib bench/bridge.pl [--quick] [--rounds N] [--messages N] [--size BYTES] [--pack N]
-        [--paced N] [--rate N] [--capacity N] [--match REGEX] [--json[=FILE] [--force]]
+        [--paced N] [--rate N] [--capacity N] [--rest SECONDS] [--match REGEX] [--json[=FILE] [--force]]
 
 =head1 DESCRIPTION
 
-Needed: redis-server and the Perl module Redis::Fast (Debian packages F<redis-server> and F<libredis-fast-perl>).
-Nothing but a port of the loopback interface is opened, and the server is stopped at the end.
+Needed: the program pubsub-bridge, as C<./run bridge> builds it, and redis-server with its tools (Debian packages F<redis-server> and
+F<redis-tools>). Nothing but a port of the loopback interface is opened, and the server is stopped at the end.
 
 =head1 OPTIONS
 
@@ -234,11 +252,11 @@ Nothing but a port of the loopback interface is opened, and the server is stoppe
 
 =item --messages N, --size BYTES
 
-Messages of a run, and the size of those in Str. Default: 400,000 (100,000 with C<--quick>) and 30.
+Messages of a run, and the size of those in Str. Default: 500,000 (100,000 with C<--quick>) and 30.
 
 =item --pack N
 
-Messages in an entry of the stream in the second half of the table. Default: 50.
+Messages in an entry of the stream in the rows that pack. Default: 50.
 
 =item --paced N, --rate N
 
@@ -249,9 +267,13 @@ with C<--quick>) and 1,000.
 
 Slots of each ring. Default: 131,072.
 
+=item --rest SECONDS
+
+How long the processor's load at rest is taken. Default: 5 (1 with C<--quick>).
+
 =item --match REGEX
 
-Only the rows whose name, behind C<packed> or C<unpacked>, matches.
+Only the rows whose name, behind C<plain>, C<unpacked>, C<packed> or C<rest>, matches.
 
 =item --rounds N
 

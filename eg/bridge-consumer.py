@@ -13,7 +13,7 @@ messages that are lost, and the reason:
 
     {"origin": "host/ring-5eed1234", "gap": 120, "reason": "overrun"}
 
-Reasons are those in the documentation of Data::PubSub::Shared::Bridge, "COUNTED LOSS", and "missing" for
+Reasons are those in the documentation of Data::PubSub::Shared::Bridge, "LOSSES", and "missing" for
 what was lost on its way through Redis. With --stop it ends where the stream ends; otherwise it waits for
 more until Ctrl-C. The password, where one is needed, comes by the environment variable
 PUBSUB_BRIDGE_PASSWORD.

@@ -243,13 +243,6 @@ const char *ps_report_note(const ps_report *report, size_t i);
 /* The identity of the ring's file, PS_IDENTITY_LEN bytes; empty where it is not known. */
 void ps_identity(const ps_ring *ring, char *identity);
 
-/* Says, as long as the handle lives, what a bridge does with the ring. PS_TAKEN: another one fills it. PS_OPPOSED: another one
- * has the other role, so that every message would come back. PS_DOUBLED: another one does the same with the stream of this
- * name (stream_len bytes; NULL: no matter). -1: PS_SYSTEM. */
-enum ps_role_kind { PS_UP = 0 /* sends its messages to a stream */, PS_DOWN = 1 /* fills it from a stream */ };
-enum ps_claimed { PS_CLAIMED = 0, PS_TAKEN = 1, PS_OPPOSED = 2, PS_DOUBLED = 3 };
-int ps_claim_role(ps_ring *ring, int role, const char *stream, size_t stream_len, ps_error *error);
-
 /* ---- publishing ---- */
 
 /* Publishes one integer, cut to the variant's width as a C cast does, and wakes sleepers. False: PS_ARGUMENT, on PS_STR,

@@ -12,7 +12,6 @@ use PubSubTest;
 use PubSubTest::Cli;
 
 my $folder = fresh_dir();
-my @BRIDGE = map { s/pubsub-shared\z/pubsub-bridge/r } @COMMAND;
 
 # Runs a command with redirections: (exit status, output, errors).
 sub shell {
@@ -64,34 +63,6 @@ subtest 'output' => sub {
     is_deeply([shell('>&-', @COMMAND, $_)], [1, '', $no_output], $_) for qw(--help --man --version);
     is((shell('<&- 2>&-', @COMMAND, 'create', "$folder/made", qw(-t Int -c 8)))[0], 0, 'create');
     is((shell('<&- 2>&-', @COMMAND, 'unlink', "$folder/made"))[0], 0, 'unlink');
-};
-
-subtest 'pubsub-bridge' => sub {
-    for my $switch (qw(--help --man --version help)) {
-        is_deeply([shell('>&-', @BRIDGE, $switch)], [1, '', "pubsub-bridge: write: Bad file descriptor\n"], "$switch >&-");
-        is((shell('<&- 2>&-', @BRIDGE, $switch))[0], 0, "$switch <&- 2>&-");
-        is_deeply([shell('> /dev/full', @BRIDGE, $switch)], [1, '', "pubsub-bridge: write: No space left on device\n"],
-            "$switch > /dev/full") if -c '/dev/full';
-    }
-    # It complains, all the time, of a server that is not there; not into its state file, nor into the ring.
-    my ($path, $ring) = fresh_ring();
-    my $state = "$folder/state";
-    my $before = slurp($path);
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        exec 'sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh', @BRIDGE, 'up', '--ring', $path, '--stream', 's',
-            '--server', "$folder/no-server", '--state', $state, '--status', "$folder/status" or POSIX::_exit(127);
-    }
-    SKIP: {
-        select undef, undef, undef, 0.01 until -e "$folder/status" || waitpid($pid, POSIX::WNOHANG()) == $pid;
-        skip 'a client library for Redis is needed', 3 if !kill 0 => $pid;
-        my %fd = map { ($_ => readlink("/proc/$pid/fd/$_") // '') } 0 .. 2;
-        is($fd{$_}, '/dev/null', "descriptor $_ is nothing else") for 0 .. 2;
-        kill TERM => $pid;
-        waitpid $pid, 0;
-    }
-    # But for the table of readers and the line that says how much of it is used.
-    ok(substr(slurp($path), 0x3000) eq substr($before, 0x3000), 'the ring is as it was');
 };
 
 subtest 'examples' => sub {

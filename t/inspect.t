@@ -1,4 +1,4 @@
-# What the distribution's own parts ask the core: a ring's file from outside, and what a bridge wants to know of its ring.
+# What the commands ask the core: a ring's file from outside.
 
 use strict;
 use warnings;
@@ -23,20 +23,20 @@ each_variant(sub {
     is_deeply([@$seen{qw(size mode uid id)}], [$stat[7], 0640, $stat[4], "$stat[0]:$stat[1]"], 'the file, as stat says');
     is($seen->{allocated}, $stat[12] * 512, 'its space on the disk') if length $stat[12];
     is_deeply([@$seen{qw(variant raw_pos base used write_pos)}], [$v->name, 23, 20, 3, 3], 'the ring');
-    is($ring->_base, 20, 'where it was cleared');
     like($seen->{identity}, qr/\A\Q$seen->{id}\E:(?:0|\d+\.\d{9})\z/, 'which file it is');
-    is($ring->_identity, $seen->{identity}, 'as the ring itself says');
+    is(inspected($path)->{identity}, $seen->{identity}, 'each time');
     is($seen->{unregistered}, 0, 'all publishers are known');
     is_deeply([@$seen{qw(has_magic likely by_descriptor reason)}], [1, 1, 0, undef], 'it is a ring');
 
     my $other = fresh_path();
-    isnt($v->class->new($other, 16)->_identity, $ring->_identity, 'another file');
+    $v->class->new($other, 16);
+    isnt(inspected($other)->{identity}, $seen->{identity}, 'another file');
     my $plan = { Data::PubSub::Shared::CLI::File::plan($v->name, 16, $v->is_str ? (msg_size => 256) : ()) };
     is_deeply($plan, { capacity => 16, mmap_size => -s $path }, 'how large it was going to be');
 
     my $memfd = $v->class->new_memfd('nameless', 16);
     $seen = inspected("/proc/self/fd/" . $memfd->memfd);
-    is_deeply([@$seen{qw(variant by_descriptor)}, $seen->{identity}], [$v->name, 1, $memfd->_identity], 'a ring without a path');
+    is_deeply([@$seen{qw(variant by_descriptor)}], [$v->name, 1], 'a ring without a path');
 
     # Cut at each page, and made long: never a signal, always a word.
     my $whole = slurp($path);
@@ -46,35 +46,5 @@ each_variant(sub {
         like(inspected($cut)->{reason}, qr/too small|wrong size/, "$length bytes");
     }
 });
-
-subtest 'what a bridge does with a ring' => sub {
-    for my $v (variant('Int'), variant('Str')) {
-        my $path = fresh_path();
-        my $open = sub { return $v->class->new($path, 16) };
-        my @all  = map { $open->() } 0 .. 2;
-        $all[0]->publish($v->value(1));
-        is($all[0]->_claim_role('up', 'news'),  '',        'one sends it to a stream');
-        is($all[1]->_claim_role('up', 'other'), '',        'another one to another');
-        is($all[2]->_claim_role('up', 'news'),  'doubled', 'but none to the same');
-        is($all[2]->_claim_role('down'),        'opposed', 'nor fills it from one');
-        my $kid = spawn(sub {
-            my ($peer) = @_;
-            my $mine = $open->();
-            $mine->publish($v->value(2));
-            $peer->tell($mine->_claim_role('down'));
-        });
-        is($kid->hear, 'opposed', 'nor does another process');
-        # It has what we had when it was forked.
-        $kid->end;
-        undef $_ for @all[0, 1];
-        is($all[2]->_claim_role('down'), '', 'the roles end with their handles');
-        is($open->()->_claim_role('down'), 'taken',   'one fills it');
-        is($open->()->_claim_role('up'),   'opposed', 'and none sends it');
-        $open->()->publish($v->value(3));
-        is(scalar(() = $open->()->subscribe_all->drain), 3, 'publishers are no concern of that');
-        unlink $path or die "unlink: $!";
-        croaks_like(sub { $all[2]->_claim_role('down') }, 'No such file or directory', 'a ring whose file is gone');
-    }
-};
 
 done_testing;

@@ -1,7 +1,6 @@
 #!/usr/bin/env perl
 # The page Data::PubSub::Shared documents every public method of every ring and subscriber class, in the section for that
-# kind of object, and nothing else there. The variants' pages lead to these sections and document the keywords; the bridge
-# has a page of its own.
+# kind of object, and nothing else there. The variants' pages lead to these sections and document the keywords.
 # For authors: needs Pod::Coverage.
 
 use strict;
@@ -79,19 +78,5 @@ my $root = Pod::Coverage->new(
 );
 is $root->coverage, 1, 'the methods of Data::PubSub::Shared itself are documented'
     or diag $root->why_unrated // join ' ', 'without documentation:', sort $root->naked;
-
-# The bridge's constructors; what they return is of private classes, whose public methods are these.
-my $bridge = Pod::Coverage->new(
-    package => 'Data::PubSub::Shared::Bridge',
-    pod_from => "$FindBin::Bin/../lib/Data/PubSub/Shared/Bridge.pm",
-    private => \@PRIVATE,
-);
-is $bridge->coverage, 1, 'Data::PubSub::Shared::Bridge is documented'
-    or diag $bridge->why_unrated // join ' ', 'without documentation:', sort $bridge->naked;
-my $text = text_of("$FindBin::Bin/../lib/Data/PubSub/Shared/Bridge.pm");
-for my $method (qw(run stop status)) {
-    can_ok "Data::PubSub::Shared::Bridge::$_", $method for qw(Up Down);
-    like $text, qr/^=head2 $method$/m, "$method is documented";
-}
 
 done_testing();

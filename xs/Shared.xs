@@ -27,7 +27,6 @@ BOOT:
     install(aTHX_ ps_sub_methods);
     install(aTHX_ ps_notifier_methods);
     install(aTHX_ ps_object_methods);
-    install(aTHX_ ps_look_methods);
     install(aTHX_ ps_set_methods);
     ps_register_keywords(aTHX);
 

@@ -1,4 +1,4 @@
-/* A ring's file from outside, for the commands: as hashes. And what the bridge wants to know of its ring. */
+/* A ring's file from outside, for the commands: as hashes. */
 
 #include "method.h"
 
@@ -146,33 +146,3 @@ SV *ps_sized(pTHX_ U32 variant, UV capacity, UV msg_size, UV publishers, UV read
     PS_PUT(hv, "mmap_size", newSVuv(stats.mmap_size));
     return sv_2mortal(newRV_noinc((SV *)hv));
 }
-
-static void ring_base(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    RETURN_UV(ps_base(RING));
-}
-
-static void ring_identity(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    char text[PS_IDENTITY_LEN];
-    ps_identity(RING, text);
-    RETURN_PV(text);
-}
-
-/* The role is up or down. '' where it is ours now, or what forbids it. */
-static void ring_claim_role(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    static const char *const answers[] = { "", "taken", "opposed", "doubled" };
-    ps_ring *ring = RING;
-    STRLEN len, stream_len = 0;
-    const char *name = SvPV(ST(1), len), *stream = items > 2 ? SvPV(ST(2), stream_len) : NULL;
-    ps_error error;
-    int claimed = ps_claim_role(ring, strEQ(name, "up") ? PS_UP : PS_DOWN, stream, stream_len, &error);
-    if (claimed < 0) ps_fail(aTHX_ call, &error);
-    ST(0) = newSVpvn_flags(answers[claimed], strlen(answers[claimed]), SVs_TEMP);
-    XSRETURN(1);
-}
-
-#define METHODS(variant)                                                                                             \
-    PS_METHOD(PS_RING, variant, "_base", ring_base, 0, 1, 1, "self")                                                 \
-    PS_METHOD(PS_RING, variant, "_identity", ring_identity, 0, 1, 1, "self")                                         \
-    PS_METHOD(PS_RING, variant, "_claim_role", ring_claim_role, 0, 2, 3, "self, role, stream = no matter")
-
-const ps_method ps_look_methods[] = { PS_EACH_VARIANT(METHODS) PS_LAST_METHOD };

@@ -24,8 +24,7 @@ typedef struct {
 #define PS_LAST_METHOD { { NULL, NULL, 0 }, NULL, 0, 0, NULL }
 #define PS_ANY I32_MAX
 
-extern const ps_method ps_ring_methods[], ps_sub_methods[], ps_notifier_methods[], ps_object_methods[], ps_look_methods[],
-    ps_set_methods[];
+extern const ps_method ps_ring_methods[], ps_sub_methods[], ps_notifier_methods[], ps_object_methods[], ps_set_methods[];
 
 /* DESTROY of all objects. */
 ps_body ps_destroy;

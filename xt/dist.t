@@ -45,7 +45,7 @@ subtest 'META' => sub {
     my $hidden = join '|', map {"$_\::"} @{ $meta->{no_index}{namespace} };
     $hidden = join '|', $hidden, map {"$_\\z"} @{ $meta->{no_index}{package} };
     is_deeply([sort keys %{ $meta->{provides} }], [sort grep { !/\A(?:$hidden)/ } @modules], 'provides the modules that are not hidden');
-    my @public = ('Data::PubSub::Shared', map {"Data::PubSub::Shared::$_"} qw(Bridge Bus Int Int16 Int32 Num Set Str));
+    my @public = ('Data::PubSub::Shared', map {"Data::PubSub::Shared::$_"} qw(Bus Int Int16 Int32 Num Set Str));
     push @public, 'Mojolicious::Plugin::SharedBus';
     is_deeply([sort keys %{ $meta->{provides} }], \@public, 'which are the public ones');
     is_deeply([grep { $_->{version} ne $version || !-f $_->{file} } values %{ $meta->{provides} }], [], 'of this version');

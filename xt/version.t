@@ -42,7 +42,7 @@ SKIP: {
 
 my @own;
 find({ no_chdir => 1, wanted => sub { push @own, $_ if /\.pm$/ && slurp($_) =~ /^\s*our\s+\$VERSION\s*=\s*['"\d]/m } }, 'lib');
-my @public = ('lib/Data/PubSub/Shared.pm', (map {"lib/Data/PubSub/Shared/$_.pm"} qw(Bridge Bus Int Int16 Int32 Num Set Str)),
+my @public = ('lib/Data/PubSub/Shared.pm', (map {"lib/Data/PubSub/Shared/$_.pm"} qw(Bus Int Int16 Int32 Num Set Str)),
     'lib/Mojolicious/Plugin/SharedBus.pm');
 is_deeply([sort @own], \@public, 'no private module has a version of its own');
 

@@ -4,12 +4,9 @@
 
 use std::ffi::CString;
 use std::os::raw::{c_char, c_int};
-use std::slice;
 
 use crate::check::Report;
-use crate::error::{Error, ErrorKind};
 use crate::ffi::{give, give_readers, path, report, CReader, Failure};
-use crate::file_lock::Role;
 use crate::inspect::Inspection;
 use crate::ring::Ring;
 use crate::stats::Stats;
@@ -186,32 +183,4 @@ pub unsafe extern "C" fn ps_report_free(texts: *mut Texts) {
 #[no_mangle]
 pub unsafe extern "C" fn ps_identity(ring: &Ring, text: &mut [c_char; IDENTITY_LEN]) {
     put(text, &ring.identity().unwrap_or_default());
-}
-
-#[no_mangle]
-pub unsafe extern "C" fn ps_claim_role(
-    ring: &mut Ring,
-    number: c_int,
-    stream: *const c_char,
-    len: usize,
-    failure: *mut Failure,
-) -> c_int {
-    // SAFETY: null or `len` readable bytes, as documented.
-    let stream = unsafe {
-        if stream.is_null() {
-            None
-        } else {
-            Some(slice::from_raw_parts(stream.cast(), len))
-        }
-    };
-    let role = Role::from_number(number)
-        .ok_or_else(|| Error::new(ErrorKind::Argument, format!("role must be 0 or 1, not {}", number)));
-    match role.and_then(|role| ring.claim_role(role, stream)) {
-        Ok(claimed) => claimed as c_int,
-        Err(error) => {
-            // SAFETY: a writable error, as documented.
-            unsafe { report(failure, Some(&error)) };
-            -1
-        }
-    }
 }

@@ -25,25 +25,14 @@ const PROBES: i64 = MEMBERS + (1 << 61);
 
 /// What a bridge does with a ring. A ring that had both would repeat every message forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
 pub enum Role {
     /// It sends the ring's messages to a stream; any number of bridges may.
-    Up = 0,
+    Up,
     /// It fills the ring from a stream; one bridge may.
-    Down = 1,
+    Down,
 }
 
 impl Role {
-    /// The role with this number, if there is one.
-    ///
-    /// ```
-    /// # use data_pubsub_shared::Role;
-    /// assert_eq!((Role::from_number(0), Role::from_number(2)), (Some(Role::Up), None));
-    /// ```
-    pub fn from_number(number: i32) -> Option<Self> {
-        [Role::Up, Role::Down].iter().copied().find(|role| *role as i32 == number)
-    }
-
     pub(crate) fn other(self) -> Self {
         match self {
             Role::Up => Role::Down,

@@ -11,16 +11,15 @@ pub(crate) type Held = File;
 
 /// What became of a claim to a [`Role`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
 pub enum Claimed {
     /// The handle has it.
-    Yes = 0,
+    Yes,
     /// Another bridge has it, and one only can.
-    Taken = 1,
+    Taken,
     /// Another bridge has the other role.
-    Opposed = 2,
+    Opposed,
     /// Another bridge sends the ring's messages to the same stream.
-    Doubled = 3,
+    Doubled,
 }
 
 impl Ring {

@@ -1,11 +1,12 @@
 package BenchKit::Bridge;
 
-# A bridge between two rings of this machine, OUT and IN, and all that it needs: a redis-server at a port of the
-# loopback interface, and the two halves, each a process that runs the command pubsub-bridge.
+# Bridges between rings of this machine, and all that they need: a redis-server at a port of the loopback interface, and the
+# program pubsub-bridge, as `./run bridge` builds it.
 #
-#     my $bridge = BenchKit::Bridge->start($dir, 'Str', 131_072, 32, '--pack' => 50);    # the rest is for up
-#     my $out = $bridge->ring('out');                                                    # in any process
-#     my %seconds = $bridge->cpu_seconds;                                                # redis, up, down
+#     my $bridge = BenchKit::Bridge->start($dir, variant => 'Str', capacity => 131_072, size => 30, pack => 50);    # rings => 20
+#     my $out = $bridge->ring('out');              # in any process
+#     my %seconds = $bridge->cpu_seconds;          # redis, program
+#     my %costs = $bridge->costs;                  # memory in MB, connections
 #     $bridge->stop;
 
 use 5.022;
@@ -15,80 +16,109 @@ use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(make_path remove_tree);
+use List::Util qw(sum0);
 use POSIX ();
 
 use BenchKit qw(ring_class);
-use BenchKit::Messenger;
 use BenchKit::RedisServer;
 
-my $COMMAND = abs_path(dirname(__FILE__) . '/../../../bin/pubsub-bridge');
+my $PROGRAM = abs_path(dirname(__FILE__) . '/../../..') . '/bridge/target/release/pubsub-bridge';
 
 # Why it cannot run here, or undef.
-sub missing {
-    return BenchKit::RedisServer->missing // BenchKit::Messenger->need_module('Redis::Fast', 'libredis-fast-perl');
-}
-
-sub version { return BenchKit::RedisServer->version . ", Redis::Fast $Redis::Fast::VERSION" }
+sub missing { return BenchKit::RedisServer->missing // (-x $PROGRAM ? undef : "$PROGRAM is missing (./run bridge)") }
 
 sub start {
-    my ($class, $dir, $variant, $capacity, $msg_size, @for_up) = @_;
+    my ($class, $dir, %option) = @_;
     make_path($dir);
-    my $self = bless { owner => $$, dir => $dir, class => ring_class($variant) }, $class;
-    $self->{class}->new("$dir/$_", $capacity, $variant eq 'Str' ? $msg_size : ()) for qw(out in);
+    my $self = bless { owner => $$, dir => $dir, rings => 1, %option, class => ring_class($option{variant}) }, $class;
     $self->{redis} = BenchKit::RedisServer->start($dir, 'port');
-    # Both rings are empty, and so is the stream.
-    $self->{down} = $self->_half('down', '--ring' => "$dir/in",  '--from' => 'start');
-    $self->{up}   = $self->_half('up',   '--ring' => "$dir/out", '--from' => 'start', @for_up);
+    for my $ring (1 .. $self->{rings}) {
+        $self->{class}->new("$dir/$_$ring", $option{capacity}, $option{variant} eq 'Str' ? $option{size} : ()) for qw(out in);
+    }
+    $self->launch;
     return $self;
 }
 
-# Starts one, and waits until it says that it is connected.
-sub _half {
-    my ($self, $half, @options) = @_;
-    pipe my $read, my $write or die "pipe: $!\n";
-    my $pid = fork // die "fork: $!\n";
+# Starts the program, and waits until each direction says that it is connected. All rings are empty, and so are the streams.
+sub launch {
+    my ($self) = @_;
+    my $dir = $self->{dir};
+    open my $file, '>', "$dir/bridges.toml" or die "$dir/bridges.toml: $!\n";
+    print {$file} qq(state = "$dir"\n[server]\nurl = "redis://), $self->{redis}->address, qq("\n);
+    print {$file} qq([bridge.b$_]\nout = "$dir/out$_"\nin = "$dir/in$_"\nfrom = "start"\npack = $self->{pack}\n) for 1 .. $self->{rings};
+    close $file or die "$dir/bridges.toml: $!\n";
+    $self->start_process($PROGRAM, 'run', "$dir/bridges.toml");
+    $self->await(qr/: connected: /, 2 * $self->{rings});
+    return;
+}
+
+# What its processes say comes through one pipe.
+sub start_process {
+    my ($self, @command) = @_;
+    my $pid = open my $says, '-|' // die "fork: $!\n";
     if (!$pid) {
         $SIG{$_} = 'DEFAULT' for qw(INT TERM);
-        open STDERR, '>&', $write or POSIX::_exit(126);
+        open STDERR, '>&', \*STDOUT or POSIX::_exit(126);
         no warnings 'exec';
-        exec $^X, (map {"-I$_"} grep { !ref } @INC), $COMMAND, $half, '--stream' => 'bench',
-            '--server' => $self->{redis}->address, '--state' => "$self->{dir}/$half", @options;
+        exec @command;
         POSIX::_exit(127);
     }
-    close $write;
-    my $seen = '';
-    while (my $line = readline $read) {
-        return { pid => $pid, says => $read } if $line =~ /: connected$/;
-        $seen .= $line;
-    }
-    waitpid $pid, 0;
-    die "pubsub-bridge $half did not start:\n$seen";
+    push @{ $self->{processes} }, { pid => $pid, says => $says };
+    return;
 }
 
-sub ring { my ($self, $name) = @_; return $self->{class}->new("$self->{dir}/$name") }
+sub await {
+    my ($self, $pattern, $times) = @_;
+    my $says = $self->{processes}[-1]{says};
+    my $seen = '';
+    while ($times and defined(my $line = readline $says)) {
+        $seen .= $line;
+        $times-- if $line =~ $pattern;
+    }
+    die "pubsub-bridge did not start:\n$seen" if $times;
+    return;
+}
 
-# What each process has used up, in seconds.
+sub ring { my ($self, $name) = @_; return $self->{class}->new("$self->{dir}/${name}1") }
+
+sub pids { return map { $_->{pid} } @{ $_[0]{processes} } }
+
+# What each side has used up.
 sub cpu_seconds {
     my ($self) = @_;
-    return (redis => cpu_of($self->{redis}->pid), map { $_ => cpu_of($self->{$_}{pid}) } qw(up down));
+    return (redis => cpu_of($self->{redis}->pid), program => sum0(map { cpu_of($_) } $self->pids));
 }
 
+# Of all threads, in seconds; the kernel counts nanoseconds there.
 sub cpu_of {
     my ($pid) = @_;
-    open my $in, '<', "/proc/$pid/stat" or die "/proc/$pid/stat: $!\n";
-    my @field = split ' ', readline($in) =~ s/.*\)//r;
-    return ($field[11] + $field[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+    return sum0(map { (split ' ', content($_))[0] } glob "/proc/$pid/task/*/schedstat") / 1e9;
 }
 
-# The halves end first, and must end well.
+sub costs {
+    my ($self) = @_;
+    my ($port) = $self->{redis}->address =~ /(\d+)$/;
+    my ($clients) = qx(redis-cli -p $port INFO clients) =~ /^connected_clients:(\d+)/m;
+    my @kilobytes = map { content("/proc/$_/smaps_rollup") =~ /^Pss:\s+(\d+)/m } $self->pids;
+    return (memory => sum0(@kilobytes) / 1e3, connections => $clients - 1);    # without the one that asks
+}
+
+sub content {
+    my ($path) = @_;
+    open my $in, '<', $path or die "$path: $!\n";
+    local $/;
+    return readline $in;
+}
+
+# The program ends first, and must end well.
 sub stop {
     my ($self) = @_;
+    my $processes = delete $self->{processes} // [];
+    kill TERM => map { $_->{pid} } @$processes;
     my @complaints;
-    for my $half (grep {defined} map { delete $self->{$_} } qw(up down)) {
-        kill TERM => $half->{pid};
-        my $said = do { local $/; readline $half->{says} } // '';
-        waitpid $half->{pid}, 0;
-        push @complaints, $said if $? || $said =~ /lost|failed|left out/;
+    for my $process (@$processes) {
+        my $said = do { local $/; readline $process->{says} } // '';
+        push @complaints, $said if !close($process->{says}) or $said =~ /lost|failed|left out/;
     }
     if (my $redis = delete $self->{redis}) { $redis->stop }
     remove_tree($self->{dir});

@@ -162,8 +162,8 @@ L</SLOW SUBSCRIBERS>. In a ring that was made lossless, publishers do wait: see 
 knows its subscribers, and a subscriber with a name goes on where it stopped: see L</READERS>.
 
 The module runs on Linux with a 64-bit perl, 5.22 or later. The memory is shared by the processes of
-one host only. To connect rings on several hosts there is a
-bridge: see L<Data::PubSub::Shared::Bridge>.
+one host only. A program of its own connects rings on several hosts:
+see L<Data::PubSub::Shared::Bridge>.
 
 =head2 What is guaranteed
 
@@ -2044,8 +2044,8 @@ C<clear> may be called at any time, and live subscribers go on behind it by them
 
 =item *
 
-L</new_readonly>, L</fh>, the C<$mode> and C<publishers> of L</new> and the commands L<pubsub-shared> and
-L<pubsub-bridge> are new.
+L</new_readonly>, L</fh>, the C<$mode> and C<publishers> of L</new> and the command L<pubsub-shared>
+are new.
 
 =item *
 
@@ -2064,8 +2064,7 @@ L<Data::PubSub::Shared::Set>: waiting for several rings. L<Data::PubSub::Shared:
 loop. L<Data::PubSub::Shared::Cookbook>: complete solutions for common
 jobs.
 
-L<Data::PubSub::Shared::Bridge>: rings on several hosts. L<pubsub-shared>, L<pubsub-bridge>: the
-commands.
+L<Data::PubSub::Shared::Bridge>: rings on several hosts. L<pubsub-shared>: the command.
 
 L<Data::Queue::Shared>, where each message shall go to one reader; L<Data::Buffer::Shared>,
 L<Data::HashMap::Shared>.

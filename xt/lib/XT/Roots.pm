@@ -53,7 +53,7 @@ my %PERL = (
 # What tests of t/ can make use of; the heavier things that ./run test installs are for xt/.
 my @OPTIONAL = qw(
     libtest-pod-perl libtest-pod-coverage-perl libtest-leaktrace-perl libev-perl libanyevent-perl libio-async-perl libmojolicious-perl
-    redis-server libredis-fast-perl libredis-perl libio-socket-ssl-perl libconfig-tiny-perl openssl strace python3 python3-redis
+    strace python3
 );
 
 # Under emulation: what is about the rings themselves, and about who publishes strings. qemu 7.2's user mode copies into a

@@ -22,7 +22,7 @@ sub command_works {
 }
 
 # What says nothing about our memory, or takes another build or another perl.
-my $APART = qr/^(?:eg|rust|leaktrace|resources|pod|pod-coverage|disk-full|cli.*|bridge.*|dist|debian)\.t$/;
+my $APART = qr/^(?:eg|rust|leaktrace|resources|pod|pod-coverage|disk-full|cli.*|dist|debian)\.t$/;
 
 # command: what to put before the program; inc: folders of the module; env: more environment;
 # bad: what must not be in the output; variants: some only.

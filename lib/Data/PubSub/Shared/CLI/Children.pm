@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Children;
 
-# Private to the commands pubsub-shared and pubsub-bridge: forking beside signal handlers; and the child processes of `bench`,
+# Private to the command pubsub-shared: forking beside signal handlers; and the child processes of `bench`,
 # of which none outlives it.
 
 use 5.022;

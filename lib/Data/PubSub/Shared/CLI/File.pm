@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::File;
 
-# Private to the commands pubsub-shared and pubsub-bridge: a ring's file, looked at from outside.
+# Private to the command pubsub-shared: a ring's file, looked at from outside.
 #
 # The core looks (src/system/inspect.rs, src/system/check.rs; here as _inspect, _readers, _check and _sizes): by reading,
 # never through a mapping, so that a file that one may only read is enough, and one that is truncated meanwhile costs an

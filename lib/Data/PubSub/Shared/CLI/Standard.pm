@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Standard;
 
-# Private to the commands pubsub-shared and pubsub-bridge: the three standard streams, which the caller may have closed
+# Private to the command pubsub-shared: the three standard streams, which the caller may have closed
 # (`<&-` in a shell).
 #
 # The next file that is opened then gets the number: the script, which perl reads; a module, which stays open, since perl
@@ -35,6 +35,6 @@ __END__
 
 =head1 NAME
 
-Data::PubSub::Shared::CLI::Standard - private to the commands pubsub-shared and pubsub-bridge
+Data::PubSub::Shared::CLI::Standard - private to the command pubsub-shared
 
 =cut

@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Text;
 
-# Private to the commands pubsub-shared and pubsub-bridge: how both understand numbers, and put errors.
+# Private to the command pubsub-shared: how it understands numbers, and puts errors.
 
 use 5.022;
 use strict;
@@ -41,6 +41,6 @@ __END__
 
 =head1 NAME
 
-Data::PubSub::Shared::CLI::Text - private to the commands pubsub-shared and pubsub-bridge
+Data::PubSub::Shared::CLI::Text - private to the command pubsub-shared
 
 =cut
