@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
-# The Debian package, source and binary: it builds from the tarball with Debian's own tools and no network, lintian finds
-# no error in it, and what is unpacked from it works. It takes half a minute; where XT_QUICK is set, XT_DEBIAN=1 has to ask
-# for it.
+# The Debian packages, source and binary: they build from the tarball with Debian's own tools and no network, lintian finds
+# no error in them, and what is unpacked from them works. It takes half a minute, and minutes with the program pubsub-bridge,
+# which wants a newer cargo; where XT_QUICK is set, XT_DEBIAN=1 has to ask for it.
 
 use strict;
 use warnings;
@@ -26,12 +26,32 @@ my $folder  = unpacked($tarball);
 (my $orig = $tarball) =~ s/.*-(.+)(?=\.tar)/libdata-pubsub-shared-perl_$1.orig/;
 symlink $tarball, "$folder/../$orig" or die "$orig: $!";
 
+# The bridge is a component of the source package, which takes a newer cargo than a release may have.
+sub cargo_for_bridge {
+    for my $cargo ((run_in('/', qw(rustup which cargo)))[1], map {"$_/cargo"} split /:/, $ENV{PATH}) {
+        chomp $cargo;
+        (my $rustc = $cargo) =~ s/cargo\z/rustc/;
+        return $cargo if -x $rustc && ((run_in('/', $cargo, '--version'))[1] =~ /^cargo 1\.([0-9]+)/ && $1 >= 89);
+    }
+    return;
+}
+my @profile;
+if (my $cargo = $ENV{BRIDGE_CARGO} = cargo_for_bridge()) {
+    (my $component = "$folder/../$orig") =~ s/orig(?=\.tar)/orig-bridge/;
+    ($ok, $said) = run_in("$FindBin::Bin/..", $^X, 'maint/bridge-component.pl', $cargo, $component);
+    ok($ok, 'the component of the bridge') or BAIL_OUT($said);
+    ($ok, $said) = run_in($folder, qw(tar -xzf), $component);
+    ok($ok, 'is unpacked') or BAIL_OUT($said);
+    @profile = qw(-d -Ppkg.libdata-pubsub-shared-perl.bridge);
+}
+
 # The tests of t/ run elsewhere.
 $ENV{DEB_BUILD_OPTIONS} = 'nocheck';
-($ok, $said) = run_in($folder, offline(), qw(dpkg-buildpackage -us -uc));
+($ok, $said) = run_in($folder, offline(), qw(dpkg-buildpackage -us -uc), @profile);
 ok($ok, 'dpkg-buildpackage') or BAIL_OUT($said);
 my ($package) = glob "$folder/../libdata-pubsub-shared-perl_*.deb";
 my @for_c     = glob "$folder/../libpubsub-shared*.deb";
+my ($bridge)  = glob "$folder/../pubsub-bridge_*.deb";
 my ($changes) = glob "$folder/../*.changes";
 
 SKIP: {
@@ -53,6 +73,22 @@ like($said, qr/^\Q$root\E/, 'is what perl loads');
 ($ok, $said) = run_in('/', '/usr/bin/perl', "$root/usr/share/doc/libdata-pubsub-shared-perl/examples/basic.pl");
 ok($ok, 'an example runs');
 like($said, qr/^child: +world$/m, 'and its processes talk to each other');
+
+subtest 'the bridge' => sub {
+    defined $bridge or plan skip_all => 'there is no cargo 1.89 or later';
+    ($ok, $said) = run_in('/', qw(dpkg-deb -x), $bridge, $root);
+    ok($ok, 'is unpacked') or diag $said;
+    ok(-s "$root/$_", "has $_")
+        for qw(usr/share/man/man1/pubsub-bridge.1.gz usr/share/man/man1/pubsub-bridge-run.1.gz), 'usr/lib/sysusers.d/pubsub-bridge.conf',
+        'usr/lib/tmpfiles.d/pubsub-bridge.conf', 'usr/share/bash-completion/completions/pubsub-bridge';
+    my ($unit) = grep {-s} map {"$root/$_/systemd/system/pubsub-bridge.service"} qw(lib usr/lib);
+    ok($unit, 'and its unit');
+    ($ok, $said) = run_in('/', "$root/usr/bin/pubsub-bridge", qw(check --offline),
+        "$root/usr/share/doc/pubsub-bridge/examples/pubsub-bridge.toml");
+    like($said, qr/^news up: ring |: no directory /m, 'it reads the sample') or diag $said;
+    (undef, $said) = run_in('/', qw(dpkg-deb -f), $bridge, 'Depends');
+    unlike($said, qr/perl/, 'and needs no perl');
+};
 
 {
     local @ENV{qw(PATH AUTOPKGTEST_TMP)} = ("$root/usr/bin:$ENV{PATH}", tempdir(CLEANUP => 1));

@@ -40,6 +40,11 @@ SKIP: {
     is($of_wheel, $of_crate, 'so has the Python package');
 }
 
+SKIP: {
+    -d 'bridge' or skip 'no bridge here', 1;
+    like(slurp("bridge/$_"), qr/^name = "pubsub-bridge"\nversion = "\Q$of_crate\E"$/m, "and the bridge's $_") for qw(Cargo.toml Cargo.lock);
+}
+
 my @own;
 find({ no_chdir => 1, wanted => sub { push @own, $_ if /\.pm$/ && slurp($_) =~ /^\s*our\s+\$VERSION\s*=\s*['"\d]/m } }, 'lib');
 my @public = ('lib/Data/PubSub/Shared.pm', (map {"lib/Data/PubSub/Shared/$_.pm"} qw(Bus Int Int16 Int32 Num Set Str)),

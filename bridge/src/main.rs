@@ -16,7 +16,11 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Connects rings of data-pubsub-shared on many hosts, exactly once and in one order, over a stream in a server.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "See perldoc Data::PubSub::Shared::Bridge for all of it."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -60,8 +64,11 @@ enum Command {
         /// Which one
         shell: clap_complete::Shell,
     },
-    /// Writes the manual page of this command, for man(1)
-    Man,
+    /// Writes the manual pages of the commands, for man(1)
+    Man {
+        /// Into this directory
+        directory: PathBuf,
+    },
 }
 
 /// Lines as operators read them: the program, the direction and the bridge, and the text.
@@ -140,10 +147,10 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
             clap_complete::generate(shell, &mut command, "pubsub-bridge", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man => {
+        Command::Man { directory } => {
             let command = <Arguments as clap::CommandFactory>::command();
-            let page = clap_mangen::Man::new(command);
-            page.render(&mut std::io::stdout()).map_err(|error| error.to_string())?;
+            let written = clap_mangen::generate_to(command, &directory);
+            written.map_err(|error| format!("{}: {}", directory.display(), pubsub_bridge::state::plain(&error)))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -222,13 +222,20 @@ fn a_user_that_may_not_do_all_is_told_what_to_grant() {
 #[test]
 fn the_command_line_explains_itself() {
     let output = |arguments: &[&str]| Command::new(PROGRAM).args(arguments).output().expect("the program");
-    for (arguments, text) in
-        [(&["--help"][..], "Usage: pubsub-bridge"), (&["man"], ".TH"), (&["completion", "bash"], "complete -F")]
-    {
+    for (arguments, text) in [(&["--help"][..], "Usage: pubsub-bridge"), (&["completion", "bash"], "complete -F")] {
         let found = output(arguments);
         assert!(found.status.success() && all_of(&found).contains(text), "{arguments:?}: {}", all_of(&found));
     }
-    for arguments in [&[][..], &["fly"], &["run"], &["run", "a", "b"]] {
+    let folder = Folder::new("pages");
+    assert!(output(&["man", &folder.0.display().to_string()]).status.success());
+    let page = std::fs::read_to_string(folder.0.join("pubsub-bridge-run.1")).expect("a page");
+    assert!(page.contains(".TH pubsub-bridge-run 1") && page.contains("HUP reads the file again"), "{page}");
+    let found = output(&["man", "/no/such/folder"]);
+    assert_eq!(
+        (found.status.code(), all_of(&found).trim()),
+        (Some(1), "pubsub-bridge: /no/such/folder: No such file or directory")
+    );
+    for arguments in [&[][..], &["fly"], &["run"], &["run", "a", "b"], &["man"]] {
         assert_eq!(output(arguments).status.code(), Some(2), "{arguments:?}");
     }
     let found = output(&["run", "/no/such/file"]);
