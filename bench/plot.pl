@@ -160,16 +160,16 @@ sub compare {
 
 sub bridge {
     my ($result) = @_;
-    my %colour = (redis => $GREY, up => $BLUE, down => $ORANGE);
+    my %of = (redis => ['redis-server', $GREY], program => ['pubsub-bridge', $BLUE]);
     my @rows = map {
         my $row = $_;
         my $group = sprintf '%s, %s: %s thousand a second', @$row{qw(name section)}, two_digits($row->{rate}{median});
         map {
             {
-                group => $group, label => $_, value => $row->{$_}{median},
-                text => two_digits($row->{$_}{median}), colour => $colour{$_},
+                group => $group, label => $of{$_}[0], value => $row->{$_}{median},
+                text => two_digits($row->{$_}{median}), colour => $of{$_}[1],
             }
-        } qw(redis up down);
+        } grep { $row->{$_} } qw(redis program);
     } grep { $_->{rate} } @{ $result->{rows} };
     bars($result, 'bridge',
         title => 'Processor time of a message from ring to ring over Redis Streams',
