@@ -421,6 +421,11 @@ impl Subscriber {
             Next::More => return Wait::TimedOut,
             Next::Empty | Next::Claimed(_) => {}
         }
+        // Looking passes what is not wanted, or was abandoned.
+        if self.has_moved() {
+            self.attend(false);
+        }
+        let (ring, cursor) = (&self.ring, &mut self.cursor);
         // The header is read each time, the path after a while.
         let is_gone = || ring.header().is_gone();
         if next == Next::Empty && (is_gone() || self.waited && self.mapping.is_gone(ring)) {
@@ -429,12 +434,17 @@ impl Subscriber {
         let seat = self.seat.as_ref().filter(|seat| seat.is_ours());
         let say = |sleeps| seat.iter().for_each(|seat| self.mapping.readers.say(seat, sleeps, 0));
         say(true);
-        let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, || stop() || is_gone());
+        let tells = self.mapping.readers.lossless;
+        let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, tells, || stop() || is_gone());
         say(false);
         // A nap is short, so that not each of them asks the file system.
         self.waited = how == Wait::Interrupted && (!cursor.read_only() || self.naps % 256 == 0);
         if how != Wait::Interrupted {
             self.naps = 0;
+        }
+        // The caller need not come back soon.
+        if how != Wait::Ready && self.has_moved() {
+            self.attend(false);
         }
         how
     }

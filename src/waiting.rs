@@ -20,14 +20,17 @@ pub enum Wait {
 }
 
 /// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled; or `stop`, asked
-/// between announcement and sleep: then as if a signal had come.
+/// between announcement and sleep: then as if a signal had come. A caller that `tells` publishers what it passed is not left asleep
+/// before it has done so: it is as if a signal had come, too.
 pub(crate) fn sleep_for_message(
     ring: &AnyRing,
     cursor: &mut Cursor,
     deadline: u64,
     naps: &mut u32,
+    tells: bool,
     stop: impl Fn() -> bool,
 ) -> Wait {
+    let start = cursor.next();
     loop {
         // Who may not write cannot announce itself, and looks from time to time.
         let word = if cursor.read_only() { None } else { Some(ring.header().wake.announce()) };
@@ -43,7 +46,7 @@ pub(crate) fn sleep_for_message(
         if now >= deadline {
             return Wait::TimedOut;
         }
-        if next == Next::More {
+        if next == Next::More || tells && cursor.next() != start {
             return Wait::Interrupted;
         }
         let bound = now + LONGEST_SLEEP_NS;

@@ -236,3 +236,15 @@ fn prefixes_are_compared_by_characters_whatever_the_ring_is_called() {
     ring.publisher().unwrap().publish("e").unwrap();
     assert_eq!(text.recv().unwrap(), "e");
 }
+
+#[test]
+fn what_a_wait_passes_is_known_to_publishers_when_it_ends() {
+    let ring = Ring::<str>::builder().capacity(4).lossless(true).anonymous().unwrap();
+    let mut sub = ring.subscribe();
+    sub.set_prefixes(&["wanted"]);
+    ring.publisher().unwrap().publish_all(&["other"; 4]).unwrap();
+    assert_ne!(sub.erased().wait(crate::monotonic_ns() + 1_000_000), crate::Wait::Ready);
+    // It need not call again soon.
+    assert_eq!((sub.lag(), sub.filtered(), ring.readers()[0].lag), (0, 4, 0));
+    assert!(ring.publisher().unwrap().try_publish("other").unwrap());
+}

@@ -115,3 +115,26 @@ fn a_sleeper_wakes_for_what_it_wants() {
         assert_eq!(sleeper.join().unwrap(), (Some(vec![2; 8]), 1));
     });
 }
+
+#[test]
+fn a_sleeper_has_said_what_it_passed() {
+    explore_less("a sleeper, and a publisher that waits until it has read what it does not want", || {
+        become_member(1);
+        let wanted =
+            Options { capacity: 8, msg_size: 8, publishers: 1, readers: 1, lossless: true, ..Options::default() };
+        let ring = wanted.anonymous(Variant::Str).unwrap();
+        let mut sub = ring.subscribe(false);
+        // SAFETY: a borrowed array.
+        unsafe { sub.set_prefixes(&[Bytes::new(&[2])]) }.unwrap();
+        publish_as(1, &ring, 1);
+        let publisher = thread::spawn(move || {
+            become_member(2);
+            assert_eq!(ring.wait_for_readers(NEVER, || false).unwrap(), Wait::Ready);
+            publish_as(2, &ring, 2);
+        });
+        while sub.wait(NEVER) != Wait::Ready {}
+        assert_eq!(sub.poll_str().unwrap().map(|(bytes, _)| bytes), Some(vec![2; 8]));
+        publisher.join().unwrap();
+        assert_eq!((sub.filtered(), sub.overflow_count()), (1, 0));
+    });
+}
