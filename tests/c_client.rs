@@ -64,12 +64,22 @@ fn wrong_calls_are_refused_whatever_the_calling_convention() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
-#[test]
-fn messages_are_published_and_read_in_one_call() {
-    let dir = fresh_dir("messages");
-    let status = Command::new(build(&dir, "messages", None)).arg(&dir).status().unwrap();
+/// Programs that are given a directory, and say themselves what is wrong.
+fn is_content(name: &str) {
+    let dir = fresh_dir(name);
+    let status = Command::new(build(&dir, name, None)).arg(&dir).status().unwrap();
     assert!(status.success(), "{}", status);
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn messages_are_published_and_read_in_one_call() {
+    is_content("messages");
+}
+
+#[test]
+fn stamped_messages_with_a_prefix_come_without_loss() {
+    is_content("lossless");
 }
 
 #[test]
