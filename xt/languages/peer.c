@@ -27,6 +27,15 @@ static void say(const char *format, ...) {
     if (write(1, line, (size_t)len) != len) exit(2);
 }
 
+/* A failed publish is to be tried again; in a lossless ring, when there is room. */
+static void await_turn(const ps_ring *ring) {
+    if (error.kind == PS_FULL) {
+        check(ps_wait_for_room(ring, 1, PS_NEVER, NULL, &error) >= 0);
+    } else {
+        check(error.kind == PS_INTERRUPTED);
+    }
+}
+
 static void publish(const ps_ring *ring, int64_t first, int64_t count) {
     static const char fill[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     char text[100];
@@ -34,9 +43,9 @@ static void publish(const ps_ring *ring, int64_t first, int64_t count) {
     for (number = first; number < first + count; number++) {
         if (ps_ring_variant(ring) == PS_STR) {
             size_t len = (size_t)sprintf(text, "%" PRId64 " %.*s", number, (int)(number % 50), fill);
-            while (!ps_publish_str(ring, text, len, true, &error)) check(error.kind == PS_INTERRUPTED);
+            while (!ps_publish_str(ring, text, len, true, &error)) await_turn(ring);
         } else {
-            check(ps_publish_int(ring, number, &error));
+            while (!ps_publish_int(ring, number, &error)) await_turn(ring);
         }
         say("%" PRId64 "\n", number);
     }
