@@ -59,16 +59,19 @@ my %ways = (
         my ($call) = @_;
         my $died = 0;
         # It rings again and again: what dies in a DESTROY ends that alone, with a warning. Nothing dies outside of the eval.
-        $SIG{ALRM}     = sub { };
+        # (`local $SIG{ALRM}` would leave a moment without a handler.)
+        our $in_eval = 0;
+        $SIG{ALRM}     = sub { die "rang\n" if $in_eval };
         $SIG{__WARN__} = sub { warn @_ if $_[0] !~ /\(in cleanup\) rang$/ };
         for (1 .. 4) {
             eval {
-                local $SIG{ALRM} = sub { die "rang\n" };
+                local $in_eval = 1;
                 setitimer(ITIMER_REAL, 0.0002 + rand 0.0003, 0.001);
                 $call->() while 1;
             };
             $died++ if $@ eq "rang\n";
         }
+        setitimer(ITIMER_REAL, 0);
         watchdog();
         $call->();
         POSIX::_exit($died == 4 ? 7 : $died);
