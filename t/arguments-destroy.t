@@ -66,7 +66,7 @@ each_variant(sub {
         my %bad;    # complaint => the first cell it is about
         for my $slot (@slots) {
             my ($kind, $method, $good, $place) = @$slot;
-            for my $mechanism (mechanisms($method =~ /wait/ ? 0 : 2)) {
+            for my $mechanism (mechanisms(waits($method) ? 0 : 2)) {
                 my ($how, $make) = @$mechanism;
                 for my $deed (sort keys %deeds) {
                     my ($do, $must_croak) = @{ $deeds{$deed} };

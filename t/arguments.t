@@ -42,6 +42,7 @@ each_variant(sub {
                     if !$result && $error !~ / at .+ line \d+\.?$|\A(?:fetched|asked)\n/;
                 push @bad, "$cell: a prefix without a cause: $error" if $error =~ /: at .+ line/;
                 next if $kind eq 'class';
+                $sub->prefix(undef) if $method eq 'prefix';
                 $sub->reset;
                 $ring->publish($v->value(2));
                 my $got = $sub->poll;

@@ -7,7 +7,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT = qw(strange_values slots mechanisms);
+our @EXPORT = qw(strange_values slots mechanisms waits);
 
 package PubSubTest::Tied {
     sub TIESCALAR { my ($class, $code) = @_; return bless { code => $code }, $class }
@@ -96,7 +96,8 @@ sub slots {
         [ring  => publish_multi => [$value, $value, $value]],
         [ring  => eventfd_set   => [-1]],
         (map { [sub => $_ => [2]] } qw(poll_multi drain drain_notify cursor)),
-        [sub   => poll_wait       => [0]],
+        (map { [sub => $_ => [0]] } qw(poll_wait latest)),
+        ($v->is_str ? [sub => prefix => ['']] : ()),
         [sub   => poll_wait_multi => [1, 0]],
         [sub   => poll_cb         => [sub { }]],
         [sub   => eventfd_set     => [-1]],
@@ -107,6 +108,9 @@ sub slots {
     );
     return map { my $call = $_; map { [@$call, $_] } 0 .. $#{ $call->[2] } } @calls;
 }
+
+# Whether the method's argument is a timeout.
+sub waits { return $_[0] =~ /wait|latest/ }
 
 # [name, function: code -> reference to an argument that runs the code and is worth $value when used];
 # the last two run it from a warning about the argument.

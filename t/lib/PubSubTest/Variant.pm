@@ -85,7 +85,7 @@ sub ring_methods {
 sub sub_methods {
     my ($self) = @_;
     return (
-        ($self->is_str ? (map { $_ => [] } qw(time time_ns sender)) : (drain_packed => [])),
+        ($self->is_str ? (prefix => [''], map { $_ => [] } qw(time time_ns sender)) : (drain_packed => [])),
         poll_multi      => [2],
         poll_wait       => [0],
         poll_wait_multi => [2, 0],

@@ -104,7 +104,7 @@ sub strange {
             my $it = $what eq 'ring' ? $ring : $what eq 'sub' ? $sub : $v->class;
             my $value = splice @arguments, $at, 1;
             # A poll that waits forever is no use here.
-            next if $method =~ /wait/ && $strange->[0] !~ /abc|nan|ref|dies/;
+            next if waits($method) && $strange->[0] !~ /abc|nan|ref|dies/;
             next if $method =~ /new/ && $at == 1 && $strange->[0] =~ /2147|\d{10}|1e|e\+/;
             $at == 0 ? eval { my @x = $it->$method($$value, @arguments) }
                 : eval { my @x = $it->$method(@arguments[0 .. $at - 1], $$value, @arguments[$at .. $#arguments]) };
@@ -135,7 +135,7 @@ sub meanwhile {
     my ($v) = @_;
     for my $slot (slots($v)) {
         my ($what, $method, $good, $at) = @$slot;
-        next if $what eq 'class' || $method =~ /wait/ && $at == 1;
+        next if $what eq 'class' || waits($method) && $at == 1;
         for my $mechanism (mechanisms($good->[$at])) {
             my ($ring, $sub, @kept);
             my @deeds = (
