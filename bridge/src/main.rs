@@ -1,6 +1,7 @@
 //! The command `pubsub-bridge`.
 
 use std::fmt;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,10 +98,22 @@ fn main() -> ExitCode {
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(why) => {
-            eprintln!("pubsub-bridge: {why}");
+            complain(&why);
             ExitCode::FAILURE
         }
     }
+}
+
+/// On standard output, which may be full, or gone.
+fn say(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout();
+    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    said.map_err(|error| format!("write: {}", pubsub_bridge::state::plain(&error)))
+}
+
+/// On standard error, where somebody reads that.
+fn complain(why: &str) {
+    let _ = writeln!(std::io::stderr(), "pubsub-bridge: {why}");
 }
 
 fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
@@ -114,7 +127,9 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
         Command::Run { quiet, file } => {
             let config = Config::read(&file)?;
             let level = if quiet { Level::WARN } else { Level::INFO };
-            tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).event_format(Lines).init();
+            // Nothing ends because nobody can hear of it.
+            let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+            lines.log_internal_errors(false).event_format(Lines).init();
             let runtime = runtime(config.threads)?;
             let result = runtime.block_on(service::run(file, config));
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -123,9 +138,11 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
         Command::Check { offline, file } => {
             let config = Config::read(&file)?;
             let findings = runtime(1)?.block_on(check(&config, !offline));
-            findings.good.iter().for_each(|line| println!("{line}"));
-            findings.advice.iter().for_each(|line| println!("advice: {line}"));
-            findings.problems.iter().for_each(|line| eprintln!("pubsub-bridge: {line}"));
+            let advice = findings.advice.iter().map(|line| format!("advice: {line}\n"));
+            let lines = findings.good.iter().map(|line| format!("{line}\n")).chain(advice);
+            let said = say(&lines.collect::<String>());
+            findings.problems.iter().for_each(|line| complain(line));
+            said?;
             Ok(if findings.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Status { json, file } => {
@@ -139,12 +156,14 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
             let text = std::fs::read_to_string(&path).map_err(|error| failed(pubsub_bridge::state::plain(&error)))?;
             let report: Report = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
             let (lines, is_well) = report.lines(unix_time());
-            print!("{}", if json { &text } else { &lines });
+            say(if json { &text } else { &lines })?;
             Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Completion { shell } => {
             let mut command = <Arguments as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "pubsub-bridge", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "pubsub-bridge", &mut text);
+            say(&String::from_utf8_lossy(&text))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { directory } => {

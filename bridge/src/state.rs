@@ -52,9 +52,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn open(path: &Path) -> Result<File> {
-    let flags = 0o400_000; // O_NOFOLLOW
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
+    options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).map_err(|error| about(path, error))
 }
 
@@ -292,6 +291,11 @@ mod tests {
         std::fs::write(&path, "PSB1").expect("write");
         let error = StateFile::open(&path, |_: u32| ()).expect_err("another format");
         assert!(error.to_string().contains("not a state file"), "{error}");
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(folder.join("elsewhere"), &link).expect("a link");
+        let error = StateFile::open(&link, |_: u32| ()).expect_err("a link");
+        assert!(error.to_string().ends_with("link: Too many levels of symbolic links"), "{error}");
+        assert!(!folder.join("elsewhere").exists());
         std::fs::remove_dir_all(folder).expect("remove");
     }
 }

@@ -110,6 +110,38 @@ fn a_wrong_password_is_said_once_and_none_is_shown() {
 }
 
 #[test]
+fn nothing_ends_because_nobody_listens() {
+    let folder = Folder::new("deaf");
+    let text = "[server]\nurl = \"unix:///no/server\"\n[bridge.s]\nout = \"@/out\"\nvariant = \"Int\"\ncapacity = 64\n";
+    let path = configure(&folder, text);
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let deaf = || std::io::pipe().expect("a pipe").1;
+    for arguments in [&["check", "--offline"][..], &["completion", "bash"]] {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).args((arguments[0] == "check").then_some(&path));
+        let found = command.stdout(full()).output().expect("the program");
+        assert_eq!(
+            (found.status.code(), all_of(&found).as_str()),
+            (Some(1), "pubsub-bridge: write: No space left on device\n"),
+            "{arguments:?}"
+        );
+        let found = command.stdout(deaf()).output().expect("the program");
+        assert_eq!((found.status.code(), all_of(&found).as_str()), (Some(1), "pubsub-bridge: write: Broken pipe\n"));
+        assert!(command.stdout(full()).stderr(full()).status().expect("the program").code() == Some(1));
+    }
+    for stderr in [Stdio::from(full()), Stdio::from(deaf())] {
+        let child = Command::new(PROGRAM).arg("run").arg(&path).stderr(stderr).spawn().expect("the program");
+        let program = Program { child, folder: folder.0.clone() };
+        wait_for("it works on", || {
+            let is_its = program.report().pid == program.child.id();
+            (is_its && status(&program, "up").error?.contains("no server")).then_some(())
+        });
+        program.signal("-USR1");
+        program.end();
+    }
+}
+
+#[test]
 fn names_may_be_in_any_language() {
     if !is_installed() {
         return;
