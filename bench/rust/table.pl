@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# table.pl [--json=FILE] DIRECTORY: the medians of a run of `cargo bench` as a table, in nanoseconds, each also as a multiple of this
-# crate's. DIRECTORY is where criterion left its results: target/criterion.
+# table.pl [--json=FILE] DIRECTORY: the medians of a run of `cargo bench` as a table: nanoseconds of this crate, and what the others
+# take as multiples of these. DIRECTORY is where criterion left its results: target/criterion.
 use strict;
 use warnings;
 
@@ -10,11 +10,14 @@ use JSON::PP;
 
 GetOptions('json=s' => \my $json) && @ARGV == 1 or die "usage: table.pl [--json=FILE] DIRECTORY\n";
 
+my $OURS   = 'this crate';
+my @OTHERS = ('tokio broadcast', 'crossbeam-channel, one each', 'bus', 'iceoryx2');
+
 sub slurp { my ($file) = @_; open my $in, '<', $file or die "$file: $!\n"; local $/; return decode_json(<$in>) }
 sub median { my @sorted = sort { $a <=> $b } @_; return ($sorted[$#sorted / 2] + $sorted[@sorted / 2]) / 2 }
 
-# By job, receivers and library: a median for each turn.
-my (%turns, @jobs, %libraries);
+# By job and library: a median for each turn.
+my %turns;
 find(
     {
         no_chdir => 1,
@@ -29,24 +32,25 @@ find(
 );
 %turns or die "$ARGV[0] has no results\n";
 
-my %result;
-print "| job, receivers | library | ns | x this crate |\n| --- | --- | ---: | ---: |\n";
-for my $job (sort { ($a =~ /^(\D+)/)[0] cmp ($b =~ /^(\D+)/)[0] || $a cmp $b } keys %turns) {
-    my %ns   = map { $_ => median(@{ $turns{$job}{$_} }) } keys %{ $turns{$job} };
-    my $ours = $ns{'this crate'} or next;
-    my $name = $job;
-    for my $library ('this crate', grep { $_ ne 'this crate' } sort keys %ns) {
-        printf "| %s | %s | %s | %.2f |\n", $name, $library, sprintf($ns{$library} < 1000 ? '%.1f' : '%.0f', $ns{$library}),
-            $ns{$library} / $ours;
-        $name = '';
-        $result{$job}{$library} = 0 + sprintf '%.2f', $ns{$library};
-    }
+my %medians;
+for my $job (keys %turns) {
+    $medians{$job}{$_} = 0 + sprintf '%.1f', median(@{ $turns{$job}{$_} }) for keys %{ $turns{$job} };
 }
+
+# Calls first, and then ways.
+my %rank = map { $_ => /^publish/ ? "0$_" : /^poll/ ? "1$_" : "2$_" } keys %medians;
+print '| ', join(' | ', 'job, receivers', "$OURS, ns", map {"$_, x"} @OTHERS), " |\n", '| --- |', ' ---: |' x (1 + @OTHERS), "\n";
+for my $job (sort { $rank{$a} cmp $rank{$b} } keys %medians) {
+    my $ours  = $medians{$job}{$OURS} // next;
+    my @cells = map { defined $medians{$job}{$_} ? sprintf '%.2f', $medians{$job}{$_} / $ours : '' } @OTHERS;
+    print '| ', join(' | ', lc $job, sprintf($ours < 1000 ? '%.1f' : '%.0f', $ours), @cells), " |\n";
+}
+
 if (defined $json) {
     open my $load_file, '<', '/proc/loadavg' or die "/proc/loadavg: $!\n";
     my ($load) = (split ' ', <$load_file>)[1];
     open my $out, '>', $json or die "$json: $!\n";
-    print {$out} JSON::PP->new->canonical->pretty->encode({ unit => 'ns', load_average => $load + 0, medians => \%result })
-        or die "$json: $!\n";
+    my $result = { benchmark => 'rust', unit => 'ns', load_average => 0 + $load, medians => \%medians };
+    print {$out} JSON::PP->new->canonical->pretty->encode($result) or die "$json: $!\n";
     close $out or die "$json: $!\n";
 }
