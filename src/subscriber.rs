@@ -708,12 +708,12 @@ impl Subscriber {
         self.look() == Next::Ready(())
     }
 
-    /// What is at the cursor. Who watches may not know that what was there is gone: a clear tells nobody.
+    /// What is at the cursor. Where that has moved, those who watch do not know it yet: a clear, too, tells nobody.
     pub(crate) fn look(&mut self) -> Next<()> {
         let next = self.ring.look(&mut self.cursor);
         if next == Next::Ready(()) {
             self.naps = 0;
-        } else if self.watches.iter().any(Watch::says_readable) || self.has_moved() {
+        } else if self.has_moved() {
             self.attend(false);
         }
         next

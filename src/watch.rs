@@ -373,12 +373,6 @@ impl Watch {
             *cursor = place.cursor.clone();
         }
     }
-
-    /// Whether the readiness says that there is something to read; which a clear, for example, may have taken away since.
-    pub(crate) fn says_readable(&self) -> bool {
-        self.watched.is_readable()
-    }
-
     /// To be called when the subscriber has read or moved: makes the readiness say what is true now.
     pub(crate) fn settle(&self, cursor: &Cursor) {
         if self.watched.settle(cursor) {

@@ -298,6 +298,14 @@ mod tests {
     }
 
     #[test]
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+    fn what_two_exchanges_left_is_loaded_again() {
+        let loads = std::cell::RefCell::new(vec![(5, 6, 5), (3, 4, 5), (1, 4, 3), (1, 2, 3)]);
+        assert_eq!(super::enclosed(|| loads.borrow_mut().pop().unwrap()), [5, 6]);
+        assert!(loads.borrow().is_empty());
+    }
+
+    #[test]
     fn readers_beside_exchanges_see_both_words_of_one_of_them() {
         const EACH: u64 = if cfg!(miri) { 20 } else { 20_000 };
         let (pair, start) = (&AtomicPair::default(), &Barrier::new(4));
