@@ -47,16 +47,33 @@ subtest 'strings' => sub {
     is($sub->cursor, $ring->write_pos, 'and that is all');
 };
 
+# Integers are gathered in memory that perl allocates. Who is torn out of malloc itself may crash, and is no case of ours.
+sub tried_in_a_child {
+    my ($code) = @_;
+    for (1 .. 20) {
+        my $kid  = spawn(sub { $_[0]->tell($code->()) });
+        my $said = $kid->hear;
+        return $said if !($kid->end & 127);
+    }
+    return 'crashed each time';
+}
+
 for my $v (grep { !$_->is_str } variants()) {
     subtest $v->name => sub {
         my $ring   = $v->ring(64);
         my $sub    = $ring->subscribe;
         my @values = $v->values(0, 8000);
-        is(torn_out_of(sub { $ring->publish_multi(@values) }), 5, 'torn out of publish_multi');
-        $ring->publish($v->value(9));
+        my $said = tried_in_a_child(sub {
+            my $died = torn_out_of(sub { $ring->publish_multi(@values) });
+            $ring->publish($v->value(9));
+            return "torn out $died times";
+        });
+        is($said, 'torn out 5 times', 'of publish_multi, and publishes then');
         my $got;
         do { $got = $sub->poll_wait } until $sub->lag == 0;
         is($got, $v->value(9), 'the ring works on');
+        $ring->publish($v->value(8));
+        is($sub->poll, $v->value(8), 'for others, too');
     };
 }
 
