@@ -24,6 +24,7 @@
 //!
 //! What a backend need not promise: that it is there. Calls fail with [`Failure::Lost`] while it is away, and then it is not known
 //! whether they were carried out; [`connected`](Backend::connected) waits for its return. It connects by itself, again and again.
+//! Of a backend that is many servers, one may be away with its streams; calls on these fail with [`Failure::Away`].
 //!
 //! [`conformance`] checks all of this against any backend.
 
@@ -39,6 +40,7 @@ pub mod memory;
 pub mod nats;
 pub mod redis;
 pub mod server;
+mod tls;
 
 /// Where an entry is in its stream. Places of a stream only grow. For Redis these are the two numbers of an identifier; for
 /// JetStream when the stream was created, and the sequence of a message with the entry's index in it.
@@ -212,6 +214,8 @@ pub struct Limits {
 pub enum Failure {
     /// The connection broke, or no answer came in time: what was asked may have been done. The text says where and why.
     Lost(String),
+    /// As `Lost`, of the part of the server alone that has this stream; the connection to the others is good.
+    Away(String),
     /// The server said no, and did nothing; later it may say yes. The text has its words, and the remedy where one is known.
     Refused(String),
     /// As `Refused`: the server has no room. Trimming may help.
@@ -227,9 +231,11 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Lost(text) | Failure::Refused(text) | Failure::Full(text) | Failure::Hopeless(text) => {
-                f.write_str(text)
-            }
+            Failure::Lost(text)
+            | Failure::Away(text)
+            | Failure::Refused(text)
+            | Failure::Full(text)
+            | Failure::Hopeless(text) => f.write_str(text),
             Failure::Hole => f.write_str("an earlier batch was refused, and must come first"),
             Failure::Fenced => f.write_str("fenced: a newer instance of this bridge has taken over"),
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::backend::redis::{Redis, Settings, origins_key, text_of};
+use crate::backend::redis::{Address, Redis, Settings, origins_key, text_of};
 use crate::backend::server::{self, Server};
-use crate::backend::{Backend, Failure, Place};
+use crate::backend::{Backend, Place};
 use crate::config::Config;
 use crate::ring::RingFile;
 
@@ -114,7 +114,14 @@ impl Findings {
         });
         match connected.await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => return self.problems.push(why),
+            Ok(Err(why)) => {
+                if let server::Settings::Redis(settings) = settings
+                    && is_denial(&why)
+                {
+                    self.advice.push(rule(settings, streams));
+                }
+                return self.problems.push(why);
+            }
             Err(_) => {
                 return self
                     .problems
@@ -132,37 +139,58 @@ impl Findings {
         let server = &settings.name;
         let mut denied = false;
         for (stream, sends) in streams {
+            let its = denied_commands(backend, stream, *sends).await;
+            if !its.is_empty() {
+                denied = true;
+                self.problems.push(format!("{server}: stream {stream}: this user may not use {}", its.join(", ")));
+                continue;
+            }
             match backend.ends(stream, Place::START).await.and(backend.origins(stream).await.map(drop)) {
                 Ok(()) => self.good.push(format!("{server}: stream {stream} can be read")),
                 Err(why) => {
-                    denied |= why.to_string().contains("NOPERM");
+                    denied |= is_denial(&why.to_string());
                     self.problems.push(format!("{server}: stream {stream}: {why}"));
                 }
-            }
-            for command in denied_commands(backend, stream, *sends).await {
-                denied = true;
-                self.problems.push(format!("{server}: stream {stream}: this user may not use {command}"));
             }
         }
         if denied {
             self.advice.push(rule(settings, streams));
         }
-        self.settings_of(server, backend, streams).await;
+        let Some((stream, _)) = streams.first_key_value() else { return };
+        match backend.call(stream, redis::cmd("INFO").arg("everything")).await {
+            // One for each node of a cluster, or for the only one.
+            Ok(Value::Map(nodes)) => {
+                for (node, info) in nodes {
+                    let node = text_of(node).map_or_else(|| server.clone(), |node| format!("{server}, node {node}"));
+                    self.settings_of(&node, settings, &text_of_info(info));
+                }
+            }
+            Ok(info) => self.settings_of(server, settings, &text_of_info(info)),
+            Err(_) => self.advice.push(format!("{server}: this user may not use INFO: how it saves is not known")),
+        }
     }
 
-    /// How the server saves, and what it throws away.
-    async fn settings_of(&mut self, server: &str, backend: &Redis, streams: &Streams<'_>) {
-        let Some((stream, _)) = streams.first_key_value() else { return };
-        let info = match backend.call(stream, redis::cmd("INFO").arg("everything")).await {
-            Ok(answer) => text_of_info(answer),
-            Err(_) => {
-                return self.advice.push(format!("{server}: this user may not use INFO: how it saves is not known"));
-            }
-        };
+    /// How a server saves, and what it throws away.
+    fn settings_of(&mut self, server: &str, settings: &Settings, info: &str) {
         let value =
             |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let is_bad = |name: &str| value(name).is_some_and(|status| status != "ok");
         if value("aof_enabled") == Some("0") {
             self.advice.push(format!("{server}: appendonly is no: what it has acknowledged does not survive its restart; CONFIG SET appendonly yes"));
+        }
+        if is_bad("aof_last_write_status") || is_bad("rdb_last_bgsave_status") {
+            self.problems.push(format!("{server}: cannot save to its disk: see its log"));
+        }
+        let has_others = matches!(settings.address, Address::Sentinel(..) | Address::Cluster(_));
+        let needs_replicas = value("min_slaves_good_slaves").is_some();
+        if has_others && value("role") == Some("master") && !needs_replicas {
+            self.advice.push(format!(
+                "{server}: min-replicas-to-write is 0: what it has acknowledged may be lost when a replica takes over; CONFIG SET \
+                 min-replicas-to-write 1"
+            ));
+        }
+        if has_others && value("connected_slaves") == Some("0") {
+            self.advice.push(format!("{server}: has no replica that could take over"));
         }
         if let Some(policy) =
             value("maxmemory_policy").filter(|policy| *policy != "noeviction" && !policy.starts_with("volatile"))
@@ -175,13 +203,14 @@ impl Findings {
             self.problems
                 .push(format!("{server}: is a replica, and takes no messages; give its master, or sentinel://"));
         }
-        if let Some(version) = value("redis_version") {
-            let numbers: Vec<u32> = version.split('.').filter_map(|number| number.parse().ok()).collect();
-            if numbers < vec![6, 2] {
-                self.problems.push(format!("{server}: is version {version}; 6.2 or later is needed"));
-            } else {
-                self.good.push(format!("{server}: version {version}"));
-            }
+        // Valkey says with which version of Redis it is compatible, too.
+        let Some(version) = value("redis_version") else { return };
+        let numbers: Vec<u32> = version.split('.').filter_map(|number| number.parse().ok()).collect();
+        if numbers < vec![6, 2] {
+            self.problems.push(format!("{server}: is version {version}; 6.2 or later is needed"));
+        } else {
+            let valkey = value("valkey_version").map(|version| format!("Valkey {version}"));
+            self.good.push(format!("{server}: {}", valkey.unwrap_or_else(|| format!("Redis {version}"))));
         }
     }
 }
@@ -189,42 +218,61 @@ impl Findings {
 fn text_of_info(answer: Value) -> String {
     match answer {
         Value::VerbatimString { text, .. } => text,
-        Value::Map(nodes) => nodes.into_iter().map(|(_, answer)| text_of_info(answer)).collect(),
         other => text_of(other).unwrap_or_default(),
     }
 }
 
-const READS: [&str; 5] = ["XREAD", "XRANGE", "XREVRANGE", "XINFO|STREAM", "HGETALL"];
-const SENDS: [&str; 7] = ["XADD", "XTRIM", "XLEN", "HGET", "HSET", "HDEL", "MEMORY|USAGE"];
+/// Whether a refusal is for want of a permission.
+fn is_denial(why: &str) -> bool {
+    why.contains("NOPERM") || why.contains("can't run this command")
+}
 
-/// Commands that the server would refuse to this user; it says so from version 7 on.
+/// The commands that a bridge needs, of its scripts, too, and whether only sending needs them. The server looks at the permission before
+/// anything else, so each is given in a form that changes nothing: no entry can have the identifier 0-0, and so on.
+const NEEDS: [(&str, bool); 15] = [
+    ("EVAL return 2 {stream} {origins}", false),
+    ("EVALSHA 0000000000000000000000000000000000000000 2 {stream} {origins}", false),
+    ("XREAD COUNT 1 STREAMS {stream} 0", false),
+    ("XRANGE {stream} - + COUNT 1", false),
+    ("XREVRANGE {stream} + - COUNT 1", false),
+    ("XINFO STREAM {stream}", false),
+    ("HGETALL {origins}", false),
+    ("XADD {stream} 0-0 o x", true),
+    ("XTRIM {stream} MAXLEN none", true),
+    ("XLEN {stream}", true),
+    ("HGET {origins} x", true),
+    ("HSET {origins} field value field-without-value", true),
+    ("HDEL {origins} #", true),
+    ("MEMORY USAGE {stream}", true),
+    ("TIME", true),
+];
+
+/// The command of such a line, as rules call it.
+fn name_of(line: &str) -> String {
+    let mut words = line.split(' ');
+    let first = words.next().unwrap_or_default().to_lowercase();
+    match (first.as_str(), words.next()) {
+        ("xinfo" | "memory", Some(second)) => format!("{first}|{}", second.to_lowercase()),
+        _ => first,
+    }
+}
+
+/// Commands that the server refuses to this user.
 async fn denied_commands(backend: &Redis, stream: &str, sends: bool) -> Vec<String> {
-    const ASK: &str = "local ok, may = pcall(redis.acl_check_cmd, unpack(ARGV)) return (ok and not may) and 1 or 0";
     let origins = origins_key(stream);
-    let arguments: [&[&str]; 6] = [
-        &["XADD", stream, "*", "o", "x"],
-        &["XTRIM", stream, "MAXLEN", "~", "1"],
-        &["XLEN", stream],
-        &["HGET", &origins, "x"],
-        &["HSET", &origins, "x", "x"],
-        &["HDEL", &origins, "x"],
-    ];
-    let reads: [&[&str]; 1] = [&["XREAD", "STREAMS", stream, "0"]];
     let mut denied = Vec::new();
-    for words in reads.iter().chain(arguments.iter().filter(|_| sends)) {
-        let mut command = redis::cmd("EVAL");
-        command.arg(ASK).arg(2).arg(stream).arg(&origins);
-        for word in *words {
-            command.arg(*word);
+    for (line, _) in NEEDS.iter().filter(|(_, is_for_sending)| sends || !is_for_sending) {
+        let mut words = line.split(' ');
+        let mut command = redis::cmd(words.next().unwrap_or_default());
+        for word in words {
+            command.arg(match word {
+                "{stream}" => stream,
+                "{origins}" => &origins,
+                other => other,
+            });
         }
-        match backend.call(stream, &command).await {
-            Ok(Value::Int(1)) => denied.push(words[0].to_owned()),
-            Ok(_) => {}
-            Err(Failure::Refused(why)) if why.contains("NOPERM") => {
-                denied.push("EVAL".to_owned());
-                break;
-            }
-            Err(_) => break,
+        if backend.call(stream, &command).await.is_err_and(|why| is_denial(&why.to_string())) {
+            denied.push(name_of(line));
         }
     }
     denied
@@ -233,16 +281,22 @@ async fn denied_commands(backend: &Redis, stream: &str, sends: bool) -> Vec<Stri
 /// What an operator may type to allow it.
 fn rule(settings: &Settings, streams: &Streams<'_>) -> String {
     let user = settings.username.as_deref().unwrap_or("bridge");
+    let pattern = |key: &str| {
+        let escaped: String =
+            key.chars().flat_map(|c| "*?[]\\".contains(c).then_some('\\').into_iter().chain([c])).collect();
+        format!("~{escaped}")
+    };
     let keys: Vec<String> =
-        streams.keys().flat_map(|stream| [format!("~{stream}"), format!("~{}", origins_key(stream))]).collect();
+        streams.keys().flat_map(|stream| [pattern(stream), pattern(&origins_key(stream))]).collect();
+    let mut commands = vec!["+ping", "+info"];
+    match settings.address {
+        Address::Sentinel(..) => commands.push("+role"),
+        Address::Cluster(_) => commands.push("+cluster|slots"),
+        Address::Node(..) | Address::Socket(_) => {}
+    }
     let sends = streams.values().any(|sends| *sends);
-    let commands =
-        READS.iter().chain(SENDS.iter().filter(|_| sends)).map(|command| format!("+{}", command.to_lowercase()));
-    let commands: Vec<String> = commands.collect();
-    format!(
-        "{}: ACL SETUSER {user} on >PASSWORD {} -@all +ping +time +info +script|load +evalsha +eval {}",
-        settings.name,
-        keys.join(" "),
-        commands.join(" ")
-    )
+    let needs = NEEDS.iter().filter(|(_, is_for_sending)| sends || !is_for_sending);
+    let names: Vec<String> = needs.map(|(line, _)| format!("+{}", name_of(line))).collect();
+    let (keys, commands, names) = (keys.join(" "), commands.join(" "), names.join(" "));
+    format!("{}: ACL SETUSER {user} on >PASSWORD {keys} -@all {commands} {names}", settings.name)
 }

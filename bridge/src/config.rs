@@ -42,6 +42,8 @@ struct Server {
     url: String,
     username: Option<String>,
     password_file: Option<PathBuf>,
+    sentinel_username: Option<String>,
+    sentinel_password_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
@@ -514,6 +516,12 @@ fn redis_settings(server: &Server) -> Result<redis::Settings> {
         None => None,
     };
     let ca = server.ca_file.as_ref().map(|path| pem("ca-file", path)).transpose()?;
+    let sentinel_password =
+        server.sentinel_password_file.as_deref().map(|path| secret("sentinel-password-file", path)).transpose()?;
+    let has_sentinel_login = server.sentinel_username.is_some() || sentinel_password.is_some();
+    if has_sentinel_login && !matches!(address, Address::Sentinel(..)) {
+        return Err("sentinel-username and sentinel-password-file are for a URL with sentinel://".to_owned());
+    }
     if !has_tls && (ca.is_some() || client.is_some()) {
         return Err("ca-file, cert-file and key-file are for TLS: give a URL with rediss://".to_owned());
     }
@@ -522,6 +530,8 @@ fn redis_settings(server: &Server) -> Result<redis::Settings> {
         name,
         username: server.username(),
         password: server.password()?,
+        sentinel_username: server.sentinel_username.clone(),
+        sentinel_password,
         tls: has_tls.then_some(Tls { ca, client }),
         timeout: server.timeout(),
     })

@@ -178,48 +178,6 @@ fn the_status_says_within_seconds_that_a_server_is_dead() {
 }
 
 #[test]
-fn a_user_that_may_not_do_all_is_told_what_to_grant() {
-    if !is_installed() {
-        return;
-    }
-    let folder = Folder::new("acl");
-    let redis = RedisServer::start(&folder, &[]);
-    let rule = "ACL SETUSER bridge on >secret ~a ~{a}:origins -@all +ping +script|load +evalsha +eval +xread +xrange";
-    redis.ask(&rule.split(' ').collect::<Vec<_>>());
-    let password = folder.0.join("password");
-    std::fs::write(&password, "secret").expect("write");
-    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
-    let server = format!(
-        "[server]\nurl = \"unix://{}\"\nusername = \"bridge\"\npassword-file = \"@/password\"\n",
-        redis.socket().display()
-    );
-    let text = format!("{server}{RINGS}[bridge.a]\nout = \"@/out\"\nin = \"@/in\"\n");
-    configure(&folder, &text);
-    let found = ask(&folder, &["check"]);
-    let said = all_of(&found);
-    assert!(!found.status.success() && said.contains("this user may not use XADD"), "{said}");
-    let advice = said
-        .lines()
-        .find_map(|line| line.split_once("ACL SETUSER "))
-        .expect("a rule")
-        .1
-        .replace(">PASSWORD", ">secret");
-    redis.ask(&["ACL", "SETUSER"].into_iter().chain(advice.split(' ')).collect::<Vec<_>>());
-    let found = ask(&folder, &["check"]);
-    assert!(found.status.success(), "with what it said: {}", all_of(&found));
-    let mut publisher = Publisher::new(&folder.ring("out", Variant::Int, 1024), 1);
-    let mut receiver = Receiver::new(&folder.ring("in", Variant::Int, 1024));
-    let program = run(&folder, &text);
-    publisher.publish(10);
-    wait_for("it works", || (receiver.read() == 10).then_some(()));
-    // What is done each second, too: trimming, and the look at the stream.
-    let before = program.report().time;
-    wait_for("some seconds", || (program.report().time > before + 3.0).then_some(()));
-    let log = program.end();
-    assert!(!log.contains("NOPERM") && !log.contains("can't run"), "{log}");
-}
-
-#[test]
 fn the_command_line_explains_itself() {
     let output = |arguments: &[&str]| Command::new(PROGRAM).args(arguments).output().expect("the program");
     for (arguments, text) in [(&["--help"][..], "Usage: pubsub-bridge"), (&["completion", "bash"], "complete -F")] {

@@ -6,9 +6,10 @@
 //!
 //! All senders share one connection, whose requests are pipelined; all readers share another one, in one XREAD of all streams
 //! (`reading`). In a cluster there is one connection to each node, and readers ask, because streams of different slots cannot be
-//! waited for together. `connecting` keeps the connections, and says why there is none.
+//! waited for together; where a node is away, only its streams are. `connecting` keeps the connections, and says why there is
+//! none.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -28,9 +29,9 @@ const WINDOW: usize = 8;
 /// Far below what a server takes as one argument (`proto-max-bulk-len`).
 const BATCH_BYTES: usize = 64 << 20;
 
-/// A script, under its hash where the server has it.
+/// A script, asked for by its hash, and given where the server does not have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Script {
+enum Script {
     Append,
     Begin,
     Ends,
@@ -38,15 +39,21 @@ pub(crate) enum Script {
 }
 
 impl Script {
-    pub(crate) const ALL: [Script; 4] = [Script::Append, Script::Begin, Script::Ends, Script::Tend];
+    const ALL: [Script; 4] = [Script::Append, Script::Begin, Script::Ends, Script::Tend];
 
-    pub(crate) fn source(self) -> &'static str {
+    fn source(self) -> &'static str {
         match self {
             Script::Append => include_str!("redis/append.lua"),
             Script::Begin => include_str!("redis/begin.lua"),
             Script::Ends => include_str!("redis/ends.lua"),
             Script::Tend => include_str!("redis/tend.lua"),
         }
+    }
+
+    fn hash(self) -> &'static str {
+        static HASHES: LazyLock<[String; 4]> =
+            LazyLock::new(|| Script::ALL.map(|script| redis::Script::new(script.source()).get_hash().to_owned()));
+        &HASHES[self as usize]
     }
 }
 
@@ -90,9 +97,9 @@ impl Redis {
             fill(&mut command);
             command
         };
-        let mut answer = live.query(&command("EVALSHA", live.hash(script))).await;
+        let mut answer = live.query(&command("EVALSHA", script.hash())).await;
         if answer.as_ref().is_err_and(errors::is_no_script) {
-            // Somebody has flushed them, or this is another node.
+            // It has not met it, or somebody has flushed them, or this is another node.
             answer = live.query(&command("EVAL", script.source())).await;
         }
         answer.map_err(|error| self.keeper.failure(&live, stream, &error))

@@ -4,10 +4,12 @@
 #![allow(dead_code)]
 
 pub mod hosts;
+pub mod certificates;
 pub mod nats_server;
 pub mod process;
 pub mod program;
 pub mod redis_server;
+pub mod sentinel;
 pub mod server;
 
 use std::collections::{BTreeMap, HashMap};
@@ -248,6 +250,20 @@ pub fn assert_one_order(one: &[u64], other: &[u64]) {
 /// The sum of some reasons.
 pub fn lost_for(lost: &Lost, reasons: &[&str]) -> u64 {
     lost.iter().filter(|(reason, _)| reasons.contains(&reason.as_str())).map(|(_, count)| count).sum()
+}
+
+/// The text of an answer of Redis.
+pub fn text_of(value: redis::Value) -> String {
+    match value {
+        redis::Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        redis::Value::SimpleString(text) | redis::Value::VerbatimString { text, .. } => text,
+        other => format!("{other:?}"),
+    }
+}
+
+/// Whether only what is quick is to be tested.
+pub fn is_quick() -> bool {
+    std::env::var("XT_SECONDS").is_ok_and(|seconds| seconds == "1")
 }
 
 /// A port of the loopback interface that nobody uses.

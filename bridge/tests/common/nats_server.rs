@@ -1,5 +1,5 @@
 //! A nats-server of a test's own, with JetStream in its directory: it can be killed, stopped and started again, and its connections
-//! go through a relay of the test's, which can cut them.
+//! go through a relay of the test's, which can cut them. `PUBSUB_NATS_SERVER` names another program in its place, of another version.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use pubsub_bridge::backend::nats::{Login, Nats, Settings};
 use serde_json::{Value, json};
 
 use super::process::Process;
-use super::{Folder, WATCHDOG};
+use super::{Folder, WATCHDOG, free_port};
 
 pub struct NatsServer {
     pub folder: PathBuf,
@@ -22,31 +22,32 @@ pub struct NatsServer {
     pub process: Process,
 }
 
+/// The program.
+pub fn program() -> String {
+    let debian = "/usr/sbin/nats-server";
+    let found = if std::path::Path::new(debian).exists() { debian } else { "nats-server" };
+    std::env::var("PUBSUB_NATS_SERVER").unwrap_or_else(|_| found.to_owned())
+}
+
 /// Whether there can be one; a test that needs it returns at once where there is none.
 pub fn is_installed() -> bool {
-    let found = ["nats-server", "/usr/sbin/nats-server"].iter().any(|name| {
-        Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-    });
+    let found =
+        Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
         println!("skipped: nats-server is not installed");
     }
     found
 }
 
-pub fn program() -> &'static str {
-    if std::path::Path::new("/usr/sbin/nats-server").exists() { "/usr/sbin/nats-server" } else { "nats-server" }
-}
-
-/// A port that nobody has now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 impl NatsServer {
     /// With these lines in its configuration besides.
     pub fn start(folder: &Folder, configuration: &str) -> NatsServer {
-        let folder = folder.0.join("nats");
+        NatsServer::named(folder, "nats", configuration)
+    }
+
+    /// One of several, in a directory of its own.
+    pub fn named(folder: &Folder, name: &str, configuration: &str) -> NatsServer {
+        let folder = folder.0.join(name);
         std::fs::create_dir_all(&folder).expect("a directory");
         let port = free_port();
         let relay = Relay::start(port);

@@ -1,7 +1,7 @@
 //! The program of a test's own, with a configuration and rings in the test's directory.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,11 +36,21 @@ pub fn configure(folder: &Folder, text: &str) -> PathBuf {
 }
 
 pub fn run(folder: &Folder, text: &str) -> Program {
-    let path = configure(folder, text);
+    configure(folder, text);
+    run_as(folder, &mut Command::new(PROGRAM))
+}
+
+/// With what the command has in its environment, or the program behind others; the configuration is there.
+pub fn run_as(folder: &Folder, command: &mut Command) -> Program {
     let log = std::fs::File::options().append(true).create(true).open(folder.0.join("log")).expect("a log");
-    let child =
-        Command::new(PROGRAM).arg("run").arg(path).stdin(Stdio::null()).stderr(log).spawn().expect("the program");
-    Program { child, folder: folder.0.clone() }
+    let child = command.arg("run").arg(folder.0.join("bridge.toml")).stdin(Stdio::null()).stderr(log).spawn();
+    Program { child: child.expect("the program"), folder: folder.0.clone() }
+}
+
+/// A file that only its owner may read.
+pub fn secret(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("write");
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
 }
 
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -1,4 +1,5 @@
-//! A redis-server of a test's own, with an append-only file: it can be killed, stopped and started again.
+//! A redis-server of a test's own, with an append-only file: it can be killed, stopped and started again. `PUBSUB_REDIS_SERVER` names
+//! another program in its place, of another version or kind.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,13 +17,15 @@ pub struct RedisServer {
     pub process: Process,
 }
 
+/// The program.
+pub fn program() -> String {
+    std::env::var("PUBSUB_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// Whether there can be one; a test that needs it returns at once where there is none.
 pub fn is_installed() -> bool {
-    let found = Command::new("redis-server")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
+    let found =
+        Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
         println!("skipped: redis-server is not installed");
     }
@@ -32,7 +35,12 @@ pub fn is_installed() -> bool {
 impl RedisServer {
     /// At a socket in the directory, with these arguments besides.
     pub fn start(folder: &Folder, arguments: &[&str]) -> RedisServer {
-        let folder = folder.0.join("redis");
+        RedisServer::named(folder, "redis", arguments)
+    }
+
+    /// One of several, in a directory of its own.
+    pub fn named(folder: &Folder, name: &str, arguments: &[&str]) -> RedisServer {
+        let folder = folder.0.join(name);
         std::fs::create_dir_all(&folder).expect("a directory");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut server = RedisServer { folder, arguments, process: Process::default() };
@@ -45,7 +53,7 @@ impl RedisServer {
     }
 
     pub fn run(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command
             .args(["--port", "0", "--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
             .arg("--dir")
@@ -66,7 +74,7 @@ impl RedisServer {
         }
     }
 
-    fn try_ask(&self, words: &[&str]) -> redis::RedisResult<Value> {
+    pub fn try_ask(&self, words: &[&str]) -> redis::RedisResult<Value> {
         let client = redis::Client::open(format!("unix://{}", self.socket().display()))?;
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| {
@@ -90,6 +98,8 @@ impl RedisServer {
             name: self.socket().display().to_string(),
             username: None,
             password: None,
+            sentinel_username: None,
+            sentinel_password: None,
             tls: None,
             timeout: Duration::from_secs(10),
         }

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 use super::errors::{Answer, Refusal, denial};
 use super::{Failure, Result};
 use crate::backend::keeper::{Endpoint, Keeper};
+use crate::backend::tls;
 
 /// Who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -317,7 +318,6 @@ impl Settings {
         let name = &self.name;
         let full = error.to_string().replace('\n', " ");
         let text = full.split(" (os error").next().unwrap_or_default();
-        let lower = text.to_lowercase();
         match kind {
             ConnectErrorKind::AuthorizationViolation => {
                 let what = match &self.login {
@@ -333,14 +333,11 @@ impl Settings {
                 format!("{name}: cannot sign what the server has sent: {text}; see nkey-file or creds-file")
             }
             ConnectErrorKind::TimedOut => self.too_late(),
-            ConnectErrorKind::Tls if lower.contains("certificate") || lower.contains("unknownissuer") => {
-                format!("cannot begin TLS with {name}: {text}; see ca-file, cert-file and key-file")
+            _ if tls::is_about_tls(text) && self.tls.is_none() => {
+                format!("{name} wants TLS ({text}); give a URL with tls://, and see ca-file")
             }
-            ConnectErrorKind::Tls => {
-                format!(
-                    "cannot begin TLS with {name}: {text}; does the server have TLS? otherwise give a URL with nats://"
-                )
-            }
+            ConnectErrorKind::Tls => tls::why_not(name, text, "nats://"),
+            _ if tls::is_about_tls(text) => tls::why_not(name, text, "nats://"),
             _ => self.why_not_there(text).await,
         }
     }
@@ -365,7 +362,7 @@ impl Settings {
                 Ok(Ok(_)) if self.tls.is_none() => {
                     format!("{name} gave no NATS answer ({text}); if it wants TLS, give a URL with tls://")
                 }
-                Ok(Ok(_)) => format!("cannot begin TLS with {name}: {text}; see ca-file, cert-file and key-file"),
+                Ok(Ok(_)) => tls::why_not(name, text, "nats://"),
             };
         }
         why

@@ -1,23 +1,25 @@
 //! Keeps the connections to a server: makes them, watches them, makes them again, and says why there are none.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::errors::{is_answer, is_elsewhere, refusal, with_remedy, words};
-use super::reading::{self, RedisReader, Requests};
-use super::{Failure, Place, Result, Script, text_of};
-use crate::backend::keeper::{Endpoint, Keeper, lock};
+use super::reading::{RedisReader, Requests};
+use super::{Failure, Place, Result};
+use crate::backend::keeper::{Endpoint, Keeper};
+use crate::backend::tls;
 
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,10 @@ pub struct Settings {
     pub username: Option<String>,
     /// And the proof.
     pub password: Option<String>,
+    /// Who we are to Sentinels, which have users of their own.
+    pub sentinel_username: Option<String>,
+    /// And the proof.
+    pub sentinel_password: Option<String>,
     /// None: without.
     pub tls: Option<Tls>,
     /// How long the server may take to accept a connection, and to answer.
@@ -65,6 +71,8 @@ impl std::fmt::Debug for Settings {
     }
 }
 
+/// After so long without an answer Sentinels are asked whether there is another master.
+const OWED: Duration = Duration::from_secs(2);
 /// How long an XREAD waits.
 pub(super) const BLOCK: Duration = Duration::from_millis(100);
 
@@ -103,8 +111,8 @@ impl ConnectionLike for Link {
 /// Connections that work, as far as is known.
 pub(in crate::backend) struct Live {
     link: Link,
-    /// Of the scripts, in their order.
-    hashes: Vec<String>,
+    /// Of the server that Sentinels have named.
+    master: Option<ConnectionAddr>,
     requests: Requests,
     /// Says that one of them broke, and why.
     broken: Arc<Broken>,
@@ -116,36 +124,39 @@ impl std::fmt::Debug for Live {
     }
 }
 
-/// Tells the keeper that a connection broke.
-#[derive(Debug, Default)]
-pub(super) struct Broken {
-    why: Mutex<Option<String>>,
-    told: Notify,
-}
+/// Says to all who use a connection that it is no good any more.
+#[derive(Debug)]
+pub(super) struct Broken(watch::Sender<Option<String>>);
 
 impl Broken {
     pub(super) fn tell(&self, why: String) {
-        lock(&self.why).get_or_insert(why);
-        self.told.notify_one();
+        self.0.send_if_modified(|broken| {
+            let is_news = broken.is_none();
+            broken.get_or_insert(why);
+            is_news
+        });
     }
 
-    async fn wait(&self) -> String {
-        loop {
-            if let Some(why) = lock(&self.why).clone() {
-                return why;
-            }
-            self.told.notified().await;
+    pub(super) async fn wait(&self) -> String {
+        let mut broken = self.0.subscribe();
+        // The sender lives as long as this.
+        let _ = broken.wait_for(Option::is_some).await;
+        broken.borrow().clone().unwrap_or_default()
+    }
+
+    /// An answer, as long as the connection is good: one that was given up may owe it for long.
+    pub(super) async fn or<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            why = self.wait() => Err(RedisError::from(std::io::Error::other(why))),
         }
     }
 }
 
 impl Live {
     pub(super) async fn query(&self, command: &Cmd) -> RedisResult<Value> {
-        command.query_async(&mut self.link.clone()).await
-    }
-
-    pub(super) fn hash(&self, script: Script) -> &str {
-        &self.hashes[script as usize]
+        self.broken.or(command.query_async(&mut self.link.clone())).await
     }
 
     pub(super) fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
@@ -161,29 +172,25 @@ impl Endpoint for Settings {
     }
 
     async fn connect(&self) -> std::result::Result<Live, String> {
-        let broken = Arc::new(Broken::default());
+        let broken = Arc::new(Broken(watch::Sender::new(None)));
         let all = async {
-            let (link, reading) = match &self.address {
-                Address::Cluster(nodes) => (Link::Cluster(self.cluster(nodes).await?), None),
-                _ => {
-                    let client = self.find().await?;
-                    let link =
-                        client.get_multiplexed_async_connection_with_config(&self.config(Duration::ZERO)).await?;
-                    let reading = client.get_multiplexed_async_connection_with_config(&self.config(BLOCK)).await?;
-                    (Link::One(link), Some(reading))
-                }
-            };
-            let mut hashes = Vec::new();
-            for script in Script::ALL {
-                let load: Value =
-                    redis::cmd("SCRIPT").arg("LOAD").arg(script.source()).query_async(&mut link.clone()).await?;
-                hashes.push(text_of(load).unwrap_or_default());
+            if let Address::Cluster(nodes) = &self.address {
+                let link = Link::Cluster(self.cluster(nodes).await?);
+                let requests = Requests::asking(link.clone(), self.clone(), Arc::clone(&broken));
+                return Ok::<_, RedisError>(Live { link, master: None, requests, broken: Arc::clone(&broken) });
             }
-            let requests = match reading {
-                Some(reading) => reading::start(reading, self.clone(), Arc::clone(&broken)),
-                None => reading::start_asking(link.clone(), self.clone(), Arc::clone(&broken)),
-            };
-            Ok::<_, RedisError>(Live { link, hashes, requests, broken: Arc::clone(&broken) })
+            let client = self.find().await?;
+            let link = client.get_multiplexed_async_connection_with_config(&self.config(Duration::ZERO)).await?;
+            let reading = client.get_multiplexed_async_connection_with_config(&self.config(BLOCK)).await?;
+            // A user that may not even ask this may do all that is needed.
+            match redis::cmd("PING").query_async::<Value>(&mut link.clone()).await {
+                Err(error) if error.code() != Some("NOPERM") => return Err(error),
+                _ => {}
+            }
+            let requests = Requests::waiting(reading, self.clone(), Arc::clone(&broken));
+            let is_found = matches!(self.address, Address::Sentinel(..));
+            let master = is_found.then(|| client.get_connection_info().addr().clone());
+            Ok(Live { link: Link::One(link), master, requests, broken: Arc::clone(&broken) })
         };
         match tokio::time::timeout(self.timeout * 2, all).await {
             Ok(Ok(live)) => Ok(live),
@@ -196,8 +203,21 @@ impl Endpoint for Settings {
         live.broken.wait().await
     }
 
+    fn given_up(&self, live: &Live, why: &str) {
+        live.broken.tell(why.to_owned());
+    }
+
     async fn ask(&self, live: &Live) -> std::result::Result<(), String> {
-        match live.query(&redis::cmd("PING")).await {
+        let answer = match (&live.link, &live.master) {
+            (Link::Cluster(link), _) => {
+                // It is there as long as one of its nodes is.
+                let any = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::OneSucceeded));
+                link.clone().route_command(redis::cmd("PING"), RoutingInfo::MultiNode(any)).await
+            }
+            (_, Some(master)) => return self.ask_master(live, master).await,
+            _ => live.query(&redis::cmd("PING")).await,
+        };
+        match answer {
             Err(error) if !is_answer(&error) => Err(self.lost(&error)),
             _ => Ok(()),
         }
@@ -207,17 +227,53 @@ impl Endpoint for Settings {
 impl Keeper<Settings> {
     /// What an error means; one that says that the connection is no good any more has it made again.
     pub(super) fn failure(&self, live: &Live, stream: &str, error: &RedisError) -> Failure {
-        let has_others = matches!(self.settings().address, Address::Sentinel(..) | Address::Cluster(_));
-        if is_answer(error) && !(has_others && is_elsewhere(error)) {
-            return refusal(stream, error);
+        let settings = self.settings();
+        if let Some(failure) = settings.partial(stream, error) {
+            return failure;
         }
-        let why = self.settings().lost(error);
+        let why = settings.lost(error);
         live.broken.tell(why.clone());
         Failure::Lost(why)
     }
 }
 
 impl Settings {
+    /// What an error means that leaves the connection good; none: it is no good any more.
+    pub(super) fn partial(&self, stream: &str, error: &RedisError) -> Option<Failure> {
+        let is_good = is_answer(error) && !(matches!(self.address, Address::Sentinel(..)) && is_elsewhere(error));
+        if is_good {
+            return Some(refusal(stream, error));
+        }
+        // Another node, when the cluster has chosen one, is found without a new connection.
+        let is_cluster = matches!(self.address, Address::Cluster(_));
+        is_cluster.then(|| Failure::Away(format!("the node of stream {stream}: {}", self.lost(error))))
+    }
+
+    /// Whether the server that Sentinels have named is still the master. One that owes the answer may have been replaced.
+    async fn ask_master(&self, live: &Live, master: &ConnectionAddr) -> std::result::Result<(), String> {
+        let ask = redis::cmd("ROLE");
+        let mut role = std::pin::pin!(live.query(&ask));
+        loop {
+            match tokio::time::timeout(OWED, &mut role).await {
+                Ok(Err(error)) if !is_answer(&error) => return Err(self.lost(&error)),
+                Ok(Ok(Value::Array(parts)))
+                    if parts.first().is_some_and(|role| *role != Value::BulkString(b"master".to_vec())) =>
+                {
+                    return Err(format!("{}: {master} is not the master any more", self.name));
+                }
+                Ok(_) => return Ok(()),
+                Err(_) => {
+                    let found = self.find().await.map(|client| client.get_connection_info().addr().clone());
+                    if let Ok(other) = found
+                        && other != *master
+                    {
+                        return Err(format!("{}: {other} is the master now, not {master}", self.name));
+                    }
+                }
+            }
+        }
+    }
+
     /// Why a connection was lost.
     pub(super) fn lost(&self, error: &RedisError) -> String {
         if error.is_timeout() {
@@ -232,12 +288,12 @@ impl Settings {
         if is_closed { format!("{} closed the connection", self.name) } else { format!("{}: {text}", self.name) }
     }
 
-    fn redis(&self) -> RedisConnectionInfo {
+    fn redis(username: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
         let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        if let Some(username) = &self.username {
+        if let Some(username) = username {
             info = info.set_username(username);
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = password {
             info = info.set_password(password);
         }
         info
@@ -258,7 +314,11 @@ impl Settings {
     }
 
     fn client(&self, addr: ConnectionAddr) -> RedisResult<Client> {
-        let info: ConnectionInfo = addr.into_connection_info()?.set_redis_settings(self.redis());
+        self.client_as(addr, Settings::redis(self.username.as_deref(), self.password.as_deref()))
+    }
+
+    fn client_as(&self, addr: ConnectionAddr, who: RedisConnectionInfo) -> RedisResult<Client> {
+        let info: ConnectionInfo = addr.into_connection_info()?.set_redis_settings(who);
         match self.certificates() {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
@@ -283,6 +343,12 @@ impl Settings {
                 }
                 if let Some(password) = &self.password {
                     builder = builder.set_client_to_redis_password(password);
+                }
+                if let Some(username) = &self.sentinel_username {
+                    builder = builder.set_client_to_sentinel_username(username);
+                }
+                if let Some(password) = &self.sentinel_password {
+                    builder = builder.set_client_to_sentinel_password(password);
                 }
                 if let Some(certificates) = self.certificates() {
                     builder = builder
@@ -324,11 +390,11 @@ impl Settings {
     async fn why_not(&self, error: &RedisError) -> String {
         let text = words(error);
         let name = &self.name;
-        if is_answer(error) || ["NOAUTH", "WRONGPASS", "invalid password"].iter().any(|word| text.contains(word)) {
-            return format!("{name}: {}", with_remedy(&text));
+        if let Address::Sentinel(sentinels, service) = &self.address {
+            return self.why_not_found(sentinels, service, &text).await;
         }
-        if text.contains("Password authentication failed") {
-            return format!("{name}: WRONGPASS {text}; see username and password-file");
+        if is_answer(error) || text.starts_with("WRONGPASS") {
+            return format!("{name}: {}", with_remedy(&text));
         }
         match &self.address {
             Address::Socket(path) => match tokio::net::UnixStream::connect(path).await {
@@ -336,10 +402,7 @@ impl Settings {
                 Ok(_) => format!("{name}: {text}"),
             },
             Address::Node(host, port) => self.why_not_there(host, *port, &text).await,
-            Address::Sentinel(_, service) if text.contains("aster name") => {
-                format!("{name}: no Sentinel knows the master '{service}'")
-            }
-            Address::Sentinel(..) => format!("{name}: {text}"),
+            Address::Sentinel(..) => unreachable!("above"),
             Address::Cluster(_) if text.contains("cluster support disabled") => {
                 format!("{name}: {text}; this server is no cluster: give redis:// in place of cluster://")
             }
@@ -348,6 +411,49 @@ impl Settings {
                 None => format!("{name}: {text}"),
             },
         }
+    }
+
+    /// What the Sentinels say, and whether the master is to blame.
+    async fn why_not_found(&self, sentinels: &[(String, u16)], service: &str, text: &str) -> String {
+        let name = &self.name;
+        let mut why = String::new();
+        let mut ask = redis::cmd("SENTINEL");
+        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+        for (host, port) in sentinels {
+            let who = Settings::redis(self.sentinel_username.as_deref(), self.sentinel_password.as_deref());
+            let answer = async {
+                let client = self.client_as(self.addr(host, *port), who)?;
+                let mut link =
+                    client.get_multiplexed_async_connection_with_config(&self.config(Duration::ZERO)).await?;
+                ask.query_async::<Option<Vec<String>>>(&mut link).await
+            };
+            why = match answer.await {
+                Ok(Some(master)) => {
+                    let master = master.join(":");
+                    return match text.contains("aster with given name") {
+                        true => format!(
+                            "{name}: the master '{service}' ({master}) does not answer the Sentinels; a replica has to take over"
+                        ),
+                        false => format!("{name}: the master '{service}' ({master}): {}", with_remedy(text)),
+                    };
+                }
+                Ok(None) => format!("{name}: no Sentinel knows the master '{service}'; see url"),
+                Err(error) if is_answer(&error) || error.kind() == ErrorKind::AuthenticationFailed => {
+                    let words = words(&error);
+                    format!("Sentinel {host}:{port}: {words}; see sentinel-username and sentinel-password-file")
+                }
+                Err(error) => {
+                    let words = words(&error);
+                    match self.tls {
+                        Some(_) => tls::why_not(&format!("Sentinel {host}:{port}"), &words, "sentinel://"),
+                        None => format!(
+                            "cannot connect to Sentinel {host}:{port}: {words}; no server listens there, or see url"
+                        ),
+                    }
+                }
+            };
+        }
+        why
     }
 
     async fn why_not_there(&self, host: &str, port: u16, text: &str) -> String {
@@ -377,7 +483,6 @@ impl Settings {
         if self.tls.is_none() {
             return format!("{name} gave no Redis answer ({text}); if it expects TLS, give a URL with rediss://");
         }
-        let remedy = if text.contains("certificate") { "see ca-file" } else { "does it expect TLS at this port?" };
-        format!("cannot begin TLS with {name}: {text}; {remedy}")
+        tls::why_not(name, text, "redis://")
     }
 }

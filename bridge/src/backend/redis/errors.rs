@@ -9,6 +9,8 @@ pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(code), None) => code.to_owned(),
+        // The library keeps the server's own words to itself.
+        _ if error.kind() == ErrorKind::AuthenticationFailed => "WRONGPASS password authentication failed".to_owned(),
         _ => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
     }
 }
@@ -31,7 +33,7 @@ pub(super) fn is_elsewhere(error: &RedisError) -> bool {
 }
 
 /// A known refusal, by a word in it, and what to do.
-const REMEDIES: [(&str, &str); 12] = [
+const REMEDIES: [(&str, &str); 13] = [
     ("NOAUTH", "give username and password-file"),
     ("WRONGPASS", "see username and password-file"),
     ("invalid password", "see password-file"),
@@ -42,6 +44,7 @@ const REMEDIES: [(&str, &str); 12] = [
     ("MISCONF", "the server cannot save to its disk: see its log"),
     ("READONLY", "this is a replica: give its master, or sentinel://"),
     ("LOADING", "the server is starting"),
+    ("TRYAGAIN", "the slot of this stream is being moved to another node"),
     ("CLUSTERDOWN", "see CLUSTER INFO of the server"),
     ("unknown command", "the server must be Redis 6.2 or later, or Valkey"),
 ];

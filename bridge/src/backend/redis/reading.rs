@@ -1,19 +1,20 @@
 //! Reads all streams of a server over one connection: one XREAD waits for all of them, and what it brings goes to the reader of each
 //! stream. A reader that is busy is left out until it has room again. In a cluster, where streams of different slots cannot be
-//! waited for together, each is asked for by itself, the less often the longer nothing came.
+//! waited for together, each is asked for by itself, the less often the longer nothing came; so none waits for another one whose node
+//! is away.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{join_all, select_all};
+use futures_util::future::select_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, Value};
 use tokio::sync::mpsc;
 
 use super::connecting::{BLOCK, Broken, Link, Settings};
-use super::errors::{is_answer, refusal};
+use super::errors::is_answer;
 use super::{Failure, Place, Result};
 use crate::backend::{Entry, Malformed, Read, Reader};
 
@@ -39,38 +40,50 @@ impl Reader for RedisReader {
     }
 }
 
-struct Request {
+pub(super) struct Request {
     stream: String,
     place: Place,
     answers: mpsc::Sender<Result<Vec<Read>>>,
 }
 
 /// Takes new readers.
-#[derive(Clone, Debug)]
-pub(super) struct Requests(mpsc::UnboundedSender<Request>);
+#[derive(Clone)]
+pub(super) enum Requests {
+    /// One connection reads for all of them.
+    Waiting(mpsc::UnboundedSender<Request>),
+    /// Each is read for by itself.
+    Asking(Link, Settings, Arc<Broken>),
+}
 
 impl Requests {
+    /// Over a connection of its own.
+    pub(super) fn waiting(link: MultiplexedConnection, settings: Settings, broken: Arc<Broken>) -> Requests {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(Hub::new(receiver, settings, broken).wait_for_all(link));
+        Requests::Waiting(requests)
+    }
+
+    /// Over the connections to a cluster.
+    pub(super) fn asking(link: Link, settings: Settings, broken: Arc<Broken>) -> Requests {
+        Requests::Asking(link, settings, broken)
+    }
+
     pub(super) fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
         // One that is taken, and one that waits: so a reader is only left out where it is slow.
         let (answers, receiver) = mpsc::channel(2);
         let request = Request { stream: stream.to_owned(), place: after, answers };
-        self.0.send(request).map_err(|_| Failure::Lost("the connection was closed".to_owned()))?;
+        match self {
+            Requests::Waiting(requests) => {
+                requests.send(request).map_err(|_| Failure::Lost("the connection was closed".to_owned()))?;
+            }
+            Requests::Asking(link, settings, broken) => {
+                let mut hub = Hub::new(mpsc::unbounded_channel().1, settings.clone(), Arc::clone(broken));
+                hub.readers.push(request);
+                tokio::spawn(hub.ask(link.clone()));
+            }
+        }
         Ok(RedisReader { answers: receiver })
     }
-}
-
-/// Reads over a connection of its own.
-pub(super) fn start(link: MultiplexedConnection, settings: Settings, broken: Arc<Broken>) -> Requests {
-    let (requests, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(Hub::new(receiver, settings, broken).wait_for_all(link));
-    Requests(requests)
-}
-
-/// Reads over the connections to a cluster.
-pub(super) fn start_asking(link: Link, settings: Settings, broken: Arc<Broken>) -> Requests {
-    let (requests, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(Hub::new(receiver, settings, broken).ask_each(link));
-    Requests(requests)
 }
 
 struct Hub {
@@ -110,12 +123,9 @@ impl Hub {
             let room = select_all(self.readers.iter().map(|reader| reader.answers.reserve().boxed()));
             let request = tokio::select! {
                 _ = room => continue,
-                request = self.requests.recv() => request,
+                request = self.requests.recv(), if !self.requests.is_closed() => request,
             };
-            match request {
-                Some(request) => self.readers.push(request),
-                None => return false,
-            }
+            self.readers.extend(request);
         }
     }
 
@@ -125,8 +135,8 @@ impl Hub {
             let ready = self.ready();
             let has_all = self.readers.iter().all(|reader| reader.answers.capacity() > 0);
             let block = if has_all { BLOCK } else { SHORT };
-            let answer =
-                link.req_packed_command(&self.command(&ready, Some(block))).await.and_then(Value::extract_error);
+            let command = self.command(&ready, Some(block));
+            let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(Value::extract_error);
             match answer {
                 Ok(answer) => self.deliver(answer),
                 Err(error) if is_answer(&error) && ready.len() > 1 => self.find_out(&mut link, &ready).await,
@@ -164,33 +174,24 @@ impl Hub {
         self.forget_failed();
     }
 
-    /// Each by itself.
-    async fn ask_each(mut self, link: Link) {
+    /// Again and again.
+    async fn ask(mut self, mut link: Link) {
         let mut pause = Duration::ZERO;
         while self.gather().await {
             let ready = self.ready();
-            let ask = |stream: &(String, Place)| {
-                let (command, mut link) = (self.command(std::slice::from_ref(stream), None), link.clone());
-                async move { link.req_packed_command(&command).await.and_then(Value::extract_error) }
-            };
-            let answers: Vec<RedisResult<Value>> = join_all(ready.iter().map(ask)).await;
-            let mut has_some = false;
-            for (stream, answer) in ready.iter().zip(answers) {
-                match answer {
-                    Ok(Value::Nil) => {}
-                    Ok(answer) => {
-                        has_some = true;
-                        self.deliver(answer);
-                    }
-                    Err(error) => {
-                        if !self.fail(std::slice::from_ref(stream), &error) {
-                            return;
-                        }
-                    }
+            let command = self.command(&ready, None);
+            let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(Value::extract_error);
+            pause = match answer {
+                Ok(Value::Nil) => (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE),
+                Ok(answer) => {
+                    self.deliver(answer);
+                    Duration::ZERO
                 }
-            }
-            self.forget_failed();
-            pause = if has_some { Duration::ZERO } else { (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE) };
+                Err(error) => {
+                    self.fail(&ready, &error);
+                    return;
+                }
+            };
             tokio::time::sleep(pause).await;
         }
     }
@@ -247,19 +248,21 @@ impl Hub {
 
     /// True: the server has refused these; false: the connection is no good any more.
     fn fail(&mut self, ready: &[(String, Place)], error: &RedisError) -> bool {
-        let is_refusal = is_answer(error) && !super::errors::is_elsewhere(error);
-        let why = self.settings.lost(error);
+        let mut is_good = true;
         for reader in self.readers.iter_mut().filter(|reader| ready.iter().any(|(stream, _)| *stream == reader.stream))
         {
-            let failure = if is_refusal { refusal(&reader.stream, error) } else { Failure::Lost(why.clone()) };
+            let failure = self.settings.partial(&reader.stream, error).unwrap_or_else(|| {
+                is_good = false;
+                Failure::Lost(self.settings.lost(error))
+            });
             let _ = reader.answers.try_send(Err(failure));
             // Nothing more comes.
             reader.answers = mpsc::channel(1).0;
         }
-        if !is_refusal {
-            self.broken.tell(why);
+        if !is_good {
+            self.broken.tell(self.settings.lost(error));
         }
-        is_refusal
+        is_good
     }
 
     fn forget_failed(&mut self) {

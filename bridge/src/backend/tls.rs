@@ -1,0 +1,49 @@
+//! What went wrong with TLS, and what can be done about it: one line, whichever library has said it.
+
+/// By words of the cause: what it means, and the remedy.
+const CAUSES: [(&[&str], &str); 7] = [
+    (
+        &["unknownissuer"],
+        "the server's certificate is signed by none of the authorities that are believed; see ca-file",
+    ),
+    (&["expired", "notvalidyet"], "the server's certificate is not valid now; renew it, or see this host's clock"),
+    (&["not valid for name", "notvalidforname"], "the server's certificate is of another host; see url"),
+    (
+        &[
+            "certificaterequired",
+            "badcertificate",
+            "unknownca",
+            "certificateunknown",
+            "decrypterror",
+            "handshakefailure",
+        ],
+        "the server wants a certificate of ours that it believes; see cert-file and key-file",
+    ),
+    (&["invalidcontenttype", "corrupt message"], "the server does not speak TLS at this port; give a URL with {plain}"),
+    (&["invalid peer certificate"], "see ca-file"),
+    // What the server says of our certificate is lost where it closes the connection at once.
+    (
+        &["broken pipe", "reset by peer", "end of file"],
+        "the server ended it: it may want a certificate of ours that it believes; see cert-file and key-file",
+    ),
+];
+
+/// Whether words of an error are about TLS.
+pub(super) fn is_about_tls(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    ["tls", "fatal alert", "certificate", "corrupt message"].iter().any(|word| lower.contains(word))
+}
+
+fn has_one(lower: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| lower.contains(word))
+}
+
+/// The line. `plain` is how a URL without TLS begins.
+pub(super) fn why_not(name: &str, text: &str, plain: &str) -> String {
+    let lower = text.to_lowercase();
+    let known =
+        CAUSES.iter().find(|(words, _)| has_one(&lower, words)).map(|(_, remedy)| remedy.replace("{plain}", plain));
+    let remedy =
+        known.unwrap_or_else(|| format!("does the server have TLS at this port? otherwise give a URL with {plain}"));
+    format!("cannot begin TLS with {name}: {text}; {remedy}")
+}

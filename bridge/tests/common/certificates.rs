@@ -1,0 +1,68 @@
+//! Certificates of a test's own, made by openssl: good ones, and each kind that must not be believed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Folder;
+
+/// What is in the directory: `ca.pem`, and signed by it `server.pem`, `expired.pem` and `elsewhere.pem` (of another host), which have the
+/// key `server.key`, and `client.pem` with `client.key`; `other.pem`, which has signed nothing of these but `stranger.pem` with
+/// `stranger.key`.
+pub struct Certificates(PathBuf);
+
+/// Whether they can be made; a test that needs them returns at once where they cannot.
+pub fn can_be_made() -> bool {
+    let found =
+        Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: openssl is not installed");
+    }
+    found
+}
+
+impl Certificates {
+    pub fn make(folder: &Folder) -> Certificates {
+        let made = Certificates(folder.0.join("certificates"));
+        std::fs::create_dir_all(&made.0).expect("a directory");
+        for (name, key) in [("ca", "ca"), ("other", "other")] {
+            made.openssl(&format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN={name} -keyout {key}.key -out {name}.pem"
+            ));
+        }
+        made.sign("server", "server", "ca", "IP:127.0.0.1,DNS:localhost", 1);
+        made.sign("expired", "server", "ca", "IP:127.0.0.1,DNS:localhost", -1);
+        made.sign("elsewhere", "server", "ca", "DNS:elsewhere.example", 1);
+        made.sign("client", "client", "ca", "DNS:client", 1);
+        made.sign("stranger", "stranger", "other", "DNS:client", 1);
+        made
+    }
+
+    fn sign(&self, name: &str, key: &str, by: &str, names: &str, days: i32) {
+        if !self.0.join(format!("{key}.key")).exists() {
+            self.openssl(&format!("ecparam -name prime256v1 -genkey -noout -out {key}.key"));
+        }
+        std::fs::write(self.0.join("names"), format!("subjectAltName={names}\n")).expect("write");
+        self.openssl(&format!("req -new -key {key}.key -subj /CN={name} -out request"));
+        self.openssl(&format!(
+            "x509 -req -in request -CA {by}.pem -CAkey {by}.key -CAcreateserial -days {days} -extfile names -out {name}.pem"
+        ));
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let done = Command::new("openssl").args(arguments.split(' ')).current_dir(&self.0).output().expect("openssl");
+        assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// For a command line or a configuration.
+    pub fn name(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+}

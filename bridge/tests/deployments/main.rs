@@ -1,0 +1,7 @@
+//! The program against servers as they are deployed: with users, TLS, Sentinels, in clusters, and all of them with what may be wrong.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod secure;
+mod sentinel;
