@@ -357,6 +357,19 @@ fn directions(
         return Err("out or in is required, the ring to send from or the one to receive into".to_owned());
     }
     let stream = valid_stream(bridge.stream.clone().unwrap_or_else(|| name.to_owned()))?;
+    let streams = match &bridge.streams {
+        None => vec![stream.clone()],
+        Some(streams) if streams.is_empty() => return Err("streams must have one name at least".to_owned()),
+        Some(streams) => streams.iter().cloned().map(valid_stream).collect::<Result<_>>()?,
+    };
+    if let Settings::Redis(redis::Settings { address: Address::Cluster(_), .. }) = settings
+        && let Some(stream) = [&stream].into_iter().chain(&streams).find(|stream| !redis::has_one_slot(stream))
+    {
+        return Err(format!(
+            "stream '{stream}' would have its two keys in different slots of the cluster: leave out the }}, or give a part in braces, as \
+             in {{NAME}}"
+        ));
+    }
     let ring = |path: &PathBuf| RingFile {
         path: path.clone(),
         variant: bridge.variant.map(|name| name.0),
@@ -399,11 +412,7 @@ fn directions(
             None => None,
             Some(inner) => Some(down::Options {
                 ring: ring(inner),
-                streams: match &bridge.streams {
-                    None => vec![stream],
-                    Some(streams) if streams.is_empty() => return Err("streams must have one name at least".to_owned()),
-                    Some(streams) => streams.iter().cloned().map(valid_stream).collect::<Result<_>>()?,
-                },
+                streams,
                 server: settings.name().to_owned(),
                 state: state_of("down"),
                 from: match bridge.from.as_deref() {
@@ -803,6 +812,10 @@ mod tests {
                 "send the same ring into the same stream",
             ),
             ("host = \"x\"\n".to_owned(), "duplicate key"),
+            (
+                format!("[server]\nurl = \"cluster://a\"\n[bridge.\"a}}b\"]\n{ring}"),
+                "stream 'a}b' would have its two keys in different slots",
+            ),
         ] {
             let error = parse(&text).expect_err(&text);
             assert!(error.contains(why), "{text}: {error}");

@@ -63,11 +63,20 @@ pub struct Redis {
     keeper: Arc<Keeper<Settings>>,
 }
 
-/// The hash beside a stream: in the same slot of a cluster.
+/// The part of a key that says in which slot of a cluster it is: what is between its first braces, if there is anything, or all of it.
+fn slot_tag(key: &str) -> &str {
+    let tag = key.split_once('{').and_then(|(_, behind)| behind.split_once('}')).map(|(tag, _)| tag);
+    tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
+}
+
+/// The hash beside a stream: in the same slot of a cluster, if [`has_one_slot`].
 pub fn origins_key(stream: &str) -> String {
-    let has_braces =
-        stream.split_once('{').and_then(|(_, behind)| behind.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
-    if has_braces { format!("{stream}:origins") } else { format!("{{{stream}}}:origins") }
+    if slot_tag(stream) == stream { format!("{{{stream}}}:origins") } else { format!("{stream}:origins") }
+}
+
+/// Whether both keys of a stream are in one slot of a cluster; they cannot be where the name has a `}`, and nothing between braces.
+pub fn has_one_slot(stream: &str) -> bool {
+    slot_tag(&origins_key(stream)) == slot_tag(stream)
 }
 
 impl Redis {
@@ -281,7 +290,8 @@ mod tests {
     fn both_keys_have_one_slot() {
         assert_eq!(origins_key("news"), "{news}:origins");
         assert_eq!(origins_key("a{b}c"), "a{b}c:origins");
-        assert_eq!(origins_key("a{}c"), "{a{}c}:origins");
-        assert_eq!(origins_key("a}b{"), "{a}b{}:origins");
+        assert_eq!(origins_key("a{"), "{a{}:origins");
+        assert_eq!(["news", "a{b}c", "a{", "{x}", "a{b}{}}"].map(has_one_slot), [true; 5]);
+        assert_eq!(["a}b", "a{}c", "}", "a}b{", "{}"].map(has_one_slot), [false; 5]);
     }
 }

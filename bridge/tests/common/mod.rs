@@ -5,6 +5,7 @@
 
 pub mod hosts;
 pub mod certificates;
+pub mod cluster;
 pub mod nats_server;
 pub mod process;
 pub mod program;
