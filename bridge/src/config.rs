@@ -605,7 +605,8 @@ fn nats_login(server: &Server) -> Result<nats::Login> {
             Ok(match *what {
                 "token-file" => nats::Login::Token(text),
                 "nkey-file" => nats::Login::Nkey(text.trim().to_owned()),
-                _ => nats::Login::Creds(text),
+                // The last line has an end, too, or is none for the library.
+                _ => nats::Login::Creds(text + "\n"),
             })
         }
         _ => Err("give only one of token-file, nkey-file and creds-file".to_owned()),

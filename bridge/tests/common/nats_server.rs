@@ -18,6 +18,7 @@ pub struct NatsServer {
     pub folder: PathBuf,
     port: u16,
     relay: Relay,
+    has_jetstream: bool,
     configuration: String,
     pub process: Process,
 }
@@ -47,24 +48,43 @@ impl NatsServer {
 
     /// One of several, in a directory of its own.
     pub fn named(folder: &Folder, name: &str, configuration: &str) -> NatsServer {
+        NatsServer::new(folder, name, configuration, true)
+    }
+
+    /// One that is only NATS.
+    pub fn without_jetstream(folder: &Folder, name: &str) -> NatsServer {
+        NatsServer::new(folder, name, "", false)
+    }
+
+    fn new(folder: &Folder, name: &str, configuration: &str, has_jetstream: bool) -> NatsServer {
         let folder = folder.0.join(name);
         std::fs::create_dir_all(&folder).expect("a directory");
         let port = free_port();
         let relay = Relay::start(port);
-        let mut server =
-            NatsServer { folder, port, relay, configuration: configuration.to_owned(), process: Process::default() };
+        let mut server = NatsServer {
+            folder,
+            port,
+            relay,
+            has_jetstream,
+            configuration: configuration.to_owned(),
+            process: Process::default(),
+        };
         server.run();
         server
     }
 
+    /// With other lines in its configuration, from its next start on.
+    pub fn configure(&mut self, configuration: &str) {
+        configuration.clone_into(&mut self.configuration);
+    }
+
     pub fn run(&mut self) {
         let file = self.folder.join("nats.conf");
-        let text = format!(
-            "listen: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 1G }}\n{}\n",
-            self.port,
-            self.folder.join("store").display(),
-            self.configuration
-        );
+        let store = self.folder.join("store");
+        let mut text = format!("listen: 127.0.0.1:{}\n{}\n", self.port, self.configuration);
+        if self.has_jetstream {
+            text += &format!("jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 1G }}\n", store.display());
+        }
         std::fs::write(&file, text).expect("write");
         let mut command = Command::new(program());
         command.arg("-c").arg(&file);
@@ -83,10 +103,15 @@ impl NatsServer {
 
     /// Asks JetStream, over a connection of the test's own, and again while it only starts.
     pub fn ask(&self, what: &str, ask: &Value) -> Value {
+        self.ask_as("", what, ask)
+    }
+
+    /// The same as a user whose password is the same as the name.
+    pub fn ask_as(&self, user: &str, what: &str, ask: &Value) -> Value {
         let end = std::time::Instant::now() + WATCHDOG;
         let text = if ask.is_null() { String::new() } else { ask.to_string() };
         loop {
-            let answer = self.try_request(&format!("$JS.API.{what}"), &text);
+            let answer = self.try_request(user, &format!("$JS.API.{what}"), &text);
             match answer.as_ref().map(|answer| serde_json::from_slice::<Value>(answer)) {
                 Ok(Ok(answer)) if answer["error"]["code"] != 503 => return answer,
                 other => assert!(std::time::Instant::now() < end, "{what}: {other:?}"),
@@ -97,14 +122,17 @@ impl NatsServer {
 
     /// Publishes, and waits until the stream has it.
     pub fn publish(&self, subject: &str, text: &str) {
-        self.try_request(subject, text).expect("an acknowledgement");
+        self.try_request("", subject, text).expect("an acknowledgement");
     }
 
     /// One request of the text protocol.
-    fn try_request(&self, subject: &str, text: &str) -> std::io::Result<Vec<u8>> {
+    fn try_request(&self, user: &str, subject: &str, text: &str) -> std::io::Result<Vec<u8>> {
         let mut link = TcpStream::connect(("127.0.0.1", self.port))?;
         link.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let options = json!({"verbose": false, "headers": true, "no_responders": true});
+        let mut options = json!({"verbose": false, "headers": true, "no_responders": true});
+        if !user.is_empty() {
+            (options["user"], options["pass"]) = (user.into(), user.into());
+        }
         write!(link, "CONNECT {options}\r\nSUB answer 1\r\nPUB {subject} answer {}\r\n{text}\r\n", text.len())?;
         let mut got = Vec::new();
         let mut part = [0; 65_536];

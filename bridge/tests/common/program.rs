@@ -3,12 +3,14 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use data_pubsub_shared::Variant;
 use pubsub_bridge::report::Report;
 
 use super::redis_server::RedisServer;
-use super::{Folder, WATCHDOG};
+use super::{Folder, Publisher, Receiver, WATCHDOG};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pubsub-bridge");
 
@@ -120,4 +122,33 @@ pub fn get(address: &str, path: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("read");
     text
+}
+
+/// What `check` says with such a server, in one line.
+pub fn checked(folder: &Folder, server: &str) -> (bool, String) {
+    configure(folder, &format!("[server]\ntimeout = 2\n{server}\n{RINGS}[bridge.a]\nout = \"@/out\"\nin = \"@/in\"\n"));
+    let found = ask(folder, &["check"]);
+    (found.status.success(), all_of(&found))
+}
+
+/// A bridge of this server passes messages on.
+pub fn assert_works(folder: &Folder, server: &str) {
+    let (is_well, said) = checked(folder, server);
+    assert!(is_well, "{server}: {said}");
+    static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
+    let bridge = format!("[bridge.b{round}]\nout = \"@/out{round}\"\nin = \"@/in{round}\"\n");
+    let program = run(folder, &format!("[server]\n{server}\n{RINGS}{bridge}"));
+    let mut receiver = Receiver::new(&folder.ring(&format!("in{round}"), Variant::Int, 1024));
+    Publisher::new(&folder.ring(&format!("out{round}"), Variant::Int, 1024), 1).publish(10);
+    wait_for("all is received", || (receiver.read() == 10).then_some(()));
+    program.end();
+}
+
+/// `check` says what is wrong with this server, in one line, which has these words.
+pub fn assert_says(folder: &Folder, server: &str, why: &str) {
+    let (is_well, said) = checked(folder, server);
+    println!("{server}{said}");
+    let lines: Vec<_> = said.lines().filter(|line| line.starts_with("pubsub-bridge: ")).collect();
+    assert!(!is_well && lines.len() == 1 && lines[0].contains(why), "{server}: '{why}' in one line of:\n{said}");
 }

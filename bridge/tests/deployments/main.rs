@@ -4,5 +4,6 @@
 mod common;
 
 mod cluster;
+mod jetstream;
 mod secure;
 mod sentinel;

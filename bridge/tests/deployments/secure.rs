@@ -1,7 +1,6 @@
 //! Servers with TLS and users: what works, and the one line for each thing that does not.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use data_pubsub_shared::Variant;
 
@@ -10,33 +9,6 @@ use crate::common::nats_server::{self, NatsServer};
 use crate::common::program::*;
 use crate::common::redis_server::{self, RedisServer};
 use crate::common::*;
-
-/// What `check` says with such a server, in one line.
-fn checked(folder: &Folder, server: &str) -> (bool, String) {
-    configure(folder, &format!("[server]\ntimeout = 2\n{server}\n{RINGS}[bridge.a]\nout = \"@/out\"\nin = \"@/in\"\n"));
-    let found = ask(folder, &["check"]);
-    (found.status.success(), all_of(&found))
-}
-
-fn assert_works(folder: &Folder, server: &str) {
-    let (is_well, said) = checked(folder, server);
-    assert!(is_well, "{server}: {said}");
-    static ROUNDS: AtomicU32 = AtomicU32::new(0);
-    let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
-    let bridge = format!("[bridge.b{round}]\nout = \"@/out{round}\"\nin = \"@/in{round}\"\n");
-    let program = run(folder, &format!("[server]\n{server}\n{RINGS}{bridge}"));
-    let mut receiver = Receiver::new(&folder.ring(&format!("in{round}"), Variant::Int, 1024));
-    Publisher::new(&folder.ring(&format!("out{round}"), Variant::Int, 1024), 1).publish(10);
-    wait_for("all is received", || (receiver.read() == 10).then_some(()));
-    program.end();
-}
-
-fn assert_says(folder: &Folder, server: &str, why: &str) {
-    let (is_well, said) = checked(folder, server);
-    println!("{server}{said}");
-    let lines: Vec<_> = said.lines().filter(|line| line.starts_with("pubsub-bridge: ")).collect();
-    assert!(!is_well && lines.len() == 1 && lines[0].contains(why), "{server}: '{why}' in one line of:\n{said}");
-}
 
 #[test]
 fn redis_over_tls() {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_nats::jetstream::stream::{Info, StorageType};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connecting::Live;
-use super::{Backend, Nats, Place, Stream};
+use super::{Backend, Head, Nats, Note, Place, Stream};
 use crate::check::Findings;
 
 /// JetStream, as the account has it.
@@ -78,7 +78,7 @@ impl Nats {
                 let what =
                     if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
                 findings.good.push(format!("{name}: stream {shown} {what}"));
-                return false;
+                return sends && Nats::denies(live, findings, stream).await;
             }
             Err(failure) => {
                 findings.problems.push(format!("{name}: stream {shown}: {failure}"));
@@ -89,6 +89,9 @@ impl Nats {
         if let Some(why) = stream.wrong_settings(&info.config) {
             findings.problems.push(about(&why));
             return false;
+        }
+        if sends && Nats::denies(live, findings, stream).await {
+            return true;
         }
         findings.advice.extend(advice(&info, sends).into_iter().map(|what| about(&what)));
         match self.ends(shown, Place::START).await.and(self.origins(shown).await.map(drop)) {
@@ -101,6 +104,25 @@ impl Nats {
                 failure.to_string().contains("iolation")
             }
         }
+    }
+
+    /// Whether something is not allowed that sending needs, asked for in forms that change nothing: with a subject that no origin has, and a
+    /// last message that it cannot have.
+    async fn denies(live: &Live, findings: &mut Findings, stream: &Stream) -> bool {
+        let origin = "check";
+        let head = Head { sequence: u64::MAX >> 1, note: None };
+        let note = Note { epoch: 1, first: 1, last: 0, entries: 0, seen: 0, position: String::new() };
+        let put = Nats::put(live, stream, origin, &head, &note, Vec::new()).await.map(drop);
+        let purge = Nats::purge(live, stream, &json!({"filter": stream.of(origin)})).await;
+        let get = Nats::head(live, stream, origin).await.map(drop);
+        let denials: Vec<String> = [put, purge, get]
+            .into_iter()
+            .filter_map(|done| done.err().map(|why| why.to_string()).filter(|why| why.contains("iolation")))
+            .map(|why| format!("{}: stream {}: {why}", live.settings.name, stream.shown))
+            .collect();
+        let is_denied = !denials.is_empty();
+        findings.problems.extend(denials);
+        is_denied
     }
 
     /// What an operator may copy to allow it.
