@@ -11,9 +11,12 @@ use pubsub_bridge::config::Config;
 use pubsub_bridge::report::{Report, unix_time};
 use pubsub_bridge::service;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Connects rings of data-pubsub-shared on many hosts, exactly once and in one order, over a stream in a server.
 #[derive(Parser)]
@@ -127,9 +130,10 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
         Command::Run { quiet, file } => {
             let config = Config::read(&file)?;
             let level = if quiet { Level::WARN } else { Level::INFO };
-            // Nothing ends because nobody can hear of it.
-            let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-            lines.log_internal_errors(false).event_format(Lines).init();
+            // What crates have to say is said by this one, with the remedy. Nothing ends because nobody can hear of it.
+            let ours = Targets::new().with_target("pubsub_bridge", level);
+            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+            tracing_subscriber::registry().with(lines.event_format(Lines).with_filter(ours)).init();
             let runtime = runtime(config.threads)?;
             let result = runtime.block_on(service::run(file, config));
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));

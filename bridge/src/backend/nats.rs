@@ -37,7 +37,6 @@ pub use connecting::{Login, Settings, Tls};
 pub use reading::NatsReader;
 
 use connecting::{Live, Reply};
-use errors::Refusal;
 use format::{HEADER, INDEX_BITS, Note, escape, unescape};
 use reading::{Brought, Consumer, From};
 
@@ -47,6 +46,8 @@ const BATCH_BYTES: usize = 512 << 10;
 /// removed, and only then its files: they are those of the new one, too, which would lose them and never take a message again.
 /// The server does not say when it is done.
 const REMOVAL: Duration = Duration::from_secs(1);
+/// Attempts to be brought what the stream has, each a little later than the one before.
+const BEHIND: u32 = 8;
 /// Attempts of a call against others who append to the same subject.
 const ATTEMPTS: usize = 1000;
 
@@ -217,14 +218,8 @@ impl Nats {
     /// The last message of an origin's subject.
     async fn head(live: &Live, stream: &Stream, origin: &str) -> Result<Head> {
         let subject = stream.of(origin);
-        let got: std::result::Result<Got, Refusal> =
-            live.api(&format!("STREAM.MSG.GET.{}", stream.name), &json!({"last_by_subj": subject})).await?;
-        let got = match got {
-            Ok(got) => got.message,
-            Err(refusal) if refusal.is_no_message() || refusal.is_no_stream() => {
-                return Ok(Head { sequence: 0, note: None });
-            }
-            Err(refusal) => return Err(refusal.failure(&stream.shown)),
+        let Some(got) = Nats::message(live, stream, &json!({"last_by_subj": subject})).await? else {
+            return Ok(Head { sequence: 0, note: None });
         };
         let sequence = got.sequence;
         let message: std::result::Result<async_nats::jetstream::message::StreamMessage, _> = got.try_into();
@@ -285,32 +280,49 @@ impl Nats {
         lock(&self.appended).contains_key(&stream.shown)
     }
 
-    /// The headers of messages from one on, up to another one.
-    async fn headings(live: &Arc<Live>, stream: &Stream, first: u64, last: u64) -> Result<Vec<Brought>> {
-        let mut consumer = Consumer::new(live, stream, From::Sequence(first), true).await?;
-        let mut found = Vec::new();
-        let mut left = consumer.pending;
-        while left > 0 {
-            let Some(brought) = consumer.next_if_any().await? else { break };
-            if brought.sequence > last {
-                break;
-            }
-            left = if brought.sequence == last { 0 } else { brought.pending };
-            found.push(brought);
+    /// A message, if it is there. The server that leads the stream says so.
+    async fn message(live: &Live, stream: &Stream, ask: &Value) -> Result<Option<RawMessage>> {
+        match live.api::<Got>(&format!("STREAM.MSG.GET.{}", stream.name), ask).await? {
+            Ok(got) => Ok(Some(got.message)),
+            Err(refusal) if refusal.is_no_message() || refusal.is_no_stream() => Ok(None),
+            Err(refusal) => Err(refusal.failure(&stream.shown)),
         }
-        Ok(found)
     }
 
-    /// The last message of each origin, in their order.
-    async fn all_heads(live: &Arc<Live>, stream: &Stream) -> Result<Vec<Brought>> {
-        let mut consumer = Consumer::new(live, stream, From::Last, true).await?;
-        let mut found = Vec::new();
-        let mut left = consumer.pending;
-        while left > 0 {
-            let Some(brought) = consumer.next_if_any().await? else { break };
-            left = brought.pending;
-            found.push(brought);
+    /// Messages of a consumer that there are when it begins, up to a sequence that the stream has reached. A consumer may be at a server
+    /// of a cluster that has not got as far yet: then again, until it has.
+    async fn brought(live: &Arc<Live>, stream: &Stream, from: &From, last: u64) -> Result<Vec<Brought>> {
+        let is_range = matches!(from, From::Sequence(_));
+        for attempt in 0..BEHIND {
+            let mut consumer = Consumer::new(live, stream, from, true).await?;
+            let (mut found, mut left, mut has_all) = (Vec::new(), consumer.pending, false);
+            while left > 0 {
+                let Some(brought) = consumer.next_if_any().await? else { break };
+                has_all |= brought.sequence >= last;
+                left = if is_range && has_all { 0 } else { brought.pending };
+                if !is_range || brought.sequence <= last {
+                    found.push(brought);
+                }
+            }
+            if has_all || Nats::message(live, stream, &json!({"seq": last})).await?.is_none() {
+                return Ok(found);
+            }
+            tokio::time::sleep(Duration::from_millis(10 << attempt)).await;
         }
+        Err(Failure::Away(format!(
+            "{}: stream {}: a server of the cluster is behind",
+            live.settings.name, stream.shown
+        )))
+    }
+
+    /// The headers of messages from one on, up to another one.
+    async fn headings(live: &Arc<Live>, stream: &Stream, first: u64, last: u64) -> Result<Vec<Brought>> {
+        Nats::brought(live, stream, &From::Sequence(first), last).await
+    }
+
+    /// The last message of each origin, in their order, of a stream that has reached this sequence.
+    async fn all_heads(live: &Arc<Live>, stream: &Stream, last: u64) -> Result<Vec<Brought>> {
+        let mut found = Nats::brought(live, stream, &From::Last, last).await?;
         found.sort_by_key(|brought| brought.sequence);
         Ok(found)
     }
@@ -402,9 +414,18 @@ impl Nats {
             let since = now().saturating_sub(age.as_millis() as u64).saturating_sub(era(info) / 1000);
             if since > 0 {
                 let then = info.created + Duration::from_millis(since);
-                let mut consumer = Consumer::new(live, stream, From::Time(then), true).await?;
+                let mut consumer = Consumer::new(live, stream, &From::Time(then), true).await?;
                 let first = if consumer.pending > 0 { consumer.next_if_any().await? } else { None };
-                cut = cut.max(first.map_or(state.last_sequence, |brought| brought.sequence));
+                match first {
+                    Some(brought) => cut = cut.max(brought.sequence),
+                    // All are older, unless a server of a cluster is behind.
+                    None => {
+                        let newest = Nats::message(live, stream, &json!({"seq": state.last_sequence})).await?;
+                        if newest.is_none_or(|newest| newest.time < then) {
+                            cut = state.last_sequence;
+                        }
+                    }
+                }
             }
         }
         if let Some(bytes) = limits.bytes.filter(|bytes| state.bytes > *bytes) {
@@ -551,7 +572,7 @@ impl Backend for Nats {
         }
         let mut numbers = HashMap::new();
         let instant = info.state.last_sequence;
-        let heads = Nats::all_heads(&live, &stream).await?;
+        let heads = Nats::all_heads(&live, &stream, instant).await?;
         let newest = heads.last().map_or(instant, |head| head.sequence);
         for brought in heads {
             if let (Some(origin), Some(note)) = (brought.origin, brought.note) {
@@ -582,7 +603,7 @@ impl Backend for Nats {
         if cut <= info.state.first_sequence {
             return Ok(());
         }
-        let heads = Nats::all_heads(&live, &stream).await?;
+        let heads = Nats::all_heads(&live, &stream, info.state.last_sequence).await?;
         let (silent, others): (Vec<_>, Vec<_>) = heads.iter().partition(|brought| brought.sequence < cut);
         for brought in silent {
             let (Some(origin), Some(note)) = (&brought.origin, &brought.note) else { continue };
@@ -620,7 +641,7 @@ impl Backend for Nats {
         }
         let Some(info) = stream.info(&live).await? else { return Ok(0) };
         let mut forgotten = 0;
-        for brought in Nats::all_heads(&live, &stream).await? {
+        for brought in Nats::all_heads(&live, &stream, info.state.last_sequence).await? {
             let (Some(origin), Some(note)) = (brought.origin, brought.note) else { continue };
             let is_idle = note.entries == 0 && note.seen.saturating_add(idle.as_millis() as u64) < now();
             if !is_idle {
@@ -629,8 +650,8 @@ impl Backend for Nats {
             // Only where the marker is all that is left.
             let subject = stream.of(&origin);
             let ask = json!({"seq": info.state.first_sequence, "next_by_subj": subject});
-            let first = live.api::<Got>(&format!("STREAM.MSG.GET.{}", stream.name), &ask).await?;
-            if first.is_ok_and(|got| got.message.sequence == brought.sequence) {
+            let first = Nats::message(&live, &stream, &ask).await?;
+            if first.is_some_and(|message| message.sequence == brought.sequence) {
                 Nats::purge(&live, &stream, &json!({"filter": subject, "seq": brought.sequence + 1})).await?;
                 forgotten += 1;
             }

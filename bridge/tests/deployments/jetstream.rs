@@ -228,3 +228,55 @@ fn streams_that_others_have_made_are_told_how_to_be() {
         assert!(is_well && said.contains(what), "{changes}: {said}");
     }
 }
+
+#[test]
+fn a_bridge_goes_on_with_another_server_of_a_cluster() {
+    if !is_installed() {
+        return;
+    }
+    let folder = Folder::new("nats-cluster");
+    let ports = [free_port(), free_port(), free_port()];
+    let routes = ports.map(|port| format!("nats-route://127.0.0.1:{port}")).join(", ");
+    let mut servers: Vec<NatsServer> = (0..ports.len())
+        .map(|index| {
+            let cluster = format!("cluster {{ name: C, listen: 127.0.0.1:{}, routes: [ {routes} ] }}", ports[index]);
+            NatsServer::named(&folder, &format!("s{index}"), &format!("server_name: s{index}\n{cluster}"))
+        })
+        .collect();
+    let urls: Vec<String> = servers.iter().map(|server| server.url().replace("nats://", "")).collect();
+    let text = format!(
+        "[server]\nurl = \"nats://{}\"\nreplicas = 3\ntimeout = 2\n{RINGS}[bridge.a]\nout = \"@/out\"\nin = \"@/in\"\n",
+        urls.join(",")
+    );
+    let mut receiver = Receiver::new(&folder.ring("in", Variant::Int, 1 << 16));
+    let mut publisher = Publisher::new(&folder.ring("out", Variant::Int, 1 << 16), 1);
+    let program = run(&folder, &text);
+    program.until_connected(2);
+    let mut until_progress = |program: &Program| {
+        let first = publisher.published;
+        wait_for(&format!("progress:\n{}", program.log()), || {
+            publisher.publish(2);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            receiver.read();
+            receiver.received.last().is_some_and(|last| last % 1_000_000_000 > first).then_some(())
+        });
+    };
+    until_progress(&program);
+    let info = servers[0].ask("STREAM.INFO.a", &Value::Null);
+    assert_eq!(info["config"]["num_replicas"], 3, "{info}");
+    let leader: usize =
+        info["cluster"]["leader"].as_str().expect("a leader").trim_start_matches('s').parse().expect("a number");
+    // The one that has the stream, and the others one after the other.
+    let rounds = if is_quick() { 1 } else { ports.len() };
+    for index in (0..rounds).map(|round| (leader + round) % ports.len()) {
+        servers[index].process.kill();
+        until_progress(&program);
+        servers[index].run();
+        until_progress(&program);
+    }
+    let published = publisher.published;
+    wait_for("all is received", || (receiver.read() as u64 == published).then_some(()));
+    assert_eq!(receiver.by_ring(), [(1, published)].into());
+    assert_eq!(program.report().bridges["a"]["down"].lost, [].into());
+    program.end();
+}

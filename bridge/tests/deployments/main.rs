@@ -5,5 +5,6 @@ mod common;
 
 mod cluster;
 mod jetstream;
+mod limits;
 mod secure;
 mod sentinel;

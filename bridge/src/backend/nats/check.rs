@@ -78,7 +78,7 @@ impl Nats {
                 let what =
                     if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
                 findings.good.push(format!("{name}: stream {shown} {what}"));
-                return sends && Nats::denies(live, findings, stream).await;
+                return Nats::denies(live, findings, stream, sends).await;
             }
             Err(failure) => {
                 findings.problems.push(format!("{name}: stream {shown}: {failure}"));
@@ -90,7 +90,7 @@ impl Nats {
             findings.problems.push(about(&why));
             return false;
         }
-        if sends && Nats::denies(live, findings, stream).await {
+        if Nats::denies(live, findings, stream, sends).await {
             return true;
         }
         findings.advice.extend(advice(&info, sends).into_iter().map(|what| about(&what)));
@@ -106,16 +106,18 @@ impl Nats {
         }
     }
 
-    /// Whether something is not allowed that sending needs, asked for in forms that change nothing: with a subject that no origin has, and a
+    /// Whether something is not allowed, asked for in forms that change nothing: with a subject that no origin has, and a
     /// last message that it cannot have.
-    async fn denies(live: &Live, findings: &mut Findings, stream: &Stream) -> bool {
+    async fn denies(live: &Live, findings: &mut Findings, stream: &Stream, sends: bool) -> bool {
         let origin = "check";
         let head = Head { sequence: u64::MAX >> 1, note: None };
         let note = Note { epoch: 1, first: 1, last: 0, entries: 0, seen: 0, position: String::new() };
-        let put = Nats::put(live, stream, origin, &head, &note, Vec::new()).await.map(drop);
-        let purge = Nats::purge(live, stream, &json!({"filter": stream.of(origin)})).await;
-        let get = Nats::head(live, stream, origin).await.map(drop);
-        let denials: Vec<String> = [put, purge, get]
+        let mut done = vec![Nats::head(live, stream, origin).await.map(drop)];
+        if sends {
+            done.push(Nats::put(live, stream, origin, &head, &note, Vec::new()).await.map(drop));
+            done.push(Nats::purge(live, stream, &json!({"filter": stream.of(origin)})).await);
+        }
+        let denials: Vec<String> = done
             .into_iter()
             .filter_map(|done| done.err().map(|why| why.to_string()).filter(|why| why.contains("iolation")))
             .map(|why| format!("{}: stream {}: {why}", live.settings.name, stream.shown))
@@ -130,12 +132,12 @@ impl Nats {
         let mut publish = vec!["$JS.API.INFO".to_owned()];
         for (stream, sends) in streams.iter().filter_map(|(stream, sends)| Some((self.stream(stream).ok()?, *sends))) {
             let name = &stream.name;
-            for what in ["STREAM.INFO.", "CONSUMER.CREATE.", "CONSUMER.MSG.NEXT.", "CONSUMER.DELETE."] {
-                publish.push(format!("$JS.API.{what}{name}{}", if what.starts_with("CONSUMER") { ".>" } else { "" }));
+            publish.extend(["INFO", "MSG.GET"].map(|what| format!("$JS.API.STREAM.{what}.{name}")));
+            for what in ["CREATE", "MSG.NEXT", "DELETE"] {
+                publish.push(format!("$JS.API.CONSUMER.{what}.{name}.>"));
             }
             if sends {
-                let calls = ["CREATE", "MSG.GET", "PURGE"];
-                publish.extend(calls.iter().map(|what| format!("$JS.API.STREAM.{what}.{name}")));
+                publish.extend(["CREATE", "PURGE"].map(|what| format!("$JS.API.STREAM.{what}.{name}")));
                 publish.push(stream.subject("*"));
             }
         }

@@ -66,6 +66,9 @@ impl std::fmt::Debug for Settings {
     }
 }
 
+/// Within this a server says that nobody takes a message, if it says anything.
+const ALIVE: Duration = Duration::from_secs(1);
+
 /// A connection that works, as far as is known.
 pub(in crate::backend) struct Live {
     pub client: Client,
@@ -159,7 +162,21 @@ impl Live {
 
     /// Asks, and waits for the answer.
     pub(super) async fn ask(&self, subject: &str, headers: Option<HeaderMap>, payload: Vec<u8>) -> Result<Reply> {
-        let mut request = Request::new().payload(payload.into()).timeout(Some(self.settings.timeout));
+        match self.ask_within(subject, headers, payload, self.settings.timeout).await? {
+            Some(reply) => Ok(reply),
+            None => Err(self.owes_an_answer().await),
+        }
+    }
+
+    /// The same; none: no answer came in time.
+    async fn ask_within(
+        &self,
+        subject: &str,
+        headers: Option<HeaderMap>,
+        payload: Vec<u8>,
+        time: Duration,
+    ) -> Result<Option<Reply>> {
+        let mut request = Request::new().payload(payload.into()).timeout(Some(time));
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
@@ -171,21 +188,36 @@ impl Live {
         };
         let name = &self.settings.name;
         let error = match answer {
-            Ok(message) => return Ok(Reply::Came(message)),
+            Ok(message) => return Ok(Some(Reply::Came(message))),
             Err(error) => error,
         };
-        let why = match error.kind() {
-            RequestErrorKind::NoResponders => return Ok(Reply::Nobody),
-            RequestErrorKind::TimedOut => {
-                format!("no answer from {name} within {} s (timeout)", self.settings.timeout.as_secs())
-            }
+        match error.kind() {
+            RequestErrorKind::NoResponders => Ok(Some(Reply::Nobody)),
+            RequestErrorKind::TimedOut => Ok(None),
             RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
-                return Err(Failure::Refused(format!("{name}: {subject}: {error}")));
+                Err(Failure::Refused(format!("{name}: {subject}: {error}")))
             }
-            _ => format!("{name}: {error}"),
-        };
-        self.tell_broken(&why);
-        Err(Failure::Lost(why))
+            _ => {
+                let why = format!("{name}: {error}");
+                self.tell_broken(&why);
+                Err(Failure::Lost(why))
+            }
+        }
+    }
+
+    /// No answer came in time: the server of this connection is away, or those of a cluster that have the stream.
+    pub(super) async fn owes_an_answer(&self) -> Failure {
+        let why =
+            format!("no answer from {} within {} s (timeout)", self.settings.name, self.settings.timeout.as_secs());
+        // The server itself says at once that nobody takes this, or that it is not allowed.
+        match self.ask_within("pubsub-bridge.alive", None, Vec::new(), ALIVE).await {
+            Ok(None) => {
+                self.tell_broken(&why);
+                Failure::Lost(why)
+            }
+            Err(lost @ Failure::Lost(_)) => lost,
+            _ => Failure::Away(format!("{why}, whose connection is good: JetStream or the stream has no leader")),
+        }
     }
 
     /// Asks JetStream.
@@ -194,13 +226,27 @@ impl Live {
         what: &str,
         ask: &Value,
     ) -> Result<std::result::Result<T, Refusal>> {
+        match self.api_within(what, ask, self.settings.timeout).await? {
+            Some(answer) => Ok(answer),
+            None => Err(self.owes_an_answer().await),
+        }
+    }
+
+    /// The same; none: no answer came in time.
+    pub(super) async fn api_within<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        ask: &Value,
+        time: Duration,
+    ) -> Result<Option<std::result::Result<T, Refusal>>> {
         let payload = if ask.is_null() { Vec::new() } else { ask.to_string().into_bytes() };
-        match self.ask(&format!("$JS.API.{what}"), None, payload).await? {
-            Reply::Came(message) => self.parse(&message.payload),
-            Reply::Nobody => Err(Failure::Refused(format!(
+        match self.ask_within(&format!("$JS.API.{what}"), None, payload, time).await? {
+            Some(Reply::Came(message)) => self.parse(&message.payload).map(Some),
+            Some(Reply::Nobody) => Err(Failure::Refused(format!(
                 "{}: has no JetStream for this user; start the server with JetStream (jetstream {{}} in its configuration, or -js)",
                 self.settings.name
             ))),
+            None => Ok(None),
         }
     }
 

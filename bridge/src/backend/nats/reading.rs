@@ -26,6 +26,9 @@ const EXPIRES: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(500);
 /// Bytes that go to a reader together.
 const CHUNK: usize = 2 << 20;
+/// How long a consumer may take to be made, the first time. A cluster gives it to one of the servers that have the stream, also to one that
+/// is away, and says nothing more; each attempt may take twice as long.
+const MAKING: Duration = Duration::from_millis(500);
 /// After so long without a question the server forgets a consumer.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Between two looks for a stream that is not there yet.
@@ -83,16 +86,15 @@ impl Drop for Consumer {
 }
 
 impl Consumer {
-    pub async fn new(live: &Arc<Live>, stream: &Stream, from: From, headers_only: bool) -> Result<Consumer> {
-        let name = format!("bridge-{:016x}", (crate::direction::random_fraction() * u64::MAX as f64) as u64);
+    pub async fn new(live: &Arc<Live>, stream: &Stream, from: &From, headers_only: bool) -> Result<Consumer> {
         let mut config = json!({
-            "name": name, "ack_policy": "none", "replay_policy": "instant", "mem_storage": true, "num_replicas": 1,
+            "ack_policy": "none", "replay_policy": "instant", "mem_storage": true, "num_replicas": 1,
             "inactive_threshold": FORGOTTEN.as_nanos() as u64, "headers_only": headers_only,
         });
         let is_filtered = matches!(from, From::Last);
         let policy = match from {
-            From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
-            From::Time(start_time) => DeliverPolicy::ByStartTime { start_time },
+            From::Sequence(first) => DeliverPolicy::ByStartSequence { start_sequence: *first },
+            From::Time(then) => DeliverPolicy::ByStartTime { start_time: *then },
             From::Last => DeliverPolicy::LastPerSubject,
         };
         if is_filtered {
@@ -104,9 +106,21 @@ impl Consumer {
         let inbox = live.client.new_inbox();
         let subscriber = live.bounded(live.client.subscribe(format!("{inbox}.*"))).await?;
         let filter = if is_filtered { format!(".{}", stream.subject("*")) } else { String::new() };
-        let what = format!("CONSUMER.CREATE.{}.{name}{filter}", stream.name);
-        let ask = json!({"stream_name": stream.name, "config": config});
-        let made: consumer::Info = live.api(&what, &ask).await?.map_err(|refusal| refusal.failure(&stream.shown))?;
+        let mut time = MAKING;
+        let (name, made) = loop {
+            let name = format!("bridge-{:016x}", (crate::direction::random_fraction() * u64::MAX as f64) as u64);
+            config["name"] = name.as_str().into();
+            let what = format!("CONSUMER.CREATE.{}.{name}{filter}", stream.name);
+            let ask = json!({"stream_name": stream.name, "config": config});
+            let answer = live.api_within::<consumer::Info>(&what, &ask, time).await?;
+            if let Some(made) = answer {
+                break (name, made.map_err(|refusal| refusal.failure(&stream.shown))?);
+            }
+            time *= 2;
+            if time > live.settings.timeout {
+                return Err(live.owes_an_answer().await);
+            }
+        };
         Ok(Consumer {
             live: Arc::clone(live),
             stream: stream.clone(),
@@ -290,7 +304,7 @@ async fn try_read(
     // Of a message that was read in part, the rest.
     let sequence = if after.0 == era { after.1 >> INDEX_BITS } else { 1 };
     let first = sequence.clamp(1, info.state.last_sequence + 1);
-    let mut consumer = Consumer::new(live, stream, From::Sequence(first), false).await?;
+    let mut consumer = Consumer::new(live, stream, &From::Sequence(first), false).await?;
     loop {
         let mut reads = Vec::new();
         let mut bytes = 0;
