@@ -22,6 +22,8 @@ use crate::{down, up};
 
 /// Batches in memory of all senders to a server together, a quarter of a megabyte each at most.
 const BATCHES: usize = 256;
+/// Between two times at which it is said how things are.
+const TICK: Duration = Duration::from_secs(1);
 /// When all is to end, what has not ended after this is left behind.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -177,7 +179,7 @@ impl Service {
         let leaving: Vec<_> =
             self.running.iter().filter(|(key, running)| !stays(key, running)).map(|(key, _)| key.clone()).collect();
         let ended: Vec<_> = leaving.iter().filter_map(|key| self.running.remove(key)).map(Running::end).collect();
-        join_all(ended).await;
+        while_watched(join_all(ended)).await;
         let used: Vec<&String> = self.config.bridges.values().map(|bridge| &bridge.server).collect();
         let config = &self.config;
         self.servers.retain(|name, server| used.contains(&name) && config.servers.get(name) == Some(&server.settings));
@@ -258,6 +260,24 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
+/// Tells the watchdog that all is well, if one of the threads that do the work is free to say so.
+async fn say_alive() {
+    if tokio::time::timeout(Duration::from_secs(1), tokio::spawn(async {})).await.is_ok() {
+        notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}
+
+/// Waits for something that may take longer than the watchdog does.
+async fn while_watched<T>(what: impl Future<Output = T>) -> T {
+    let mut what = std::pin::pin!(what);
+    loop {
+        match tokio::time::timeout(TICK, &mut what).await {
+            Ok(done) => return done,
+            Err(_) => say_alive().await,
+        }
+    }
+}
+
 /// Runs until TERM or INT. HUP reads the configuration again; USR1 says how things are.
 ///
 /// # Errors
@@ -285,7 +305,7 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
     service.apply().await;
     service.tick();
     notify(&[sd_notify::NotifyState::Ready]);
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -301,7 +321,7 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
             _ = usr1.recv() => service.say(),
             _ = ticks.tick() => {
                 service.tick();
-                notify(&[sd_notify::NotifyState::Watchdog]);
+                say_alive().await;
             }
         }
     }
@@ -311,7 +331,7 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
     }
     let running: Vec<_> =
         service.running.iter_mut().map(|(_, running)| tokio::time::timeout(PATIENCE, &mut running.task)).collect();
-    join_all(running).await;
+    while_watched(join_all(running)).await;
     for running in service.running.values() {
         let mut status = running.control.status();
         (status.running, status.connected) = (false, false);

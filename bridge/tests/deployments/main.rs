@@ -6,5 +6,6 @@ mod common;
 mod cluster;
 mod jetstream;
 mod limits;
+mod operators;
 mod secure;
 mod sentinel;
