@@ -173,8 +173,19 @@ impl Batch {
     }
 }
 
+/// Who sent an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The origin.
+    pub origin: String,
+    /// In which epoch.
+    pub epoch: u64,
+    /// The number of the first message of the entry, or of those that were appended together with it.
+    pub first: u64,
+}
+
 /// The state of a stream at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ends {
     /// The oldest entry that is still there; none in an empty stream.
     pub first: Option<Place>,
@@ -185,6 +196,8 @@ pub struct Ends {
     /// Whether the place that was asked for may be one of this stream. False where it certainly is none: it is behind `last`,
     /// or not before `first` and no entry is there.
     pub continues: bool,
+    /// What is at the place that was asked for, if that can be told. A server that was restored from a copy may give a place a second time.
+    pub at: Option<Sent>,
 }
 
 /// What the server knows of all origins at one instant.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::backend::{Backend, Entry, Failure, Place, Read, Reader, Result};
+use crate::backend::{Backend, Ends, Entry, Failure, Place, Read, Reader, Result, Sent};
 use crate::direction::{Control, Losses, Lost, Ticks, Trouble};
 use crate::entry::{Held, Unpacker};
 use crate::load::Load;
@@ -421,10 +421,23 @@ impl<'a, B: Backend> Down<'a, B> {
             return self.remember_all().map_err(|error| Failure::Refused(error.to_string()));
         }
         let place = self.memory.streams[name].place;
-        if !self.backend.ends(name, place).await?.continues {
+        let ends = self.backend.ends(name, place).await?;
+        if !self.continues(name, &ends) {
             self.rewind(name);
         }
         Ok(())
+    }
+
+    /// Whether what was read last is still where it was. A server that was restored from a copy may have put something else there since.
+    fn continues(&self, name: &str, ends: &Ends) -> bool {
+        let stream = &self.memory.streams[name];
+        let is_same = |at: &Sent| match stream.origins.get(&at.origin) {
+            Some(known) if known.place == stream.place => {
+                at.epoch < known.epoch || at.epoch == known.epoch && at.first < known.next
+            }
+            _ => stream.origins.values().all(|known| known.place != stream.place),
+        };
+        ends.continues && ends.at.as_ref().is_none_or(is_same)
     }
 
     /// For the first time. What came before `now` is no loss; what came before a place is not known.
@@ -778,7 +791,7 @@ impl<'a, B: Backend> Down<'a, B> {
         for (index, name) in self.options.streams.iter().enumerate() {
             let place = self.memory.streams[name].place;
             let ends = self.backend.ends(name, place).await?;
-            if !ends.continues {
+            if !self.continues(name, &ends) {
                 self.rewind(name);
                 return Ok(Some(index));
             }

@@ -123,6 +123,28 @@ fn a_server_forgets_everything(which: Which) {
     });
 }
 
+fn a_server_is_restored_from_a_copy(which: Which) {
+    let kind = Kind { options: "pack = 5", allowed: &["backend"], rate: 20, ..Kind::default() };
+    storm(which, "restored", kind, |hosts, number| {
+        let copy = format!("copy{number}");
+        hosts.pause(100);
+        hosts.server.back_up(&copy);
+        hosts.until_progress();
+        hosts.pause(200);
+        // One host is away until others have sent more than was lost with the restored server.
+        let away = hosts.random.below(3) as usize;
+        if number % 2 == 0 {
+            hosts.hosts[away].end();
+        }
+        hosts.server.restore(&copy);
+        hosts.work(Duration::from_millis(400));
+        if number % 2 == 0 {
+            hosts.hosts[away].start();
+        }
+        hosts.until_progress();
+    });
+}
+
 fn bridges_end_while_a_server_comes_and_goes(which: Which) {
     storm(which, "ended", Kind { options: "pack = 5", timeout: "1s", ..Kind::default() }, |hosts, _| {
         let victim = hosts.random.below(3) as usize;
@@ -230,6 +252,7 @@ over_both! {
     bridges_are_killed_and_their_rings_overrun
     a_stream_is_trimmed_while_readers_are_away
     a_server_forgets_everything
+    a_server_is_restored_from_a_copy
     bridges_end_while_a_server_comes_and_goes
     everything_at_once
 }

@@ -266,7 +266,9 @@ async fn notices_another_stream<R: Rig>(rig: &R) {
     let a = sender(&backend, "other", "host/a").await;
     assert_eq!(backend.append(&a, &batch(1, 3), 0).await, Ok(()));
     let found = entries(&backend, "other", Place::START, 3).await;
-    assert!(backend.ends("other", found[2].place).await.expect("ends").continues);
+    let ends = backend.ends("other", found[2].place).await.expect("ends");
+    let at = ends.at.expect("what is there");
+    assert!(ends.continues && at.origin == "host/a" && at.epoch == a.epoch && (1..=3).contains(&at.first), "{at:?}");
     let ahead = Place(found[2].place.0 + 1_000_000, 0);
     assert!(!backend.ends("other", ahead).await.expect("ends").continues, "behind the last entry of all");
     rig.lose("other").await;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     Backend, Batch, Begun, Claim, Ends, Entry, Failure, Health, Limits, Malformed, Origins, Place, Read, Reader,
-    Result, Sender,
+    Result, Sender, Sent,
 };
 
 /// The server; clones are the same one.
@@ -257,7 +257,9 @@ impl Backend for Memory {
             let first = stream.entries.front().map(place_of);
             let is_there = || stream.entries.iter().any(|read| place_of(read) == place);
             let continues = place <= stream.last && (first.is_none_or(|first| place < first) || is_there());
-            Ok(Ends { first, newest: stream.entries.back().map(place_of), last: stream.last, continues })
+            let at = stream.entries.iter().find(|read| place_of(read) == place).and_then(|read| read.as_ref().ok());
+            let at = at.map(|entry| Sent { origin: entry.origin.clone(), epoch: entry.epoch, first: entry.number });
+            Ok(Ends { first, newest: stream.entries.back().map(place_of), last: stream.last, continues, at })
         })
     }
 

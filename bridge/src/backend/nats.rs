@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::keeper::{Keeper, lock};
-use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender};
+use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender, Sent};
 
 mod check;
 mod connecting;
@@ -374,16 +374,23 @@ impl Nats {
             if sequence == 0 { Place::START } else { Place(era, (sequence << INDEX_BITS) | ((1 << INDEX_BITS) - 1)) };
         let last = newest.unwrap_or(gone);
         let is_before = place == Place::START || place.0 == era && first.is_none_or(|first| place < first);
-        let continues = place <= last && (is_before || place.0 == era && Nats::is_there(live, stream, place).await?);
-        Ok(Ends { first, newest, last, continues })
+        let (is_there, at) = match place.0 == era && !is_before && place <= last {
+            true => Nats::at(live, stream, place).await?,
+            false => (false, None),
+        };
+        let continues = place <= last && (is_before || is_there);
+        Ok(Ends { first, newest, last, continues, at })
     }
 
-    async fn is_there(live: &Arc<Live>, stream: &Stream, place: Place) -> Result<bool> {
+    /// Whether an entry may be or have been at a place, and who sent it.
+    async fn at(live: &Arc<Live>, stream: &Stream, place: Place) -> Result<(bool, Option<Sent>)> {
         let (sequence, index) = (place.1 >> INDEX_BITS, place.1 & ((1 << INDEX_BITS) - 1));
         let found = Nats::headings(live, stream, sequence, sequence).await?;
         // One that was dropped from between others may have been there.
-        let Some(brought) = found.first() else { return Ok(true) };
-        Ok(index < brought.note.as_ref().map_or(1, |note| note.entries.max(1)))
+        let Some(brought) = found.into_iter().next() else { return Ok((true, None)) };
+        let is_there = index < brought.note.as_ref().map_or(1, |note| note.entries.max(1));
+        let sent = brought.origin.zip(brought.note).filter(|(_, note)| note.entries > 0);
+        Ok((is_there, sent.map(|(origin, note)| Sent { origin, epoch: note.epoch, first: note.first })))
     }
 
     async fn purge(live: &Live, stream: &Stream, ask: &Value) -> Result<()> {
@@ -559,7 +566,9 @@ impl Backend for Nats {
         let (live, stream) = (self.keeper.live()?, self.stream(stream)?);
         match stream.info(&live).await? {
             Some(info) => Nats::ends_of(&live, &stream, &info, place).await,
-            None => Ok(Ends { first: None, newest: None, last: Place::START, continues: place == Place::START }),
+            None => {
+                Ok(Ends { first: None, newest: None, last: Place::START, continues: place == Place::START, at: None })
+            }
         }
     }
 

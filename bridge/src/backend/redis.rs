@@ -15,7 +15,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::keeper::Keeper;
-use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender};
+use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender, Sent};
 
 mod connecting;
 mod errors;
@@ -126,8 +126,13 @@ impl Redis {
             if text.is_empty() { Ok(None) } else { text.parse::<Place>().map(Some).map_err(|_| strange()) }
         };
         let (first, newest, last, there) = (id()?, id()?, id()?.unwrap_or_default(), id()?);
+        let (producer, number) = (parts.next().and_then(text_of), parts.next().and_then(text_of));
+        let at = there.zip(producer).and_then(|(_, producer)| {
+            let (origin, epoch) = producer.rsplit_once('#')?;
+            Some(Sent { origin: origin.to_owned(), epoch: epoch.parse().ok()?, first: number?.parse().ok()? })
+        });
         let continues = place <= last && (there.is_some() || first.is_none_or(|first| place < first));
-        Ok((Ends { first, newest, last, continues }, parts.next().unwrap_or(Value::Nil)))
+        Ok((Ends { first, newest, last, continues, at }, parts.next().unwrap_or(Value::Nil)))
     }
 }
 

@@ -86,6 +86,13 @@ impl Host {
         child.wait().expect("wait");
     }
 
+    /// Asks it to end, and waits.
+    pub fn end(&mut self) {
+        self.signal("-TERM");
+        let status = self.child.take().expect("it runs").wait().expect("wait");
+        assert!(status.success(), "it ends well:\n{}", self.log());
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
@@ -234,9 +241,7 @@ impl<S> Hosts<S> {
             begun.elapsed().as_secs_f64()
         );
         for host in &mut self.hosts {
-            host.signal("-TERM");
-            let status = host.child.take().expect("it runs").wait().expect("wait");
-            assert!(status.success(), "it ends well:\n{}", host.log());
+            host.end();
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A server of either kind, as tests of faults want it: named, and hurt in the same ways.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use super::Folder;
 use super::nats_server::{self, NatsServer};
 use super::redis_server::{self, RedisServer};
@@ -24,6 +27,11 @@ impl Which {
 pub enum Server {
     Redis(RedisServer),
     Nats(NatsServer),
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp");
+    assert!(done.success(), "cp -a {} {}", from.display(), to.display());
 }
 
 macro_rules! either {
@@ -90,11 +98,34 @@ impl Server {
         }
     }
 
-    /// The directory of all that it has.
-    pub fn files(&self) -> std::path::PathBuf {
-        match self {
-            Server::Redis(server) => server.folder.join("appendonlydir"),
-            Server::Nats(server) => server.folder.join("store"),
+    /// Ends it, keeps a copy of all that it has under this name, and starts it again.
+    pub fn back_up(&mut self, name: &str) {
+        self.kill();
+        for (files, copy) in self.files(name) {
+            copy_all(&files, &copy);
         }
+        self.run();
+    }
+
+    /// Ends it, and starts it again with such a copy.
+    pub fn restore(&mut self, name: &str) {
+        self.kill();
+        for (files, copy) in self.files(name) {
+            let removed = if files.is_dir() { std::fs::remove_dir_all(&files) } else { std::fs::remove_file(&files) };
+            removed.expect("remove");
+            copy_all(&copy, &files);
+        }
+        self.run();
+    }
+
+    /// Where it has its files, and where their copies are.
+    fn files(&self, name: &str) -> Vec<(PathBuf, PathBuf)> {
+        let (folder, names) = match self {
+            // Before version 7 it is one file.
+            Server::Redis(server) => (&server.folder, ["appendonlydir", "appendonly.aof"].as_slice()),
+            Server::Nats(server) => (&server.folder, ["store"].as_slice()),
+        };
+        let there = names.iter().filter(|file| folder.join(file).exists());
+        there.map(|file| (folder.join(file), folder.join(format!("{name}-{file}")))).collect()
     }
 }
