@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use data_pubsub_shared::Variant;
@@ -135,8 +134,8 @@ pub fn checked(folder: &Folder, server: &str) -> (bool, String) {
 pub fn assert_works(folder: &Folder, server: &str) {
     let (is_well, said) = checked(folder, server);
     assert!(is_well, "{server}: {said}");
-    static ROUNDS: AtomicU32 = AtomicU32::new(0);
-    let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
+    // Each time with rings and a stream of its own.
+    let round = (0..).find(|round| !folder.0.join(format!("out{round}")).exists()).expect("a number");
     let bridge = format!("[bridge.b{round}]\nout = \"@/out{round}\"\nin = \"@/in{round}\"\n");
     let program = run(folder, &format!("[server]\n{server}\n{RINGS}{bridge}"));
     let mut receiver = Receiver::new(&folder.ring(&format!("in{round}"), Variant::Int, 1024));

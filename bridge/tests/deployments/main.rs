@@ -4,6 +4,7 @@
 mod common;
 
 mod cluster;
+mod disasters;
 mod jetstream;
 mod limits;
 mod operators;

@@ -52,7 +52,7 @@ pub(super) enum Requests {
     /// One connection reads for all of them.
     Waiting(mpsc::UnboundedSender<Request>),
     /// Each is read for by itself.
-    Asking(Link, Settings, Arc<Broken>),
+    Asking(Link, Box<Settings>, Arc<Broken>),
 }
 
 impl Requests {
@@ -65,7 +65,7 @@ impl Requests {
 
     /// Over the connections to a cluster.
     pub(super) fn asking(link: Link, settings: Settings, broken: Arc<Broken>) -> Requests {
-        Requests::Asking(link, settings, broken)
+        Requests::Asking(link, Box::new(settings), broken)
     }
 
     pub(super) fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
@@ -77,7 +77,7 @@ impl Requests {
                 requests.send(request).map_err(|_| Failure::Lost("the connection was closed".to_owned()))?;
             }
             Requests::Asking(link, settings, broken) => {
-                let mut hub = Hub::new(mpsc::unbounded_channel().1, settings.clone(), Arc::clone(broken));
+                let mut hub = Hub::new(mpsc::unbounded_channel().1, Settings::clone(settings), Arc::clone(broken));
                 hub.readers.push(request);
                 tokio::spawn(hub.ask(link.clone()));
             }
