@@ -198,6 +198,8 @@ pub struct Ends {
     pub continues: bool,
     /// What is at the place that was asked for, if that can be told. A server that was restored from a copy may give a place a second time.
     pub at: Option<Sent>,
+    /// How much older it is than the newest entry, if that can be told; where it is gone, how much the oldest one is.
+    pub behind: Option<Duration>,
 }
 
 /// What the server knows of all origins at one instant.
@@ -288,9 +290,6 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The most bytes of payloads in a batch. A message that is longer can never be sent.
     fn batch_bytes(&self) -> usize;
-
-    /// How many seconds lie between two places, where places have a time.
-    fn seconds(&self, from: Place, to: Place) -> Option<f64>;
 
     /// Begins a new epoch of an origin; promise 1.
     fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> impl Future<Output = Result<Begun>> + Send;

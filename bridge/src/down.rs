@@ -796,7 +796,7 @@ impl<'a, B: Backend> Down<'a, B> {
                 return Ok(Some(index));
             }
             let is_read = ends.newest.is_none_or(|newest| newest <= place);
-            let behind = if is_read { Some(0.0) } else { self.backend.seconds(place, ends.last) };
+            let behind = if is_read { Some(0.0) } else { ends.behind.map(|behind| behind.as_secs_f64()) };
             if let Some(behind) = behind {
                 greatest = Some(greatest.unwrap_or(0.0_f64).max(behind));
             }

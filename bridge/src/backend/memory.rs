@@ -193,10 +193,6 @@ impl Backend for Memory {
         1 << 20
     }
 
-    fn seconds(&self, _from: Place, _to: Place) -> Option<f64> {
-        None
-    }
-
     async fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> Result<Begun> {
         self.call(false, |state| {
             let origins = &mut state.data.entry(stream.to_owned()).or_default().origins;
@@ -259,7 +255,8 @@ impl Backend for Memory {
             let continues = place <= stream.last && (first.is_none_or(|first| place < first) || is_there());
             let at = stream.entries.iter().find(|read| place_of(read) == place).and_then(|read| read.as_ref().ok());
             let at = at.map(|entry| Sent { origin: entry.origin.clone(), epoch: entry.epoch, first: entry.number });
-            Ok(Ends { first, newest: stream.entries.back().map(place_of), last: stream.last, continues, at })
+            let newest = stream.entries.back().map(place_of);
+            Ok(Ends { first, newest, last: stream.last, continues, at, behind: None })
         })
     }
 

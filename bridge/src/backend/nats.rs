@@ -23,6 +23,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessage, RetentionPolicy};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use super::keeper::{Keeper, lock};
 use super::{Backend, Batch, Begun, Claim, Ends, Failure, Health, Limits, Origins, Place, Result, Sender, Sent};
@@ -327,8 +328,8 @@ impl Nats {
         Ok(found)
     }
 
-    /// The first and the newest entry that are still there.
-    async fn entries(live: &Arc<Live>, stream: &Stream, info: &Info) -> Result<Option<(Place, Place)>> {
+    /// The first and the newest entry that are still there, and when they came.
+    async fn entries(live: &Arc<Live>, stream: &Stream, info: &Info) -> Result<Option<[(Place, OffsetDateTime); 2]>> {
         let (first, last) = (info.state.first_sequence, info.state.last_sequence);
         if info.state.messages == 0 {
             return Ok(None);
@@ -336,7 +337,7 @@ impl Nats {
         let era = era(info);
         // What no bridge has put there is at a place, too.
         let count = |brought: &Brought| brought.note.as_ref().map_or(1, |note| note.entries);
-        let at = |brought: &Brought, index: u64| Place(era, (brought.sequence << INDEX_BITS) + index);
+        let at = |brought: &Brought, index: u64| (Place(era, (brought.sequence << INDEX_BITS) + index), brought.time);
         let mut width = 4;
         let mut end = last;
         let newest = loop {
@@ -354,7 +355,7 @@ impl Nats {
         loop {
             let found = Nats::headings(live, stream, begin, begin + width - 1).await?;
             if let Some(brought) = found.iter().find(|brought| count(brought) > 0) {
-                return Ok(Some((at(brought, 0), newest)));
+                return Ok(Some([at(brought, 0), newest]));
             }
             (begin, width) = (begin + width, width * 4);
             if begin > last {
@@ -368,29 +369,31 @@ impl Nats {
         let era = era(info);
         let sequence = info.state.last_sequence;
         let found = Nats::entries(live, stream, info).await?;
-        let (first, newest) = (found.map(|found| found.0), found.map(|found| found.1));
+        let [first, newest] = [0, 1].map(|index| found.map(|found| found[index].0));
         // Behind all that is there no more.
         let gone =
             if sequence == 0 { Place::START } else { Place(era, (sequence << INDEX_BITS) | ((1 << INDEX_BITS) - 1)) };
         let last = newest.unwrap_or(gone);
         let is_before = place == Place::START || place.0 == era && first.is_none_or(|first| place < first);
-        let (is_there, at) = match place.0 == era && !is_before && place <= last {
-            true => Nats::at(live, stream, place).await?,
-            false => (false, None),
-        };
+        let mut at = None;
+        let mut is_there = false;
+        let mut time = found.map(|[(_, time), _]| time);
+        if place.0 == era && !is_before && place <= last {
+            let brought =
+                Nats::headings(live, stream, place.1 >> INDEX_BITS, place.1 >> INDEX_BITS).await?.into_iter().next();
+            let index = place.1 & ((1 << INDEX_BITS) - 1);
+            // One that was dropped from between others may have been there.
+            let entries = |brought: &Brought| brought.note.as_ref().map_or(1, |note| note.entries.max(1));
+            is_there = brought.as_ref().is_none_or(|brought| index < entries(brought));
+            time = brought.as_ref().map(|brought| brought.time).or(time);
+            let sent =
+                brought.and_then(|brought| brought.origin.zip(brought.note)).filter(|(_, note)| note.entries > 0);
+            at = sent.map(|(origin, note)| Sent { origin, epoch: note.epoch, first: note.first });
+        }
+        let behind =
+            time.zip(found).map(|(time, [_, (_, newest)])| Duration::try_from(newest - time).unwrap_or_default());
         let continues = place <= last && (is_before || is_there);
-        Ok(Ends { first, newest, last, continues, at })
-    }
-
-    /// Whether an entry may be or have been at a place, and who sent it.
-    async fn at(live: &Arc<Live>, stream: &Stream, place: Place) -> Result<(bool, Option<Sent>)> {
-        let (sequence, index) = (place.1 >> INDEX_BITS, place.1 & ((1 << INDEX_BITS) - 1));
-        let found = Nats::headings(live, stream, sequence, sequence).await?;
-        // One that was dropped from between others may have been there.
-        let Some(brought) = found.into_iter().next() else { return Ok((true, None)) };
-        let is_there = index < brought.note.as_ref().map_or(1, |note| note.entries.max(1));
-        let sent = brought.origin.zip(brought.note).filter(|(_, note)| note.entries > 0);
-        Ok((is_there, sent.map(|(origin, note)| Sent { origin, epoch: note.epoch, first: note.first })))
+        Ok(Ends { first, newest, last, continues, at, behind })
     }
 
     async fn purge(live: &Live, stream: &Stream, ask: &Value) -> Result<()> {
@@ -462,10 +465,6 @@ impl Backend for Nats {
         // The rest is for the lines before the entries: some 30 bytes each, even where the entry has only one.
         let of = |most: usize| if most < BATCH_BYTES { most / 32 } else { most / 2 };
         self.keeper.max_payload().map_or(BATCH_BYTES, of)
-    }
-
-    fn seconds(&self, _from: Place, _to: Place) -> Option<f64> {
-        None
     }
 
     async fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> Result<Begun> {
@@ -566,9 +565,14 @@ impl Backend for Nats {
         let (live, stream) = (self.keeper.live()?, self.stream(stream)?);
         match stream.info(&live).await? {
             Some(info) => Nats::ends_of(&live, &stream, &info, place).await,
-            None => {
-                Ok(Ends { first: None, newest: None, last: Place::START, continues: place == Place::START, at: None })
-            }
+            None => Ok(Ends {
+                first: None,
+                newest: None,
+                last: Place::START,
+                continues: place == Place::START,
+                at: None,
+                behind: None,
+            }),
         }
     }
 

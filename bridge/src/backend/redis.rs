@@ -131,8 +131,10 @@ impl Redis {
             let (origin, epoch) = producer.rsplit_once('#')?;
             Some(Sent { origin: origin.to_owned(), epoch: epoch.parse().ok()?, first: number?.parse().ok()? })
         });
+        let oldest = first.map_or(place, |first| place.max(first));
+        let behind = newest.map(|newest| Duration::from_millis(newest.0.saturating_sub(oldest.0)));
         let continues = place <= last && (there.is_some() || first.is_none_or(|first| place < first));
-        Ok((Ends { first, newest, last, continues, at }, parts.next().unwrap_or(Value::Nil)))
+        Ok((Ends { first, newest, last, continues, at, behind }, parts.next().unwrap_or(Value::Nil)))
     }
 }
 
@@ -193,10 +195,6 @@ impl Backend for Redis {
 
     fn batch_bytes(&self) -> usize {
         BATCH_BYTES
-    }
-
-    fn seconds(&self, from: Place, to: Place) -> Option<f64> {
-        Some(to.0.saturating_sub(from.0) as f64 / 1000.0)
     }
 
     async fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> Result<Begun> {

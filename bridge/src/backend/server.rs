@@ -81,10 +81,6 @@ impl Backend for Server {
         either!(self, backend => backend.batch_bytes())
     }
 
-    fn seconds(&self, from: Place, to: Place) -> Option<f64> {
-        either!(self, backend => backend.seconds(from, to))
-    }
-
     async fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> Result<Begun> {
         either!(self, backend => backend.begin(stream, origin, claim).await)
     }

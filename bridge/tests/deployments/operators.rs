@@ -229,12 +229,12 @@ fn filters_paces_and_several_streams(which: Which) {
          [bridge.red]\nout = \"@/red\"\nout-prefix = [\"red\", \"dark red\"]\n[bridge.blue]\nout = \"@/blue\"\n\
          [bridge.all]\nstreams = [\"red\", \"blue\"]\nin = \"@/all\"\nlossless = true\npace = 2000\ncapacity = 16\nvariant = \"Str\"\n\
          [bridge.some]\nstreams = [\"blue\", \"red\"]\nin = \"@/some\"\nin-prefix = [\"blue 1\", \"red 2\"]\n\
-         [bridge.others]\nstream = \"red\"\nin = \"@/others\"\nskip-own = true\n",
+         [bridge.slow]\nout = \"@/out\"\nin = \"@/slow\"\nvariant = \"Int\"\npace = 100\npack = 1\n[bridge.others]\nstream = \"red\"\nin = \"@/others\"\nskip-own = true\n",
         server.url()
     );
     let ring = |name: &str| Options::default().open(Variant::Str, &folder.0.join(name)).expect("a ring");
     let program = run(&folder, &text);
-    program.until_connected(5);
+    program.until_connected(7);
     let (red, blue) = (ring("red"), ring("blue"));
     let (mut all, mut some) = (ring("all").subscribe(true), ring("some").subscribe(true));
     let mut took = Vec::new();
@@ -264,6 +264,12 @@ fn filters_paces_and_several_streams(which: Which) {
         (found.len() == wanted).then_some(())
     });
     assert!(found.iter().all(|text| text.starts_with("blue 1") || text.starts_with("red 2")), "{found:?}");
+    let mut out = Publisher::new(&folder.ring("out", Variant::Int, 4096), 1);
+    wait_for("how far it is behind is told in seconds", || {
+        out.publish(2);
+        let report = program.report();
+        (report.bridges["slow"]["down"].lag_seconds? > 0.5).then_some(())
+    });
     wait_for("it says what was left out", || {
         let report = program.report();
         let status = |name: &str, direction: &str| report.bridges[name][direction].filtered;

@@ -40,6 +40,8 @@ pub(super) struct Brought {
     pub origin: Option<String>,
     pub note: Option<Note>,
     pub message: async_nats::Message,
+    /// When the server got it.
+    pub time: time::OffsetDateTime,
     /// Messages that are behind it.
     pub pending: u64,
 }
@@ -236,9 +238,9 @@ impl Consumer {
             return Err(self.lost(&format!("the server ended the consumer: {status} {words}")));
         }
         let delivered = Delivered { context: async_nats::jetstream::new(self.live.client.clone()), message };
-        let (sequence, number, pending) = {
+        let (sequence, number, pending, time) = {
             let info = delivered.info().map_err(|error| self.lost(&error.to_string()))?;
-            (info.stream_sequence, info.consumer_sequence, info.pending)
+            (info.stream_sequence, info.consumer_sequence, info.pending, info.published)
         };
         if number != self.number + 1 {
             return Err(self.lost("a message was lost on its way"));
@@ -249,7 +251,7 @@ impl Consumer {
         let header = message.headers.as_ref().and_then(|headers| headers.get(HEADER));
         let note = header.and_then(|value| Note::parse(value.as_str()));
         let origin = self.stream.origin(&message.subject);
-        Ok(Some(Brought { sequence, origin, note, message, pending }))
+        Ok(Some(Brought { sequence, origin, note, message, time, pending }))
     }
 }
 
