@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::hosts::{Hosts, Kind, seconds, storm};
 use common::process::{Process, launched};
 use common::program::*;
-use common::redis_server::{RedisServer, is_installed};
+use common::redis_server::{self, RedisServer, is_installed};
 use common::server::Which;
 use common::*;
 use data_pubsub_shared::{Bytes, Variant};
@@ -366,13 +366,13 @@ impl Cable {
         let launcher = self.there.launcher("-n");
         let (mut command, scheme) = match which {
             Which::Redis => {
-                let mut command = launched(&launcher, "redis-server");
+                let mut command = launched(&launcher, &redis_server::program());
                 command.args(["--port", "4222", "--bind", &THERE.to_string(), "--protected-mode", "no", "--save", ""]);
                 command.arg("--dir").arg(&folder.0);
                 (command, "redis")
             }
             Which::Nats => {
-                let mut command = launched(&launcher, nats_server::program());
+                let mut command = launched(&launcher, &nats_server::program());
                 command.args(["-js", "-a", &THERE.to_string(), "-p", "4222", "-sd"]).arg(&folder.0);
                 (command, "nats")
             }

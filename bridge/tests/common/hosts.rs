@@ -195,6 +195,20 @@ impl<S> Hosts<S> {
         self.hosts[index].start();
     }
 
+    /// Publishes nothing, until each host has received what all have published last.
+    pub fn until_even(&mut self) {
+        let last: Vec<u64> = self.hosts.iter().map(|host| host.publisher.last()).collect();
+        let end = Instant::now() + WATCHDOG;
+        let has_all = |host: &mut Host| {
+            host.receiver.read();
+            last.iter().all(|value| host.receiver.received.iter().rev().take(1 << 16).any(|received| received == value))
+        };
+        while !self.hosts.iter_mut().all(has_all) {
+            assert!(Instant::now() < end, "what was sent last does not come:\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Each message is accounted for, on each host.
     pub fn account(mut self, name: &str, faults: u32, begun: Instant) {
         self.until_progress();

@@ -3,9 +3,9 @@
 
 #![allow(dead_code)]
 
-pub mod hosts;
 pub mod certificates;
 pub mod cluster;
+pub mod hosts;
 pub mod nats_server;
 pub mod process;
 pub mod program;
@@ -182,6 +182,11 @@ impl Publisher {
                 _ => self.ring.publish_int(value as i64).expect("publish"),
             }
         }
+    }
+
+    /// What it has published last.
+    pub fn last(&self) -> u64 {
+        self.number * EACH + self.published
     }
 
     pub fn ring(&self) -> &Ring {

@@ -32,6 +32,16 @@ pub fn is_installed() -> bool {
     found
 }
 
+/// Whether it was built with TLS; otherwise it does not know the setting, and says so before anything else.
+pub fn has_tls() -> bool {
+    let found = Command::new(program()).args(["--tls-port", "0", "--port", "none"]).output();
+    let is_known = found.is_ok_and(|found| !format!("{found:?}").contains("tls-port"));
+    if !is_known {
+        println!("skipped: redis-server has no TLS");
+    }
+    is_known
+}
+
 impl RedisServer {
     /// At a socket in the directory, with these arguments besides.
     pub fn start(folder: &Folder, arguments: &[&str]) -> RedisServer {
@@ -66,7 +76,7 @@ impl RedisServer {
         let is_there = |answer: redis::RedisResult<Value>| match answer {
             Ok(_) => true,
             // One that wants a password has answered.
-            Err(error) => error.code().is_some(),
+            Err(error) => error.code().is_some_and(|code| code != "LOADING"),
         };
         while !is_there(self.try_ask(&["PING"])) {
             assert!(std::time::Instant::now() < end, "redis-server did not start: see {}", self.folder.display());

@@ -21,6 +21,11 @@ pub struct Sentinel {
     process: Process,
 }
 
+/// What a server says of its part; nothing while it changes, and closes connections.
+pub fn info(server: &RedisServer) -> String {
+    server.try_ask(&["INFO", "replication"]).map(super::text_of).unwrap_or_default()
+}
+
 impl Sentinel {
     /// With these lines in its configuration besides. The first server is the master.
     pub fn start(folder: &Folder, configuration: &str) -> Sentinel {
@@ -45,6 +50,11 @@ impl Sentinel {
         let mut command = Command::new(program());
         command.arg(&file).arg("--sentinel");
         sentinel.process.run(&mut command, &sentinel.folder);
+        let end = Instant::now() + WATCHDOG;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "no Sentinel: see {}", sentinel.folder.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
         sentinel
     }
 
@@ -80,7 +90,7 @@ impl Sentinel {
         });
         let replica = &self.servers[1 - self.master()];
         let end = Instant::now() + WATCHDOG;
-        while !super::text_of(replica.ask(&["INFO", "replication"])).contains("master_link_status:up") {
+        while !info(replica).contains("master_link_status:up") {
             assert!(Instant::now() < end, "the replica has no link to its master");
             std::thread::sleep(Duration::from_millis(20));
         }

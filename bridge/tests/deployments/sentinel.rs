@@ -3,8 +3,8 @@
 use data_pubsub_shared::Variant;
 
 use crate::common::program::*;
-use crate::common::redis_server::{RedisServer, is_installed};
-use crate::common::sentinel::{MASTER, Sentinel};
+use crate::common::redis_server::is_installed;
+use crate::common::sentinel::{MASTER, Sentinel, info};
 use crate::common::*;
 
 /// A host that sends and receives, and one that only receives.
@@ -132,10 +132,9 @@ fn a_bridge_follows_when_a_replica_takes_over() {
     // By an operator's command, while messages flow.
     sentinel.until(&["SENTINEL", "FAILOVER", MASTER], Some);
     sentinel.until_master(1);
-    let role = |server: &RedisServer| text_of(server.ask(&["INFO", "replication"]));
     wait_for("the other one is told", || {
         hosts.publisher.publish(3);
-        role(&sentinel.servers[0]).contains("role:slave").then_some(())
+        info(&sentinel.servers[0]).contains("role:slave").then_some(())
     });
     hosts.until_progress(&[0, 1]);
     let lost = hosts.account();
