@@ -28,7 +28,12 @@ impl Systemd {
 
     fn next(&self) -> String {
         let mut text = [0; 1024];
-        let length = self.socket.recv(&mut text).expect("a notification");
+        let length = loop {
+            match self.socket.recv(&mut text) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.expect("a notification"),
+            }
+        };
         String::from_utf8_lossy(&text[..length]).trim_end().to_owned()
     }
 
