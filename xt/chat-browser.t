@@ -201,6 +201,8 @@ subtest 'phone, dark, reading above, disconnected' => sub {
     says($late, 'Dora', "line\n" x 40) for 1 .. 3;
     until_there($late, 'document.querySelectorAll("#log li").length == 9');
     evaluate($late, q{document.getElementById('log').scrollTop = 0});
+    # Perhaps its worker was the one that was killed.
+    until_there($tabs[0], q{!document.getElementById('send').disabled});
     says($tabs[0], 'Ann', 'You are reading above.');
     until_there($late, 'document.querySelectorAll("#log li").length == 10');
     is(evaluate($late, q{document.getElementById('log').scrollTop}), 0, 'what comes does not move who reads above');
