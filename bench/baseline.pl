@@ -137,19 +137,6 @@ Only the rows whose name matches.
 
 How often each row is measured; medians are printed. Default: 15; with C<--quick> 1.
 
-=item --quick
-
-Rough figures in a few seconds.
-
-=item --json, --json=FILE
-
-Print JSON instead of the table, or write it to a file beside the table.
-
-=item --force
-
-Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
-that is refused.
-
 =back
 
 =cut

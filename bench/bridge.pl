@@ -279,19 +279,6 @@ Only the rows whose name, behind C<plain>, C<unpacked>, C<packed> or C<rest>, ma
 
 How often each row is measured; the median is printed. Default: 5; with C<--quick> 1.
 
-=item --quick
-
-Rough figures in a few seconds.
-
-=item --json, --json=FILE
-
-Print JSON instead of the table, or write it to a file beside the table.
-
-=item --force
-
-Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
-that is refused.
-
 =back
 
 =cut

@@ -212,19 +212,6 @@ Slots of the ring. Default: one for each message.
 
 How often each messenger has its turn; the median is printed. Default: 3; with C<--quick> 1.
 
-=item --quick
-
-Rough figures in a few seconds.
-
-=item --json, --json=FILE
-
-Print JSON instead of the table, or write it to a file beside the table.
-
-=item --force
-
-Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
-that is refused.
-
 =back
 
 =cut

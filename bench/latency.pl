@@ -200,19 +200,6 @@ The publisher's pause between messages one way. Default: 200.
 
 How often each row is measured. Default: 5; with C<--quick> 1.
 
-=item --quick
-
-Rough figures in a few seconds.
-
-=item --json, --json=FILE
-
-Print JSON instead of the table, or write it to a file beside the table.
-
-=item --force
-
-Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
-that is refused.
-
 =back
 
 =cut

@@ -153,19 +153,6 @@ C<--quick> 1,000,000.
 
 How often everything is measured. Default: 1: these figures hardly vary.
 
-=item --quick
-
-Fewer messages.
-
-=item --json, --json=FILE
-
-Print JSON instead of the table, or write it to a file beside the table.
-
-=item --force
-
-Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
-that is refused.
-
 =back
 
 =cut

@@ -128,14 +128,6 @@ The publisher's pause between them. Default: 20,000.
 
 How often everything is measured. Default: 5; with C<--quick> once.
 
-=item --quick
-
-A short run with rough figures.
-
-=item --json[=FILE] [--force]
-
-Writes the figures to FILE; see F<bench/README.md>.
-
 =back
 
 =cut

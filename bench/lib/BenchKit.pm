@@ -174,7 +174,7 @@ sub start {
     GetOptionsFromArray($arg{argv} // \@ARGV, \%given,
         keys %{ $arg{options} // {} }, qw(rounds=i json:s force quick help|h))
         or pod2usage(-exitval => 2, -verbose => 0);
-    pod2usage(-exitval => 0, -verbose => 2, -noperldoc => 1) if $given{help};
+    help() if $given{help};
 
     # The caller's defaults, lowered by --quick, then what was asked for.
     my ($json, $force, $quick) = delete @given{qw(json force quick)};
@@ -198,6 +198,12 @@ sub start {
         opt => \%opt, json => $json, quick => $quick, rows => [], notes => [],
         name => basename($0, '.pl'), title => $arg{title}, machine => $machine,
     }, $class;
+}
+
+# The manual of the program, and below it what holds for all of them.
+sub help {
+    pod2usage(-exitval => 'NOEXIT', -verbose => 2, -noperldoc => 1);
+    pod2usage(-exitval => 0, -verbose => 99, -sections => 'OPTIONS OF ALL BENCHMARKS', -input => __FILE__);
 }
 
 sub opt {
@@ -390,3 +396,30 @@ sub wrap {
 }
 
 1;
+
+__END__
+
+=head1 NAME
+
+BenchKit - private to the benchmarks: what they share
+
+=head1 OPTIONS OF ALL BENCHMARKS
+
+=over 4
+
+=item --quick
+
+Rough figures in a few seconds.
+
+=item --json, --json=FILE
+
+Print JSON instead of the table, or write it to a file beside the table.
+
+=item --force
+
+Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
+that is refused.
+
+=back
+
+=cut
