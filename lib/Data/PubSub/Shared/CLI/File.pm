@@ -93,9 +93,6 @@ sub may_be_one {
     return $self->{has_magic} || $self->{likely};
 }
 
-# Which file it is, by what stat says, for as long as it is there; undef where it is not.
-sub id_of { my (@stat) = @_; return @stat ? "$stat[0]:$stat[1]" : undef }
-
 # The path; for a directory, those of the files in it that $is_one, which is looks_like_one where nothing is said.
 sub expand {
     my ($path, $is_one) = @_;

@@ -12,7 +12,6 @@ use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::CLI qw(attempt printable text);
 use Data::PubSub::Shared::CLI::File;
-use Data::PubSub::Shared::Str;
 
 # Each file is opened again, so that rings which come, go and are replaced are seen.
 sub take {
@@ -29,7 +28,7 @@ sub _row {
     my ($path) = @_;
     my ($file, $readers, $slow, $age) = @{ attempt(sub {
         my $file = Data::PubSub::Shared::CLI::File->ring($path);
-        return [$file, [$file->readers], [$file->waiting_for], $file->{stamped} ? _age($path) : undef];
+        return [$file, [$file->readers], [$file->waiting_for], $file->{stamped} ? _age($file) : undef];
     }) or return _failed($path) };
     my $now = clock_gettime(CLOCK_MONOTONIC);
     return { path => $path, file => $file, readers => $readers, waiting_for => $slow, age => $age, time => $now };
@@ -37,8 +36,8 @@ sub _row {
 
 # Seconds since the newest message of a stamped ring was published; undef where there is none.
 sub _age {
-    my ($path) = @_;
-    my $sub = Data::PubSub::Shared::Str->new_readonly($path)->subscribe_all;
+    my ($file) = @_;
+    my $sub = $file->attach->subscribe_all;
     return defined $sub->latest ? max(0, time - $sub->time) : undef;
 }
 
