@@ -1,11 +1,11 @@
-//! The program in its surroundings: what it says to operators, disks that are full, cables that are pulled, names that are not ASCII, and the
-//! example of a reader in Python. Disks and cables are in namespaces of the test's own, which takes root; otherwise these tests say so.
+//! The program in its surroundings: what it says to operators, cables that are pulled, names that are not ASCII, and the example of a
+//! reader in Python. Cables are between namespaces of the test's own, which takes root; otherwise these tests say so.
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -231,15 +231,14 @@ fn the_ring_is_the_buffer() {
 
 // --- Namespaces
 
-/// A process that holds a namespace, in which this command was carried out.
+/// A process that holds a network namespace.
 struct Namespace(Child, Option<ChildStdin>);
 
 impl Namespace {
     /// None: it could not be made.
-    fn new(kind: &str, command: &str) -> Option<Namespace> {
-        let script = format!("{command} && echo ready && cat");
+    fn new() -> Option<Namespace> {
         let mut holder = Command::new("unshare")
-            .args([kind, "sh", "-c", &script])
+            .args(["-n", "sh", "-c", "ip link set lo up && echo ready && cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -253,12 +252,12 @@ impl Namespace {
     }
 
     /// Starts programs in it.
-    fn launcher(&self, kind: &str) -> Vec<String> {
-        ["nsenter", "-t", &self.0.id().to_string(), kind].map(str::to_owned).to_vec()
+    fn launcher(&self) -> Vec<String> {
+        ["nsenter", "-t", &self.0.id().to_string(), "-n"].map(str::to_owned).to_vec()
     }
 
     fn shell(&self, command: &str) -> bool {
-        let launcher = self.launcher("-n");
+        let launcher = self.launcher();
         launched(&launcher, "sh")
             .args(["-c", command])
             .stderr(Stdio::null())
@@ -275,69 +274,6 @@ impl Drop for Namespace {
     }
 }
 
-#[test]
-fn a_full_disk_delays_and_loses_nothing() {
-    if !is_installed() {
-        return;
-    }
-    let folder = Folder::new("full-disk");
-    let redis = RedisServer::start(&folder, &[]);
-    let state = folder.0.join("state");
-    std::fs::create_dir(&state).expect("a folder");
-    let Some(disk) = Namespace::new("-m", &format!("mount -t tmpfs -o size=256k none {}", state.display())) else {
-        println!("skipped: no file system can be mounted here");
-        return;
-    };
-    let ballast = PathBuf::from(format!("/proc/{}/root{}/ballast", disk.0.id(), state.display()));
-    let fill = || {
-        let mut file = std::fs::File::create(&ballast).expect("a file");
-        while file.write_all(&[b'x'; 4096]).is_ok() {}
-        while file.write_all(b"x").is_ok() {}
-    };
-    let text = format!("{}[bridge.s]\nout = \"@/out\"\nin = \"@/in\"\npack = 1\n", server(&redis));
-    let path = configure(&folder, &text);
-    let start = || {
-        let log = std::fs::File::options().append(true).create(true).open(folder.0.join("log")).expect("a log");
-        let mut command = launched(&disk.launcher("-m"), PROGRAM);
-        let child = command.arg("run").arg(&path).stdin(Stdio::null()).stderr(log).spawn().expect("the program");
-        Program { child, folder: folder.0.clone() }
-    };
-    let mut publisher = Publisher::new(&folder.ring("out", Variant::Int, 4096), 1);
-    let mut receiver = Receiver::new(&folder.ring("in", Variant::Int, 1 << 17));
-    let mut program = start();
-    program.until_connected(2);
-    for round in 0..3 {
-        fill();
-        wait_for("both say so", || {
-            publisher.publish(1);
-            let has_said = |direction| {
-                status(&program, direction).error.is_some_and(|error| error.contains("No space left on device"))
-            };
-            (has_said("up") && has_said("down")).then_some(())
-        });
-        publisher.publish(50);
-        if round == 1 {
-            // Killed in the middle, and started where there is no room; or where there is some.
-            drop(program);
-            program = start();
-            wait_for("it cannot begin", || {
-                let status = status(&program, "down");
-                (!status.running && status.error?.contains("No space left on device")).then_some(())
-            });
-        }
-        std::fs::remove_file(&ballast).expect("remove");
-        if round == 2 {
-            drop(program);
-            program = start();
-        }
-        let published = publisher.published;
-        wait_for("when there is room, all comes", || (receiver.read() as u64 == published).then_some(()));
-    }
-    assert_eq!(receiver.by_ring(), [(1, publisher.published)].into(), "each once, in order");
-    assert_eq!((status(&program, "up").lost, status(&program, "down").lost), (Lost::new(), Lost::new()));
-    program.end();
-}
-
 // --- Cables
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 111, 47, 1);
@@ -352,7 +288,7 @@ struct Cable {
 
 impl Cable {
     fn lay() -> Option<Cable> {
-        let [here, there] = [(); 2].map(|()| Namespace::new("-n", "ip link set lo up"));
+        let [here, there] = [(); 2].map(|()| Namespace::new());
         let cable = Cable { here: here?, there: there?, server: Process::default() };
         let end = cable.there.0.id();
         let is_laid = cable.here.shell(&format!("ip link add cable type veth peer name cable netns {end}"))
@@ -363,7 +299,7 @@ impl Cable {
 
     /// Starts a server at the far end: its URL.
     fn serve(&mut self, which: Which, folder: &Folder) -> String {
-        let launcher = self.there.launcher("-n");
+        let launcher = self.there.launcher();
         let (mut command, scheme) = match which {
             Which::Redis => {
                 let mut command = launched(&launcher, &redis_server::program());
@@ -403,7 +339,7 @@ fn over_a_cable(which: Which, name: &str, kind: Kind, fault: impl FnMut(&mut Hos
     let begin = || {
         let folder = Folder::new(&name.replace(' ', "-"));
         let url = cable.serve(which, &folder);
-        let launcher = cable.here.launcher("-n");
+        let launcher = cable.here.launcher();
         Hosts::start(folder, cable, &url, Kind { launcher, timeout: "1s", ..kind })
     };
     storm(&name, begin, fault);
