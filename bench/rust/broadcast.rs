@@ -1,5 +1,5 @@
 //! The same jobs by this crate and by other libraries, in one run: `cargo bench`. Each job has several turns, so that all libraries
-//! get their part of the host's good and bad moments; `table.pl` takes the medians.
+//! get their part of the host's good and bad moments; `results.pl` takes the medians.
 
 mod one_thread;
 mod one_way;
