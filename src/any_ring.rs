@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::cursor::{Cursor, Next};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
 use crate::member::{Group, Members};
 use crate::readers::Readers;
@@ -57,6 +57,19 @@ pub(crate) enum AnyRing {
     Num(SlotRing<WideSlot>),
 }
 
+/// The value of a narrow slot.
+#[inline(always)]
+pub(crate) fn narrow(value: u64) -> i64 {
+    i64::from(value as u32 as i32)
+}
+
+/// A message of a ring of numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum Number {
+    Int(i64),
+    Num(f64),
+}
+
 impl AnyRing {
     fn new(region: &Region, geometry: &Geometry, readers: NonNull<Readers>) -> AnyRing {
         let base = region.base();
@@ -92,6 +105,48 @@ impl AnyRing {
     #[inline(always)]
     pub(crate) fn wake_sleepers(&self) {
         self.header().wake.wake_sleepers();
+    }
+
+    /// Publishes where nothing is in the way. Err: what [`publish_anyway`](Self::publish_anyway) goes on with.
+    #[inline(always)]
+    pub(crate) fn publish_at_once(&self, number: Number) -> std::result::Result<(), Option<u64>> {
+        match (self, number) {
+            (AnyRing::Int(ring), Number::Int(value)) => ring.publish_at_once(value as u64),
+            (AnyRing::Int32(ring), Number::Int(value)) => ring.publish_at_once(value as u64),
+            (AnyRing::Int16(ring), Number::Int(value)) => ring.publish_at_once(value as i16 as u64),
+            (AnyRing::Num(ring), Number::Num(value)) => ring.publish_at_once(value.to_bits()),
+            _ => Err(None),
+        }
+    }
+
+    /// The same where something is. False: there is no room, and nothing happened.
+    pub(crate) fn publish_anyway(&self, claimed: Option<u64>, number: Number) -> Result<bool> {
+        match (self, number) {
+            (AnyRing::Int(ring), Number::Int(value)) => Ok(ring.publish_anyway(claimed, value as u64)),
+            (AnyRing::Int32(ring), Number::Int(value)) => Ok(ring.publish_anyway(claimed, value as u64)),
+            (AnyRing::Int16(ring), Number::Int(value)) => Ok(ring.publish_anyway(claimed, value as i16 as u64)),
+            (AnyRing::Num(ring), Number::Num(value)) => Ok(ring.publish_anyway(claimed, value.to_bits())),
+            _ => Err(self.mismatch()),
+        }
+    }
+
+    /// The next integer, where that is simple; [`Next::More`] where it is not.
+    #[inline(always)]
+    pub(crate) fn glimpse_int(&self, cursor: &Cursor) -> Next<i64> {
+        match self {
+            AnyRing::Int(ring) => ring.glimpse(cursor).map(|value| value as i64),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.glimpse(cursor).map(narrow),
+            AnyRing::Str(_) | AnyRing::Num(_) => Next::More,
+        }
+    }
+
+    /// The same for a floating-point number.
+    #[inline(always)]
+    pub(crate) fn glimpse_num(&self, cursor: &Cursor) -> Next<f64> {
+        match self {
+            AnyRing::Num(ring) => ring.glimpse(cursor).map(f64::from_bits),
+            _ => Next::More,
+        }
     }
 
     /// What is at the cursor, with what holds no message any more passed.

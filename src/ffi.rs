@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::{ptr, slice};
 
+use crate::any_ring::Number;
 use crate::create::Draft;
 use crate::cursor::Next;
 use crate::error::{Error, ErrorKind, Result};
@@ -227,7 +228,22 @@ pub unsafe extern "C" fn ps_unlink(bytes: *const c_char, len: usize, failure: *m
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64, failure: *mut Failure) -> bool {
-    match ring.try_publish_int(value) {
+    match ring.publish_at_once(Number::Int(value)) {
+        Ok(()) => true,
+        // SAFETY: a writable error, as documented.
+        Err(claimed) => unsafe { publish_int_anyway(ring, claimed, value, failure) },
+    }
+}
+
+#[inline(never)]
+unsafe fn publish_int_anyway(ring: &Ring, claimed: Option<u64>, value: i64, failure: *mut Failure) -> bool {
+    // SAFETY: as above.
+    unsafe { say_whether(ring.publish_anyway(claimed, Number::Int(value)), failure) }
+}
+
+/// False where it was not published.
+unsafe fn say_whether(published: Result<bool>, failure: *mut Failure) -> bool {
+    match published {
         Ok(true) => true,
         Ok(false) => full(failure),
         // SAFETY: a writable error, as documented.
@@ -349,12 +365,17 @@ unsafe fn utf8<'a>(name: *const c_char, len: usize) -> Result<&'a str> {
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_publish_num(ring: &Ring, value: f64, failure: *mut Failure) -> bool {
-    match ring.try_publish_num(value) {
-        Ok(true) => true,
-        Ok(false) => full(failure),
+    match ring.publish_at_once(Number::Num(value)) {
+        Ok(()) => true,
         // SAFETY: a writable error, as documented.
-        Err(error) => unsafe { report(failure, Some(&error)) },
+        Err(claimed) => unsafe { publish_num_anyway(ring, claimed, value, failure) },
     }
+}
+
+#[inline(never)]
+unsafe fn publish_num_anyway(ring: &Ring, claimed: Option<u64>, value: f64, failure: *mut Failure) -> bool {
+    // SAFETY: as above.
+    unsafe { say_whether(ring.publish_anyway(claimed, Number::Num(value)), failure) }
 }
 
 #[no_mangle]
@@ -595,13 +616,39 @@ unsafe fn hand_over<T>(next: Result<Next<T>>, take: impl FnOnce(T), failure: *mu
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_poll_int(sub: &mut Subscriber, value: &mut i64, failure: *mut Failure) -> c_int {
-    // SAFETY: a writable error, as documented.
+    match sub.read_int_at_once() {
+        Next::Ready(read) => {
+            *value = read;
+            1
+        }
+        Next::Empty => 0,
+        // SAFETY: a writable error, as documented.
+        _ => unsafe { poll_int_anyway(sub, value, failure) },
+    }
+}
+
+#[inline(never)]
+unsafe fn poll_int_anyway(sub: &mut Subscriber, value: &mut i64, failure: *mut Failure) -> c_int {
+    // SAFETY: as above.
     unsafe { hand_over(sub.read_int(), |read| *value = read, failure) }
 }
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_poll_num(sub: &mut Subscriber, value: &mut f64, failure: *mut Failure) -> c_int {
-    // SAFETY: a writable error, as documented.
+    match sub.read_num_at_once() {
+        Next::Ready(read) => {
+            *value = read;
+            1
+        }
+        Next::Empty => 0,
+        // SAFETY: a writable error, as documented.
+        _ => unsafe { poll_num_anyway(sub, value, failure) },
+    }
+}
+
+#[inline(never)]
+unsafe fn poll_num_anyway(sub: &mut Subscriber, value: &mut f64, failure: *mut Failure) -> c_int {
+    // SAFETY: as above.
     unsafe { hand_over(sub.read_num(), |read| *value = read, failure) }
 }
 

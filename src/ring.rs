@@ -4,7 +4,7 @@ use std::os::unix::io::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::any_ring::{AnyRing, Mapping};
+use crate::any_ring::{AnyRing, Mapping, Number};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Variant;
@@ -153,20 +153,36 @@ impl Ring {
     /// ```
     #[inline(always)]
     pub fn try_publish_int(&self, value: i64) -> Result<bool> {
-        self.try_publish_one(|| match &self.ring {
-            AnyRing::Int(ring) => Ok(ring.publish(value as u64)),
-            AnyRing::Int32(ring) => Ok(ring.publish(value as u64)),
-            AnyRing::Int16(ring) => Ok(ring.publish(value as i16 as u64)),
-            AnyRing::Str(_) | AnyRing::Num(_) => Err(self.ring.mismatch()),
-        })
+        self.try_publish_number(Number::Int(value))
     }
 
-    /// Publishes by `publish`, which says whether there was room, and wakes sleepers.
     #[inline(always)]
-    fn try_publish_one(&self, publish: impl Fn() -> Result<bool>) -> Result<bool> {
+    fn try_publish_number(&self, number: Number) -> Result<bool> {
+        match self.publish_at_once(number) {
+            Ok(()) => Ok(true),
+            Err(claimed) => self.publish_anyway(claimed, number),
+        }
+    }
+
+    /// Publishes where nothing is in the way. Err: what [`publish_anyway`](Self::publish_anyway) goes on with.
+    ///
+    /// Apart from that, so that a caller saves and spills no registers before it: a locked instruction waits for all stores.
+    #[inline(always)]
+    pub(crate) fn publish_at_once(&self, number: Number) -> std::result::Result<(), Option<u64>> {
+        if self.read_only {
+            return Err(None);
+        }
+        self.ring.publish_at_once(number)?;
+        self.ring.wake_sleepers();
+        Ok(())
+    }
+
+    /// The same where something is.
+    #[inline(never)]
+    pub(crate) fn publish_anyway(&self, mut claimed: Option<u64>, number: Number) -> Result<bool> {
         self.check_writable()?;
         loop {
-            if publish()? {
+            if self.ring.publish_anyway(claimed.take(), number)? {
                 self.ring.wake_sleepers();
                 return Ok(true);
             }
@@ -214,10 +230,7 @@ impl Ring {
     /// ```
     #[inline(always)]
     pub fn try_publish_num(&self, value: f64) -> Result<bool> {
-        self.try_publish_one(|| match &self.ring {
-            AnyRing::Num(ring) => Ok(ring.publish(value.to_bits())),
-            _ => Err(self.ring.mismatch()),
-        })
+        self.try_publish_number(Number::Num(value))
     }
 
     /// Publishes numbers that lie one behind the other in `bytes`, in the host's byte order and without alignment: each of 8

@@ -170,21 +170,42 @@ impl<S: Slot> SlotRing<S> {
         self.mask + 1
     }
 
-    /// Publishes one value. The caller wakes sleepers. False: there is no room, and nothing happened.
+    /// Publishes one value where nothing is in the way; the caller wakes sleepers. Err: what [`publish_anyway`](Self::publish_anyway)
+    /// goes on with: the position that was claimed for it, or None.
     #[inline(always)]
-    pub(crate) fn publish(&self, value: u64) -> bool {
-        let batch = match self.claim(1) {
-            Some(batch) => batch,
-            None => return false,
-        };
+    pub(crate) fn publish_at_once(&self, value: u64) -> Result<(), Option<u64>> {
+        if self.kept_for.is_some() {
+            return Err(None);
+        }
+        // Relaxed: as in `claim`.
+        let position = self.header().write_pos.fetch_add(1, Relaxed);
         fault_point!("after-claim");
-        self.commit(batch.next, value, |_| ()).is_some() || self.publish_elsewhere(batch, value)
+        match self.commit_at_once(position, value, |_| ()) {
+            Some(_) => Ok(()),
+            None => Err(Some(position)),
+        }
     }
 
-    #[cold]
+    /// The same whatever is in the way. False: there is no room, and nothing happened.
     #[inline(never)]
-    fn publish_elsewhere(&self, mut batch: Batch, value: u64) -> bool {
-        self.claim_anew(&mut batch) && self.put(&mut batch, value)
+    pub(crate) fn publish_anyway(&self, claimed: Option<u64>, value: u64) -> bool {
+        let mut batch = match claimed {
+            Some(next) => Batch { next, end: next.wrapping_add(1) },
+            None => match self.claim(1) {
+                Some(batch) => {
+                    fault_point!("after-claim");
+                    batch
+                }
+                None => return false,
+            },
+        };
+        self.put(&mut batch, value)
+    }
+
+    /// The one and the other.
+    #[cfg(test)]
+    pub(crate) fn publish(&self, value: u64) -> bool {
+        self.publish_at_once(value).map_or_else(|claimed| self.publish_anyway(claimed, value), |()| true)
     }
 
     /// Claims `n` positions that stand next to each other. They must all be put. None: a lossless ring has no room for them.
@@ -276,20 +297,28 @@ impl<S: Slot> SlotRing<S> {
     /// Some: `value` stands at `position`, in the place of that. None: the position is void or was lapped; nothing happened.
     #[inline(always)]
     fn commit(&self, position: u64, value: u64, mut intend: impl FnMut(u64)) -> Option<u64> {
+        match self.commit_at_once(position, value, &mut intend) {
+            Some(old) => Some(old),
+            None => self.commit_slow(position, Stamped { tag: self.tag(position), value }, intend),
+        }
+    }
+
+    /// The same where the slot is simply the last lap's. None: it is not, or not any more.
+    #[inline(always)]
+    fn commit_at_once(&self, position: u64, value: u64, intend: impl FnOnce(u64)) -> Option<u64> {
         let tag = self.tag(position);
         let slot = self.slot(position);
         let seen = slot.glance();
-        let new = Stamped { tag, value };
         if follows::<S>(tag, seen.tag) {
             intend(seen.value);
-            if slot.exchange(seen, new).is_ok() {
+            if slot.exchange(seen, Stamped { tag, value }).is_ok() {
                 return Some(seen.value);
             }
         }
-        self.commit_slow(position, new, intend)
+        None
     }
 
-    /// The slot is not simply the last lap's any more, or not yet.
+    /// The same where it is not.
     #[cold]
     #[inline(never)]
     fn commit_slow(&self, position: u64, new: Stamped, mut intend: impl FnMut(u64)) -> Option<u64> {
@@ -470,19 +499,28 @@ impl<S: Slot> SlotRing<S> {
         count
     }
 
-    /// The message at the cursor, if there is one: the fast path touches one slot and the rarely written base.
+    /// The message at the cursor, if there is one.
     #[inline(always)]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<u64> {
+        match self.glimpse(cursor) {
+            Next::More => self.look(cursor),
+            known => known,
+        }
+    }
+
+    /// The same where that is simple: touches one slot and the rarely written base, and the write position where nothing is there.
+    #[inline(always)]
+    pub(crate) fn glimpse(&self, cursor: &Cursor) -> Next<u64> {
         if self.is_open(cursor) {
             if let Some(value) = self.at(cursor.next()) {
                 return Next::Ready(value);
             }
-            // SeqCst, after the slot: a claim comes before its commit. The common reason, without a call.
+            // SeqCst, after the slot: a claim comes before its commit.
             if cursor.next() == self.header().write_pos.load(SeqCst) {
                 return Next::Empty;
             }
         }
-        self.look(cursor)
+        Next::More
     }
 
     /// That message, if it is simply there.

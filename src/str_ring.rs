@@ -205,14 +205,19 @@ impl StrRing {
         Stamp { time_ns: time_ns.load(Relaxed), pid: pid.load(Relaxed) as u32 }
     }
 
-    /// Asks the processor for a block that will be written or read soon. Any number will do.
+    /// Asks the processor for a block that will be written or read soon: two lines of it, because the shortest messages may
+    /// lie on two, and for longer ones it sees itself what comes next. Any number will do.
     #[inline(always)]
     fn prefetch(&self, block: u64) {
         #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
         {
-            let at = self.blocks.as_ptr().wrapping_add((block.wrapping_mul(self.block_words)) as usize);
-            // SAFETY: a hint, which accesses nothing.
-            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast::<i8>()) };
+            use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+            let first = self.blocks.as_ptr().wrapping_add((block.wrapping_mul(self.block_words)) as usize).cast::<i8>();
+            // SAFETY: hints, which access nothing.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(first);
+                _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64));
+            }
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
         let _ = block;

@@ -7,7 +7,7 @@
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
 
-use crate::any_ring::{AnyRing, Mapping};
+use crate::any_ring::{narrow, AnyRing, Mapping};
 use crate::cursor::{Cursor, Next};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Header;
@@ -63,12 +63,6 @@ impl std::fmt::Debug for Subscriber {
     }
 }
 
-/// The value of a narrow slot.
-#[inline(always)]
-fn narrow(value: u64) -> i64 {
-    i64::from(value as u32 as i32)
-}
-
 impl Subscriber {
     /// `seat` is its entry in the table of readers, where it has one.
     pub(crate) fn new(
@@ -116,6 +110,13 @@ impl Subscriber {
         whatever_is_there(|| self.read_int())
     }
 
+    /// The same where that is simple; [`Next::More`] where it is not, and nothing has happened.
+    #[inline(always)]
+    pub(crate) fn read_int_at_once(&mut self) -> Next<i64> {
+        let next = self.ring.glimpse_int(&self.cursor);
+        self.pass(next)
+    }
+
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
     #[inline(always)]
     pub(crate) fn read_int(&mut self) -> Result<Next<i64>> {
@@ -143,6 +144,27 @@ impl Subscriber {
     #[inline(always)]
     pub fn poll_num(&mut self) -> Result<Option<f64>> {
         whatever_is_there(|| self.read_num())
+    }
+
+    /// As [`read_int_at_once`](Self::read_int_at_once).
+    #[inline(always)]
+    pub(crate) fn read_num_at_once(&mut self) -> Next<f64> {
+        let next = self.ring.glimpse_num(&self.cursor);
+        self.pass(next)
+    }
+
+    /// After a glimpse.
+    #[inline(always)]
+    fn pass<T>(&mut self, next: Next<T>) -> Next<T> {
+        match next {
+            Next::Ready(_) => {
+                self.cursor.pass_delivered(1);
+                self.settle(true);
+            }
+            Next::Empty => self.settle(false),
+            Next::Claimed(_) | Next::More => {}
+        }
+        next
     }
 
     /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.

@@ -7,22 +7,23 @@
 /* Each op is a function of its own, because perl finds an op's name by its function. The bodies are the same for all
  * variants; the call is a constant that they are compiled for. */
 
-PERL_STATIC_INLINE OP *publish(pTHX_ const ps_call *call) {
-    ps_publish(aTHX_ call, PL_stack_sp - 1 - PL_stack_base);
+PS_INLINE OP *publish(pTHX_ const ps_call *call, U32 variant) {
+    ps_publish(aTHX_ call, variant, PL_stack_sp - 1 - PL_stack_base);
     *--PL_stack_sp = &PL_sv_yes;
     return PL_op->op_next;
 }
 
-PERL_STATIC_INLINE OP *poll(pTHX_ const ps_call *call) {
+PS_INLINE OP *poll(pTHX_ const ps_call *call, U32 variant) {
     ps_sub *sub = (ps_sub *)ps_handle(aTHX_ call, *PL_stack_sp);
     bool more = FALSE;
-    SV *targ = PAD_SV(PL_op->op_targ), *message = ps_next(aTHX_ call->class, sub, targ, &more);
+    SV *targ = PAD_SV(PL_op->op_targ), *message = ps_next(aTHX_ variant, sub, targ, &more);
     if (UNLIKELY(message == &PL_sv_undef && more)) message = ps_next_further(aTHX_ call, *PL_stack_sp, targ);
     *PL_stack_sp = message;
     return PL_op->op_next;
 }
 
-PERL_STATIC_INLINE OP *lag(pTHX_ const ps_call *call) {
+PS_INLINE OP *lag(pTHX_ const ps_call *call, U32 variant) {
+    PERL_UNUSED_ARG(variant);
     SV *targ = PAD_SV(PL_op->op_targ);
     sv_setuv_mg(targ, ps_lag((const ps_sub *)ps_handle(aTHX_ call, *PL_stack_sp)));
     *PL_stack_sp = targ;
@@ -33,7 +34,7 @@ PERL_STATIC_INLINE OP *lag(pTHX_ const ps_call *call) {
 
 #define KEYWORD(variant, verb, role, VARIANT)                                                                        \
     static const ps_call call_##variant##_##verb = { &ps_classes[role][VARIANT], "ps_" #variant "_" #verb, PS_KEYWORD };\
-    static OP *pp_##variant##_##verb(pTHX) { return verb(aTHX_ &call_##variant##_##verb); }
+    static OP *pp_##variant##_##verb(pTHX) { return verb(aTHX_ &call_##variant##_##verb, VARIANT); }
 
 #define KEYWORDS(variant, VARIANT)                                                                                   \
     KEYWORD(variant, publish, PS_RING, VARIANT)                                                                      \

@@ -297,7 +297,7 @@ SV *ps_next_further(pTHX_ const ps_call *call, SV *self, SV *targ) {
     do {
         ps_sub *sub = ps_after_signals(aTHX_ call, &pin);
         more = FALSE;
-        message = ps_next(aTHX_ call->class, sub, targ, &more);
+        message = ps_next(aTHX_ call->class->variant, sub, targ, &more);
     } while (more);
     return message;
 }

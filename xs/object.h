@@ -22,6 +22,9 @@
 #define TARGn(n, do_taint) sv_setnv_mg(targ, n)
 #endif
 
+/* For what is called with a constant variant: inlined, it has no branches for the others. */
+#define PS_INLINE static inline __attribute__((always_inline))
+
 /* A read-only handle is a ring to Perl, and a role of its own to those calls that would write. */
 enum ps_role { PS_RING, PS_READER, PS_SUB, PS_SET };
 
@@ -91,7 +94,7 @@ PERL_STATIC_INLINE MAGIC *ps_magic_for(const ps_call *call, SV *self) {
 
 /* The native handle of the invocant; croaks where it is not a live object of the call's class. Runs no Perl code where it
  * is one. */
-PERL_STATIC_INLINE void *ps_handle(pTHX_ const ps_call *call, SV *self) {
+PS_INLINE void *ps_handle(pTHX_ const ps_call *call, SV *self) {
     if (LIKELY((SvFLAGS(self) & (SVf_ROK | SVs_GMG)) == SVf_ROK)) {
         MAGIC *mg = ps_magic(call->class, SvRV(self));
         if (LIKELY(mg && mg->mg_ptr)) return mg->mg_ptr;
@@ -139,7 +142,7 @@ void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
 #define PS_PLAIN_PV(sv) ((SvFLAGS(sv) & (SVf_POK | SVs_GMG | SVf_ROK)) == SVf_POK)
 
 /* The floating-point number that sv stands for, where taking it surely runs no Perl code. */
-PERL_STATIC_INLINE bool ps_plain_num(SV *sv, double *to) {
+PS_INLINE bool ps_plain_num(SV *sv, double *to) {
     const U32 flags = SvFLAGS(sv) & (SVf_NOK | SVf_IOK | SVf_IVisUV | SVs_GMG | SVf_ROK);
     if (LIKELY((flags & (SVf_NOK | SVs_GMG | SVf_ROK)) == SVf_NOK)) *to = (double)SvNVX(sv);
     else if (flags == SVf_IOK) *to = (double)SvIVX(sv);
@@ -170,13 +173,13 @@ bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline);
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count);
 UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at);
 
-PERL_STATIC_INLINE void ps_publish(pTHX_ const ps_call *call, SSize_t at) {
+PS_INLINE void ps_publish(pTHX_ const ps_call *call, U32 variant, SSize_t at) {
     SV *value = PL_stack_base[at + 1];
     const ps_ring *ring = (const ps_ring *)ps_handle(aTHX_ call, PL_stack_base[at]);
-    if (PS_IS_NUM(call->class)) {
+    if (variant == PS_NUM) {
         double number;
         if (LIKELY(ps_plain_num(value, &number) && ps_publish_num(ring, number, NULL))) return;
-    } else if (!PS_IS_STR(call->class)) {
+    } else if (variant != PS_STR) {
         if (LIKELY(PS_PLAIN_IV(value) && ps_publish_int(ring, SvIVX(value), NULL))) return;
     } else if (LIKELY(PS_PLAIN_PV(value))) {
         const ps_bytes message = { SvPVX_const(value), SvCUR(value), !!SvUTF8(value) };
@@ -198,8 +201,8 @@ typedef union {
 } ps_number;
 
 /* What is read is tainted under -T, as what shmread reads. */
-PERL_STATIC_INLINE SV *ps_new_number(pTHX_ const ps_class *class, const ps_number *value) {
-    SV *sv = PS_IS_NUM(class) ? newSVnv((NV)value->nv) : newSViv((IV)value->iv);
+PERL_STATIC_INLINE SV *ps_new_number(pTHX_ U32 variant, const ps_number *value) {
+    SV *sv = variant == PS_NUM ? newSVnv((NV)value->nv) : newSViv((IV)value->iv);
     SvTAINTED_on(sv);
     return sv;
 }
@@ -257,17 +260,17 @@ PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end, bool *more) 
 
 /* The next message, or undef: a number in targ (a new mortal where that is NULL), a string in a new mortal. Sets *more
  * where it returns undef though it has not looked at everything that there is: then ps_next_further goes on. */
-PERL_STATIC_INLINE SV *ps_next(pTHX_ const ps_class *class, ps_sub *sub, SV *targ, bool *more) {
-    if (PS_IS_STR(class)) {
+PS_INLINE SV *ps_next(pTHX_ U32 variant, ps_sub *sub, SV *targ, bool *more) {
+    if (variant == PS_STR) {
         SV *sv = ps_next_str(aTHX_ sub, UINT64_MAX, more);
         return sv ? sv_2mortal(sv) : &PL_sv_undef;
     } else {
         ps_number value;
-        const bool is_num = PS_IS_NUM(class);
+        const bool is_num = variant == PS_NUM;
         const int got = is_num ? ps_poll_num(sub, &value.nv, NULL) : ps_poll_int(sub, &value.iv, NULL);
         *more = got == PS_MORE;
         if (got != 1) return &PL_sv_undef;
-        if (!targ) return sv_2mortal(ps_new_number(aTHX_ class, &value));
+        if (!targ) return sv_2mortal(ps_new_number(aTHX_ variant, &value));
         if (is_num) TARGn((NV)value.nv, 1);
         else TARGi((IV)value.iv, 1);
         SvTAINTED_on(targ);

@@ -294,7 +294,7 @@ static void ring_new_from_fd(pTHX_ const ps_call *call, I32 ax, I32 items) {
 /* ---- publishing ---- */
 
 static void ring_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    ps_publish(aTHX_ call, ax);
+    ps_publish(aTHX_ call, call->class->variant, ax);
     XSRETURN_YES;
 }
 
@@ -308,7 +308,7 @@ static void ring_publish_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
 }
 
 static void ring_publish_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
-    ps_publish(aTHX_ call, ax);
+    ps_publish(aTHX_ call, call->class->variant, ax);
     /* The message is published: a descriptor that the program closed is no reason to say otherwise. */
     (void)ps_notifier_notify(ps_ring_notifier(RING), NULL);
     XSRETURN_YES;

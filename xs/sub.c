@@ -9,7 +9,7 @@
 
 static void sub_poll(pTHX_ const ps_call *call, I32 ax, I32 items) {
     bool more = FALSE;
-    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class, SUB, targ, &more);
+    SV *targ = OWN_TARG, *message = ps_next(aTHX_ call->class->variant, SUB, targ, &more);
     if (UNLIKELY(message == &PL_sv_undef && more)) message = ps_next_further(aTHX_ call, ST(0), targ);
     ST(0) = message;
     XSRETURN(1);
@@ -49,7 +49,7 @@ static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV 
         do {
             want = expected - count < CHUNK ? expected - count : CHUNK;
             got = ps_next_numbers(call->class, sub, values, (size_t)want, end);
-            for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_number(aTHX_ call->class, &values[i]));
+            for (i = 0; i < got; i++) PUSH_MORTAL(ps_new_number(aTHX_ call->class->variant, &values[i]));
         } while (got == want && count < expected);
         *more = got == -2;
     }
@@ -197,7 +197,7 @@ static void sub_poll_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
         if (items == 1) wanted.deadline = 0;
         ps_skip_to_newest(sub);
     }
-    message = ps_next(aTHX_ call->class, sub, targ, &more);
+    message = ps_next(aTHX_ call->class->variant, sub, targ, &more);
     if (message == &PL_sv_undef) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
@@ -207,7 +207,7 @@ static void sub_poll_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
         if (!deadline && more) message = ps_next_further(aTHX_ call, ST(0), targ);
         while (message == &PL_sv_undef && deadline && (sub = wait_for_message(aTHX_ call, &pin, deadline, again))) {
             if (newest) ps_skip_to_newest(sub);
-            if (!string) message = ps_next(aTHX_ call->class, sub, targ, &more);
+            if (!string) message = ps_next(aTHX_ call->class->variant, sub, targ, &more);
             else if (ps_next_str_in(aTHX_ sub, UINT64_MAX, string, &more)) message = string;
             again = TRUE;
         }
@@ -256,7 +256,7 @@ static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end
             SvNV_set(last, (NV)value.nv);
             return last;
         }
-        message = ps_new_number(aTHX_ call->class, &value);
+        message = ps_new_number(aTHX_ call->class->variant, &value);
     }
     if (message) {
         SvRV_set(holder, message);

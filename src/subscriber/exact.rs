@@ -4,8 +4,8 @@
 //! `take_*` read what is at the cursor and move nowhere else; where that is not simply there, [`Subscriber::advance`] goes
 //! to the next message and counts what was lost on the way. So a loss is known between the two messages where it belongs.
 
-use super::{narrow, Subscriber};
-use crate::any_ring::AnyRing;
+use super::Subscriber;
+use crate::any_ring::{narrow, AnyRing};
 use crate::cursor::Next;
 use crate::error::Result;
 use crate::layout::{round_up_8, Variant};
