@@ -42,6 +42,7 @@ pub async fn check<R: Rig>(rig: &R) {
         goes_on_after_a_loss(rig).await;
         reads_in_order(rig).await;
         waits_for_entries(rig).await;
+        gives_all_to_each_reader(rig).await;
         tells_what_is_malformed(rig).await;
         tells_what_was_trimmed(rig).await;
         notices_another_stream(rig).await;
@@ -215,9 +216,40 @@ async fn waits_for_entries<R: Rig>(rig: &R) {
         }
     }
     while found.len() < 50 {
-        found.extend(reader.next().await.expect("next").into_iter().map(|read| read.expect("an entry").number));
+        found.extend(numbers_of(&mut reader).await);
     }
     assert_eq!(found, (1..=50).collect::<Vec<u64>>(), "each once");
+}
+
+/// One reader has read all and goes on with what is new; another one begins behind it, and is slow.
+async fn gives_all_to_each_reader<R: Rig>(rig: &R) {
+    let backend = rig.backend().await;
+    let a = sender(&backend, "readers", "host/a").await;
+    assert_eq!(backend.append(&a, &batch(1, 300), 0).await, Ok(()));
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        readers.push((backend.read("readers", Place::START).await.expect("read"), Vec::new()));
+    }
+    let [ahead, behind] = readers.as_mut_slice() else { unreachable!("two") };
+    for number in 301..=400 {
+        assert_eq!(backend.append(&a, &batch(number, number), number - 1).await, Ok(()));
+        while ahead.1.last() != Some(&number) {
+            ahead.1.extend(numbers_of(&mut ahead.0).await);
+        }
+        if number % 3 == 0 {
+            behind.1.extend(numbers_of(&mut behind.0).await);
+        }
+    }
+    while behind.1.last() != Some(&400) {
+        behind.1.extend(numbers_of(&mut behind.0).await);
+    }
+    for (_, numbers) in readers {
+        assert_eq!(numbers, (1..=400).collect::<Vec<u64>>(), "each once, and none is left out");
+    }
+}
+
+async fn numbers_of(reader: &mut impl Reader) -> Vec<u64> {
+    reader.next().await.expect("next").into_iter().map(|read| read.expect("an entry").number).collect()
 }
 
 async fn tells_what_is_malformed<R: Rig>(rig: &R) {

@@ -125,7 +125,7 @@ impl std::fmt::Debug for Live {
 }
 
 /// Says to all who use a connection that it is no good any more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Broken(watch::Sender<Option<String>>);
 
 impl Broken {
@@ -172,7 +172,7 @@ impl Endpoint for Settings {
     }
 
     async fn connect(&self) -> std::result::Result<Live, String> {
-        let broken = Arc::new(Broken(watch::Sender::new(None)));
+        let broken = Arc::<Broken>::default();
         let all = async {
             if let Address::Cluster(nodes) = &self.address {
                 let link = Link::Cluster(self.cluster(nodes).await?);

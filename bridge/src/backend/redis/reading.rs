@@ -133,12 +133,11 @@ impl Hub {
     async fn wait_for_all(mut self, mut link: MultiplexedConnection) {
         while self.gather().await {
             let ready = self.ready();
-            let has_all = self.readers.iter().all(|reader| reader.answers.capacity() > 0);
-            let block = if has_all { BLOCK } else { SHORT };
+            let block = if self.is_for_all(&ready) { BLOCK } else { SHORT };
             let command = self.command(&ready, Some(block));
             let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(Value::extract_error);
             match answer {
-                Ok(answer) => self.deliver(answer),
+                Ok(answer) => self.deliver(&ready, answer),
                 Err(error) if is_answer(&error) && ready.len() > 1 => self.find_out(&mut link, &ready).await,
                 Err(error) => {
                     if !self.fail(&ready, &error) {
@@ -151,7 +150,7 @@ impl Hub {
     }
 
     /// Where to read each stream of which a reader has room. Of several readers of one stream the one that is furthest back, and the one
-    /// that is furthest ahead, take turns, and all get what is news to them.
+    /// that is furthest ahead, take turns.
     fn ready(&mut self) -> Vec<(String, Place)> {
         self.turn = !self.turn;
         let mut places = BTreeMap::<&str, Place>::new();
@@ -162,12 +161,18 @@ impl Hub {
         places.into_iter().map(|(stream, place)| (stream.to_owned(), place)).collect()
     }
 
+    /// Whether such a question is for all readers: each has room, and none is behind.
+    fn is_for_all(&self, ready: &[(String, Place)]) -> bool {
+        let asked = |reader: &Request| ready.iter().any(|(stream, place)| *stream == reader.stream && *place == reader.place);
+        self.readers.iter().all(|reader| reader.answers.capacity() > 0 && asked(reader))
+    }
+
     /// One of several streams is refused: which?
     async fn find_out(&mut self, link: &mut MultiplexedConnection, ready: &[(String, Place)]) {
         for stream in ready {
             let one = std::slice::from_ref(stream);
             match link.req_packed_command(&self.command(one, None)).await.and_then(Value::extract_error) {
-                Ok(answer) => self.deliver(answer),
+                Ok(answer) => self.deliver(one, answer),
                 Err(error) => drop(self.fail(one, &error)),
             }
         }
@@ -184,7 +189,7 @@ impl Hub {
             pause = match answer {
                 Ok(Value::Nil) => (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE),
                 Ok(answer) => {
-                    self.deliver(answer);
+                    self.deliver(&ready, answer);
                     Duration::ZERO
                 }
                 Err(error) => {
@@ -212,20 +217,22 @@ impl Hub {
         command
     }
 
-    /// An answer's entries to their readers.
-    fn deliver(&mut self, answer: Value) {
+    /// The entries behind the places that were asked for to all readers to whom they are the next ones: not to one that is further
+    /// back, because it was not its turn, or got room meanwhile.
+    fn deliver(&mut self, ready: &[(String, Place)], answer: Value) {
         let (mut entries, mut bytes, mut full) = (0, 0, 0);
         for (name, found) in super::pairs_of_streams(answer) {
             let Some(name) = super::text_of(name) else { continue };
             let reads: Vec<Read> = found.into_sequence().unwrap_or_default().into_iter().filter_map(read_of).collect();
             let Some(last) = reads.last().map(place_of) else { continue };
+            let Some((_, asked)) = ready.iter().find(|(stream, _)| *stream == name) else { continue };
             entries += reads.len();
             full += usize::from(reads.len() >= self.count);
             bytes += reads.iter().map(|read| read.as_ref().map_or(0, |entry| entry.payload.len() + 64)).sum::<usize>();
             let mut takers: Vec<&mut Request> = self
                 .readers
                 .iter_mut()
-                .filter(|reader| reader.stream == name && reader.place < last && reader.answers.capacity() > 0)
+                .filter(|reader| reader.stream == name && (*asked..last).contains(&reader.place) && reader.answers.capacity() > 0)
                 .collect();
             // The last one gets them without a copy.
             let Some(taker) = takers.pop() else { continue };
@@ -335,6 +342,52 @@ mod tests {
         };
         assert_eq!(entry(&[("o", "h/r#1#7"), ("s", "9"), ("m", "x")]), Ok(expected.clone()));
         assert_eq!(entry(&[("m", "x"), ("trace", "1"), ("s", "9"), ("o", "h/r#1#7")]), Ok(expected));
+    }
+
+    /// An answer of XREAD with these entries of a stream.
+    fn answer(stream: &str, minors: std::ops::RangeInclusive<u64>) -> Value {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let fields = || Value::Array(["o", "h/r#1", "s", "1", "m", "x"].map(text).into());
+        let entries = minors.map(|minor| Value::Array(vec![text(&Place(1, minor).to_string()), fields()]));
+        Value::Array(vec![Value::Array(vec![text(stream), Value::Array(entries.collect())])])
+    }
+
+    #[test]
+    fn a_reader_gets_no_entries_beyond_the_next_ones() {
+        let settings = Settings {
+            address: super::super::Address::Cluster(Vec::new()),
+            name: String::new(),
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            tls: None,
+            timeout: Duration::from_secs(1),
+        };
+        let mut hub = Hub::new(mpsc::unbounded_channel().1, settings, Arc::default());
+        let mut readers = Vec::new();
+        for minor in [0, 10] {
+            let (answers, receiver) = mpsc::channel(2);
+            hub.readers.push(Request { stream: "s".to_owned(), place: Place(1, minor), answers });
+            readers.push(receiver);
+        }
+        // They take turns, and one that is furthest ahead gets what is for the other one no earlier than that does.
+        let questions = [hub.ready(), hub.ready()];
+        assert_eq!(questions, [0, 10].map(|minor| vec![("s".to_owned(), Place(1, minor))]));
+        assert!(questions.iter().all(|question| !hub.is_for_all(question)));
+        let mut come = |hub: &mut Hub, question: usize, minors| {
+            hub.deliver(&questions[question], answer("s", minors));
+            let mut taken = |index: usize| -> Vec<u64> {
+                let reads = readers[index].try_recv().map_or(Vec::new(), |reads| reads.expect("entries"));
+                reads.iter().map(|read| place_of(read).1).collect()
+            };
+            [taken(0), taken(1)]
+        };
+        assert_eq!(come(&mut hub, 1, 11..=12), [vec![], vec![11, 12]], "not to one that lacks what is before");
+        assert_eq!(come(&mut hub, 0, 1..=3), [vec![1, 2, 3], vec![]]);
+        assert_eq!(come(&mut hub, 0, 1..=14), [(4..=14).collect::<Vec<_>>(), vec![13, 14]], "what is news to each");
+        let question = hub.ready();
+        assert!(hub.is_for_all(&question));
     }
 
     #[test]
