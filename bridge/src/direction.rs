@@ -26,6 +26,9 @@ pub const REASONS: [(&str, &str); 7] = [
     ("indeterminate", "after a restart it was not clear whether they had been delivered"),
 ];
 
+/// Those for which nothing is lost on the way up.
+pub const ONLY_DOWN: [&str; 3] = ["trimmed", "backend", "indeterminate"];
+
 /// The sentence for a reason.
 pub fn because(reason: &str) -> &str {
     REASONS.iter().find(|(word, _)| *word == reason).map_or(reason, |(_, sentence)| sentence)
@@ -286,16 +289,6 @@ impl Ticks {
     pub async fn tick(&mut self) {
         sleep_until(self.0).await;
         self.0 = Instant::now() + Self::EACH;
-    }
-
-    /// Whether it is time; then until the next.
-    pub fn is_due(&mut self) -> bool {
-        let now = Instant::now();
-        let is_due = now >= self.0;
-        if is_due {
-            self.0 = now + Self::EACH;
-        }
-        is_due
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Options {
 
 /// Messages that are published at once.
 const CHUNK: u64 = 8192;
+/// Between two looks whether a lossless ring has room.
+const ROOM_EACH: Duration = Duration::from_millis(2);
 /// Between two looks at what a stream has become.
 const AUDIT_EACH: Duration = Duration::from_secs(2);
 /// Between two looks for origins that can be forgotten.
@@ -183,6 +185,8 @@ struct Down<'a, B: Backend> {
     /// The last step is not followed by anything.
     is_open: bool,
     open: Open,
+    /// Its publishers wait for its readers.
+    is_lossless: bool,
     gaps: Option<Open>,
     found: Found,
     recoveries: HashMap<String, Recovery>,
@@ -258,6 +262,7 @@ impl<'a, B: Backend> Down<'a, B> {
         let gaps = options.gaps.as_ref().map(RingFile::open).transpose()?;
         let now = Instant::now();
         let mut down = Down {
+            is_lossless: open.ring.stats().lossless,
             losses: Losses::from(memory.lost.clone()),
             is_open: false,
             found: Found::default(),
@@ -385,28 +390,31 @@ impl<'a, B: Backend> Down<'a, B> {
             info!("connected: stream {streams} at {}, ring {}", self.options.server, self.options.ring.path.display());
         }
         self.say_how_it_is();
+        // Of the stream with this index; what is left of them, where the ring takes its time.
+        let (mut index, mut reads) = (0, Vec::new().into_iter());
         loop {
-            let reading = select_all(readers.iter_mut().map(|reader| reader.next().boxed()));
-            let came = tokio::select! {
-                biased;
-                () = self.control.stopping() => return Ok(End::Stopped),
-                () = self.ticks.tick() => None,
-                (reads, index, _) = reading => Some((index, reads?)),
-            };
-            let Some((index, reads)) = came else {
-                if self.tick() {
-                    return Ok(End::Gone);
+            if let Some(rewound) = self.audit(reads.len() == 0).await? {
+                readers[rewound] = self.backend.read(&self.options.streams[rewound], Place::START).await?;
+                if rewound == index {
+                    reads = Vec::new().into_iter();
                 }
-                if let Some(index) = self.audit().await? {
-                    readers[index] = self.backend.read(&self.options.streams[index], Place::START).await?;
-                }
-                continue;
-            };
-            if reads.is_empty() {
-                continue;
             }
-            self.trouble.is_over();
-            if let Some(end) = self.take(index, reads).await? {
+            if reads.len() == 0 {
+                let reading = select_all(readers.iter_mut().map(|reader| reader.next().boxed()));
+                tokio::select! {
+                    biased;
+                    () = self.control.stopping() => return Ok(End::Stopped),
+                    () = self.ticks.tick() => {
+                        if self.tick() {
+                            return Ok(End::Gone);
+                        }
+                    }
+                    (came, which, _) = reading => {
+                        (index, reads) = (which, came?.into_iter());
+                        self.trouble.is_over();
+                    }
+                }
+            } else if let Some(end) = self.take(index, &mut reads).await? {
                 return Ok(end);
             }
         }
@@ -467,13 +475,14 @@ impl<'a, B: Backend> Down<'a, B> {
 
     // --- Entries
 
-    /// Entries into the ring: what is no duplicate, in the stream's order.
-    async fn take(&mut self, index: usize, reads: Vec<Read>) -> Result<Option<End>> {
+    /// Entries into the ring: what is no duplicate, in the stream's order. Leaves some where they take long, and an audit is due.
+    async fn take(&mut self, index: usize, reads: &mut std::vec::IntoIter<Read>) -> Result<Option<End>> {
         let name = &self.options.streams[index];
         self.quiet.insert(name.clone(), Instant::now());
         let mut first = None;
         let mut chunk = self.gather(name);
-        for read in reads {
+        let begun = self.memory.at;
+        for read in reads.by_ref() {
             let entry = match read {
                 Ok(entry) => entry,
                 Err(malformed) => {
@@ -525,6 +534,9 @@ impl<'a, B: Backend> Down<'a, B> {
             }
             if let Some(end) = self.add(index, &entry, &held, numbers.duplicates, takes, &mut chunk).await? {
                 return Ok(Some(end));
+            }
+            if self.memory.at != begun && self.is_audit_due() {
+                break;
             }
         }
         self.publish(index, chunk).await
@@ -630,9 +642,8 @@ impl<'a, B: Backend> Down<'a, B> {
             return Ok(None);
         }
         if let Some(pace) = self.options.pace {
-            tokio::select! {
-                () = tokio::time::sleep_until(self.pace) => {}
-                () = self.control.stopping() => return Ok(Some(End::Stopped)),
+            if let Some(end) = self.wait_until(self.pace).await {
+                return Ok(Some(end));
             }
             let takes = Duration::from_secs_f64(chunk.load.len() as f64 / pace as f64);
             self.pace = self.pace.max(Instant::now() - Duration::from_millis(100)) + takes;
@@ -642,17 +653,11 @@ impl<'a, B: Backend> Down<'a, B> {
             if self.open.ring.is_gone() {
                 return Ok(Some(End::Gone));
             }
-            // A lossless ring has room when its readers have read.
-            let room = self.open.ring.wait_for_room(chunk.load.len() as u64, 0, || false);
-            if room.is_err() || room.is_ok_and(|how| how == Wait::Ready) {
+            if self.has_room(&chunk) {
                 break;
             }
-            self.control.pause(Duration::from_millis(2)).await;
-            if self.control.is_stopping() {
-                return Ok(Some(End::Stopped));
-            }
-            if self.ticks.is_due() {
-                self.say_how_it_is();
+            if let Some(end) = self.wait_until(Instant::now() + ROOM_EACH).await {
+                return Ok(Some(end));
             }
         }
         let step = self.step(name, &chunk);
@@ -669,12 +674,28 @@ impl<'a, B: Backend> Down<'a, B> {
                 return Ok(Some(End::Stopped));
             }
         }
+        // A reader may have come while the step was written; and between this look and the publish, which then waits for it, while
+        // other tasks go on.
+        while !self.has_room(&chunk) {
+            self.control.pause(ROOM_EACH).await;
+            if self.control.is_stopping() {
+                self.take_back();
+                return Ok(Some(End::Stopped));
+            }
+            if self.open.ring.is_gone() {
+                self.take_back();
+                return Ok(Some(End::Gone));
+            }
+        }
+        let ring = &self.open.ring;
+        let publish = || chunk.load.publish(ring);
+        let published = if self.is_lossless { tokio::task::block_in_place(publish) } else { publish() };
+        if let Err(why) = published {
+            self.take_back();
+            return Err(Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())));
+        }
         chunk.lost.iter().for_each(|(_, reason, count)| self.losses.count(reason, *count));
         self.publish_notes(&step.notes);
-        chunk
-            .load
-            .publish(&self.open.ring)
-            .map_err(|why| Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())))?;
         self.control.status().forwarded += chunk.load.len() as u64;
         self.memory.apply(step);
         if self.state.has_grown() {
@@ -682,6 +703,37 @@ impl<'a, B: Backend> Down<'a, B> {
             self.say_state(whole);
         }
         Ok(None)
+    }
+
+    /// Whether a chunk can be published at once: a lossless ring has room when its readers have read.
+    fn has_room(&self, chunk: &Gathered) -> bool {
+        let room = self.open.ring.wait_for_room(chunk.load.len() as u64, 0, || false);
+        // What is wrong with the ring is said by the publish.
+        room.map_or(true, |how| how == Wait::Ready)
+    }
+
+    /// Waits, and looks each second how things are. Some: an end.
+    async fn wait_until(&mut self, until: Instant) -> Option<End> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.control.stopping() => return Some(End::Stopped),
+                () = self.ticks.tick() => {
+                    if self.tick() {
+                        return Some(End::Gone);
+                    }
+                }
+                () = tokio::time::sleep_until(until) => return None,
+            }
+        }
+    }
+
+    /// The step that was written was not done.
+    fn take_back(&mut self) {
+        // Where that cannot be written nothing must follow the step, and the next process looks into the ring.
+        self.is_open = false;
+        let whole = self.remember_all();
+        self.say_state(whole);
     }
 
     fn remember(&mut self, step: &Step) -> std::io::Result<()> {
@@ -781,9 +833,14 @@ impl<'a, B: Backend> Down<'a, B> {
         self.trouble.is_ring_gone(&self.open, &self.options.ring)
     }
 
-    /// Looks what has become of the streams. Some: the one at this index is to be read from its beginning.
-    async fn audit(&mut self) -> Result<Option<usize>> {
-        if self.audited.elapsed() < AUDIT_EACH {
+    fn is_audit_due(&self) -> bool {
+        self.audited.elapsed() >= AUDIT_EACH
+    }
+
+    /// Looks now and then what has become of the streams. Some: the one at this index is to be read from its beginning. `is_idle`: all
+    /// that was read is in the ring.
+    async fn audit(&mut self, is_idle: bool) -> Result<Option<usize>> {
+        if !self.is_audit_due() {
             return Ok(None);
         }
         self.audited = Instant::now();
@@ -802,11 +859,12 @@ impl<'a, B: Backend> Down<'a, B> {
             }
             let accounted = self.accounted.get(name).copied().unwrap_or(Place::START);
             let may_lack = ends.last > place || ends.first.is_some_and(|first| first > accounted) && accounted < place;
-            if is_read && may_lack {
+            if is_read && is_idle && may_lack {
                 self.account(index).await?;
             }
         }
         self.lag_seconds = greatest;
+        self.say_how_it_is();
         self.forget().await?;
         Ok(None)
     }

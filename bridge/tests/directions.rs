@@ -3,12 +3,14 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::program::wait_for;
 use common::*;
 use data_pubsub_shared::Variant;
 use pubsub_bridge::backend::memory::{Faults, Memory};
+use pubsub_bridge::ring::RingFile;
 
 fn seconds() -> Duration {
     Duration::from_secs_f64(std::env::var("XT_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0))
@@ -159,4 +161,53 @@ async fn everything_at_once_is_accounted_for() {
         ..Storm::default()
     };
     storm("everything", Storm { allowed: &["trimmed", "overrun", "restart"], ..storm_of }).await;
+}
+
+/// A lossless ring waits for its readers, and the bridge with it; no other task does, also where another publisher has taken the room
+/// that the bridge had found. Not a test of tokio's, whose clock would stop together with its only thread.
+#[test]
+fn a_full_lossless_ring_holds_up_no_other_task() {
+    let folder = Folder::new("holds-up");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let _inside = runtime.enter();
+    let server = Arc::new(Memory::new(1));
+    let out = folder.ring("out", Variant::Int, 1 << 12);
+    let inner = RingFile { lossless: true, ..folder.ring("in", Variant::Int, 16) };
+    let (ring, mut publisher) = (inner.open().expect("a ring").ring, Publisher::new(&out, 1));
+    let beats = Arc::new(Mutex::new(0_u64));
+    let beating = Arc::clone(&beats);
+    runtime.spawn(async move {
+        loop {
+            *beating.lock().expect("beats") += 1;
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+    });
+    let up = start_up(&server, &up_options(&folder, out, "s", "a"));
+    let down = start_down(&server, &down_options(&folder, inner, &["s"], "a"));
+    let state = folder.0.join("a.down");
+    let written = || std::fs::metadata(&state).map_or(0, |file| file.len());
+    wait_for("it has begun", || (written() > 0).then_some(()));
+    let mut reader = ring.subscribe(true);
+    while ring.try_publish_int(0).expect("an integer") {}
+    for _ in 0..50 {
+        publisher.publish(1);
+        for _ in 0..4 {
+            reader.poll_int().expect("an integer");
+        }
+        // The bridge writes a step when it has found room.
+        let (length, position) = (written(), ring.write_pos());
+        wait_for("it goes on", || {
+            let begun = Instant::now();
+            let has_gone_on = || written() != length || ring.write_pos() != position;
+            while !has_gone_on() && begun.elapsed() < Duration::from_millis(5) {}
+            has_gone_on().then_some(())
+        });
+        while ring.try_publish_int(0).expect("an integer") {}
+        let count = || *beats.lock().expect("beats");
+        let before = count();
+        wait_for("other tasks go on", || (count() > before + 2).then_some(()));
+    }
+    publisher.publish(100);
+    assert_eq!(runtime.block_on(up.stop()), Ok(true));
+    assert_eq!(runtime.block_on(down.stop()), Ok(true), "it ends, whoever does not read");
 }
