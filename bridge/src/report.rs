@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::direction::Status;
+use crate::direction::{Lost, ONLY_DOWN, REASONS, Status};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ impl Report {
         family(
             "connected",
             "gauge",
-            "Whether its server does what it is asked.",
+            "Whether the server is reachable, and carries out its requests.",
             all(&|s| Some(f64::from(u8::from(s.connected)))),
         );
         family(
@@ -117,44 +117,52 @@ impl Report {
             all(&|s| whole(Some(s.forwarded))),
         );
         let lost = each.iter().flat_map(|(name, direction, status)| {
-            let row = move |(reason, count): (&String, &u64)| {
-                (format!("{},reason=\"{}\"", labels(name, direction), escaped(reason)), *count as f64)
+            // Also those of which there are none, or nobody would see the first.
+            let mut lost: Lost = reasons_of(direction).map(|reason| (reason.to_owned(), 0)).collect();
+            lost.extend(status.lost.clone());
+            let row = move |(reason, count): (String, u64)| {
+                (format!("{},reason=\"{}\"", labels(name, direction), escaped(&reason)), count as f64)
             };
-            status.lost.iter().map(row)
+            lost.into_iter().map(row)
         });
         let lost = lost.collect();
         family("lost_messages_total", "counter", "Messages lost, by reason, since the state file was begun.", lost);
-        family("lag_messages", "gauge", "Messages in the ring that were not taken out yet.", all(&|s| whole(s.lag)));
+        family("lag_messages", "gauge", "Messages in OUT that the bridge has not read yet.", all(&|s| whole(s.lag)));
         family(
             "lag_seconds",
             "gauge",
-            "Seconds between the entry read last and the stream's end.",
+            "Age difference between the entry read last and the newest one, in seconds.",
             all(&|s| s.lag_seconds),
         );
-        family("in_flight_batches", "gauge", "Batches without an answer.", all(&|s| whole(s.in_flight)));
+        family(
+            "in_flight_batches",
+            "gauge",
+            "Batches sent to the server and not acknowledged yet.",
+            all(&|s| whole(s.in_flight)),
+        );
         family(
             "duplicate_messages_total",
             "counter",
-            "Messages left out because they came twice.",
+            "Messages dropped because they had been received before.",
             all(&|s| whole(s.duplicates)),
         );
         family(
             "malformed_entries_total",
             "counter",
-            "Entries left out because they could not be understood.",
+            "Entries dropped because they are malformed.",
             all(&|s| whole(s.malformed)),
         );
         family(
             "filtered_messages_total",
             "counter",
-            "Messages left out by a filter.",
+            "Messages dropped by a filter.",
             all(&|s| whole(Some(s.filtered))),
         );
-        family("origins", "gauge", "Origins known.", all(&|s| whole(s.origins)));
+        family("origins", "gauge", "Origins known: rings that have sent to the stream.", all(&|s| whole(s.origins)));
         family(
             "restarts_total",
             "counter",
-            "Times that the direction began again after something went wrong.",
+            "Restarts of the direction after an error.",
             all(&|s| whole(Some(s.restarts))),
         );
         let of_servers = |value: &dyn Fn(&ServerStatus) -> f64| -> Vec<(String, f64)> {
@@ -163,23 +171,29 @@ impl Report {
         family(
             "server_connected",
             "gauge",
-            "Whether the server is there.",
+            "Whether the server is reachable.",
             of_servers(&|s| f64::from(u8::from(s.connected))),
         );
         family(
             "server_lost_connections_total",
             "counter",
-            "Connections to the server that were lost.",
+            "Lost connections to the server.",
             of_servers(&|s| s.lost_connections as f64),
         );
         family(
             "start_time_seconds",
             "gauge",
-            "When the process began, in seconds since 1970.",
+            "Start time of the process, in seconds since 1970.",
             vec![(format!("version=\"{}\"", self.version), self.started_at)],
         );
         text
     }
+}
+
+/// Why a direction may lose messages. Down counts what up has lost, too.
+fn reasons_of(direction: &str) -> impl Iterator<Item = &'static str> {
+    let is_up = direction == "up";
+    REASONS.iter().map(|(reason, _)| *reason).filter(move |reason| !is_up || !ONLY_DOWN.contains(reason))
 }
 
 fn escaped(label: &str) -> String {
@@ -262,6 +276,7 @@ mod tests {
             ),
             "{text}"
         );
+        assert!(text.contains(",reason=\"restart\"} 0\n") && !text.contains("trimmed"), "{text}");
         assert!(text.contains("# TYPE pubsub_bridge_lag_messages gauge\n") && !text.contains("lag_seconds"), "{text}");
         let families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let distinct: std::collections::HashSet<_> = families.iter().collect();

@@ -53,6 +53,18 @@ impl Certificates {
         assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Arguments of a redis-server that has the good one, and asks clients for none.
+    pub fn of_redis(&self) -> Vec<String> {
+        let file = |name: &str| self.name(name);
+        let settings = [
+            ("cert-file", file("server.pem")),
+            ("key-file", file("server.key")),
+            ("ca-cert-file", file("ca.pem")),
+            ("auth-clients", "no".to_owned()),
+        ];
+        settings.into_iter().flat_map(|(name, value)| [format!("--tls-{name}"), value]).collect()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

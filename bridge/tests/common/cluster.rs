@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pubsub_bridge::backend::redis::{Address, Settings};
 use redis::Value;
 
+use super::certificates::Certificates;
 use super::redis_server::RedisServer;
 use super::{Folder, WATCHDOG, text_of};
 
@@ -18,6 +19,7 @@ pub struct Cluster {
     pub nodes: Vec<RedisServer>,
     pub ports: Vec<u16>,
     ids: Vec<String>,
+    has_tls: bool,
 }
 
 /// A port that is free, as is the one that nodes of a cluster use beside it.
@@ -40,11 +42,20 @@ fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
 
 impl Cluster {
     pub fn start(folder: &Folder) -> Cluster {
+        Cluster::start_with(folder, None)
+    }
+
+    /// All speak TLS, with these certificates, if there are any.
+    pub fn start_with(folder: &Folder, tls: Option<&Certificates>) -> Cluster {
+        let mut secure: Vec<String> = tls.map(Certificates::of_redis).unwrap_or_default();
+        if tls.is_some() {
+            secure.extend(["--tls-replication", "yes", "--tls-cluster", "yes"].map(str::to_owned));
+        }
         let ports: Vec<u16> = (0..=MASTERS).map(|_| free_port_of_cluster()).collect();
         let node = |(index, port): (usize, &u16)| {
             let port = port.to_string();
-            let arguments = [
-                "--port",
+            let mut arguments = vec![
+                if tls.is_some() { "--tls-port" } else { "--port" },
                 &port,
                 "--cluster-enabled",
                 "yes",
@@ -57,11 +68,12 @@ impl Cluster {
                 "--repl-diskless-sync-delay",
                 "0",
             ];
+            arguments.extend(secure.iter().map(String::as_str));
             RedisServer::named(folder, &format!("node{index}"), &arguments)
         };
         let nodes: Vec<RedisServer> = ports.iter().enumerate().map(node).collect();
         let ids = nodes.iter().map(|node| text_of(node.ask(&["CLUSTER", "MYID"]))).collect();
-        let cluster = Cluster { nodes, ports, ids };
+        let cluster = Cluster { nodes, ports, ids, has_tls: tls.is_some() };
         for index in 0..MASTERS {
             let slots = (index * SLOTS / MASTERS)..((index + 1) * SLOTS / MASTERS);
             let words: Vec<String> = ["CLUSTER", "ADDSLOTS"]
@@ -108,7 +120,7 @@ impl Cluster {
     }
 
     pub fn url(&self) -> String {
-        format!("cluster://{}", self.addresses())
+        format!("{}://{}", if self.has_tls { "clusters" } else { "cluster" }, self.addresses())
     }
 
     pub fn settings(&self) -> Settings {

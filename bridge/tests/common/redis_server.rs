@@ -1,7 +1,7 @@
 //! A redis-server of a test's own, with an append-only file: it can be killed, stopped and started again. `PUBSUB_REDIS_SERVER` names
 //! another program in its place, of another version or kind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -40,6 +40,16 @@ pub fn has_tls() -> bool {
         println!("skipped: redis-server has no TLS");
     }
     is_known
+}
+
+/// Has the server at a socket do something, over a connection of the test's own.
+pub fn ask_at(socket: &Path, words: &[&str]) -> redis::RedisResult<Value> {
+    let client = redis::Client::open(format!("unix://{}", socket.display()))?;
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| {
+        command.arg(*word);
+    });
+    command.query(&mut client.get_connection()?)
 }
 
 impl RedisServer {
@@ -85,12 +95,7 @@ impl RedisServer {
     }
 
     pub fn try_ask(&self, words: &[&str]) -> redis::RedisResult<Value> {
-        let client = redis::Client::open(format!("unix://{}", self.socket().display()))?;
-        let mut command = redis::cmd(words[0]);
-        words[1..].iter().for_each(|word| {
-            command.arg(*word);
-        });
-        command.query(&mut client.get_connection()?)
+        ask_at(&self.socket(), words)
     }
 
     /// Has it do something, over a connection of the test's own.

@@ -4,9 +4,10 @@ use pubsub_bridge::backend::Backend;
 use pubsub_bridge::backend::conformance::{Rig, check};
 use pubsub_bridge::backend::redis::{Redis, origins_key};
 
+use crate::common::certificates::{Certificates, can_be_made};
 use crate::common::cluster::{Cluster, MASTERS};
 use crate::common::program::*;
-use crate::common::redis_server::is_installed;
+use crate::common::redis_server::{has_tls, is_installed};
 use crate::common::*;
 use data_pubsub_shared::Variant;
 
@@ -85,6 +86,45 @@ fn until_progress(lines: &mut [Line], which: &[usize], program: &Program) {
     }
 }
 
+/// A bridge with a stream at each node; all of them pass messages on.
+fn run_lines(folder: &Folder, cluster: &Cluster, server: &str) -> (Program, Vec<Line>) {
+    let mut text = format!("[server]\n{server}{RINGS}");
+    let mut lines = Vec::new();
+    for number in 0..MASTERS {
+        let line = Line::new(folder, number, &cluster.stream_of(number));
+        text += &format!(
+            "[bridge.b{number}]\nstream = \"{}\"\nout = \"@/out{number}\"\nin = \"@/in{number}\"\npack = 2\nbatch = 5\n",
+            line.stream
+        );
+        lines.push(line);
+    }
+    let program = run(folder, &text);
+    program.until_connected(2 * MASTERS);
+    until_progress(&mut lines, &[0, 1, 2], &program);
+    (program, lines)
+}
+
+#[test]
+fn a_cluster_over_tls() {
+    if !is_installed() || !has_tls() || !can_be_made() {
+        return;
+    }
+    let folder = Folder::new("cluster-tls");
+    let made = Certificates::make(&folder);
+    let mut cluster = Cluster::start_with(&folder, Some(&made));
+    let url = format!("url = \"{}\"\n", cluster.url());
+    assert_says(&folder, &url, "see ca-file");
+    assert_says(&folder, &format!("{url}ca-file = \"{}\"\n", made.name("other.pem")), "see ca-file");
+    assert_says(&folder, &url.replace("clusters://", "cluster://"), "give a URL with clusters://");
+    let server = format!("{url}ca-file = \"{}\"\ntimeout = 1\n", made.name("ca.pem"));
+    let (program, mut lines) = run_lines(&folder, &cluster, &server);
+    // The replica of the first node takes over.
+    cluster.nodes[0].process.kill();
+    until_progress(&mut lines, &[0, 1, 2], &program);
+    program.until_connected(2 * MASTERS);
+    program.end();
+}
+
 #[test]
 fn streams_of_a_cluster_move_and_its_nodes_die() {
     if !is_installed() {
@@ -92,19 +132,10 @@ fn streams_of_a_cluster_move_and_its_nodes_die() {
     }
     let folder = Folder::new("cluster");
     let mut cluster = Cluster::start(&folder);
-    let streams: Vec<String> = (0..MASTERS).map(|master| cluster.stream_of(master)).collect();
-    let mut lines: Vec<Line> =
-        streams.iter().enumerate().map(|(number, name)| Line::new(&folder, number, name)).collect();
     // One of the nodes that are given does not run.
-    let mut text = format!("[server]\nurl = \"{},127.0.0.1:{}\"\ntimeout = 1\n{RINGS}", cluster.url(), free_port());
-    for (number, stream) in streams.iter().enumerate() {
-        text += &format!(
-            "[bridge.b{number}]\nstream = \"{stream}\"\nout = \"@/out{number}\"\nin = \"@/in{number}\"\npack = 2\nbatch = 5\n"
-        );
-    }
-    let program = run(&folder, &text);
-    program.until_connected(2 * MASTERS);
-    until_progress(&mut lines, &[0, 1, 2], &program);
+    let server = format!("url = \"{},127.0.0.1:{}\"\ntimeout = 1\n", cluster.url(), free_port());
+    let (program, mut lines) = run_lines(&folder, &cluster, &server);
+    let streams: Vec<String> = lines.iter().map(|line| line.stream.clone()).collect();
     let found = ask(&folder, &["check"]);
     assert!(found.status.success() && all_of(&found).contains(", node 127.0.0.1:"), "{}", all_of(&found));
 

@@ -19,23 +19,9 @@ fn redis_over_tls() {
     let made = Certificates::make(&folder);
     let (plain, tls) = (free_port(), free_port());
     let file = |name: &str| made.name(name);
-    let redis = RedisServer::start(
-        &folder,
-        &[
-            "--port",
-            &plain.to_string(),
-            "--tls-port",
-            &tls.to_string(),
-            "--tls-cert-file",
-            &file("server.pem"),
-            "--tls-key-file",
-            &file("server.key"),
-            "--tls-ca-cert-file",
-            &file("ca.pem"),
-            "--tls-auth-clients",
-            "no",
-        ],
-    );
+    let mut arguments = vec!["--port".to_owned(), plain.to_string(), "--tls-port".to_owned(), tls.to_string()];
+    arguments.extend(made.of_redis());
+    let redis = RedisServer::start(&folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     let url = format!("url = \"rediss://127.0.0.1:{tls}\"\n");
     let with_ca = format!("{url}ca-file = \"{}\"\n", file("ca.pem"));
     let client = |name: &str| {

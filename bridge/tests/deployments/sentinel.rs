@@ -2,9 +2,10 @@
 
 use data_pubsub_shared::Variant;
 
+use crate::common::certificates::{Certificates, can_be_made};
 use crate::common::program::*;
-use crate::common::redis_server::is_installed;
-use crate::common::sentinel::{MASTER, Sentinel, info};
+use crate::common::redis_server::{has_tls, is_installed};
+use crate::common::sentinel::{Kind, MASTER, Sentinels, info};
 use crate::common::*;
 
 /// A host that sends and receives, and one that only receives.
@@ -13,13 +14,13 @@ struct Hosts {
     programs: [Option<Program>; 2],
     publisher: Publisher,
     receivers: [Receiver; 2],
-    url: String,
+    server: String,
 }
 
 const BRIDGE: &str = "[bridge.a]\nin = \"@/in\"\npack = 5\nbatch = 10\n";
 
 impl Hosts {
-    fn start(folder: &Folder, url: &str) -> Hosts {
+    fn start(folder: &Folder, server: &str) -> Hosts {
         let folders = ["sends", "receives"].map(|name| {
             let own = Folder(folder.0.join(name));
             std::fs::create_dir(&own.0).expect("a directory");
@@ -27,7 +28,7 @@ impl Hosts {
         });
         let publisher = Publisher::new(&folders[0].ring("out", Variant::Int, 1 << 16), 1);
         let receivers = [0, 1].map(|index: usize| Receiver::new(&folders[index].ring("in", Variant::Int, 1 << 18)));
-        let mut hosts = Hosts { folders, programs: [None, None], publisher, receivers, url: url.to_owned() };
+        let mut hosts = Hosts { folders, programs: [None, None], publisher, receivers, server: server.to_owned() };
         hosts.run(0);
         hosts.run(1);
         hosts.programs[0].as_ref().expect("it runs").until_connected(2);
@@ -37,7 +38,7 @@ impl Hosts {
 
     fn run(&mut self, index: usize) {
         let out = if index == 0 { "out = \"@/out\"\n" } else { "" };
-        let text = format!("[server]\nurl = \"{}\"\ntimeout = 20\n{RINGS}{BRIDGE}{out}", self.url);
+        let text = format!("[server]\n{}timeout = 20\n{RINGS}{BRIDGE}{out}", self.server);
         self.programs[index] = Some(run(&self.folders[index], &text));
     }
 
@@ -94,11 +95,11 @@ fn a_bridge_follows_when_a_replica_takes_over() {
         return;
     }
     let folder = Folder::new("sentinel");
-    let mut sentinel = Sentinel::start(&folder, "");
+    let mut sentinel = Sentinels::start(&folder, Kind::default());
     sentinel.until_ready();
     // One of the Sentinels does not run.
     let url = sentinel.url().replace("sentinel://", &format!("sentinel://127.0.0.1:{},", free_port()));
-    let mut hosts = Hosts::start(&folder, &url);
+    let mut hosts = Hosts::start(&folder, &format!("url = \"{url}\"\n"));
     hosts.until_progress(&[0, 1]);
     // The replica lags, and one host is away: what only the master has is lost with it, for that host alone.
     hosts.account();
@@ -141,13 +142,53 @@ fn a_bridge_follows_when_a_replica_takes_over() {
     println!("lost {lost:?}");
 }
 
+/// The master dies, and with it one of the three Sentinels: the two that are left agree on the other server.
+fn a_master_and_a_sentinel_die(folder: &Folder, kind: Kind, more: &str) {
+    let mut sentinels = Sentinels::start(folder, Kind { sentinels: 3, ..kind });
+    sentinels.until_ready();
+    let mut hosts = Hosts::start(folder, &format!("url = \"{}\"\n{more}", sentinels.url()));
+    hosts.until_progress(&[0, 1]);
+    sentinels.processes[0].kill();
+    sentinels.servers[0].process.kill();
+    hosts.publisher.publish(100);
+    sentinels.until_master(1);
+    hosts.until_progress(&[0, 1]);
+    println!("lost {:?}", hosts.account());
+    hosts.end(0);
+    hosts.end(1);
+}
+
+#[test]
+fn two_of_three_sentinels_are_enough() {
+    if is_installed() {
+        a_master_and_a_sentinel_die(&Folder::new("sentinel-quorum"), Kind::default(), "");
+    }
+}
+
+#[test]
+fn sentinels_over_tls() {
+    if !is_installed() || !has_tls() || !can_be_made() {
+        return;
+    }
+    let folder = Folder::new("sentinel-tls");
+    let made = Certificates::make(&folder);
+    let ca = format!("ca-file = \"{}\"\n", made.name("ca.pem"));
+    a_master_and_a_sentinel_die(&folder, Kind { tls: Some(&made), ..Kind::default() }, &ca);
+    let folder = Folder::new("sentinel-tls-causes");
+    let sentinels = Sentinels::start(&folder, Kind { tls: Some(&made), ..Kind::default() });
+    let url = format!("url = \"{}\"\n", sentinels.url());
+    assert_says(&folder, &url, "see ca-file");
+    assert_says(&folder, &format!("{url}ca-file = \"{}\"\n", made.name("other.pem")), "see ca-file");
+    assert_says(&folder, &url.replace("sentinels://", "sentinel://"), "give a URL with sentinels://");
+}
+
 #[test]
 fn what_is_wrong_with_sentinels_is_said() {
     if !is_installed() {
         return;
     }
     let folder = Folder::new("sentinel-causes");
-    let sentinel = Sentinel::start(&folder, "requirepass secret\n");
+    let sentinel = Sentinels::start(&folder, Kind { configuration: "requirepass secret", ..Kind::default() });
     sentinel.servers[0].ask(&["ACL", "SETUSER", "bridge", "on", ">right", "~*", "+@all"]);
     secret(&folder.0.join("secret"), "secret");
     secret(&folder.0.join("wrong"), "wrong");

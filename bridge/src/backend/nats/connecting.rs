@@ -356,7 +356,11 @@ impl Settings {
     }
 
     fn too_late(&self) -> String {
-        format!("no connection to {} within {} s (timeout)", self.name, self.timeout.as_secs())
+        format!(
+            "no connection to {} within {} s (timeout); is this the port of a NATS server?",
+            self.name,
+            self.timeout.as_secs()
+        )
     }
 
     /// Why there is no connection, with the remedy: the library says the same for several causes, so this looks again.

@@ -401,13 +401,10 @@ impl Settings {
                 Err(error) => format!("no server at socket {}: {}", path.display(), crate::state::plain(&error)),
                 Ok(_) => format!("{name}: {text}"),
             },
-            Address::Node(host, port) => self.why_not_there(host, *port, &text).await,
+            Address::Node(host, port) => self.why_not_there(name, host, *port, &text).await,
             Address::Sentinel(..) => unreachable!("above"),
-            Address::Cluster(_) if text.contains("cluster support disabled") => {
-                format!("{name}: {text}; this server is no cluster: give redis:// in place of cluster://")
-            }
             Address::Cluster(nodes) => match nodes.first() {
-                Some((host, port)) => self.why_not_there(host, *port, &text).await,
+                Some((host, port)) => self.why_not_there(&format!("{host}:{port}"), host, *port, &text).await,
                 None => format!("{name}: {text}"),
             },
         }
@@ -438,26 +435,31 @@ impl Settings {
                     };
                 }
                 Ok(None) => format!("{name}: no Sentinel knows the master '{service}'; see url"),
+                Err(error) if words(&error).contains("unknown command") => {
+                    format!("{host}:{port} is not a Sentinel: give the port of one, or redis:// for this server")
+                }
                 Err(error) if is_answer(&error) || error.kind() == ErrorKind::AuthenticationFailed => {
                     let words = words(&error);
                     format!("Sentinel {host}:{port}: {words}; see sentinel-username and sentinel-password-file")
                 }
-                Err(error) => {
-                    let words = words(&error);
-                    match self.tls {
-                        Some(_) => tls::why_not(&format!("Sentinel {host}:{port}"), &words, "sentinel://"),
-                        None => format!(
-                            "cannot connect to Sentinel {host}:{port}: {words}; no server listens there, or see url"
-                        ),
-                    }
-                }
+                Err(error) => self.why_not_there(&format!("Sentinel {host}:{port}"), host, *port, &words(&error)).await,
             };
         }
         why
     }
 
-    async fn why_not_there(&self, host: &str, port: u16, text: &str) -> String {
-        let name = &self.name;
+    /// How URLs of such servers begin, without TLS and with it.
+    fn schemes(&self) -> [&'static str; 2] {
+        match self.address {
+            Address::Node(..) | Address::Socket(_) => ["redis://", "rediss://"],
+            Address::Sentinel(..) => ["sentinel://", "sentinels://"],
+            Address::Cluster(_) => ["cluster://", "clusters://"],
+        }
+    }
+
+    /// Why there is no connection to a server at a port, which is called `name`.
+    async fn why_not_there(&self, name: &str, host: &str, port: u16, text: &str) -> String {
+        let [plain, secure] = self.schemes();
         let lookup = async { tokio::net::lookup_host((host, port)).await.map(drop) };
         match tokio::time::timeout(self.timeout, lookup).await {
             Err(_) => return self.too_late(),
@@ -481,8 +483,8 @@ impl Settings {
             Ok(Ok(_)) => {}
         }
         if self.tls.is_none() {
-            return format!("{name} gave no Redis answer ({text}); if it expects TLS, give a URL with rediss://");
+            return format!("{name} gave no Redis answer ({text}); if it expects TLS, give a URL with {secure}");
         }
-        tls::why_not(name, text, "redis://")
+        tls::why_not(name, text, plain)
     }
 }

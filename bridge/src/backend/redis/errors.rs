@@ -33,7 +33,7 @@ pub(super) fn is_elsewhere(error: &RedisError) -> bool {
 }
 
 /// A known refusal, by a word in it, and what to do.
-const REMEDIES: [(&str, &str); 13] = [
+const REMEDIES: [(&str, &str); 14] = [
     ("NOAUTH", "give username and password-file"),
     ("WRONGPASS", "see username and password-file"),
     ("invalid password", "see password-file"),
@@ -46,6 +46,7 @@ const REMEDIES: [(&str, &str); 13] = [
     ("LOADING", "the server is starting"),
     ("TRYAGAIN", "the slot of this stream is being moved to another node"),
     ("CLUSTERDOWN", "see CLUSTER INFO of the server"),
+    ("cluster support disabled", "this server is not a cluster: give redis://"),
     ("unknown command", "the server must be Redis 6.2 or later, or Valkey"),
 ];
 

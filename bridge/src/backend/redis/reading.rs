@@ -163,7 +163,8 @@ impl Hub {
 
     /// Whether such a question is for all readers: each has room, and none is behind.
     fn is_for_all(&self, ready: &[(String, Place)]) -> bool {
-        let asked = |reader: &Request| ready.iter().any(|(stream, place)| *stream == reader.stream && *place == reader.place);
+        let asked =
+            |reader: &Request| ready.iter().any(|(stream, place)| *stream == reader.stream && *place == reader.place);
         self.readers.iter().all(|reader| reader.answers.capacity() > 0 && asked(reader))
     }
 
@@ -232,7 +233,9 @@ impl Hub {
             let mut takers: Vec<&mut Request> = self
                 .readers
                 .iter_mut()
-                .filter(|reader| reader.stream == name && (*asked..last).contains(&reader.place) && reader.answers.capacity() > 0)
+                .filter(|reader| {
+                    reader.stream == name && (*asked..last).contains(&reader.place) && reader.answers.capacity() > 0
+                })
                 .collect();
             // The last one gets them without a copy.
             let Some(taker) = takers.pop() else { continue };
