@@ -168,6 +168,8 @@ struct Gathered {
     origins: HashMap<String, Known>,
     lost: Vec<(String, String, u64)>,
     duplicates: u64,
+    /// On which it was begun, as [`Known::day`].
+    day: u64,
 }
 
 /// How a session ended that did not fail.
@@ -549,6 +551,7 @@ impl<'a, B: Backend> Down<'a, B> {
             origins: HashMap::new(),
             lost: Vec::new(),
             duplicates: 0,
+            day: today(),
         }
     }
 
@@ -560,7 +563,7 @@ impl<'a, B: Backend> Down<'a, B> {
 
     /// Behind an entry, or a part of it.
     fn note(&self, chunk: &mut Gathered, entry: &Entry, next: u64) {
-        let known = Known { epoch: entry.epoch, next, place: entry.place, day: today() };
+        let known = Known { epoch: entry.epoch, next, place: entry.place, day: chunk.day };
         match chunk.origins.get_mut(&entry.origin) {
             Some(place) => *place = known,
             None => drop(chunk.origins.insert(entry.origin.clone(), known)),

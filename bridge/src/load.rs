@@ -12,14 +12,13 @@ pub struct Load {
     msg_size: u64,
     ints: Vec<i64>,
     /// What the spans point into.
-    payloads: Vec<Vec<u8>>,
+    bytes: Vec<u8>,
     spans: Vec<Span>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    payload: u32,
-    start: u32,
+    start: usize,
     len: u32,
     utf8: bool,
 }
@@ -45,7 +44,7 @@ fn range(variant: Variant) -> (i64, i64) {
 impl Load {
     /// Nothing, for such a ring.
     pub fn new(variant: Variant, msg_size: u64) -> Load {
-        Load { variant, msg_size, ints: Vec::new(), payloads: Vec::new(), spans: Vec::new() }
+        Load { variant, msg_size, ints: Vec::new(), bytes: Vec::new(), spans: Vec::new() }
     }
 
     /// How many messages there are.
@@ -98,9 +97,8 @@ impl Load {
     fn add_str(&mut self, text: &[u8], utf8: bool) -> bool {
         let fits = text.len() as u64 <= self.msg_size;
         if fits {
-            let span = Span { payload: self.payloads.len() as u32, start: 0, len: text.len() as u32, utf8 };
-            self.payloads.push(text.to_vec());
-            self.spans.push(span);
+            self.spans.push(Span { start: self.bytes.len(), len: text.len() as u32, utf8 });
+            self.bytes.extend_from_slice(text);
         }
         fits
     }
@@ -113,7 +111,7 @@ impl Load {
         prefixes: &[Vec<u8>],
         added: &mut Added,
     ) {
-        let index = self.payloads.len() as u32;
+        let base = self.bytes.len();
         let before = self.len();
         for &(start, end) in spans {
             let bytes = &payload[start..end];
@@ -136,15 +134,15 @@ impl Load {
             }
             // Bytes that are not UTF-8 stay bytes.
             let utf8 = is_text && std::str::from_utf8(bytes).is_ok();
-            self.spans.push(Span { payload: index, start: start as u32, len: len as u32, utf8 });
+            self.spans.push(Span { start: base + start, len: len as u32, utf8 });
         }
         if self.len() > before && self.variant == Variant::Str {
-            self.payloads.push(payload.to_vec());
+            self.bytes.extend_from_slice(payload);
         }
     }
 
     fn bytes_of(&self, span: &Span) -> &[u8] {
-        &self.payloads[span.payload as usize][span.start as usize..(span.start + span.len) as usize]
+        &self.bytes[span.start..][..span.len as usize]
     }
 
     /// One of them, by itself.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::mpsc;
 
 use super::connecting::{BLOCK, Broken, Link, Settings};
@@ -135,7 +135,7 @@ impl Hub {
             let ready = self.ready();
             let block = if self.is_for_all(&ready) { BLOCK } else { SHORT };
             let command = self.command(&ready, Some(block));
-            let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(Value::extract_error);
+            let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(refused);
             match answer {
                 Ok(answer) => self.deliver(&ready, answer),
                 Err(error) if is_answer(&error) && ready.len() > 1 => self.find_out(&mut link, &ready).await,
@@ -172,7 +172,7 @@ impl Hub {
     async fn find_out(&mut self, link: &mut MultiplexedConnection, ready: &[(String, Place)]) {
         for stream in ready {
             let one = std::slice::from_ref(stream);
-            match link.req_packed_command(&self.command(one, None)).await.and_then(Value::extract_error) {
+            match link.req_packed_command(&self.command(one, None)).await.and_then(refused) {
                 Ok(answer) => self.deliver(one, answer),
                 Err(error) => drop(self.fail(one, &error)),
             }
@@ -186,7 +186,7 @@ impl Hub {
         while self.gather().await {
             let ready = self.ready();
             let command = self.command(&ready, None);
-            let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(Value::extract_error);
+            let answer = self.broken.or(link.req_packed_command(&command)).await.and_then(refused);
             pause = match answer {
                 Ok(Value::Nil) => (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE),
                 Ok(answer) => {
@@ -280,6 +280,14 @@ impl Hub {
     }
 }
 
+/// An error in place of an answer. XREAD has none within one, and to look for them takes as long as to go over all entries.
+fn refused(answer: Value) -> RedisResult<Value> {
+    match answer {
+        Value::ServerError(error) => Err(error.into()),
+        answer => Ok(answer),
+    }
+}
+
 fn place_of(read: &Read) -> Place {
     match read {
         Ok(entry) => entry.place,
@@ -311,14 +319,15 @@ fn entry_of(place: Place, fields: Vec<Value>) -> std::result::Result<Entry, &'st
         let are_digits = !text.is_empty() && text.len() <= most && text.bytes().all(|byte| byte.is_ascii_digit());
         are_digits.then(|| text.parse::<u64>().ok()).flatten()
     };
-    let producer = String::from_utf8(producer.ok_or("no origin")?).map_err(|_| "an origin that is not UTF-8")?;
+    let mut producer = String::from_utf8(producer.ok_or("no origin")?).map_err(|_| "an origin that is not UTF-8")?;
     let (origin, epoch) = producer.rsplit_once('#').ok_or("no origin")?;
+    let length = origin.len();
     let epoch = digits(epoch, 15).filter(|_| !origin.is_empty()).ok_or("no origin")?;
+    producer.truncate(length);
     let number = String::from_utf8(number.ok_or("no number")?).ok().and_then(|text| digits(&text, 16));
     let number = number.filter(|number| *number > 0).ok_or("no number")?;
     let (kind, payload) = content.ok_or("no content")?;
-    let origin = origin.to_owned();
-    Ok(Entry { place, origin, epoch, number, kind, payload })
+    Ok(Entry { place, origin: producer, epoch, number, kind, payload })
 }
 
 #[cfg(test)]
