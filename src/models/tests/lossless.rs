@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::super::armed::killed_at;
 use super::super::member::become_member;
 use super::{explore, explore_deeper, explore_less};
+use crate::readers::Wanted;
 use crate::{ErrorKind, Options, Ring, SubscribeOptions, Subscriber, Variant};
 
 /// A lossless ring of 32-bit integers for two readers. The main thread is process 1.
@@ -98,6 +100,33 @@ fn who_joins_loses_nothing() {
             joins_beside_a_raise(all)
         });
     }
+}
+
+/// loom has a load return what was stored before, never what is stored later, so that no outcome shows whether a message was read
+/// before its slot was claimed. So a cell that is not atomic stands for the slot: loom reports a race where nothing orders the two.
+#[test]
+fn what_is_claimed_was_read() {
+    explore("a reader reports, another thread raises the limit, and a third claims", || {
+        let ring = lossless(2);
+        let readers = *ring.mapping.readers;
+        let (mut seat, _) = readers.take(Wanted::default(), &ring.mapping.reading).unwrap();
+        readers.arrive(&mut seat, |_| 0);
+        publish(&ring, 0..2);
+        let slot = Arc::new(UnsafeCell::new(()));
+        let read = Arc::clone(&slot);
+        let reader = thread::spawn(move || {
+            read.with(|_| ());
+            readers.report(&seat, 1, 0, 1);
+        });
+        let raises = thread::spawn(move || readers.raise_limit(1));
+        if readers.has_room(2, 1) {
+            slot.with_mut(|_| ());
+        }
+        reader.join().unwrap();
+        raises.join().unwrap();
+        readers.raise_limit(1);
+        assert!(readers.has_room(2, 1) && !readers.has_room(2, 2));
+    });
 }
 
 #[test]
