@@ -5,6 +5,23 @@ use std::process::{Command, Stdio};
 
 use super::Folder;
 
+/// What `openssl ca` wants to know: `openssl x509` signs nothing that has expired already, or has no way to say so, as it is
+/// newer or older.
+const SIGNING: &str = "[ca]
+default_ca = any
+[any]
+database = signed
+rand_serial = yes
+unique_subject = no
+new_certs_dir = .
+default_md = sha256
+policy = named
+[named]
+commonName = supplied
+";
+const GOOD: &str = "-days 1";
+const EXPIRED: &str = "-startdate 20200101000000Z -enddate 20200102000000Z";
+
 /// What is in the directory: `ca.pem`, and signed by it `server.pem`, `expired.pem` and `elsewhere.pem` (of another host), which have the
 /// key `server.key`, and `client.pem` with `client.key`; `other.pem`, which has signed nothing of these but `stranger.pem` with
 /// `stranger.key`.
@@ -29,22 +46,24 @@ impl Certificates {
                 "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN={name} -keyout {key}.key -out {name}.pem"
             ));
         }
-        made.sign("server", "server", "ca", "IP:127.0.0.1,DNS:localhost", 1);
-        made.sign("expired", "server", "ca", "IP:127.0.0.1,DNS:localhost", -1);
-        made.sign("elsewhere", "server", "ca", "DNS:elsewhere.example", 1);
-        made.sign("client", "client", "ca", "DNS:client", 1);
-        made.sign("stranger", "stranger", "other", "DNS:client", 1);
+        std::fs::write(made.0.join("signing"), SIGNING).expect("write");
+        std::fs::write(made.0.join("signed"), "").expect("write");
+        made.sign("server", "server", "ca", "IP:127.0.0.1,DNS:localhost", GOOD);
+        made.sign("expired", "server", "ca", "IP:127.0.0.1,DNS:localhost", EXPIRED);
+        made.sign("elsewhere", "server", "ca", "DNS:elsewhere.example", GOOD);
+        made.sign("client", "client", "ca", "DNS:client", GOOD);
+        made.sign("stranger", "stranger", "other", "DNS:client", GOOD);
         made
     }
 
-    fn sign(&self, name: &str, key: &str, by: &str, names: &str, days: i32) {
+    fn sign(&self, name: &str, key: &str, by: &str, names: &str, dates: &str) {
         if !self.0.join(format!("{key}.key")).exists() {
             self.openssl(&format!("ecparam -name prime256v1 -genkey -noout -out {key}.key"));
         }
         std::fs::write(self.0.join("names"), format!("subjectAltName={names}\n")).expect("write");
         self.openssl(&format!("req -new -key {key}.key -subj /CN={name} -out request"));
         self.openssl(&format!(
-            "x509 -req -in request -CA {by}.pem -CAkey {by}.key -CAcreateserial -days {days} -extfile names -out {name}.pem"
+            "ca -batch -config signing -notext -cert {by}.pem -keyfile {by}.key -in request -extfile names {dates} -out {name}.pem"
         ));
     }
 

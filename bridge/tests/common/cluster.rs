@@ -1,6 +1,5 @@
 //! A cluster of Redis of a test's own: three masters, of which the first has a replica.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use pubsub_bridge::backend::redis::{Address, Settings};
@@ -8,7 +7,7 @@ use redis::Value;
 
 use super::certificates::Certificates;
 use super::redis_server::RedisServer;
-use super::{Folder, WATCHDOG, text_of};
+use super::{Folder, WATCHDOG, free_port, text_of};
 
 /// How many of the nodes are masters at the start.
 pub const MASTERS: usize = 3;
@@ -20,16 +19,6 @@ pub struct Cluster {
     pub ports: Vec<u16>,
     ids: Vec<String>,
     has_tls: bool,
-}
-
-/// A port that is free, as is the one that nodes of a cluster use beside it.
-fn free_port_of_cluster() -> u16 {
-    loop {
-        let port = super::free_port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
 }
 
 fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -51,7 +40,7 @@ impl Cluster {
         if tls.is_some() {
             secure.extend(["--tls-replication", "yes", "--tls-cluster", "yes"].map(str::to_owned));
         }
-        let ports: Vec<u16> = (0..=MASTERS).map(|_| free_port_of_cluster()).collect();
+        let ports: Vec<u16> = (0..=MASTERS).map(|_| free_port()).collect();
         let node = |(index, port): (usize, &u16)| {
             let port = port.to_string();
             let mut arguments = vec![

@@ -14,8 +14,10 @@ pub mod sentinel;
 pub mod server;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use data_pubsub_shared::{Ring, Subscriber, Variant};
@@ -284,8 +286,17 @@ pub fn is_quick() -> bool {
     std::env::var("XT_SECONDS").is_ok_and(|seconds| seconds == "1")
 }
 
-/// A port of the loopback interface that nobody uses.
+/// A port of the loopback interface that nobody uses, as is the one 10,000 above it, which a node of a cluster of Redis uses, too.
+/// Below those that the kernel gives to connections, which come and go; each call has another one.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static LAST: LazyLock<Mutex<u64>> = LazyLock::new(|| Mutex::new(RandomState::new().hash_one(0)));
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut last = LAST.lock().expect("a number");
+    loop {
+        *last = last.wrapping_add(1);
+        let port = 11_000 + (*last % 10_000) as u16;
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
 }

@@ -91,8 +91,7 @@ impl NatsServer {
         self.process.run(&mut command, &self.folder);
         let end = std::time::Instant::now() + WATCHDOG;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(std::time::Instant::now() < end, "nats-server did not start: see {}", self.folder.display());
-            std::thread::sleep(Duration::from_millis(5));
+            self.process.is_awaited(&self.folder, end);
         }
     }
 

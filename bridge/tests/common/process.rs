@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A program behind the words of another one that starts it, if there are any.
 pub fn launched(launcher: &[String], program: &str) -> Command {
@@ -43,6 +44,13 @@ impl Process {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.0.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+    }
+
+    /// To be called again and again while it is not ready. Panics with what it has said where it has ended, or `end` has come.
+    pub fn is_awaited(&mut self, folder: &Path, end: Instant) {
+        let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        assert!(!self.has_ended() && Instant::now() < end, "{} did not start:\n{}", folder.display(), log());
+        std::thread::sleep(Duration::from_millis(5));
     }
 
     pub fn kill(&mut self) {

@@ -89,8 +89,7 @@ impl RedisServer {
             Err(error) => error.code().is_some_and(|code| code != "LOADING"),
         };
         while !is_there(self.try_ask(&["PING"])) {
-            assert!(std::time::Instant::now() < end, "redis-server did not start: see {}", self.folder.display());
-            std::thread::sleep(Duration::from_millis(5));
+            self.process.is_awaited(&self.folder, end);
         }
     }
 
