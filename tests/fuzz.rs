@@ -4,10 +4,12 @@
 //! `FUZZ_SECONDS` says how long each test runs (1); `FUZZ_SEED` repeats one, which prints its seed where it fails.
 
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use data_pubsub_shared::{monotonic_ns, Bytes, ErrorKind, Options, Ring, SubscribeOptions, Subscriber, Variant, Wait};
@@ -26,8 +28,7 @@ struct Random(u64);
 impl Random {
     /// From the environment, or new; `stream` keeps the tests apart.
     fn new(stream: u64) -> Random {
-        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("FUZZ_SEED").map_or_else(|_| now(), |text| text.parse().expect("FUZZ_SEED"));
+        let seed = seed();
         eprintln!("FUZZ_SEED={}", seed);
         Random((seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
     }
@@ -65,6 +66,14 @@ impl Random {
     }
 }
 
+/// Of all tests here.
+fn seed() -> u64 {
+    static SEED: Mutex<Option<u64>> = Mutex::new(None);
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let new = || std::env::var("FUZZ_SEED").map_or_else(|_| now(), |text| text.parse().expect("FUZZ_SEED"));
+    *SEED.lock().unwrap().get_or_insert_with(new)
+}
+
 /// How long this test goes on; and the end of the process if one hangs.
 fn until_tired() -> impl Fn() -> bool {
     let seconds = std::env::var("FUZZ_SECONDS").map_or(1.0, |text| text.parse().expect("FUZZ_SECONDS"));
@@ -72,7 +81,8 @@ fn until_tired() -> impl Fn() -> bool {
     std::thread::spawn(move || {
         // Longer than all tests in a row.
         std::thread::sleep(Duration::from_secs_f64(3.0 * seconds + 120.0));
-        eprintln!("a test hangs");
+        // Not what libtest keeps until the test ends.
+        let _ = writeln!(std::io::stderr(), "a test hangs; FUZZ_SEED={}", seed());
         std::process::abort();
     });
     move || start.elapsed() < Duration::from_secs_f64(seconds)
@@ -350,7 +360,11 @@ fn any_call(rings: [&Ring; 2], sub: &mut Subscriber, variant: Variant, random: &
         5 if random.once_in(2) => sub.skip_to_newest(),
         5 => sub.reset(),
         6 => sub.reset_oldest(),
-        7 if random.once_in(9) => *sub = rings[random.below(2) as usize].subscribe(random.once_in(2)),
+        7 if random.once_in(9) => {
+            *sub = rings[random.below(2) as usize].subscribe(random.once_in(2));
+            // Somebody may have made it a lossless ring: its publishers are to know that they wait for this very thread.
+            drop(read(sub, variant, random, 1));
+        }
         8 => drop((sub.cursor(), sub.lag(), sub.has_overflow(), sub.overflow_count(), rings[0].stats())),
         9 => drop(sub.wait(monotonic_ns() + random.below(200_000))),
         _ => drop(read(sub, variant, random, 2 * CAPACITY)),

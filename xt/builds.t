@@ -124,24 +124,25 @@ RUST
         print {$out} $files{$file};
         close $out or die "$file: $!";
     }
+    my $answer = qr/^Some\(5\)\n\z/m;    # cargo may have said something before
     for my $flags (undef, '', '-C target-cpu=native') {
         local $ENV{RUSTFLAGS} = $flags // '';
         delete $ENV{RUSTFLAGS} if !defined $flags;
         my $said = XT::Build::run($dir, $cargo, qw(run --quiet --offline));
-        is($said, "Some(5)\n", 'RUSTFLAGS ' . (defined $flags ? "'$flags'" : 'not set'));
+        like($said, $answer, 'RUSTFLAGS ' . (defined $flags ? "'$flags'" : 'not set'));
     }
 
     # The host's own target, as somebody's environment or configuration may name it.
     my ($host) = XT::Build::run($dir, qw(rustc --version --verbose)) =~ /^host: (.+)$/m;
     {
         local $ENV{CARGO_BUILD_TARGET} = $host;
-        is(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), "Some(5)\n", 'CARGO_BUILD_TARGET');
+        like(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), $answer, 'CARGO_BUILD_TARGET');
     }
     make_path("$dir/.cargo");
     open my $config, '>', "$dir/.cargo/config.toml" or die "config.toml: $!";
     print {$config} qq([build]\ntarget = "$host"\n);
     close $config or die "config.toml: $!";
-    is(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), "Some(5)\n", 'a target in a configuration');
+    like(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), $answer, 'a target in a configuration');
 
     # Other processors, as far as their standard library is installed.
     for my $other (['aarch64-unknown-linux-gnu', 0], ['s390x-unknown-linux-gnu', 0], ['riscv64gc-unknown-linux-gnu', 1]) {
