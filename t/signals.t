@@ -86,33 +86,37 @@ each_variant(sub {
             'undefines it' => [sub { undef $_[0] }, '(?:destroyed|replaced) during the call'],
             'replaces it' => [sub { $_[0] = $ring->subscribe }, 'replaced during the call'],
         );
+        # Signals this process once, when it waits: a timer could be too early on a busy machine, or come twice.
+        my $nudge = sub {
+            my $kid = spawn(sub {
+                my ($peer) = @_;
+                $peer->hear;
+                until_asleep(getppid);
+                kill USR1 => getppid;
+            });
+            $kid->tell('go');
+            return $kid;
+        };
         for my $name (sort keys %handlers) {
             my ($how, $why) = @{ $handlers{$name} };
             for my $call (['poll_wait'], ['poll_wait_multi', 3]) {
                 my ($method, @arguments) = @$call;
                 my $victim = $ring->subscribe;
-                # Not by a timer, which could be too early on a busy machine.
                 local $SIG{USR1} = sub { $how->($victim) };
-                my $kid = spawn(sub {
-                    my ($peer) = @_;
-                    $peer->hear;
-                    until_asleep(getppid);
-                    kill USR1 => getppid;
-                });
-                $kid->tell('go');
+                my $kid = $nudge->();
                 croaks_like(sub { $victim->$method(@arguments) }, "$method: .*$why", "$method: $name");
                 $kid->end;
             }
         }
         my $victim = $ring->subscribe;
-        local $SIG{ALRM} = sub {
-            setitimer(ITIMER_REAL, 0);
+        local $SIG{USR1} = sub {
             $ring->publish_multi($v->values(1, 2));
             $victim->poll;
             undef $ring;
         };
-        my $timer = ticking();
+        my $kid = $nudge->();
         is($victim->poll_wait, $v->value(2), 'polls it, and drops the ring: the rest is for the wait');
+        $kid->end;
     };
 });
 
