@@ -194,7 +194,7 @@ sub text {
 # One line, or pretty.
 sub json {
     my ($data, $pretty) = @_;
-    state $json = JSON::PP->new->utf8->canonical;
+    state $json = JSON::PP->new->utf8->canonical->allow_nonref;    # a string alone, too, before JSON::PP 4
     return $json->pretty($pretty ? 1 : 0)->encode($data) =~ s/\n\z//r . "\n";
 }
 
