@@ -304,20 +304,37 @@ impl Ring {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn publish_ints(&self, values: &[i64]) -> Result<usize> {
+        while !self.try_publish_ints(values)? {
+            self.wait_for_room(values.len() as u64, NEVER, || false)?;
+        }
+        Ok(values.len())
+    }
+
+    /// The same without waiting. False: a lossless ring has no room for all of them, and nothing was published.
+    ///
+    /// # Errors
+    /// As [`publish_ints`](Self::publish_ints).
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let mut options = Options::new(2);
+    /// options.lossless = true;
+    /// let ring = options.anonymous(Variant::Int)?;
+    /// let _reader = ring.subscribe(false);
+    /// assert!(ring.try_publish_ints(&[1])? && !ring.try_publish_ints(&[2, 3])?);
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    pub fn try_publish_ints(&self, values: &[i64]) -> Result<bool> {
         if let AnyRing::Num(_) = self.ring {
             return Err(self.ring.mismatch());
         }
-        let mut batch = loop {
-            match self.claim(values.len()) {
-                Err(error) if error.kind() == ErrorKind::Full => {
-                    self.wait_for_room(values.len() as u64, NEVER, || false)?;
-                }
-                claimed => break claimed?,
-            }
+        let mut batch = match self.claim(values.len()) {
+            Err(error) if error.kind() == ErrorKind::Full => return Ok(false),
+            claimed => claimed?,
         };
         self.put(&mut batch, values)?;
         self.wake();
-        Ok(values.len())
+        Ok(true)
     }
 
     /// Sleeps until a lossless ring has room for `count` messages next to each other, the monotonic clock reaches `deadline`, or a

@@ -677,10 +677,19 @@ impl<'a, B: Backend> Down<'a, B> {
                 return Ok(Some(End::Stopped));
             }
         }
-        // A reader may have come while the step was written; and between this look and the publish, which then waits for it, while
-        // other tasks go on.
-        while !self.has_room(&chunk) {
-            self.control.pause(ROOM_EACH).await;
+        loop {
+            let ring = &self.open.ring;
+            let publish = || chunk.load.try_publish(ring);
+            // What is left of a batch that was held up in the middle waits for room.
+            match if self.is_lossless { tokio::task::block_in_place(publish) } else { publish() } {
+                Ok(true) => break,
+                // A reader has come while the step was written, or another publisher has taken the room.
+                Ok(false) => self.control.pause(ROOM_EACH).await,
+                Err(why) => {
+                    self.take_back();
+                    return Err(Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())));
+                }
+            }
             if self.control.is_stopping() {
                 self.take_back();
                 return Ok(Some(End::Stopped));
@@ -689,13 +698,6 @@ impl<'a, B: Backend> Down<'a, B> {
                 self.take_back();
                 return Ok(Some(End::Gone));
             }
-        }
-        let ring = &self.open.ring;
-        let publish = || chunk.load.publish(ring);
-        let published = if self.is_lossless { tokio::task::block_in_place(publish) } else { publish() };
-        if let Err(why) = published {
-            self.take_back();
-            return Err(Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())));
         }
         chunk.lost.iter().for_each(|(_, reason, count)| self.losses.count(reason, *count));
         self.publish_notes(&step.notes);

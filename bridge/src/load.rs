@@ -1,6 +1,6 @@
 //! Messages on their way into a ring: where they are, without a copy of each.
 
-use data_pubsub_shared::{Bytes, ErrorKind, NEVER, Ring, Variant};
+use data_pubsub_shared::{Bytes, ErrorKind, Ring, Variant};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::{Held, Message, Unpacker};
@@ -170,26 +170,20 @@ impl Load {
         }
     }
 
-    /// Publishes all of them, next to each other.
+    /// Publishes all of them, next to each other. False: there is no room for them now, and none was published.
     ///
     /// # Errors
     /// As the ring says. Then none was published.
-    pub fn publish(&self, ring: &Ring) -> Result<(), String> {
+    pub fn try_publish(&self, ring: &Ring) -> Result<bool, String> {
         if self.variant != Variant::Str {
-            return ring.publish_ints(&self.ints).map(drop).map_err(|error| error.to_string());
+            return ring.try_publish_ints(&self.ints).map_err(|error| error.to_string());
         }
         let all: Vec<Bytes> =
             self.spans.iter().map(|span| Bytes { utf8: span.utf8, ..Bytes::new(self.bytes_of(span)) }).collect();
-        loop {
-            // SAFETY: they point into the payloads, which are borrowed.
-            match unsafe { ring.publish_strs(&all) } {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // A reader came that the caller did not wait for.
-                Err(error) if error.kind() == ErrorKind::Full => {
-                    let _ = ring.wait_for_room(all.len() as u64, NEVER, || false);
-                }
-                other => return other.map_err(|error| error.to_string()),
-            }
+        // SAFETY: they point into the payloads, which are borrowed.
+        match unsafe { ring.publish_strs(&all) } {
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Full) => Ok(false),
+            other => other.map(|()| true).map_err(|error| error.to_string()),
         }
     }
 }
@@ -263,7 +257,7 @@ mod tests {
             let expected = all(&load);
             assert_eq!((expected.len(), load.sum()), (3, sum_of(&expected)));
             let ring = Ring::anonymous(variant, 16, 8).expect("a ring");
-            load.publish(&ring).expect("publish");
+            assert!(load.try_publish(&ring).expect("publish"));
             let mut sub = ring.subscribe(true);
             let read = || -> Option<Message> {
                 if variant == Variant::Int {
