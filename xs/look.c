@@ -18,7 +18,7 @@ void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str) {
     PS_PUT(hv, "unlisted", newSVuv(stats->unlisted));
     PS_PUT(hv, "lossless", newSViv(stats->lossless));
     if (is_str) PS_PUT(hv, "stamped", newSViv(stats->stamped));
-    if (stats->lossless) PS_PUT(hv, "keep", newSVnv(stats->keep_ms / 1000.0));
+    if (stats->lossless) PS_PUT(hv, "keep", newSVnv((NV)stats->keep_ms / 1000));
     if (is_str) {
         PS_PUT(hv, "msg_size", newSVuv(stats->msg_size));
         PS_PUT(hv, "arena_cap", newSVuv(stats->arena_len));
@@ -43,7 +43,7 @@ SV *ps_reader_hash(pTHX_ const ps_reader *reader) {
     PS_PUT(hv, "waits", newSViv(reader->waits));
     PS_PUT(hv, "lossy", newSViv(reader->lossy));
     PS_PUT(hv, "alive", reader->alive < 0 ? newSV(0) : newSViv(reader->alive));
-    PS_PUT(hv, "since", newSVnv(reader->since / 1e9));
+    PS_PUT(hv, "since", newSVnv((NV)reader->since / 1e9));
     return newRV_noinc((SV *)hv);
 }
 

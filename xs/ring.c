@@ -224,7 +224,7 @@ static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const 
         text = newSVpvf("readers %" UVuf " was asked for, the ring has %" UVuf, (UV)asked.readers, (UV)has.readers);
     }
     if (!text && wanted->keep_given && asked.keep_ms != has.keep_ms) {
-        text = newSVpvf("keep %" NVgf " was asked for, the ring has %" NVgf, asked.keep_ms / 1000.0, has.keep_ms / 1000.0);
+        text = newSVpvf("keep %" NVgf " was asked for, the ring has %" NVgf, (NV)asked.keep_ms / 1000, (NV)has.keep_ms / 1000);
     }
 #undef COMPARE
     if (!text) return;

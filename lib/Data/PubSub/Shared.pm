@@ -488,7 +488,8 @@ that is full, waits for room first, and runs signal handlers meanwhile.
 
 Integer rings take C<$value> as perl takes any integer (a fraction is dropped; a string that is not a number
 warns and counts as 0), then keep as many low bits as the variant has. Unless the ring is lossless, they never wait and never
-fail. C<Num> takes it as any number, and keeps all 64 bits, of NaN and of negative zero, too.
+fail. C<Num> takes it as any number, and keeps all 64 bits, of NaN and of negative zero, too. Longer numbers (a perl that was built
+with C<-Duselongdouble>) are rounded to 64 bits, as C<pack 'd'> does.
 
 C<Str> takes any string: bytes or characters, empty, with NUL bytes. Whether the string was marked
 as UTF-8 is kept, so what C<poll> returns equals what was published; see L</Bytes and characters>. A

@@ -174,7 +174,7 @@ sub number {
     my ($text) = @_;
     my $shown = shown($text);
     return (undef, "not a number: '$shown'") if length $text > MAX_DIGITS || !looks_like_number($text);
-    my $value = 0 + $text;
+    my $value = unpack 'd', pack 'd', $text;    # as the ring has it, whatever this perl's numbers are
     return abs $value == 9**9**9 && $text !~ /inf/i ? (undef, "too large for a 64-bit number: '$shown'") : $value;
 }
 

@@ -246,13 +246,13 @@ sub stamped {
     };
 }
 
-# As few digits as give the same number again.
+# As few digits as give the same 64 bits again; this perl's numbers may be longer.
 sub shortest {
     my ($number) = @_;
     my $text;
     for my $digits (15 .. 17) {
         $text = sprintf "%.${digits}g", $number;
-        last if $text == $number;
+        last if unpack('d', pack 'd', $text) == $number;
     }
     return $text;
 }
