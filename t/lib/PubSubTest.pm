@@ -8,6 +8,7 @@ use warnings;
 
 use Config;
 use Exporter 'import';
+use File::Basename ();
 use File::Temp ();
 use POSIX      ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
@@ -19,7 +20,7 @@ use PubSubTest::Variant;
 
 our @EXPORT = qw(
     variants each_variant variant
-    fresh_dir fresh_path slurp spew poke peek entries
+    fresh_dir public_dir fresh_path slurp spew poke peek entries
     croaks_like lives survives
     spawn reap asked finished until_asleep watchdog watchdog_process
     readable until_readable thread_count open_fds fd_target fd_is_cloexec shared_maps rss_kb
@@ -119,6 +120,23 @@ sub fresh_dir {
     my $fresh = "$dir/$$-" . $serial++;
     mkdir $fresh or die "mkdir $fresh: $!";
     return $fresh;
+}
+
+# One that other users may enter. Skips the subtest where they may not: somebody's temporary files may be in a private place.
+sub public_dir {
+    my ($fresh, $private) = (fresh_dir(), private_above());
+    plan skip_all => "others may not enter $private" if defined $private;
+    chmod 0755, $dir, $fresh or die "chmod $fresh: $!";
+    return $fresh;
+}
+
+# The directory that keeps others out of those of the tests.
+sub private_above {
+    for (my $above = $dir; $above ne '/';) {
+        $above = File::Basename::dirname($above);
+        return $above if !((stat $above)[2] & 0001);
+    }
+    return;
 }
 
 sub fresh_path { return fresh_dir() . '/ring' }

@@ -58,8 +58,10 @@ sub run_program {
     SKIP: {
         my @missing = missing($text);
         skip "$name: @missing is not here", 3 if @missing;
+        my $private = $text =~ /^\s*\$> = /m ? PubSubTest::private_above() : undef;    # one that becomes somebody else
+        skip "$name: others may not enter $private", 3 if defined $private;
         $dir = fresh_dir();
-        chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r;    # one program becomes somebody else
+        chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r;
         $text = shell_in($dir, $text) if $name =~ /\.sh\z/;
         my $file = spew("$dir/program", $text =~ s{/dev/shm}{$dir}gr);
         my $prepare = sub {
