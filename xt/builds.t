@@ -217,6 +217,7 @@ for my $name (sort keys %install) {
         my $to = "$tmp/to-$name";
         my ($arguments, $make) = map { $_->($to) } @{ $install{$name} };
         builds($installing, $arguments, 'CARGO=true') or return;
+        is(XT::Build::run($installing, qw(find xs -name *.o ! -newer Makefile)), '', 'all is compiled anew, as for another perl');
         works($installing, "make install @$make", qw(make -s install CARGO=true), @$make);
         my ($module, $object) = map { (XT::Build::run($to, 'find', $to, '-path', $_) =~ /(.+)\n/)[0] // '' }
             '*/Data/PubSub/Shared.pm', '*/auto/Data/PubSub/Shared/Shared.so';
@@ -224,6 +225,14 @@ for my $name (sort keys %install) {
         ok(scalar XT::Build::run($to, 'find', $to, '-name', 'pubsub-shared', '-perm', '-111'), 'and the command is there');
     };
 }
+
+subtest 'a home that others may not enter' => sub {
+    plan skip_all => 'needs root' if $>;
+    is((stat $tmp)[2] & 077, 0, 'it is one');
+    local $ENV{TMPDIR} = '/tmp';
+    works($installing, 'its tests', qw(cp -r), XT::Build->root . '/t', '.') or return;
+    works($installing, 'those that become somebody else', 'prove', '-b', map {"t/$_.t"} qw(start cli cli-check-dir constructor-attach constructor-path));
+};
 
 subtest 'LINKTYPE=static' => sub {
     my $dir = sources(linked => 1);
