@@ -1,4 +1,4 @@
-# The workflow's matrix of roots is that of xt/perls.pl, and the Debian package is for the processors that have rows there.
+# The workflow's matrix of roots is that of xt/perls.pl, and the Debian package is for the processors that pass there.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ is_deeply([map {/- (\S+)/} split /\n/, $list // ''], [map { $_->name } rows()], 
 
 open my $control, '<', "$FindBin::Bin/../debian/control" or die "debian/control: $!";
 my %said  = map { ($_ => 1) } do { local $/; <$control> } =~ /^Architecture: (.+)$/mg;
-my %tried = map { ($_->arch => 1) } rows();
+my %tried = map { ($_->arch => 1) } grep { !$_->is_refused } rows();
 is_deeply([keys %said], [join ' ', sort keys %tried], 'architectures of all packages');
 
 done_testing;

@@ -10,7 +10,7 @@ use warnings;
 
 use Cwd ();
 use Exporter 'import';
-use Fcntl qw(LOCK_EX);
+use Fcntl qw(F_SETFD LOCK_EX);
 use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use FindBin;
@@ -31,9 +31,13 @@ my @ROWS = (
     [qw(bullseye amd64)], [qw(bookworm amd64)], [qw(trixie amd64)], [qw(sid amd64)],
     [qw(bookworm amd64 unthreaded)], [qw(bookworm amd64 debugging-longdouble)], [qw(bookworm amd64 threads-5.22)],
     [qw(trixie arm64 cortex-a72)], [qw(trixie arm64 max)], [qw(sid ppc64el power9)], [qw(sid s390x max)],
+    [qw(trixie riscv64 rv64)],
 );
 
-my %EMULATOR = (arm64 => 'qemu-aarch64', ppc64el => 'qemu-ppc64le', s390x => 'qemu-s390x');
+my %EMULATOR = (arm64 => 'qemu-aarch64', ppc64el => 'qemu-ppc64le', riscv64 => 'qemu-riscv64', s390x => 'qemu-s390x');
+
+# It exchanges 16 bytes only with a lock.
+my %REFUSED = (riscv64 => 1);
 
 # Perls of our own: where the source package is, what it has to be, and how it is configured.
 my %BOOKWORM = (
@@ -68,9 +72,12 @@ my @EMULATED = qw(
 # The oldest Rust that will do is in bookworm's cargo; `run` takes cargo-web where nothing is there yet.
 my %STEP = (
     test  => './run test',
+    refusal => q(./run build >.said && echo 'error: it was built' && exit 1; cat .said;)
+        . q( grep -q 'cannot be built for [a-z0-9]*: .* exchanges 16 bytes without a lock' .said; test ! -e Makefile),
     build => 'if grep -q bookworm /etc/os-release; then apt-get update -qq; apt-get install -y -qq cargo; fi; ./run build',
     load  => q{perl -Mblib -MData::PubSub::Shared -e 'print "$Data::PubSub::Shared::VERSION on perl $^V\n"'},
     prove => 'prove -l -j2 t',
+    user  => 'exec setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/nonexistent prove -l -j2 t',
     cargo => '"$(sed -n "s/^CARGO = //p" Makefile)" test --locked --offline --lib --target-dir target/tests',
 );
 
@@ -105,10 +112,18 @@ sub rows {
     } @names;
 }
 
-sub name  { return $_[0]{name} }
-sub arch  { return $_[0]{arch} }
-sub steps { return $_[0]{bare} ? 'test' : qw(build load prove cargo) }
-sub root  { return join '-', "$ROOTS/$_[0]{suite}", $_[0]{arch}, $_[0]{bare} // () }
+sub name       { return $_[0]{name} }
+sub arch       { return $_[0]{arch} }
+sub is_refused { return $REFUSED{ $_[0]{arch} } }
+
+sub steps {
+    my ($self) = @_;
+    return 'test'    if $self->{bare};
+    return 'refusal' if $self->is_refused;
+    return (qw(build load prove cargo), $self->{cpu} ? () : 'user');    # t/ again, by somebody without rights
+}
+
+sub root { return join '-', "$ROOTS/$_[0]{suite}", $_[0]{arch}, $_[0]{bare} // () }
 
 # Sources and what is built of them, one folder for each perl; it appears as /src.
 sub sources { return $_[0]->root . ($_[0]{perl} ? "/sources-$_[0]{perl}" : '/src') }
@@ -132,9 +147,10 @@ sub prepare {
     my ($self) = @_;
     my $root = $self->root;
     make_path($ROOTS);
-    # Another run may be in there; the lock lasts as long as this object.
+    # Another run may be in there; the lock lasts as long as this object,
     open $self->{lock}, '>', "$root.lock" or die "$root.lock: $!\n";
     flock $self->{lock}, LOCK_EX or die "flock: $!\n";
+    fcntl $self->{lock}, F_SETFD, 0 or die "fcntl: $!\n";    # and as its children, if this process is killed
     command("rm -rf $root", "$root.log") if $self->{bare};
     if (!-d $root) {
         command("rm -rf $root.new", "$root.log");
