@@ -56,8 +56,14 @@ my $build = 'gcc libc6-dev make perl libcrypt-dev libxs-parse-keyword-perl';
 
 subtest 'without a package manager that it knows' => sub {
     like(run_with(programs({}, @shell)), qr/^run: there is no apt-get; .*: \Q$build\E/m, 'what is needed, by Debian\'s names');
-    like(run_with(programs({ dnf => 'exit 1' }, @shell)), qr/^run: please install, as root: dnf install gcc .*perl-devel .*Keyword/m, 'dnf');
-    like(run_with(programs({ apk => 'exit 1' }, @shell)), qr/^run: please install, as root: apk add gcc musl-dev .*Keyword/m, 'apk');
+    open my $file, '<', "$FindBin::Bin/../README.md" or die "README.md: $!";
+    my $readme = do { local $/; <$file> };
+    for my $manager (qw(dnf apk)) {
+        my $said = run_with(programs({ $manager => 'exit 1' }, @shell));
+        like($said, qr/^run: please install, as root: $manager \w+ gcc .*perl-dev\w* .*Keyword/m, $manager);
+        my ($command) = $said =~ /($manager .+?)(?:, and .*)?$/m;
+        like($readme, qr/^    \Q$command\E/m, 'as README.md says, too');
+    }
 };
 
 # Debian, where these packages have no candidate.
