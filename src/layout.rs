@@ -534,7 +534,7 @@ impl Header {
 
     /// Discards, in one store, everything published before this call.
     pub(crate) fn clear(&self) {
-        use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
+        use crate::sync::Ordering::{Acquire, Relaxed};
         // Relaxed: statistics, exact once the ring is quiet.
         self.clear.abandoned.store(self.events.abandoned.load(Relaxed), Relaxed);
         let end = self.write_pos.load(SeqCst);
