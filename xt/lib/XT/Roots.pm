@@ -168,7 +168,7 @@ sub prepare {
 }
 
 # A checkout, on a Debian as its installer leaves it: with security updates (not bullseye, whose list of them names files that
-# are gone). Cargo fetches crates, and trusts whom we trust.
+# are gone). Cargo and pip fetch, and trust whom we trust.
 sub make_checkout {
     my ($root, $suite) = @_;
     my $ca = '/etc/ssl/certs/ca-certificates.crt';
@@ -225,7 +225,7 @@ sub step {
     $script =~ s/\bt$/join ' ', map {"t\/$_.t"} @EMULATED/e if $step eq 'prove' && $self->{cpu};
     my $ok = eval { $self->inside($script, $log); 1 };
     return (1, '', $log) if $ok;
-    my ($first) = grep {/^E: |error[:\[]|not ok|Failed|cannot|refused|No such|signal|run:|panicked|timed out/i && !/\bok$|^W: |signal\(|result: ok/} split /\n/, slurp($log);
+    my ($first) = grep {/^E: |error[:\[]|not ok|Failed|cannot|refused|No such|signal:? [0-9]|run:|panicked|timed out/i && !/\bok$|^W: |result: ok/} split /\n/, slurp($log);
     return (0, $first // 'it says nothing', $log);
 }
 
@@ -316,7 +316,7 @@ sub inside {
         HOME => '/root', LC_ALL => 'C.UTF-8',
         DEBIAN_FRONTEND => 'noninteractive',
         $self->{bare} ? () : (CARGO_NET_OFFLINE => 'true'),
-        -e "$root/root/ca.crt" ? (CARGO_HTTP_CAINFO => '/root/ca.crt') : (),
+        -e "$root/root/ca.crt" ? (CARGO_HTTP_CAINFO => '/root/ca.crt', PIP_CERT => '/root/ca.crt') : (),
         # Debian's modules that are Perl alone belong to no one perl.
         $self->{perl} ? (PERL5LIB => '/usr/share/perl5') : (),
         # cargo is to have few threads when it forks.
