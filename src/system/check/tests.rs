@@ -255,17 +255,20 @@ fn the_table_of_readers_is_looked_at() {
     is_fine(&file, &[], "and gone");
     let _here = ring.subscribe(true);
     let (first, free) = (HEADER_LEN, HEADER_LEN + 256);
-    assert_eq!([first, free].map(|at| file.read(at) & 0xff), [3 | 8, 0], "the name is away");
-    let flags = |bits: u32| (file.read(first) ^ bits).to_ne_bytes();
+    let word =
+        |at| u64::from_ne_bytes([file.read(at), file.read(at + 4)].map(u32::to_ne_bytes).concat().try_into().unwrap());
+    assert_eq!([first, free].map(|at| word(at) & 0xff), [3 | 8, 0], "the name is away");
     let long = |n: u64| n.to_ne_bytes();
+    let flags = |bits| long(word(first) ^ bits);
+    let pid = first + 128 + 32;
     for (at, bytes, problem) in [
         (first, &flags(0x80)[..], "reader 0 has the owner"),
         (first, &flags(8), "reader 0 is away, and has no name"),
-        (free, &(1u32 << 9).to_ne_bytes(), "reader 2 is nobody's"),
+        (free, &long(1 << 9), "reader 2 is nobody's"),
         (first + 80, b"\xff", "reader 0 has a name"),
         (first + 80 + 47, b"x", "reader 0 has a name"),
         (first + 8, &long(u64::MAX - 3), "reader 0 stands at 18446744073709551612, and the write position is 3"),
-        (first + 128 + 36, &long(0)[..4], "reader 1 has the pid of an earlier one"),
+        (pid, &long(word(pid) & 0xffff_ffff), "reader 1 has the pid of an earlier one"),
         (656 - 8, &65u32.to_ne_bytes(), "65 readers were in a table of 64"),
         (640, &long(1 << 24), "the limit of publishers is 0x1000000, and the ring is not lossless"),
     ] {
