@@ -77,6 +77,7 @@ compile_error!("futexes and memfds are Linux's, and positions have 64 bits: buil
 
 mod any_ring;
 mod cursor;
+mod driven;
 mod error;
 mod fault;
 mod ffi;
@@ -84,6 +85,7 @@ mod filter;
 mod inheritance;
 mod layout;
 mod lossless;
+mod multiwait;
 mod notify;
 mod options;
 mod packed;

@@ -8,15 +8,19 @@
 //! The subscribers stay the caller's, who reads them as ever; a set only knows who belongs to it by what a member carries.
 
 use std::os::unix::io::RawFd;
+use std::sync::Arc;
 
 use crate::cursor::Next;
+use crate::driven::Driven;
 use crate::error::Result;
 use crate::futex::{has_waitv, Words, MAX_WORDS};
 use crate::subscriber::Subscriber;
-use crate::time::nap_ns;
+use crate::threads::registry;
+use crate::uring::Uring;
+use crate::time::{nap_ns, rest, SHORT_REST_NS};
 use crate::wait::{monotonic_ns, Sleep, Spin, LONGEST_SLEEP_NS};
 use crate::waiting::Wait;
-use crate::watch::Outlet;
+use crate::watch::{Outlet, Readiness};
 
 /// Waits for several subscribers at once, of rings of any variant. It does not own them: calls take those that belong to
 /// it, each once and each with a key of its own.
@@ -35,6 +39,8 @@ use crate::watch::Outlet;
 #[derive(Debug)]
 pub struct Set {
     outlet: Outlet,
+    /// Who watches the members for the outlet, where it is no thread of the process's own.
+    driven: Option<Box<Driven>>,
     spin: Spin,
     /// The last wait lasted for a while: worth a look whether the rings are still there.
     waited: bool,
@@ -55,6 +61,9 @@ impl Default for Set {
         Self::new()
     }
 }
+
+/// Members that are waited for without more ado: all are announced and taken back in less time than a wake-up takes.
+const FEW: usize = 8;
 
 /// What was found by going over all members.
 #[derive(Default)]
@@ -78,7 +87,7 @@ impl Set {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn new() -> Self {
-        Set { outlet: Outlet::default(), spin: Spin::new(), waited: false }
+        Set { outlet: Outlet::default(), driven: None, spin: Spin::new(), waited: false }
     }
 
     /// Makes the subscriber a member: to be called before it is among those of other calls, if the set
@@ -100,8 +109,8 @@ impl Set {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn add(&mut self, Member { sub, key }: Member<'_>) -> Result<()> {
-        match self.outlet.readiness() {
-            Some(readiness) => sub.watch_for(readiness, key),
+        match self.readiness() {
+            Some(readiness) => sub.watch_for(&readiness, key),
             None => Ok(()),
         }
     }
@@ -120,19 +129,21 @@ impl Set {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn remove(&mut self, sub: &mut Subscriber) {
-        if let Some(readiness) = self.outlet.readiness() {
-            sub.forget(readiness);
+        if let Some(readiness) = self.readiness() {
+            sub.forget(&readiness);
         }
     }
 
-    /// Members whom a thread can wait for by itself.
+    /// Members whom [`wait_direct`](Self::wait_direct) is for: with more, [`wait`](Self::wait) has them watched.
     ///
     /// ```
     /// # use data_pubsub_shared::Set;
-    /// assert!([1, 128].contains(&Set::max_direct()));
+    /// assert!([1, 8, 128].contains(&Set::max_direct()));
     /// ```
     pub fn max_direct() -> usize {
-        if has_waitv() {
+        if Uring::is_available() {
+            FEW
+        } else if has_waitv() {
             MAX_WORDS
         } else {
             1
@@ -251,8 +262,33 @@ impl Set {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn watch_all(&mut self, members: &mut [Member<'_>]) -> Result<()> {
+        if self.readiness().is_none() {
+            self.driven = Driven::new().map(Box::new);
+            self.outlet.make().drive_by(self.driven.as_ref().map(|driven| driven.watcher()));
+        } else if !self.is_watched() {
+            self.hand_over()?;
+        }
         let readiness = self.outlet.make();
         members.iter_mut().try_for_each(|member| member.sub.watch_for(&readiness, member.key))
+    }
+
+    /// This process's; a forked child lets go of its parent's.
+    fn readiness(&mut self) -> Option<Arc<Readiness>> {
+        let readiness = self.outlet.readiness().map(Arc::clone);
+        if readiness.is_none() {
+            self.driven = None;
+        }
+        readiness
+    }
+
+    /// Has threads of the process's own watch the members from now on.
+    pub(crate) fn hand_over(&mut self) -> Result<()> {
+        if let (Some(readiness), Some(driven)) = (self.readiness(), &self.driven) {
+            readiness.drive_by(None);
+            registry().adopt(driven.watcher())?;
+        }
+        self.driven = None;
+        Ok(())
     }
 
     /// Whether threads watch the members: in the process that has asked for that.
@@ -262,7 +298,7 @@ impl Set {
     /// assert!(!Set::new().is_watched());
     /// ```
     pub fn is_watched(&mut self) -> bool {
-        self.outlet.readiness().is_some()
+        self.readiness().is_some() && self.driven.as_ref().map_or(true, |driven| driven.is_usable())
     }
 
     /// As [`wait`](Self::wait), for a set whose members are watched, however many there are; [`ready`](Self::ready) says
@@ -280,7 +316,17 @@ impl Set {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn wait_watched(&mut self, deadline: u64, stop: impl Fn() -> bool) -> Wait {
-        let readiness = self.outlet.make();
+        let readiness = match self.readiness().filter(|readiness| readiness.has_members()) {
+            Some(readiness) => readiness,
+            None => return Wait::Gone,
+        };
+        if let Some(driven) = self.driven.as_mut().filter(|driven| driven.is_usable()) {
+            return driven.wait(&readiness, &mut self.spin, deadline, stop);
+        }
+        if self.hand_over().is_err() {
+            rest(SHORT_REST_NS);
+            return Wait::Interrupted;
+        }
         if deadline > 0 && self.spin.until(|| readiness.is_raised()) {
             return Wait::Ready;
         }
@@ -316,7 +362,7 @@ impl Set {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn ready(&mut self) -> Vec<usize> {
-        self.outlet.readiness().map_or(Vec::new(), |readiness| readiness.readable())
+        self.readiness().map_or(Vec::new(), |readiness| readiness.readable())
     }
 
     /// A descriptor that is readable while a member has messages to read, whoever publishes them; as
@@ -339,6 +385,8 @@ impl Set {
 
     /// The same, and whether this call has made it.
     pub(crate) fn watch_anew(&mut self, members: &mut [Member<'_>]) -> Result<(RawFd, bool)> {
+        self.hand_over()?;
+        self.outlet.make();
         self.watch_all(members)?;
         self.outlet.descriptor()
     }

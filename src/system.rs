@@ -29,6 +29,7 @@ pub(crate) mod space;
 pub(crate) mod testfile;
 pub(crate) mod threads;
 pub(crate) mod time;
+pub(crate) mod uring;
 
 /// What the crate offers of these.
 pub mod public {

@@ -52,6 +52,8 @@ struct Level {
     members: usize,
     /// Readable while one is. Made when it is asked for.
     eventfd: Option<EventFd>,
+    /// Who watches them, where it is no thread of the process's own.
+    driven: Option<Arc<Watcher>>,
 }
 
 impl Readiness {
@@ -59,11 +61,20 @@ impl Readiness {
         Readiness { level: Mutex::default(), wake: WakeLine::default(), process: this_process() }
     }
 
+    /// From now on its members are watched by this, or by threads.
+    pub(crate) fn drive_by(&self, watcher: Option<&Arc<Watcher>>) {
+        lock(&self.level).driven = watcher.map(Arc::clone);
+    }
+
     /// Makes room for one more.
     fn admit(&self) {
         let level = &mut *lock(&self.level);
         level.members += 1;
         level.readable.reserve(level.members - level.readable.len());
+    }
+
+    pub(crate) fn has_members(&self) -> bool {
+        lock(&self.level).members > 0
     }
 
     fn dismiss(&self) {
@@ -323,6 +334,8 @@ fn when_to_look(next: &Next<()>) -> u64 {
 pub(crate) struct Watch {
     watched: Arc<Watched>,
     watcher: Arc<Watcher>,
+    /// The watcher's number for it.
+    id: u64,
     /// The process whose thread it is.
     process: u32,
 }
@@ -342,8 +355,9 @@ impl Watch {
         });
         watched.settle(cursor);
         lock(&watched.place).look_at = 0;
-        match registry().enlist(&watched) {
-            Ok(watcher) => Ok(Watch { watched, watcher, process }),
+        let driven = lock(&readiness.level).driven.clone();
+        match registry().enlist(&watched, driven) {
+            Ok((watcher, id)) => Ok(Watch { watched, watcher, id, process }),
             Err(error) => {
                 watched.leave();
                 Err(error)
@@ -376,7 +390,7 @@ impl Watch {
     /// To be called when the subscriber has read or moved: makes the readiness say what is true now.
     pub(crate) fn settle(&self, cursor: &Cursor) {
         if self.watched.settle(cursor) {
-            self.watcher.ring_for(&self.watched);
+            self.watcher.ring_for(self.id, &self.watched);
         }
     }
 }
@@ -385,7 +399,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         // In a forked child there is no thread. Descriptors close themselves, unless their numbers are other files' by now.
         if self.is_ours() {
-            registry().dismiss(&self.watcher, &self.watched);
+            registry().dismiss(&self.watcher, self.id, &self.watched);
             self.watched.leave();
         }
     }

@@ -1,40 +1,53 @@
-//! Threads that watch rings, each as many as the kernel lets it sleep on at once.
+//! Who watches rings: a thread for all rings of the process, or whoever waits for a set, while it waits.
 //!
-//! A watcher sleeps in futex_waitv on the words of up to 127 rings and on one of its own, its bell. The kernel tells by which
-//! word it was woken, and compares the others when it sleeps again: so a message makes it look at one ring alone. Where
-//! the bell rang, something else has changed, or time is up, it goes over all that it watches. It does so after a second at the
-//! latest, and then looks everywhere: a publisher may have been killed before it woke anybody.
+//! A watcher sleeps on the words of the rings on its roll (see [`crate::multiwait`]) and looks at those alone that were
+//! woken, or that became *due* because their subscriber asked for it. It goes over the whole roll when it does not know who that is, when
+//! time is up for one, and once a second, and then looks everywhere: a publisher may have been killed before it woke anybody.
 //!
-//! Kernels before 5.16, and sandboxes that do not know the call, have no futex_waitv. There each watcher has one ring, and
-//! sleeps on the ring's word alone while that is quiet, otherwise on its bell; who rings the bell wakes the ring's sleepers,
-//! too.
-//!
-//! What is watched is borrowed: it leaves the roll, locked, before it goes. So the thread holds the roll while it passes.
-//! The kernel may still have the address of a word that is not mapped any more; it only compares addresses then.
+//! What is watched is borrowed: it leaves the roll, locked, before it goes. So who drives the watcher holds the roll while
+//! it passes. The kernel may still have the word of one that has left, and is told at the next turn; that word's number never comes
+//! again, so nobody takes it for another's.
 
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::futex::{has_waitv, Words, MAX_WORDS};
+use crate::multiwait::{MultiWait, BELL};
 use crate::sync::Ordering::SeqCst;
 use crate::sync::{lock, AtomicU32, Mutex};
-use crate::threads::Thread;
-use crate::time::give_way;
-use crate::wait::{futex_wake, monotonic_ns, LONGEST_SLEEP_NS};
+use crate::threads::{this_thread, Thread, ThreadId};
+use crate::wait::{futex_wait, futex_wake, monotonic_ns, Sleep, LONGEST_SLEEP_NS};
 use crate::watch::Watched;
 
-/// One thread's work, and what others tell it.
+/// Rings that are watched together, and what others tell their watcher.
 pub(crate) struct Watcher {
-    /// Changes when the thread is to pass again.
+    /// Changes when there is something new on the roll.
     bell: AtomicU32,
     roll: Mutex<Roll>,
-    /// Whether the thread can sleep on several words.
-    many: bool,
+    /// Rings that its thread can sleep on at once; 0 while that is not known.
+    room: AtomicU32,
 }
 
+#[derive(Default)]
 struct Roll {
-    watched: Vec<*const Watched>,
+    /// By their numbers, which never come again.
+    seats: Vec<Seat>,
+    last_id: u64,
+    /// Who is to be passed. There is room for all, so that the thread allocates nothing.
+    due: Vec<u64>,
+    /// Who has left, and may be slept on.
+    left: Vec<u64>,
+    /// The thread of the program's that drives it, which is not asleep while it rings; none where a thread of its own does.
+    driven_by: Option<ThreadId>,
     stop: bool,
+}
+
+struct Seat {
+    id: u64,
+    watched: *const Watched,
+    /// Whether the watcher sleeps on the ring's word.
+    armed: bool,
+    /// Whether it is among those that are due.
+    due: bool,
 }
 
 // SAFETY: what is watched is made for two threads, and stays until it has left the roll.
@@ -42,139 +55,188 @@ unsafe impl Send for Watcher {}
 // SAFETY: as above.
 unsafe impl Sync for Watcher {}
 
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
+    }
+}
+
 impl Watcher {
+    /// For a thread of its own, which says how much room there is.
     fn new() -> Self {
-        let roll = Roll { watched: Vec::new(), stop: false };
-        Watcher { bell: AtomicU32::new(0), roll: Mutex::new(roll), many: has_waitv() }
+        Watcher { bell: AtomicU32::new(0), roll: Mutex::default(), room: AtomicU32::new(0) }
     }
 
-    /// Rings that one thread watches at most.
-    fn room(&self) -> usize {
-        if self.many {
-            MAX_WORDS - 1
-        } else {
-            1
-        }
+    /// For this thread to drive.
+    pub(crate) fn driven_here() -> Self {
+        let roll = Roll { driven_by: Some(this_thread()), ..Roll::default() };
+        Watcher { roll: Mutex::new(roll), ..Self::new() }
     }
 
-    /// Has the thread pass again, for the sake of what it watches there.
-    pub(crate) fn ring_for(&self, watched: &Watched) {
-        self.ring();
-        if !self.many {
+    /// Has the watcher pass what is watched under this number.
+    pub(crate) fn ring_for(&self, id: u64, watched: &Watched) {
+        self.ring(|roll| roll.call(id));
+        if self.room.load(SeqCst) == 1 {
             watched.wake_by_ring();
         }
     }
 
-    fn ring(&self) {
-        self.bell.fetch_add(1, SeqCst);
-        futex_wake(&self.bell, 1);
-    }
-
-    /// False: there is no room.
-    fn add(&self, watched: &Watched) -> bool {
+    /// Changes the roll, and then the bell.
+    fn ring(&self, change: impl FnOnce(&mut Roll)) {
         let mut roll = lock(&self.roll);
-        let has_room = roll.watched.len() < self.room();
-        if has_room {
-            roll.watched.push(watched);
+        change(&mut roll);
+        let is_awake = roll.driven_by == Some(this_thread());
+        drop(roll);
+        if !is_awake {
+            self.bell.fetch_add(1, SeqCst);
+            futex_wake(&self.bell, 1);
         }
-        has_room
     }
 
-    /// True: that was the last, and the thread ends.
-    fn remove(&self, watched: &Watched) -> bool {
-        let mut roll = lock(&self.roll);
-        roll.watched.retain(|&other| !std::ptr::eq(other, watched));
-        roll.stop = roll.watched.is_empty();
-        roll.stop
+    /// Puts it on the roll, for it to be passed soon. Its number there.
+    fn add(&self, watched: &Watched) -> u64 {
+        let mut id = BELL;
+        self.ring(|roll| {
+            roll.last_id += 1;
+            id = roll.last_id;
+            roll.seats.push(Seat { id, watched, armed: false, due: false });
+            roll.due.reserve(roll.seats.len() - roll.due.len());
+            roll.call(id);
+        });
+        id
     }
 
-    /// The thread: no Perl, no signals. Returns when the roll is empty again.
+    fn has_room(&self) -> bool {
+        lock(&self.roll).seats.len() < self.room.load(SeqCst) as usize
+    }
+
+    /// True: that was the last.
+    fn remove(&self, id: u64) -> bool {
+        let roll = &mut *lock(&self.roll);
+        if let Some(at) = roll.seat_of(id) {
+            if roll.seats.remove(at).armed {
+                roll.left.push(id);
+            }
+        }
+        roll.seats.is_empty()
+    }
+
+    /// The thread: no Perl, no signals. Returns when it is stopped.
     pub(crate) fn run(&self) {
-        let mut bed = Bed { words: Words::new(), owners: [std::ptr::null(); MAX_WORDS], until: 0 };
-        let mut full_at = 0;
-        loop {
-            let bell = self.bell.load(SeqCst);
-            let now = monotonic_ns();
-            let full = now >= full_at;
-            if full {
-                full_at = now + LONGEST_SLEEP_NS;
-            }
-            let roll = lock(&self.roll);
-            if roll.stop {
-                return;
-            }
-            let is_known = now < bed.until && roll.pass_woken(now, &mut bed);
-            if !is_known {
-                roll.pass(now, full, (&self.bell, bell), &mut bed);
-                bed.until = bed.until.min(full_at);
-            }
-            drop(roll);
-            if is_known {
-                // Whoever waits for it may wait for this processor, and the kernel takes a while to look at all words.
-                give_way();
-            }
-            if !self.many && bed.words.len() > 1 {
-                bed.words.remove_first();
-                // Announced before it is asked: who rings from here on wakes the ring's sleepers.
-                if self.bell.load(SeqCst) != bell {
-                    continue;
-                }
-            }
-            if bed.until > now {
-                bed.words.sleep(bed.until - now);
+        let mut driver = Driver::new(MultiWait::new());
+        self.room.store(driver.words.room(), SeqCst);
+        futex_wake(&self.room, 1);
+        while let Some(turn) = self.turn(&mut driver) {
+            self.sleep(&mut driver, turn, u64::MAX);
+        }
+    }
+
+    /// Passes what may have changed. None: it is to stop.
+    pub(crate) fn turn(&self, driver: &mut Driver) -> Option<Turn> {
+        let rung = self.bell.load(SeqCst);
+        let now = monotonic_ns();
+        let full = now >= driver.full_at;
+        if full {
+            driver.full_at = now + LONGEST_SLEEP_NS;
+        }
+        let roll = &mut *lock(&self.roll);
+        if roll.stop {
+            return None;
+        }
+        if driver.words.has_failed() {
+            driver.words = MultiWait::without_queue();
+            self.room.store(driver.words.room(), SeqCst);
+            roll.seats.iter_mut().for_each(|seat| seat.armed = false);
+        }
+        roll.left.drain(..).for_each(|id| driver.words.forget(id));
+        while let Some(id) = driver.words.next_woken() {
+            // Not those that have left since.
+            if let Some(at) = roll.seat_of(id) {
+                roll.seats[at].armed = false;
+                roll.call(id);
             }
         }
+        if full || now >= driver.until || driver.words.may_be_any() {
+            driver.until = driver.full_at;
+            roll.due.clear();
+            (0..roll.seats.len()).for_each(|at| roll.seats[at].pass(now, full, driver));
+        }
+        while let Some(id) = roll.due.pop() {
+            if let Some(at) = roll.seat_of(id) {
+                roll.seats[at].pass(now, false, driver);
+            }
+        }
+        Some(Turn { rung, now })
+    }
+
+    /// Sleeps after a turn until there may be something for the next one, or the clock reaches `deadline`.
+    pub(crate) fn sleep(&self, driver: &mut Driver, Turn { rung, now }: Turn, deadline: u64) -> Sleep {
+        let until = driver.until.min(deadline);
+        if until <= now {
+            return Sleep::TimedOut;
+        }
+        driver.words.sleep(&self.bell, rung, until - now)
     }
 }
 
-/// What a watcher sleeps on: its bell, and words of those whom it watches.
-struct Bed {
-    words: Words,
-    /// Whose they are; null for the bell, which is on no roll.
-    owners: [*const Watched; MAX_WORDS],
-    /// When to look again although nobody woke.
+/// A watcher's bell and the clock, as they were when a turn began.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    rung: u32,
+    pub(crate) now: u64,
+}
+
+/// What the thread that drives a watcher keeps for itself.
+pub(crate) struct Driver {
+    pub(crate) words: MultiWait,
+    /// When to go over all although nobody woke.
     until: u64,
+    /// When to look everywhere.
+    full_at: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(words: MultiWait) -> Self {
+        Driver { words, until: 0, full_at: 0 }
+    }
+
+    /// How long a sleep may last.
+    pub(crate) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// When it looks everywhere next.
+    pub(crate) fn full_at(&self) -> u64 {
+        self.full_at
+    }
 }
 
 impl Roll {
-    /// Passes the one whose word woke the thread, and leaves the rest to the kernel. False: who it was is not known.
-    fn pass_woken(&self, now: u64, bed: &mut Bed) -> bool {
-        let (at, watched) = match bed.words.woken() {
-            // Not those that have left since.
-            Some(at) if self.watched.contains(&bed.owners[at]) => (at, bed.owners[at]),
-            _ => return false,
-        };
-        // SAFETY: on the roll, which is locked.
-        let (word, look_at) = unsafe { &*watched }.pass(now, false);
-        bed.until = bed.until.min(look_at);
-        match word {
-            Some((_, expected)) => bed.words.expect(at, expected),
-            None => {
-                bed.words.swap_remove(at);
-                bed.owners[at] = bed.owners[bed.words.len()];
-            }
-        }
-        true
+    fn seat_of(&self, id: u64) -> Option<usize> {
+        self.seats.binary_search_by_key(&id, |seat| seat.id).ok()
     }
 
-    /// Passes everything that is watched, and collects the words to sleep on.
-    fn pass(&self, now: u64, full: bool, (bell, rung): (&AtomicU32, u32), bed: &mut Bed) {
-        bed.words.clear();
-        bed.words.push(bell, rung);
-        bed.until = u64::MAX;
-        for &watched in &self.watched {
-            // SAFETY: on the roll, which is locked.
-            let (word, look_at) = unsafe { &*watched }.pass(now, full);
-            bed.until = bed.until.min(look_at);
-            if let Some((word, expected)) = word {
-                bed.owners[bed.words.len()] = watched;
-                bed.words.push(word, expected);
+    /// Makes it due, if it is still there.
+    fn call(&mut self, id: u64) {
+        if let Some(at) = self.seat_of(id) {
+            if !std::mem::replace(&mut self.seats[at].due, true) {
+                self.due.push(id);
             }
         }
     }
 }
 
-/// The watchers of this process, each with its thread.
+impl Seat {
+    fn pass(&mut self, now: u64, full: bool, driver: &mut Driver) {
+        self.due = false;
+        // SAFETY: on the roll, which is locked.
+        let (word, look_at) = unsafe { &*self.watched }.pass(now, full);
+        driver.until = driver.until.min(look_at);
+        self.armed = driver.words.set(self.id, word, self.armed);
+    }
+}
+
+/// The watchers of this process that have a thread.
 pub(crate) struct Registry(Mutex<Vec<(Arc<Watcher>, Thread)>>);
 
 impl Registry {
@@ -182,31 +244,51 @@ impl Registry {
         Registry(running)
     }
 
-    /// Has a watcher take care of what is watched, one that has room or a new one.
-    pub(crate) fn enlist(&self, watched: &Watched) -> Result<Arc<Watcher>> {
+    /// Has a watcher take care of what is watched: `driven`, or one with a thread that has room, or a new one. It, and the number there.
+    pub(crate) fn enlist(&self, watched: &Watched, driven: Option<Arc<Watcher>>) -> Result<(Arc<Watcher>, u64)> {
         let mut running = lock(&self.0);
-        if let Some((watcher, _)) = running.iter().find(|(watcher, _)| watcher.add(watched)) {
-            watcher.ring();
-            return Ok(Arc::clone(watcher));
-        }
-        let watcher = Arc::new(Watcher::new());
-        watcher.add(watched);
+        let found = driven.or_else(|| running.iter().map(|(watcher, _)| watcher).find(|it| it.has_room()).map(Arc::clone));
+        let watcher = match found {
+            Some(watcher) => watcher,
+            None => Self::start(&mut running, Arc::new(Watcher::new()))?,
+        };
+        let id = watcher.add(watched);
+        Ok((watcher, id))
+    }
+
+    /// Has a thread drive a watcher that a thread of the program's drove, and does not any more.
+    pub(crate) fn adopt(&self, watcher: &Arc<Watcher>) -> Result<()> {
+        let mut running = lock(&self.0);
+        let mut roll = lock(&watcher.roll);
+        roll.left.clear();
+        roll.seats.iter_mut().for_each(|seat| seat.armed = false);
+        // Nobody is asleep yet, and who rings from now on may ring in vain.
+        roll.driven_by = None;
+        drop(roll);
+        Self::start(&mut running, Arc::clone(watcher)).map(|_| ())
+    }
+
+    /// Returns when it is known how much room its thread has.
+    fn start(running: &mut Vec<(Arc<Watcher>, Thread)>, watcher: Arc<Watcher>) -> Result<Arc<Watcher>> {
         let thread = Thread::start(&watcher)?;
+        while watcher.room.load(SeqCst) == 0 {
+            futex_wait(&watcher.room, 0, LONGEST_SLEEP_NS);
+        }
         running.push((Arc::clone(&watcher), thread));
         Ok(watcher)
     }
 
     /// The watcher forgets what is watched before this returns. With the last its thread ends, too.
-    pub(crate) fn dismiss(&self, watcher: &Arc<Watcher>, watched: &Watched) {
+    pub(crate) fn dismiss(&self, watcher: &Arc<Watcher>, id: u64, watched: &Watched) {
         let mut running = lock(&self.0);
-        if !watcher.remove(watched) {
+        if !watcher.remove(id) {
             return;
         }
-        let at = running.iter().position(|(other, _)| Arc::ptr_eq(other, watcher));
-        let thread = at.map(|at| running.swap_remove(at).1);
-        drop(running);
-        watcher.ring_for(watched);
-        if let Some(thread) = thread {
+        if let Some(at) = running.iter().position(|(other, _)| Arc::ptr_eq(other, watcher)) {
+            let (_, thread) = running.swap_remove(at);
+            drop(running);
+            lock(&watcher.roll).stop = true;
+            watcher.ring_for(id, watched);
             thread.join();
         }
     }

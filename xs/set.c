@@ -197,17 +197,25 @@ static sleep_end sleep_once(pTHX_ const ps_call *call, const ps_members *members
     dSAVE_ERRNO;
     ENTER;
     SAVETMPS;
-    all = handles(aTHX_ members, &count);
-    if (!count) ps_croak(aTHX_ call, "the set has no subscribers");
-    end.known = count > ps_set_max_direct();
+    end.known = (size_t)(AvFILLp(members->list) + 1) > ps_set_max_direct();
     if (!end.known) {
+        all = handles(aTHX_ members, &count);
+        if (!count) ps_croak(aTHX_ call, "the set has no subscribers");
         end.how = ps_set_wait(members->set, all, count, deadline, (const int *)&PL_sig_pending, &which);
         if (which != SIZE_MAX) end.body = INT2PTR(SV *, all[which].key);
     } else {
-        if (!ps_set_is_watched(members->set) && !ps_set_watch_all(members->set, all, count, &error)) ps_fail(aTHX_ call, &error);
+        if (!ps_set_is_watched(members->set)) {
+            all = handles(aTHX_ members, &count);
+            if (!ps_set_watch_all(members->set, all, count, &error)) ps_fail(aTHX_ call, &error);
+        }
         end.how = ps_set_wait_watched(members->set, deadline, (const int *)&PL_sig_pending);
-        while (end.how == PS_SIGNALLED && i < count && ps_sub_is_gone(all[i].sub)) i++;
-        if (end.how == PS_SIGNALLED && i == count) end.how = PS_GONE;
+        /* All are gone over only where something else than a message ended it: it takes no longer where there are many. */
+        if (end.how == PS_SIGNALLED || end.how == PS_GONE) {
+            all = handles(aTHX_ members, &count);
+            if (!count) ps_croak(aTHX_ call, "the set has no subscribers");
+            while (i < count && ps_sub_is_gone(all[i].sub)) i++;
+            end.how = i == count ? PS_GONE : PS_SIGNALLED;
+        }
     }
     FREETMPS;
     LEAVE;

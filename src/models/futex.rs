@@ -10,10 +10,39 @@ use crate::wait::Sleep;
 
 /// Who sleeps, and on which word, the longest sleeper first. The kernel, too, compares and sleeps under a lock that
 /// wakers take.
-struct Kernel(Mutex<Vec<(usize, Arc<Condvar>)>>);
+pub(crate) struct Kernel(pub(crate) Mutex<Vec<(usize, Sleeper)>>);
+
+/// Whom a wake-up wakes.
+pub(crate) enum Sleeper {
+    Thread(Arc<Condvar>),
+    /// What a queue has armed by this number; its thread may be awake.
+    Armed(Arc<Answers>, u64),
+}
+
+/// What a queue was answered, and its thread has not fetched yet. Changed with the kernel locked.
+pub(crate) struct Answers {
+    pub(crate) ids: Mutex<Vec<u64>>,
+    pub(crate) bell: Condvar,
+}
+
+impl Sleeper {
+    fn wake(self) {
+        match self {
+            Sleeper::Thread(bell) => bell.notify_one(),
+            Sleeper::Armed(answers, id) => {
+                answers.ids.lock().unwrap().push(id);
+                answers.bell.notify_one();
+            }
+        }
+    }
+
+    fn is_thread(&self, bell: &Arc<Condvar>) -> bool {
+        matches!(self, Sleeper::Thread(other) if Arc::ptr_eq(other, bell))
+    }
+}
 
 loom::lazy_static! {
-    static ref KERNEL: Kernel = Kernel(Mutex::new(Vec::new()));
+    pub(crate) static ref KERNEL: Kernel = Kernel(Mutex::new(Vec::new()));
 }
 
 thread_local! {
@@ -45,7 +74,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> S
         return Sleep::TimedOut;
     }
     let (place, bell) = (word as *const AtomicU32 as usize, Arc::new(Condvar::new()));
-    sleepers.push((place, Arc::clone(&bell)));
+    sleepers.push((place, Sleeper::Thread(Arc::clone(&bell))));
     drop(bell.wait(sleepers).unwrap());
     Sleep::Woken
 }
@@ -57,7 +86,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
     let place = word as *const AtomicU32 as usize;
     for _ in 0..most {
         match sleepers.iter().position(|sleeper| sleeper.0 == place) {
-            Some(i) => sleepers.remove(i).1.notify_one(),
+            Some(i) => sleepers.remove(i).1.wake(),
             None => break,
         }
     }
@@ -66,18 +95,29 @@ pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
 /// Words that one thread can sleep on at once.
 pub(crate) const MAX_WORDS: usize = 4;
 
-thread_local! {
-    static HAS_WAITV: Cell<bool> = const { Cell::new(true) };
+/// The best way in which threads of the models to come can sleep on several words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Queue,
+    Vector,
+    Single,
 }
 
-/// Whether threads of the models to come can sleep on several words.
+thread_local! {
+    static WAY: Cell<Way> = const { Cell::new(Way::Queue) };
+}
+
 #[cfg(test)]
-pub(crate) fn give_waitv(has: bool) {
-    HAS_WAITV.with(|cell| cell.set(has));
+pub(crate) fn give(way: Way) {
+    WAY.with(|cell| cell.set(way));
+}
+
+pub(crate) fn has_queues() -> bool {
+    WAY.with(Cell::get) == Way::Queue
 }
 
 pub(crate) fn has_waitv() -> bool {
-    HAS_WAITV.with(Cell::get)
+    WAY.with(Cell::get) != Way::Single
 }
 
 /// Words to sleep on, each with what it is expected to be.
@@ -108,16 +148,16 @@ impl Words {
         self.woken
     }
 
+    pub(crate) fn put(&mut self, at: usize, word: &AtomicU32, expected: u32) {
+        self.words[at] = (word, expected);
+    }
+
     pub(crate) fn expect(&mut self, at: usize, expected: u32) {
         self.words[at].1 = expected;
     }
 
     pub(crate) fn swap_remove(&mut self, at: usize) {
         self.words.swap_remove(at);
-    }
-
-    pub(crate) fn remove_first(&mut self) {
-        self.words.remove(0);
     }
 
     /// Sleeps while all are as expected; time does not pass.
@@ -133,14 +173,14 @@ impl Words {
             return Sleep::TimedOut;
         }
         let bell = Arc::new(Condvar::new());
-        sleepers.extend(self.words.iter().map(|&(word, _)| (word as usize, Arc::clone(&bell))));
+        sleepers.extend(self.words.iter().map(|&(word, _)| (word as usize, Sleeper::Thread(Arc::clone(&bell)))));
         sleepers = bell.wait(sleepers).unwrap();
         // Whoever woke us has taken that word's entry away.
         let is_left = |word: *const AtomicU32| {
-            sleepers.iter().any(|(place, other)| *place == word as usize && Arc::ptr_eq(other, &bell))
+            sleepers.iter().any(|(place, other)| *place == word as usize && other.is_thread(&bell))
         };
         self.woken = self.words.iter().position(|&(word, _)| !is_left(word)).filter(|_| self.len() > 1);
-        sleepers.retain(|(_, other)| !Arc::ptr_eq(other, &bell));
+        sleepers.retain(|(_, other)| !other.is_thread(&bell));
         Sleep::Woken
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod role;
 mod tests;
 pub(crate) mod threads;
 pub(crate) mod time;
+pub(crate) mod uring;
 
 /// What the crate offers of these.
 pub mod public {

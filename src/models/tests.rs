@@ -9,6 +9,7 @@ use loom::thread;
 
 use super::atomic::{make_shadows, put_fences, Fences};
 use super::member::become_member;
+use super::futex::Way;
 use super::{armed, futex};
 use crate::{Bytes, Member, Options, Ring, Set, Subscriber, Variant, Wait, NEVER, NO_READERS};
 
@@ -718,12 +719,40 @@ fn take_watched(sub: &mut Subscriber, set: &mut Set, count: usize) -> Vec<i64> {
     got
 }
 
-fn a_watched_ring(has_waitv: bool, messages: i64) {
-    futex::give_waitv(has_waitv);
+/// Who watches: the waiting thread itself, or a thread, which sleeps in this way.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Caller,
+    Thread(Way),
+}
+
+const ALL: [By; 4] = [By::Caller, By::Thread(Way::Queue), By::Thread(Way::Vector), By::Thread(Way::Single)];
+
+/// A set of this subscriber.
+fn watched_set(by: By, sub: &mut Subscriber) -> Set {
+    let mut set = Set::new();
+    set.watch_all(&mut [Member { sub, key: 1 }]).unwrap();
+    if let By::Thread(_) = by {
+        set.hand_over().unwrap();
+    }
+    set
+}
+
+impl By {
+    fn boot(self) {
+        futex::give(match self {
+            By::Caller => Way::Queue,
+            By::Thread(way) => way,
+        });
+    }
+}
+
+fn a_watched_ring(by: By, messages: i64) {
+    by.boot();
     let ring = ring(Variant::Int32, 4, 0);
-    let (mut sub, mut set) = (ring.subscribe(false), Set::new());
+    let mut sub = ring.subscribe(false);
     let publisher = thread::spawn(move || (0..messages).for_each(|n| ring.publish_int(n).unwrap()));
-    set.watch_all(&mut [Member { sub: &mut sub, key: 0 }]).unwrap();
+    let mut set = watched_set(by, &mut sub);
     assert!(take_watched(&mut sub, &mut set, messages as usize).into_iter().eq(0..messages));
     // Also: the thread ends, wherever it is.
     drop(sub);
@@ -732,38 +761,42 @@ fn a_watched_ring(has_waitv: bool, messages: i64) {
 
 #[test]
 fn a_watched_ring_s_message_is_told() {
-    explore("a watched ring", || a_watched_ring(true, 1));
-    explore("a watched ring, by its own word alone", || a_watched_ring(false, 1));
+    for by in ALL {
+        explore(&format!("a watched ring: {:?}", by), move || a_watched_ring(by, 1));
+    }
 }
 
 /// The second may come while there is the first to read, so that the thread leaves the ring alone until it is told; the third
 /// just then.
 #[test]
 fn a_watched_ring_s_next_messages_are_told() {
-    explore("a watched ring, three messages", || a_watched_ring(true, 3));
-    explore("a watched ring, three messages, by its own word alone", || a_watched_ring(false, 3));
+    for by in ALL {
+        explore(&format!("a watched ring, three messages: {:?}", by), move || a_watched_ring(by, 3));
+    }
 }
 
-/// The thread sleeps on two rings, one of which is watched while it does.
+/// It sleeps on two rings, one of which is watched while it does, where a thread watches.
 #[test]
 fn a_second_ring_is_watched() {
-    explore("two watched rings", || {
-        futex::give_waitv(true);
-        let (first, second) = (ring(Variant::Int32, 2, 0), ring(Variant::Int32, 2, 0));
-        let (mut a, mut b, mut set) = (first.subscribe(false), second.subscribe(false), Set::new());
-        set.watch_all(&mut [Member { sub: &mut a, key: 1 }]).unwrap();
-        let publisher = thread::spawn(move || second.publish_int(10).unwrap());
-        set.watch_all(&mut [Member { sub: &mut b, key: 2 }]).unwrap();
-        assert_eq!(take_watched(&mut b, &mut set, 1), [10]);
-        publisher.join().unwrap();
-    });
+    for by in ALL.into_iter().take(3) {
+        explore(&format!("two watched rings: {:?}", by), move || {
+            by.boot();
+            let (first, second) = (ring(Variant::Int32, 2, 0), ring(Variant::Int32, 2, 0));
+            let (mut a, mut b) = (first.subscribe(false), second.subscribe(false));
+            let mut set = watched_set(by, &mut a);
+            let publisher = thread::spawn(move || second.publish_int(10).unwrap());
+            set.watch_all(&mut [Member { sub: &mut b, key: 2 }]).unwrap();
+            assert_eq!(take_watched(&mut b, &mut set, 1), [10]);
+            publisher.join().unwrap();
+        });
+    }
 }
 
 /// Without threads that watch.
 #[test]
 fn a_set_sleeps_on_two_rings() {
     explore("a set sleeps on two rings", || {
-        futex::give_waitv(true);
+        futex::give(Way::Vector);
         let (first, second) = (ring(Variant::Int32, 2, 0), ring(Variant::Int32, 2, 0));
         let (mut a, mut b) = (first.subscribe(false), second.subscribe(false));
         let one = thread::spawn(move || first.publish_int(10).unwrap());

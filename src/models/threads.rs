@@ -32,3 +32,9 @@ pub(crate) fn registry() -> &'static Registry {
 pub(crate) fn this_process() -> u32 {
     0
 }
+
+pub(crate) type ThreadId = loom::thread::ThreadId;
+
+pub(crate) fn this_thread() -> ThreadId {
+    loom::thread::current().id()
+}

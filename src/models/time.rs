@@ -30,6 +30,14 @@ pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
     Sleep::Woken
 }
 
+pub(crate) const SHORT_REST_NS: u64 = 1;
+
+/// So is any rest.
+pub(crate) fn rest(_: u64) -> Sleep {
+    pause();
+    Sleep::Woken
+}
+
 pub(crate) fn give_way() {}
 
 pub(crate) fn pause() {

@@ -4,7 +4,7 @@ use std::os::raw::c_long;
 
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::Relaxed;
-use crate::time::{monotonic_ns, rest};
+use crate::time::{monotonic_ns, rest, SHORT_REST_NS};
 use crate::wait::Sleep;
 
 /// Sleeps while `word` is `expected`, for at most `nanoseconds`. Works across processes.
@@ -96,6 +96,12 @@ impl Words {
         self.woken
     }
 
+    /// Another word in the place of the one there.
+    pub(crate) fn put(&mut self, at: usize, word: &AtomicU32, expected: u32) {
+        self.words[at].address = word as *const AtomicU32 as u64;
+        self.expect(at, expected);
+    }
+
     /// Changes what the word there is expected to be.
     pub(crate) fn expect(&mut self, at: usize, expected: u32) {
         self.words[at].expected = u64::from(expected);
@@ -105,12 +111,6 @@ impl Words {
     pub(crate) fn swap_remove(&mut self, at: usize) {
         self.count -= 1;
         self.words[at] = self.words[self.count];
-    }
-
-    /// Leaves the first out.
-    pub(crate) fn remove_first(&mut self) {
-        self.words.copy_within(1..self.count, 0);
-        self.count -= 1;
     }
 
     /// Sleeps while all are as expected, for at most `nanoseconds`, less than 2^63. More than one: where there is
@@ -146,11 +146,10 @@ impl Words {
     }
 }
 
-/// Of who sleeps on no word, and of who cannot.
+/// Of who sleeps on no word.
 const LONG_REST_NS: u64 = 999_999_999;
-const SHORT_REST_NS: u64 = 5_000_000;
 
-fn timespec(nanoseconds: u64) -> libc::timespec {
+pub(crate) fn timespec(nanoseconds: u64) -> libc::timespec {
     libc::timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
         tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,

@@ -8,13 +8,13 @@
 //! A forked child has none of its parent's threads, and perhaps locks that one of them held. So it forgets the registry as it
 //! was, without looking into it; that is a few hundred bytes a fork.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::os::raw::c_void;
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::signals::BlockedSignals;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64};
 use crate::sync::Ordering::Relaxed;
 use crate::watcher::{Registry, Watcher};
 
@@ -105,4 +105,23 @@ pub(crate) fn this_process() -> u32 {
         }
     }
     FORKS.load(Relaxed)
+}
+
+/// Which thread of this process a thread is; the system's numbers come again.
+pub(crate) type ThreadId = u64;
+
+/// Which thread this is.
+pub(crate) fn this_thread() -> ThreadId {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        /// 0: it has not asked yet. Nothing is to be done when the thread ends.
+        static ID: Cell<u64> = const { Cell::new(0) };
+    }
+    ID.with(|id| {
+        if id.get() == 0 {
+            // Relaxed: nothing but a number of its own for each.
+            id.set(LAST.fetch_add(1, Relaxed) + 1);
+        }
+        id.get()
+    })
 }

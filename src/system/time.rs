@@ -29,6 +29,9 @@ pub(crate) fn wall_ns() -> u64 {
 /// The shortest and the longest sleep of who cannot be woken, in nanoseconds.
 const NAP_NS: (u64, u64) = (50_000, 5_000_000);
 
+/// Of who cannot sleep as it should, in nanoseconds.
+pub(crate) const SHORT_REST_NS: u64 = 5_000_000;
+
 /// How long the next of a row of naps is, each longer than the last, in nanoseconds; `naps` counts them.
 pub(crate) fn nap_ns(naps: &mut u32) -> u64 {
     let nanoseconds = (NAP_NS.0 << (*naps).min(16)).min(NAP_NS.1);

@@ -1,6 +1,7 @@
 package PubSubTest::Watchers;
 
-# The threads that watch rings: how many there are to be, and a kernel that has one for each ring, as those before Linux 5.16.
+# The threads that watch rings: how many there are to be, and kernels that can do less: without queues of io_uring one for each 127
+# rings, and without futex_waitv one for each ring, as before Linux 5.16.
 
 use strict;
 use warnings;
@@ -8,13 +9,17 @@ use warnings;
 use Config;
 use Errno    qw(EINVAL ENOSYS);
 use Exporter 'import';
+use POSIX    ();
 
 use PubSubTest qw(sysnum);
 
-our @EXPORT = qw(has_waitv watchers without_waitv);
+our @EXPORT = qw(has_queue has_waitv watchers without_queue without_waitv);
 
 use constant {
-    FUTEX_WAITV     => 449,    # on all processors
+    IO_URING_SETUP  => 425,    # these on all processors
+    FUTEX_WAITV     => 449,
+    FEATURES_AT     => 20,     # in struct io_uring_params
+    FEATURE_NO_IOWAIT => 1 << 17,
     RINGS_PER_WATCHER => 127,
     PR_SET_SECCOMP  => 22,
     PR_SET_NO_NEW_PRIVS => 38,
@@ -23,6 +28,14 @@ use constant {
     SECCOMP_RET_ALLOW   => 0x7fff0000,
 };
 
+sub has_queue {
+    my $params = pack 'x120';
+    my $fd     = syscall(IO_URING_SETUP, 1, $params);
+    return 0 if $fd < 0;
+    POSIX::close($fd);
+    return unpack("x@{[FEATURES_AT]} L", $params) & FEATURE_NO_IOWAIT ? 1 : 0;
+}
+
 sub has_waitv {
     return syscall(FUTEX_WAITV, 0, 0, 0, 0, 0) < 0 && $! == EINVAL;
 }
@@ -30,25 +43,37 @@ sub has_waitv {
 # Threads of a process that watches so many rings.
 sub watchers {
     my ($rings) = @_;
+    return $rings && 1 if has_queue();
     return has_waitv() ? int(($rings + RINGS_PER_WATCHER - 1) / RINGS_PER_WATCHER) : $rings;
 }
 
-# From now on this process and its children have no futex_waitv. To be called before the module asks whether it is there. Returns
-# why that cannot be done; nothing where it is.
-sub without_waitv {
-    return if !has_waitv();
+# From now on this process and its children do not have this system call. Returns why that cannot be done; nothing where it is done.
+sub without {
+    my ($number) = @_;
     my $prctl = sysnum('prctl') or return 'number of the system call unknown here';
     # (code, jump if true, jump if false, constant): load the call's number; that one: an error; any other: allowed.
     my $filter = pack('(SCCL)*',
         0x20, 0, 0, 0,
-        0x15, 0, 1, FUTEX_WAITV,
+        0x15, 0, 1, $number,
         0x06, 0, 0, SECCOMP_RET_ERRNO | ENOSYS,
         0x06, 0, 0, SECCOMP_RET_ALLOW,
     );
     my $program = pack('S x![P] P', length($filter) / 8, $filter);
     return "prctl(PR_SET_NO_NEW_PRIVS): $!" if syscall($prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0;
     return "prctl(PR_SET_SECCOMP): $!"      if syscall($prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, $program, 0, 0) < 0;
-    return has_waitv() ? 'the filter has no effect' : undef;
+    return;
+}
+
+# To be called before the module asks what there is. Returns why it cannot be done; nothing where there are none.
+sub without_queue {
+    return if !has_queue();
+    return without(IO_URING_SETUP) // (has_queue() ? 'the filter has no effect' : undef);
+}
+
+# The same for futex_waitv, and for queues.
+sub without_waitv {
+    my $why = without_queue() // (has_waitv() ? without(FUTEX_WAITV) : undef);
+    return $why // (has_waitv() ? 'the filter has no effect' : undef);
 }
 
 1;
