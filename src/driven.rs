@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::multiwait::MultiWait;
+use crate::signals::BlockedSignals;
 use crate::threads::{this_process, this_thread, ThreadId};
 use crate::wait::{Sleep, Spin};
 use crate::waiting::Wait;
@@ -62,13 +63,16 @@ impl Driven {
         loop {
             // Also where it does not sleep at all, because one of them has messages all the time: or it would never hear of the others.
             self.driver.words.exchange();
-            let turn = match self.watcher.turn(&mut self.driver) {
-                Some(turn) if self.driver.words.is_queue() => turn,
-                _ => return Wait::Interrupted,
+            // A handler that runs at once may read members, or never return here: not while something is locked.
+            let signals = BlockedSignals::new();
+            let turn = self.watcher.turn(&mut self.driver).filter(|_| self.driver.words.is_queue());
+            let is_raised = readiness.is_raised();
+            drop(signals);
+            let turn = match turn {
+                _ if is_raised => return Wait::Ready,
+                Some(turn) => turn,
+                None => return Wait::Interrupted,
             };
-            if readiness.is_raised() {
-                return Wait::Ready;
-            }
             if stop() || is_over {
                 return Wait::Interrupted;
             }
@@ -97,6 +101,116 @@ impl Drop for Driven {
             let driver = unsafe { ManuallyDrop::take(&mut self.driver) };
             if !self.is_here() {
                 driver.words.abandon();
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::uring::Uring;
+    use crate::{Member, Ring, Set, Subscriber, Variant, NEVER};
+
+    fn rings(count: usize) -> (Vec<Ring>, Vec<Subscriber>) {
+        let rings: Vec<_> = (0..count).map(|_| Ring::anonymous(Variant::Int, 8, 0).unwrap()).collect();
+        let subs = rings.iter().map(|ring| ring.subscribe(false)).collect();
+        (rings, subs)
+    }
+
+    fn members(subs: &mut [Subscriber]) -> Vec<Member<'_>> {
+        subs.iter_mut().enumerate().map(|(key, sub)| Member { sub, key }).collect()
+    }
+
+    /// A message on the last ring, published while the set waits, or just before.
+    fn wakes(set: &mut Set, rings: &[Ring], subs: &mut [Subscriber], value: i64) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| rings[rings.len() - 1].publish_int(value).unwrap());
+            while set.wait(&mut members(subs), NEVER).unwrap() != Wait::Ready {}
+        });
+        assert_eq!(subs[subs.len() - 1].poll_int().unwrap(), Some(value));
+    }
+
+    #[test]
+    fn a_set_may_go_from_thread_to_thread() {
+        let (rings, mut subs) = rings(20);
+        let mut set = Set::new();
+        wakes(&mut set, &rings, &mut subs, 1);
+        assert_eq!(set.is_watched(), Uring::is_available());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(!set.is_watched(), "not by this thread");
+                (2..9).for_each(|value| wakes(&mut set, &rings, &mut subs, value));
+                assert!(!Uring::is_available() || set.is_watched());
+            });
+        });
+        (9..20).for_each(|value| wakes(&mut set, &rings, &mut subs, value));
+        // Whoever says nothing of another thread first is not left waiting either.
+        let mut set = Set::new();
+        set.watch_all(&mut members(&mut subs)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                rings[3].publish_int(1).unwrap();
+                while set.wait_watched(NEVER, || false) != Wait::Ready {}
+                assert_eq!(set.ready(), [3]);
+            });
+        });
+    }
+
+    #[test]
+    fn one_that_is_not_read_does_not_hide_others() {
+        let (rings, mut subs) = rings(20);
+        let mut set = Set::new();
+        set.watch_all(&mut members(&mut subs)).unwrap();
+        rings[0].publish_int(1).unwrap();
+        while set.wait_watched(NEVER, || false) != Wait::Ready {}
+        for at in [5, 7] {
+            rings[at].publish_int(1).unwrap();
+            while !set.ready().contains(&at) {
+                assert_eq!(set.wait_watched(NEVER, || false), Wait::Ready);
+            }
+            // Read, and armed again though nobody sleeps.
+            assert_eq!(subs[at].poll_int().unwrap(), Some(1));
+            rings[at].publish_int(2).unwrap();
+            while !set.ready().contains(&at) {
+                assert_eq!(set.wait_watched(NEVER, || false), Wait::Ready);
+            }
+        }
+    }
+
+    #[test]
+    fn members_come_and_go() {
+        let (rings, mut subs) = rings(20);
+        let mut set = Set::new();
+        set.watch_all(&mut members(&mut subs)).unwrap();
+        for round in 0..1_000 {
+            let ring = Ring::anonymous(Variant::Int32, 2, 0).unwrap();
+            let mut guest = ring.subscribe(false);
+            set.add(Member { sub: &mut guest, key: 1_000 + round }).unwrap();
+            assert_eq!(set.wait_watched(1, || false), Wait::TimedOut);
+            ring.publish_int(1).unwrap();
+            if round % 2 == 0 {
+                while set.wait_watched(NEVER, || false) != Wait::Ready {}
+                assert_eq!(set.ready(), [1_000 + round]);
+            }
+            drop(guest);
+            assert_eq!(set.ready(), []);
+        }
+        rings[19].publish_int(1).unwrap();
+        while set.wait_watched(NEVER, || false) != Wait::Ready {}
+        assert_eq!(set.ready(), [19]);
+        subs.clear();
+        assert_eq!(set.wait_watched(NEVER, || false), Wait::Gone);
+    }
+
+    #[test]
+    fn many_sets_of_one_thread() {
+        let (rings, mut subs) = rings(200);
+        let mut sets: Vec<_> = (0..20).map(|_| Set::new()).collect();
+        for round in 0..3 {
+            for (i, set) in sets.iter_mut().enumerate() {
+                let own = 10 * i..10 * i + 10;
+                wakes(set, &rings[own.clone()], &mut subs[own], round);
             }
         }
     }

@@ -247,7 +247,8 @@ impl Registry {
     /// Has a watcher take care of what is watched: `driven`, or one with a thread that has room, or a new one. It, and the number there.
     pub(crate) fn enlist(&self, watched: &Watched, driven: Option<Arc<Watcher>>) -> Result<(Arc<Watcher>, u64)> {
         let mut running = lock(&self.0);
-        let found = driven.or_else(|| running.iter().map(|(watcher, _)| watcher).find(|it| it.has_room()).map(Arc::clone));
+        let found =
+            driven.or_else(|| running.iter().map(|(watcher, _)| watcher).find(|it| it.has_room()).map(Arc::clone));
         let watcher = match found {
             Some(watcher) => watcher,
             None => Self::start(&mut running, Arc::new(Watcher::new()))?,

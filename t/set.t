@@ -388,6 +388,63 @@ subtest 'five hundred rings' => sub {
     cmp_ok($spent[1], '<=', 0.25 * POSIX::sysconf(POSIX::_SC_CLK_TCK()), "$spent[1] ticks of a processor");
 };
 
+subtest 'a wait needs no threads and no descriptors' => sub {
+    plan skip_all => 'this kernel has no queues of io_uring' if !has_queue();
+    my ($rings, $subs) = rings(variant('Int'), 500);
+    my @before = (thread_count(), open_fds());
+    my $set = $SET->new(@$subs);
+    my $wakes = sub {
+        my ($name) = @_;
+        my $i   = int rand 500;
+        my $kid = spawn(sub { my ($peer) = @_; $peer->hear; $rings->[$i]->publish($i) });
+        $kid->tell('go');
+        my @ready = $set->wait;
+        ok(same(\@ready, [$subs->[$i]]), $name);
+        is($subs->[$i]->poll, $i, 'and its message');
+        reap('publisher', $kid);
+    };
+    $wakes->("$_: who has a message") for 1 .. 3;
+    is_deeply([thread_count(), open_fds()], \@before, 'neither a thread nor a descriptor more');
+    my $fh = $set->fh;
+    is(thread_count($before[0] + 1), $before[0] + 1, 'a thread once it is asked for its handle');
+    ok(!readable($fh), 'which is quiet');
+    $wakes->('the thread watches for wait, too');
+    ok(!readable($fh), 'and for the handle');
+    $set->remove(@$subs);
+    is(thread_count($before[0]), $before[0], 'it ends with the last subscriber');
+    $set->add(@$subs);
+    $wakes->('and there is one for those that are added after that');
+
+    # So a forked child has nothing that it could use or keep.
+    my $waited = $SET->new(@$subs);
+    is_deeply([$waited->wait(0.01)], [], 'another set');
+    reap('a child that waits with it', spawn(sub {
+        $rings->[7]->publish(7);
+        same([$waited->wait], [$subs->[7]]) or die 'another';
+        $subs->[7]->poll == 7 or die 'another message';
+        $rings->[8]->publish(8);
+        same([$waited->wait], [$subs->[8]]) or die 'another';
+        thread_count() == 1 or die 'a thread';
+    }));
+    my @got;
+    while (@got < 2) { push @got, map { $_->poll } $waited->wait }
+    is_deeply([sort @got], [7, 8], 'the parent has its messages, too');
+
+    reap('a child that is forbidden io_uring_enter afterwards', spawn(sub {
+        for my $set ($SET->new(@$subs[0 .. 199])) {
+            $set->wait(0.01);
+            my $why = without_entering();
+            die $why if $why;
+            for my $i (3, 150, 150) {
+                $rings->[$i]->publish($i);
+                same([$set->wait], [$subs->[$i]]) or die 'another';
+                $subs->[$i]->poll == $i or die 'another message';
+            }
+            $set->wait(0.01) and die 'a message that there is not';
+        }
+    }));
+};
+
 subtest 'wrong calls' => sub {
     my ($rings, $subs) = rings(variant('Int'), 1);
     my $set = $SET->new;

@@ -18,6 +18,7 @@ pub(crate) mod member;
 pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod role;
+pub(crate) mod signals;
 #[cfg(test)]
 mod tests;
 pub(crate) mod threads;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::atomic::{make_shadows, put_fences, Fences};
-use super::member::become_member;
 use super::futex::Way;
+use super::member::become_member;
 use super::{armed, futex};
 use crate::{Bytes, Member, Options, Ring, Set, Subscriber, Variant, Wait, NEVER, NO_READERS};
 

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::signals::BlockedSignals;
-use crate::sync::{AtomicU32, AtomicU64};
 use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64};
 use crate::watcher::{Registry, Watcher};
 
 /// Bytes of a thread's stack: it calls nothing deep.

@@ -316,7 +316,9 @@ impl Uring {
         let timeout = Timeout { signals: [0; 2], time: &time };
         let size = std::mem::size_of::<Timeout>();
         // SAFETY: times outlive the call; the kernel finds out whether it can read the words.
-        let result = unsafe { libc::syscall(SYS_ENTER, self.index.unwrap_or(u32::MAX), self.pending(), answers, ENTER, &timeout, size) };
+        let result = unsafe {
+            libc::syscall(SYS_ENTER, self.index.unwrap_or(u32::MAX), self.pending(), answers, ENTER, &timeout, size)
+        };
         let code = if result < 0 { last_os_code() } else { 0 };
         // Otherwise the kernel has no memory for it, or has forgotten answers; or the program has forbidden itself the call since.
         self.failed |= !matches!(code, 0 | libc::ETIME | libc::EINTR);
@@ -380,5 +382,138 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: ours, and nobody has it any more; the kernel keeps for itself what it still needs.
         unsafe { libc::munmap(self.base.as_ptr().cast(), 2 * self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::futex::futex_wake;
+    use crate::wait::{monotonic_ns, LONGEST_SLEEP_NS};
+
+    fn answers(uring: &mut Uring) -> Vec<u64> {
+        uring.exchange();
+        let mut all = Vec::new();
+        while uring.has_answers() {
+            all.extend(std::iter::from_fn(|| uring.next()));
+            uring.exchange();
+        }
+        all.sort_unstable();
+        all
+    }
+
+    fn words(count: u64) -> Vec<AtomicU32> {
+        (0..count).map(|_| AtomicU32::new(7)).collect()
+    }
+
+    #[test]
+    fn each_wake_up_is_answered_once_also_while_nobody_sleeps() {
+        let mut uring = match Uring::new() {
+            Some(uring) => uring,
+            None => return,
+        };
+        let words = words(3);
+        (1..).zip(&words).for_each(|(id, word)| uring.arm(id, word, 7));
+        assert_eq!(answers(&mut uring), []);
+        futex_wake(&words[1], 1);
+        futex_wake(&words[1], 1);
+        assert!(uring.has_answers());
+        assert_eq!(uring.sleep(LONGEST_SLEEP_NS), Sleep::Woken);
+        assert_eq!((uring.next(), uring.next()), (Some(2), None));
+        let start = monotonic_ns();
+        assert_eq!(uring.sleep(1_000_000), Sleep::TimedOut);
+        assert!(monotonic_ns() - start >= 1_000_000);
+        uring.arm(9, &words[1], 6);
+        assert_eq!(uring.sleep(LONGEST_SLEEP_NS), Sleep::Woken, "it was not as expected");
+        assert_eq!(answers(&mut uring), [9]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| futex_wake(&words[2], 1));
+            // The waker may come first.
+            while uring.next() != Some(3) {
+                uring.sleep(LONGEST_SLEEP_NS);
+            }
+        });
+        assert!(!uring.has_failed());
+    }
+
+    #[test]
+    fn more_words_than_requests_and_answers_have_room_for() {
+        let mut uring = match Uring::new() {
+            Some(uring) => uring,
+            None => return,
+        };
+        const COUNT: u64 = 1_000;
+        let words = words(COUNT);
+        (0..COUNT).zip(&words).for_each(|(id, word)| uring.arm(id, word, 7));
+        assert_eq!(answers(&mut uring), []);
+        words.iter().for_each(|word| futex_wake(word, 1));
+        assert!(answers(&mut uring).into_iter().eq(0..COUNT));
+        (0..COUNT).zip(&words).for_each(|(id, word)| uring.arm(id, word, 8));
+        assert!(answers(&mut uring).into_iter().eq(0..COUNT));
+        assert!(!uring.has_failed());
+    }
+
+    #[test]
+    fn what_was_disarmed_is_not_woken() {
+        let mut uring = match Uring::new() {
+            Some(uring) => uring,
+            None => return,
+        };
+        let word = AtomicU32::new(7);
+        for id in 0..10_000 {
+            uring.arm(id, &word, 7);
+            uring.disarm(id);
+        }
+        uring.disarm(99_999);
+        uring.arm(1 << 40, &word, 7);
+        let cancelled = answers(&mut uring);
+        futex_wake(&word, i32::MAX);
+        assert_eq!(answers(&mut uring), [1 << 40], "after {} cancellations", cancelled.len());
+        assert!(!uring.has_failed());
+    }
+
+    #[test]
+    fn a_word_may_be_unmapped() {
+        let mut uring = match Uring::new() {
+            Some(uring) => uring,
+            None => return,
+        };
+        let (armed, pending) = (Pages::new().unwrap(), Pages::new().unwrap());
+        // SAFETY: two words at the beginning of pages of zeros.
+        let [before, after] = [&armed, &pending].map(|pages| unsafe { &*pages.at(0).cast::<AtomicU32>() });
+        uring.arm(1, before, 0);
+        assert_eq!(answers(&mut uring), []);
+        uring.arm(2, after, 0);
+        drop((armed, pending));
+        assert_eq!(answers(&mut uring), [2], "where it is armed after that");
+        assert!(!uring.has_failed());
+        uring.disarm(1);
+        assert_eq!(answers(&mut uring), [1]);
+    }
+
+    /// The kernel has room for 16 queues of a thread.
+    #[test]
+    fn a_queue_that_is_dropped_makes_room() {
+        if !Uring::is_available() {
+            return;
+        }
+        for _ in 0..40 {
+            drop(Uring::new().unwrap());
+        }
+        let all: Vec<_> = std::iter::from_fn(Uring::new).collect();
+        assert!((1..=16).contains(&all.len()), "{}", all.len());
+        drop(all);
+        assert!(Uring::new().is_some());
+    }
+
+    #[test]
+    fn a_queue_may_end_in_another_thread() {
+        if let Some(mut uring) = Uring::new() {
+            let word = AtomicU32::new(7);
+            uring.arm(1, &word, 7);
+            uring.exchange();
+            std::thread::spawn(move || uring.abandon()).join().unwrap();
+            futex_wake(&word, 1);
+        }
     }
 }

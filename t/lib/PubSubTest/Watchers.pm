@@ -13,10 +13,11 @@ use POSIX    ();
 
 use PubSubTest qw(sysnum);
 
-our @EXPORT = qw(has_queue has_waitv watchers without_queue without_waitv);
+our @EXPORT = qw(has_queue has_waitv watchers without_entering without_queue without_waitv);
 
 use constant {
     IO_URING_SETUP  => 425,    # these on all processors
+    IO_URING_ENTER  => 426,
     FUTEX_WAITV     => 449,
     FEATURES_AT     => 20,     # in struct io_uring_params
     FEATURE_NO_IOWAIT => 1 << 17,
@@ -69,6 +70,9 @@ sub without_queue {
     return if !has_queue();
     return without(IO_URING_SETUP) // (has_queue() ? 'the filter has no effect' : undef);
 }
+
+# From now on there are queues that nobody can use.
+sub without_entering { return without(IO_URING_ENTER) }
 
 # The same for futex_waitv, and for queues.
 sub without_waitv {
