@@ -199,6 +199,16 @@ mod tests {
         rings[19].publish_int(1).unwrap();
         while set.wait_watched(NEVER, || false) != Wait::Ready {}
         assert_eq!(set.ready(), [19]);
+        // Also more of them than the thread, which may be slow, ever hears of.
+        set.hand_over().unwrap();
+        for key in 20..1_000 {
+            let mut guest = rings[0].subscribe(false);
+            set.add(Member { sub: &mut guest, key }).unwrap();
+        }
+        assert_eq!(subs[19].poll_int().unwrap(), Some(1));
+        rings[18].publish_int(1).unwrap();
+        while set.wait_watched(NEVER, || false) != Wait::Ready {}
+        assert_eq!(set.ready(), [18]);
         subs.clear();
         assert_eq!(set.wait_watched(NEVER, || false), Wait::Gone);
     }

@@ -114,8 +114,12 @@ impl Watcher {
     fn remove(&self, id: u64) -> bool {
         let roll = &mut *lock(&self.roll);
         if let Some(at) = roll.seat_of(id) {
-            if roll.seats.remove(at).armed {
+            let seat = roll.seats.remove(at);
+            if seat.armed {
                 roll.left.push(id);
+            }
+            if seat.due {
+                roll.due.retain(|&other| other != id);
             }
         }
         roll.seats.is_empty()
