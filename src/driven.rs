@@ -109,6 +109,7 @@ impl Drop for Driven {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::AtomicU32;
     use crate::uring::Uring;
     use crate::{Member, Ring, Set, Subscriber, Variant, NEVER};
 
@@ -178,6 +179,12 @@ mod tests {
         }
     }
 
+    /// Who sleeps on the word, in whatever way; wakes them.
+    fn armed_on(word: *const AtomicU32) -> i64 {
+        // SAFETY: the kernel only looks at the address.
+        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, i32::MAX) }
+    }
+
     #[test]
     fn members_come_and_go() {
         let (rings, mut subs) = rings(20);
@@ -193,8 +200,12 @@ mod tests {
                 while set.wait_watched(NEVER, || false) != Wait::Ready {}
                 assert_eq!(set.ready(), [1_000 + round]);
             }
+            let word: *const AtomicU32 = &guest.header().wake.word;
             drop(guest);
             assert_eq!(set.ready(), []);
+            // The second tells the kernel what the first has noticed.
+            (0..2).for_each(|_| assert_eq!(set.wait_watched(1, || false), Wait::TimedOut));
+            assert!(armed_on(word) == 0 || !Uring::is_available(), "the kernel has nothing of one that left");
         }
         rings[19].publish_int(1).unwrap();
         while set.wait_watched(NEVER, || false) != Wait::Ready {}
