@@ -464,8 +464,8 @@ uint64_t ps_sub_capacity(const ps_sub *sub);
 /* A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The first
  * call makes it and says so in *first (which may be NULL); the first in a forked child, too, or after the program closed it,
  * where it is another descriptor, perhaps of the same number. It stays the subscriber's: to be waited for, not to be read or
- * closed. A thread keeps it so, one for each 127 watched subscribers of a process; where the system has no futex_waitv (before
- * Linux 5.16), one for each. -1: PS_SYSTEM. */
+ * closed. A thread keeps it so, one for all watched subscribers of a process; before Linux 6.15, and where io_uring is forbidden, one
+ * for each 127; where there is no futex_waitv either (before 5.16), one for each. -1: PS_SYSTEM. */
 int ps_watch(ps_sub *sub, bool *first, ps_error *error);
 
 /* Whether fd is what ps_watch last returned, or a duplicate of it; and not a file that got its number later. */
@@ -490,7 +490,8 @@ typedef struct {
 bool ps_set_add(ps_set *set, const ps_member *member, ps_error *error);
 void ps_set_remove(ps_set *set, ps_sub *sub);
 
-/* How many members the calling thread can wait for itself: 128, or 1 before Linux 5.16 (futex_waitv). */
+/* For how many members ps_set_wait is: 8 where the system has io_uring (Linux 6.15), otherwise 128, or 1 before Linux 5.16
+ * (futex_waitv). The same for the whole life of the process. */
 size_t ps_set_max_direct(void);
 
 /* Sleeps until a member has a message: PS_READY, and ps_is_ready says which have one; *which is the index of the one whose message
@@ -498,13 +499,14 @@ size_t ps_set_max_direct(void);
  * members, and where there are none. */
 int ps_set_wait(ps_set *set, ps_member *members, size_t count, uint64_t deadline, const int *signalled, size_t *which);
 
-/* Where there are more: has threads watch the members, those that are added later, too; each watches 127. False: PS_SYSTEM. A
- * forked child has none of these threads: there ps_set_is_watched is false. */
+/* Where there are more: has the members watched, those that are added later, too, by whoever calls ps_set_wait_watched itself, or by
+ * threads. False: PS_SYSTEM. In a forked child, and in another thread where none watches, ps_set_is_watched is false: to be
+ * called again. */
 bool ps_set_watch_all(ps_set *set, ps_member *members, size_t count, ps_error *error);
 bool ps_set_is_watched(ps_set *set);
 
 /* As ps_set_wait, for any number of members that are watched; PS_SIGNALLED, too, when a second has passed: worth a look whether
- * their rings are still there. It is the same however many they are. */
+ * their rings are still there; PS_GONE where no member is watched. It takes the same time however many they are. */
 int ps_set_wait_watched(ps_set *set, uint64_t deadline, const int *signalled);
 
 /* How many members that are watched were found to have messages, and the keys of as many as there is room for. ps_is_ready says

@@ -79,7 +79,9 @@ impl Driven {
             if turn.now >= deadline {
                 return Wait::TimedOut;
             }
-            if std::mem::take(&mut may_spin) && spin.until(|| self.driver.words.has_woken()) {
+            if std::mem::take(&mut may_spin) {
+                // Whether it found anything or not: nothing may be between the question whether to stop and the sleep.
+                spin.until(|| self.driver.words.has_woken());
                 continue;
             }
             let until = self.driver.until().min(deadline);

@@ -48,7 +48,8 @@
 //!   readers      the table of them, and their names        lossless     publishers that wait for readers
 //!   cursor       a reader's place and its account          wait         eventcount, spinning
 //!   layout       the shared bytes                          notify       eventfds
-//!   watcher      threads that watch rings                  inheritance  what publishers leave to each other
+//!   watcher      threads that watch rings                  multiwait    sleeping on many words at once
+//!   driven       a set's own watcher                       inheritance  what publishers leave to each other
 //!   packed       numbers as they lie in memory           filter       which strings a subscriber wants
 //!   fault        points at which tests hurt a process      error        what can go wrong
 //!   sync         the one seam to atomics
@@ -61,7 +62,8 @@
 //!     member     who publishes, and who is dead              room       free space, memory limits
 //!     inspect    a ring's file from outside                  check      whether it is sound
 //!     threads    threads of our own, forks                   pair       two words in one exchange
-//!     futex      sleeping on a word                          time       clock, naps, how patient to be
+//!     futex      sleeping on a word, or on up to 128         uring      on any number of them
+//!     time       clock, naps, how patient to be
 //! ```
 //!
 //! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a

@@ -1,9 +1,9 @@
 //! Several subscribers as one: waits for the first message of any, and has one descriptor for all.
 //!
-//! A thread sleeps on the rings of up to 128 subscribers itself (futex_waitv, Linux 5.16). Where there are more, or the
-//! kernel cannot do that, the threads of [`crate::watcher`] watch them for the set, and the caller sleeps until its readiness
-//! is raised; then it knows who raised it, and need not look at all. They watch them, too, once the set was asked for its
-//! descriptor.
+//! A thread sleeps on the rings of a few subscribers itself, announced at each of them before each sleep. More of them are *watched*
+//! for the set's readiness: so it is known who raised it, and nobody need look at all. The caller does that itself (see
+//! [`crate::driven`]); or threads do (see [`crate::watcher`]), and it sleeps until they raise it. They do where the kernel has
+//! no queues, and once the set was asked for its descriptor.
 //!
 //! The subscribers stay the caller's, who reads them as ever; a set only knows who belongs to it by what a member carries.
 
@@ -156,7 +156,7 @@ impl Set {
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: with more than
-    /// [`max_direct`](Self::max_direct) members.
+    /// [`max_direct`](Self::max_direct) members, where the kernel has no queues.
     ///
     /// ```
     /// # use data_pubsub_shared::{monotonic_ns, Member, Ring, Set, Variant, Wait};
@@ -182,7 +182,7 @@ impl Set {
         Ok(if gone { Wait::Gone } else { how })
     }
 
-    /// The same for at most [`max_direct`](Self::max_direct) members, without threads; `stop` is asked just before each
+    /// The same for at most [`max_direct`](Self::max_direct) members, which need not be watched for that; `stop` is asked just before each
     /// sleep, and if it says so, it is as if a signal had come. Where a member's message ended a sleep, also which one it was.
     ///
     /// ```
@@ -247,7 +247,7 @@ impl Set {
             })
     }
 
-    /// Has threads watch all members for the set.
+    /// Has all members watched for the set: by whoever calls [`wait_watched`](Self::wait_watched), or by threads.
     ///
     /// # Errors
     /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
@@ -291,7 +291,7 @@ impl Set {
         Ok(())
     }
 
-    /// Whether threads watch the members: in the process that has asked for that.
+    /// Whether the members are watched, in this process; and not by whoever waits in another thread.
     ///
     /// ```
     /// # use data_pubsub_shared::Set;
@@ -303,7 +303,7 @@ impl Set {
 
     /// As [`wait`](Self::wait), for a set whose members are watched, however many there are; [`ready`](Self::ready) says
     /// who was found to have messages. After a second without any it is as if a signal had come: worth a look whether their
-    /// rings are still there, which this does not know.
+    /// rings are still there, which this does not know. [`Wait::Gone`] where no member is watched.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant, Wait, NEVER};

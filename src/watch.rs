@@ -1,7 +1,7 @@
 //! Watched subscribers: a descriptor, or a sleeper on a set, is told while they have something to read, whoever published it.
 //!
 //! An eventfd is known only to processes that inherited it or were sent it; a futex to all, but no event loop waits for
-//! one. So a thread of this process does (see [`crate::watcher`]): it sleeps on the eventcounts of many rings at once, looks
+//! one. So a thread of this process does, or whoever waits for a set (see [`crate::watcher`]): it sleeps on the eventcounts of many rings at once, looks
 //! from where each subscriber stands, and raises the [`Readiness`] that the subscriber belongs to. The subscriber, whenever it
 //! has read, lowers it if there is nothing more and leaves the looking to the thread again. Publishers do nothing for it
 //! but wake a sleeper.

@@ -16,17 +16,20 @@ each_variant(sub {
     my ($v)  = @_;
     my $ring = $v->ring(16);
     my $sub  = $ring->subscribe;
-    my @wait = (sub { $sub->poll_wait(0.9) }, sub { $sub->poll_wait_multi(2, 0.9) });
+    my @rings = map { $v->ring(16) } 1 .. 20;
+    my @subs  = map { $_->subscribe } @rings;
+    my @sets  = map { Data::PubSub::Shared::Set->new(@$_) } [@subs[0, 1]], \@subs;
+    my @wait  = (sub { $sub->poll_wait(0.9) }, sub { $sub->poll_wait_multi(2, 0.9) }, map { my $set = $_; sub { $set->wait(0.9) } } @sets);
 
     # Between the last look at signals and the sleep there are some nanoseconds left, so one of these may be late, once in a long
     # while; without that look one of some fifty is.
-    my ($tries, $late) = (200, 0);
-    local $SIG{ALRM} = sub { $ring->publish($v->value(6)) };
+    my ($tries, $late) = (400, 0);
+    local $SIG{ALRM} = sub { $_->publish($v->value(6)) for $ring, $rings[1] };
     for my $try (1 .. $tries) {
         setitimer(ITIMER_REAL, (20 + $try * 7 % 200) / 1_000_000);
-        my ($message) = $wait[$try % 2]->();
+        my ($message) = $wait[$try % @wait]->();
         $late++ if !defined $message;
-        $sub->reset;
+        $_->reset for $sub, $subs[1];
     }
     cmp_ok($late, '<=', 1, "$tries signals at $tries instants");
 });

@@ -64,8 +64,8 @@ impl Set {
     /// [`Wait::Gone`]. Signals do not end it.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: with more members than a thread can wait for
-    /// itself (128; 1 before Linux 5.16), threads wait for it.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: where io_uring is forbidden, and before Linux 6.15,
+    /// threads wait for sets of more than 128 members (before 5.16: of more than one).
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, Set};

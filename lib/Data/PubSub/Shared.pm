@@ -948,9 +948,9 @@ does where the program has closed its descriptor (L</DAEMONS>). It belongs to th
 alone. Once the subscriber is destroyed the handle is no longer updated: take it out of the event loop
 first.
 
-A small native thread sleeps until there is a message, as a subscriber in C<poll_wait> does; one serves up to 127
-subscribers of the process. It runs no perl code and gets no signals, and ends with the last of them. It costs a publisher
-as much as any waiter: one system call per sleep, not per message.
+A small native thread sleeps until there is a message, as a subscriber in C<poll_wait> does; one serves all
+subscribers of the process (up to 127 before Linux 6.15: see L</What a handle costs>). It runs no perl code and gets no signals, and ends with
+the last of them. It costs a publisher as much as any waiter: one system call per sleep, not per message.
 
 After a fork the child's copy of the subscriber has no thread. Call C<fh> in the child: it gets a
 handle, and a thread, of the child's own. The parent's handle must not be used there; the child's copy
@@ -1861,10 +1861,10 @@ C<write_pos> without the abandoned positions.
 =head2 What a handle costs
 
 Each subscriber that has been asked for its L</fh> has an eventfd, and the handle, which is a duplicate of that. A
-process with 500 such subscribers has 1,000 descriptors more, which count towards C<ulimit -n>; and four threads with
-stacks of 64 KiB, one for each 127 of them, which count towards C<TasksMax=>, C<pids.max> and C<ulimit -u>. (Before Linux
-5.16, and in sandboxes without futex_waitv, each has a thread of its own.) A L<set|Data::PubSub::Shared::Set> has two
-descriptors for all of its subscribers together, and up to 128 of them can be waited for without any thread.
+process with 500 such subscribers has 1,000 descriptors more, which count towards C<ulimit -n>; and one thread with
+a stack of 64 KiB, which counts towards C<TasksMax=>, C<pids.max> and C<ulimit -u>. (Before Linux 6.15, and where io_uring is
+forbidden, there is a thread for each 127 of them; before 5.16, and in sandboxes without futex_waitv, for each one.) A
+L<set|Data::PubSub::Shared::Set> has two descriptors for all of its subscribers together, and can be waited for without any thread.
 
 =head2 Handlers that run at once
 

@@ -103,8 +103,9 @@ them. It is what to hand to an event loop, to C<select>, or to poll(2); in the c
 is. Otherwise it is as a subscriber's L<fh|Data::PubSub::Shared/fh>: a level, not to be read from, the same handle until
 it is closed, and after a fork the child asks for its own. Subscribers that are added or removed later count at once.
 
-The first call has native threads watch the subscribers, also those that are added later: one thread for each 127 watched
-subscribers of the process, with and without sets. They run no perl code and get no signals, and end with what they watch.
+The first call has a native thread watch the subscribers, also those that are added later: one thread for all watched
+subscribers of the process, with and without sets (but see L</WHAT IT COSTS>). It runs no perl code and gets no signals, and ends with what it
+watches.
 
 =head2 DESTROY
 
@@ -114,16 +115,17 @@ afterwards.
 
 =head1 WHAT IT COSTS
 
-The calling thread itself sleeps on the rings of up to 128 subscribers: C<wait> then needs neither threads nor descriptors.
-For larger sets the first C<wait> that blocks starts the threads that C<fh> starts. C<fh> takes two descriptors for the
-set, however many subscribers it has.
+The calling thread itself sleeps on the rings of all subscribers: C<wait> needs neither threads nor descriptors, however many there are.
+C<fh> takes two descriptors for the set, and one thread for all sets and handles of the process.
 
-So a process that watches 1,000 rings through one set has 8 threads and 2 descriptors more, and some 5 KiB of memory for each
-ring, most of it the ring's own pages. A message on one of 500 rings wakes a process in C<fh> 1.2 to 1.6 times as late as one
-that watches a single ring: the kernel has to take the thread off all other rings first, and needs some 0.2 microseconds for
-each. F<bench/watch.pl> measures that on your host.
+So a process that watches 1,000 rings through one set has at most one thread and 2 descriptors more, and some 15 KiB of memory for each
+ring, most of it the ring's own pages. A message wakes it as soon as if it watched a single ring; that the memory
+of a ring among 500 is in no cache any more costs a few microseconds. F<bench/watch.pl> measures that on your host.
 
-This takes futex_waitv, which Linux has since 5.16. On older kernels, and in sandboxes that refuse it, each watched
+This takes io_uring, for sets of more than 8 subscribers and for C<fh>, on Linux 6.15 or later. A thread that waits has 16 such sets; threads watch for
+further ones. On older kernels, and where io_uring is forbidden, as in many containers or by the setting
+C<kernel.io_uring_disabled>, futex_waitv takes its place (Linux 5.16): a thread for each 127 subscribers, which C<wait> needs only for sets
+of more than 128, and a message takes up to 0.2 microseconds longer for each of them. Without futex_waitv, too, each watched
 subscriber has a thread to itself, and C<wait> needs them for two subscribers and more.
 
 Subscribers of L<read-only|Data::PubSub::Shared/new_readonly> handles cannot be woken. A set that has one looks at it every 5 milliseconds
