@@ -26,8 +26,8 @@ pub(crate) const BELL: u64 = 0;
 /// What a thread sleeps on: the bell, and rings by numbers that never come again.
 pub(crate) enum MultiWait {
     Queue(Queue),
-    Vector(Vector),
-    Single(Single),
+    Vector(Box<Vector>),
+    Single(Box<Single>),
 }
 
 pub(crate) struct Queue {
@@ -66,13 +66,13 @@ impl MultiWait {
     /// The best of the others.
     pub(crate) fn without_queue() -> Self {
         if !has_waitv() {
-            return MultiWait::Single(Single { word: Words::new() });
+            return MultiWait::Single(Box::new(Single { word: Words::new() }));
         }
         let ids = [BELL; MAX_WORDS];
         let mut vector = Vector { words: Words::new(), ids, woken: None, unknown: true, crowded: false };
         // Its own place, until the bell itself is known.
         vector.words.push(&AtomicU32::new(0), 0);
-        MultiWait::Vector(vector)
+        MultiWait::Vector(Box::new(vector))
     }
 
     /// Rings that there is room for.
