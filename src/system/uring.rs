@@ -15,7 +15,7 @@
 //! while it arms it. After that it only compares this with what is woken.
 //!
 //! Linux has that since 6.7. Before 6.15 a thread that slept here made its processor look as if it waited for a disk, and
-//! whoever looks after the host would search for the cause: there it is as if there were none.
+//! whoever looks after the host would search for the cause: there it is as if there were none, and so it is under valgrind.
 
 use std::os::raw::{c_int, c_long};
 use std::ptr::{self, NonNull};
@@ -155,6 +155,9 @@ unsafe impl Send for Uring {}
 impl Uring {
     /// A queue of this thread's; none where the kernel, or whoever filters its calls, has none for it.
     pub(crate) fn new() -> Option<Uring> {
+        if is_valgrind() {
+            return None;
+        }
         let pages = Pages::new()?;
         let mut params = Params { flags: SETUP, ..Params::default() };
         params.requests.address = pages.at(pages.size) as u64;
@@ -329,6 +332,12 @@ impl Uring {
     pub(crate) fn abandon(mut self) {
         self.index = None;
     }
+}
+
+/// Whether the program runs under valgrind, which does not know that a thread may sleep in `io_uring_enter` and stops all others meanwhile.
+fn is_valgrind() -> bool {
+    // SAFETY: a name. It is of what valgrind loads into every program.
+    !unsafe { libc::dlsym(libc::RTLD_DEFAULT, b"_vgnU_freeres\0".as_ptr().cast()) }.is_null()
 }
 
 impl Drop for Uring {
