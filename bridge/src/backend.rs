@@ -233,6 +233,8 @@ pub enum Failure {
     Away(String),
     /// The server said no, and did nothing; later it may say yes. The text has its words, and the remedy where one is known.
     Refused(String),
+    /// As `Refused`: this user has no permission for that.
+    Denied(String),
     /// As `Refused`: the server has no room. Trimming may help.
     Full(String),
     /// A batch before this one was refused, and must come first.
@@ -249,6 +251,7 @@ impl fmt::Display for Failure {
             Failure::Lost(text)
             | Failure::Away(text)
             | Failure::Refused(text)
+            | Failure::Denied(text)
             | Failure::Full(text)
             | Failure::Hopeless(text) => f.write_str(text),
             Failure::Hole => f.write_str("an earlier batch was refused, and must come first"),

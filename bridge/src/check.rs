@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::backend::redis::{Address, Redis, Settings, origins_key, text_of};
+use crate::backend::redis::{Address, Redis, Settings, is_denial, origins_key, text_of};
 use crate::backend::server::{self, Server};
-use crate::backend::{Backend, Place};
+use crate::backend::{Backend, Failure, Place};
 use crate::config::Config;
 use crate::ring::RingFile;
 
@@ -148,7 +148,7 @@ impl Findings {
             match backend.ends(stream, Place::START).await.and(backend.origins(stream).await.map(drop)) {
                 Ok(()) => self.good.push(format!("{server}: stream {stream} can be read")),
                 Err(why) => {
-                    denied |= is_denial(&why.to_string());
+                    denied |= matches!(why, Failure::Denied(_));
                     self.problems.push(format!("{server}: stream {stream}: {why}"));
                 }
             }
@@ -222,11 +222,6 @@ fn text_of_info(answer: Value) -> String {
     }
 }
 
-/// Whether a refusal is for want of a permission.
-fn is_denial(why: &str) -> bool {
-    why.contains("NOPERM") || why.contains("can't run this command")
-}
-
 /// The commands that a bridge needs, of its scripts, too, and whether only sending needs them. The server looks at the permission before
 /// anything else, so each is given in a form that changes nothing: no entry can have the identifier 0-0, and so on.
 const NEEDS: [(&str, bool); 15] = [
@@ -271,7 +266,7 @@ async fn denied_commands(backend: &Redis, stream: &str, sends: bool) -> Vec<Stri
                 other => other,
             });
         }
-        if backend.call(stream, &command).await.is_err_and(|why| is_denial(&why.to_string())) {
+        if let Err(Failure::Denied(_)) = backend.call(stream, &command).await {
             denied.push(name_of(line));
         }
     }

@@ -22,6 +22,7 @@ mod errors;
 mod reading;
 
 pub use connecting::{Address, Settings, Tls};
+pub(crate) use errors::is_denial;
 pub use reading::RedisReader;
 
 /// Batches of one sender on their way.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connecting::Live;
-use super::{Backend, Head, Nats, Note, Place, Stream};
+use super::{Backend, Failure, Head, Nats, Note, Place, Result, Stream};
 use crate::check::Findings;
 
 /// JetStream, as the account has it.
@@ -52,7 +52,7 @@ impl Nats {
             }
             Err(failure) => {
                 findings.problems.push(failure.to_string());
-                if !failure.to_string().contains("iolation") {
+                if !matches!(failure, Failure::Denied(_)) {
                     return;
                 }
             }
@@ -71,60 +71,58 @@ impl Nats {
 
     /// True: something was not allowed.
     async fn check_stream(&self, live: &Live, findings: &mut Findings, stream: &Stream, sends: bool) -> bool {
-        let (name, shown) = (&live.settings.name, &stream.shown);
-        let info = match stream.info(live).await {
-            Ok(Some(info)) => info,
-            Ok(None) => {
-                let what =
-                    if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
-                findings.good.push(format!("{name}: stream {shown} {what}"));
-                return Nats::denies(live, findings, stream, sends).await;
-            }
-            Err(failure) => {
-                findings.problems.push(format!("{name}: stream {shown}: {failure}"));
-                return failure.to_string().contains("iolation");
-            }
+        let name = &live.settings.name;
+        let about = |what: &String| {
+            let what = what.strip_prefix(&format!("{name}: ")).unwrap_or(what);
+            format!("{name}: stream {}: {what}", stream.shown)
         };
-        let about = |what: &str| format!("{name}: stream {shown}: {what}");
-        if let Some(why) = stream.wrong_settings(&info.config) {
-            findings.problems.push(about(&why));
-            return false;
-        }
-        if Nats::denies(live, findings, stream, sends).await {
-            return true;
-        }
-        findings.advice.extend(advice(&info, sends).into_iter().map(|what| about(&what)));
-        match self.ends(shown, Place::START).await.and(self.origins(shown).await.map(drop)) {
-            Ok(()) => {
-                findings.good.push(about("can be read"));
+        match self.look_at(live, stream, sends).await {
+            Ok(found) => {
+                findings.good.extend(found.good.iter().map(about));
+                findings.advice.extend(found.advice.iter().map(about));
+                findings.problems.extend(found.problems.iter().map(about));
                 false
             }
             Err(failure) => {
                 findings.problems.push(about(&failure.to_string()));
-                failure.to_string().contains("iolation")
+                matches!(failure, Failure::Denied(_))
             }
         }
     }
 
-    /// Whether something is not allowed, asked for in forms that change nothing: with a subject that no origin has, and a
-    /// last message that it cannot have.
-    async fn denies(live: &Live, findings: &mut Findings, stream: &Stream, sends: bool) -> bool {
-        let origin = "check";
-        let head = Head { sequence: u64::MAX >> 1, note: None };
-        let note = Note { epoch: 1, first: 1, last: 0, entries: 0, seen: 0, position: String::new() };
-        let mut done = vec![Nats::head(live, stream, origin).await.map(drop)];
-        if sends {
-            done.push(Nats::put(live, stream, origin, &head, &note, Vec::new()).await.map(drop));
-            done.push(Nats::purge(live, stream, &json!({"filter": stream.of(origin)})).await);
+    /// What is found at a stream, without its name. A failure is why no more can be found.
+    async fn look_at(&self, live: &Live, stream: &Stream, sends: bool) -> Result<Findings> {
+        let mut found = Findings::default();
+        let Some(info) = stream.info(live).await? else {
+            Nats::probe(live, stream, sends).await?;
+            let what = if sends { "will be created" } else { "is not there yet: a bridge that sends to it creates it" };
+            found.good.push(what.to_owned());
+            return Ok(found);
+        };
+        if let Some(why) = stream.wrong_settings(&info.config) {
+            found.problems.push(why);
+            return Ok(found);
         }
-        let denials: Vec<String> = done
-            .into_iter()
-            .filter_map(|done| done.err().map(|why| why.to_string()).filter(|why| why.contains("iolation")))
-            .map(|why| format!("{}: stream {}: {why}", live.settings.name, stream.shown))
-            .collect();
-        let is_denied = !denials.is_empty();
-        findings.problems.extend(denials);
-        is_denied
+        Nats::probe(live, stream, sends).await?;
+        self.ends(&stream.shown, Place::START).await?;
+        self.origins(&stream.shown).await?;
+        found.good.push("can be read".to_owned());
+        found.advice = advice(&info, sends);
+        Ok(found)
+    }
+
+    /// Asks for what a bridge does, in forms that change nothing: with a subject that no origin has, and a last message that it cannot
+    /// have.
+    async fn probe(live: &Live, stream: &Stream, sends: bool) -> Result<()> {
+        let origin = "check";
+        Nats::head(live, stream, origin).await?;
+        if sends {
+            let head = Head { sequence: u64::MAX >> 1, note: None };
+            let note = Note { epoch: 1, first: 1, last: 0, entries: 0, seen: 0, position: String::new() };
+            Nats::put(live, stream, origin, &head, &note, Vec::new()).await?;
+            Nats::purge(live, stream, &json!({"filter": stream.of(origin)})).await?;
+        }
+        Ok(())
     }
 
     /// What an operator may copy to allow it.

@@ -86,19 +86,56 @@ impl std::fmt::Debug for Live {
 struct Signals {
     /// Why it is no good any more.
     broken: watch::Sender<Option<String>>,
-    /// What the server does not allow: it gives no answer to that.
+    /// What the server does not allow to publish: it gives no answer to that, and says it of each message.
     denied: broadcast::Sender<String>,
+    /// That it does not allow to subscribe to answers, which it says once: none comes over this connection.
+    deaf: watch::Sender<Option<String>>,
+}
+
+impl Signals {
+    fn new() -> Signals {
+        Signals { broken: watch::Sender::new(None), denied: broadcast::Sender::new(16), deaf: watch::Sender::new(None) }
+    }
+
+    /// Of all that is said beside the answers.
+    fn hear(&self, event: Event, name: &str) {
+        match event {
+            Event::Disconnected | Event::Closed | Event::LameDuckMode => {
+                self.broken.send_if_modified(|broken| {
+                    broken.get_or_insert_with(|| format!("{name} closed the connection"));
+                    true
+                });
+            }
+            Event::ServerError(ServerError::Other(words)) => {
+                let lower = words.to_lowercase();
+                if lower.contains("permissions violation for subscription") {
+                    self.deaf.send_replace(Some(words));
+                } else if lower.contains("permissions violation") {
+                    let _ = self.denied.send(words);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Hears what the server does not allow, from now on.
-pub(super) struct Denials(broadcast::Receiver<String>);
+pub(super) struct Denials {
+    denied: broadcast::Receiver<String>,
+    deaf: watch::Receiver<Option<String>>,
+}
 
 impl Denials {
-    /// Once it is said of a subject.
+    /// Once it is said of a subject, or of all answers.
     pub async fn of(&mut self, subject: &str) -> String {
+        let quoted = format!("\"{subject}\"");
         loop {
-            match self.0.recv().await {
-                Ok(words) if words.contains(&format!("\"{subject}\"")) || words.contains("\"_INBOX") => return words,
+            let denied = tokio::select! {
+                denied = self.denied.recv() => denied,
+                Ok(words) = self.deaf.wait_for(Option::is_some) => return words.clone().unwrap_or_default(),
+            };
+            match denied {
+                Ok(words) if words.contains(&quoted) => return words,
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
@@ -153,7 +190,7 @@ impl Live {
     }
 
     pub(super) fn denials(&self) -> Denials {
-        Denials(self.signals.denied.subscribe())
+        Denials { denied: self.signals.denied.subscribe(), deaf: self.signals.deaf.subscribe() }
     }
 
     pub(super) fn denial(&self, words: &str) -> Failure {
@@ -270,7 +307,7 @@ impl Endpoint for Settings {
     }
 
     async fn connect(&self) -> std::result::Result<Live, String> {
-        let signals = Arc::new(Signals { broken: watch::Sender::new(None), denied: broadcast::Sender::new(16) });
+        let signals = Arc::new(Signals::new());
         let scheme = if self.tls.is_some() { "tls" } else { "nats" };
         let url = |(host, port): &(String, u16)| match host.contains(':') {
             true => format!("{scheme}://[{host}]:{port}"),
@@ -320,20 +357,8 @@ impl Settings {
             .event_callback(move |event| {
                 let (signals, name) = (signals.clone(), name.clone());
                 async move {
-                    let Some(signals) = signals.upgrade() else { return };
-                    match event {
-                        Event::Disconnected | Event::Closed | Event::LameDuckMode => {
-                            signals.broken.send_if_modified(|broken| {
-                                broken.get_or_insert_with(|| format!("{name} closed the connection"));
-                                true
-                            });
-                        }
-                        Event::ServerError(ServerError::Other(words))
-                            if words.to_lowercase().contains("permissions violation") =>
-                        {
-                            let _ = signals.denied.send(words);
-                        }
-                        _ => {}
+                    if let Some(signals) = signals.upgrade() {
+                        signals.hear(event, &name);
                     }
                 }
             });

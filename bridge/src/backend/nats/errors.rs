@@ -86,7 +86,7 @@ const REMEDIES: [(&str, &str); 9] = [
 
 /// The text of a denial, with what to allow.
 pub(super) fn denial(name: &str, words: &str) -> Failure {
-    Failure::Refused(format!("{name}: {words}; allow it: `pubsub-bridge check` prints the permissions for this user"))
+    Failure::Denied(format!("{name}: {words}; allow it: `pubsub-bridge check` prints the permissions for this user"))
 }
 
 #[cfg(test)]

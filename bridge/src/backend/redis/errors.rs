@@ -50,6 +50,11 @@ const REMEDIES: [(&str, &str); 14] = [
     ("unknown command", "the server must be Redis 6.2 or later, or Valkey"),
 ];
 
+/// Whether the server's words are about a permission, which this user does not have; version 6 has others for those of a script.
+pub(crate) fn is_denial(words: &str) -> bool {
+    words.contains("NOPERM") || words.contains("can't run this command")
+}
+
 /// The server's words, with the remedy.
 pub(super) fn with_remedy(words: &str) -> String {
     match REMEDIES.iter().find(|(word, _)| words.contains(word)) {
@@ -75,6 +80,9 @@ pub(super) fn refusal(stream: &str, error: &RedisError) -> Failure {
             true => format!("key '{}' exists but is not a hash", origins_key(stream)),
             false => format!("key '{stream}' exists but is not a stream"),
         });
+    }
+    if is_denial(&words) {
+        return Failure::Denied(with_remedy(&words));
     }
     Failure::Refused(with_remedy(&words))
 }
