@@ -268,4 +268,22 @@ mod tests {
             assert_eq!(std::iter::from_fn(read).collect::<Vec<_>>(), expected);
         }
     }
+
+    #[test]
+    fn what_has_no_room_is_not_published() {
+        for (variant, kind, payload) in
+            [(Variant::Int, b'I', b"1 2 3".as_slice()), (Variant::Str, b'M', b"\0\0\0\x011\0\0\0\x012\0\0\0\x013")]
+        {
+            let mut options = data_pubsub_shared::Options::new(4);
+            (options.msg_size, options.lossless) = (8, true);
+            let ring = options.anonymous(variant).expect("a ring");
+            let mut sub = ring.subscribe(false);
+            let mut load = Load::new(variant, 8);
+            add(&mut load, kind, payload, &[]);
+            let publish = || (load.try_publish(&ring), ring.write_pos());
+            assert_eq!([publish(), publish()], [(Ok(true), 3), (Ok(false), 3)], "all or nothing, and without waiting");
+            sub.reset();
+            assert_eq!(publish(), (Ok(true), 6));
+        }
+    }
 }

@@ -163,17 +163,17 @@ async fn everything_at_once_is_accounted_for() {
     storm("everything", Storm { allowed: &["trimmed", "overrun", "restart"], ..storm_of }).await;
 }
 
-/// A lossless ring waits for its readers, and the bridge with it; no other task does, also where another publisher has taken the room
-/// that the bridge had found. Not a test of tokio's, whose clock would stop together with its only thread.
+/// A lossless ring waits for its readers, and the bridge with it, where it can be told to end; no other task does. Also where another
+/// publisher has taken the room that the bridge had found, which comes and goes here much oftener than the bridge looks. Not a test
+/// of tokio's, whose clock would stop together with its only thread.
 #[test]
 fn a_full_lossless_ring_holds_up_no_other_task() {
     let folder = Folder::new("holds-up");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
     let _inside = runtime.enter();
     let server = Arc::new(Memory::new(1));
-    let out = folder.ring("out", Variant::Int, 1 << 12);
     let inner = RingFile { lossless: true, ..folder.ring("in", Variant::Int, 16) };
-    let (ring, mut publisher) = (inner.open().expect("a ring").ring, Publisher::new(&out, 1));
+    let ring = inner.open().expect("a ring").ring;
     let beats = Arc::new(Mutex::new(0_u64));
     let beating = Arc::clone(&beats);
     runtime.spawn(async move {
@@ -182,32 +182,39 @@ fn a_full_lossless_ring_holds_up_no_other_task() {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
     });
-    let up = start_up(&server, &up_options(&folder, out, "s", "a"));
-    let down = start_down(&server, &down_options(&folder, inner, &["s"], "a"));
-    let state = folder.0.join("a.down");
-    let written = || std::fs::metadata(&state).map_or(0, |file| file.len());
-    wait_for("it has begun", || (written() > 0).then_some(()));
+    let count = || *beats.lock().expect("beats");
     let mut reader = ring.subscribe(true);
-    while ring.try_publish_int(0).expect("an integer") {}
-    for _ in 0..50 {
-        publisher.publish(1);
-        for _ in 0..4 {
-            reader.poll_int().expect("an integer");
+    let fill = || while ring.try_publish_int(0).expect("an integer") {};
+    let mut random = Random(4711);
+    for round in 0..30 {
+        let (out, name) = (folder.ring(&format!("out{round}"), Variant::Int, 64), format!("s{round}"));
+        let mut publisher = Publisher::new(&out, 1);
+        let up = start_up(&server, &up_options(&folder, out, &name, &name));
+        let down = start_down(&server, &down_options(&folder, inner.clone(), &[&name], &name));
+        // What the last one has left.
+        while reader.poll_int().expect("an integer").is_some() {}
+        // One message at a time, for which there is room half of the time; until some came, and for an instant more.
+        let begun = Instant::now();
+        let (mut received, mut end) = (0, None);
+        while end.is_none_or(|end| Instant::now() < end) {
+            if received >= publisher.published {
+                publisher.publish(1);
+            }
+            while let Some(value) = reader.poll_int().expect("an integer") {
+                received += u64::from(value != 0);
+            }
+            if received > 3 && end.is_none() {
+                end = Some(Instant::now() + Duration::from_micros(random.below(4000)));
+            }
+            let until = Instant::now() + Duration::from_nanos(random.below(4000));
+            while Instant::now() < until {}
+            fill();
+            assert!(begun.elapsed() < WATCHDOG, "it publishes");
         }
-        // The bridge writes a step when it has found room.
-        let (length, position) = (written(), ring.write_pos());
-        wait_for("it goes on", || {
-            let begun = Instant::now();
-            let has_gone_on = || written() != length || ring.write_pos() != position;
-            while !has_gone_on() && begun.elapsed() < Duration::from_millis(5) {}
-            has_gone_on().then_some(())
-        });
-        while ring.try_publish_int(0).expect("an integer") {}
-        let count = || *beats.lock().expect("beats");
+        // It is full, the next one waits or is about to, and nobody reads.
         let before = count();
         wait_for("other tasks go on", || (count() > before + 2).then_some(()));
+        assert_eq!(runtime.block_on(down.stop()), Ok(true), "it ends, whoever does not read");
+        assert_eq!(runtime.block_on(up.stop()), Ok(true));
     }
-    publisher.publish(100);
-    assert_eq!(runtime.block_on(up.stop()), Ok(true));
-    assert_eq!(runtime.block_on(down.stop()), Ok(true), "it ends, whoever does not read");
 }
