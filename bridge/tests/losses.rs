@@ -9,7 +9,7 @@ use common::redis_server::{RedisServer, is_installed};
 use common::*;
 use data_pubsub_shared::{Options, Subscriber, Variant};
 use pubsub_bridge::backend::Place;
-use pubsub_bridge::backend::memory::Memory;
+use pubsub_bridge::backend::memory::{Faults, Memory};
 use pubsub_bridge::direction::Lost;
 use pubsub_bridge::down::From;
 use pubsub_bridge::report::Report;
@@ -249,6 +249,44 @@ async fn what_a_server_has_lost_is_counted_where_it_was_not_read() {
     assert_eq!(live.lost(), lost([]), "those who had read it miss nothing");
     for running in [up, down, live] {
         running.stop().await.expect("it ends well");
+    }
+}
+
+/// What a server has lost that had no acknowledgement comes again: to one who has received it only where the sender is another process, which
+/// cannot know that it was sent.
+#[tokio::test]
+async fn what_was_neither_acknowledged_nor_kept_comes_again() {
+    for is_killed in [false, true] {
+        let folder = Folder::new(&format!("again-{is_killed}"));
+        let server = Arc::new(Memory::new(1));
+        let (out, inner) = (folder.ring("out", Variant::Int, 256), folder.ring("in", Variant::Int, 256));
+        let (mut publisher, mut receiver) = (Publisher::new(&out, 1), Receiver::new(&inner));
+        let options = up_options(&folder, out, "s", "up");
+        let mut up = Some(start_up(&server, &options));
+        let down = start_down(&server, &down_options(&folder, inner, &["s"], "in"));
+        publisher.publish(10);
+        received(&mut receiver, 10).await;
+        until("all is acknowledged", || up.as_ref().expect("one").status().number == Some(10)).await;
+        let copy = server.copy();
+        server.set_faults(Faults { lost_after: 1000, ..Faults::default() });
+        publisher.publish(5);
+        received(&mut receiver, 15).await;
+        if is_killed {
+            up.take().expect("one").kill().await;
+        }
+        server.restore(copy);
+        server.set_clock(2);
+        server.set_faults(Faults::default());
+        let up = up.unwrap_or_else(|| start_up(&server, &options));
+        publisher.publish(5);
+        received(&mut receiver, if is_killed { 25 } else { 20 }).await;
+        assert_eq!(
+            receiver.received[receiver.received.len() - 10..],
+            (11..=20).map(|n| 1_000_000_000 + n).collect::<Vec<u64>>()
+        );
+        assert_eq!((up.lost(), down.lost()), (lost([]), lost([])));
+        up.stop().await.expect("it ends well");
+        down.stop().await.expect("it ends well");
     }
 }
 

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pubsub_bridge::backend::server::Settings;
+
 use super::Folder;
 use super::nats_server::{self, NatsServer};
 use super::redis_server::{self, RedisServer};
@@ -48,6 +50,14 @@ impl Server {
         match which {
             Which::Redis => Server::Redis(RedisServer::start(folder, &[])),
             Which::Nats => Server::Nats(NatsServer::start(folder, "")),
+        }
+    }
+
+    /// For a backend of the test's own.
+    pub fn settings(&self) -> Settings {
+        match self {
+            Server::Redis(server) => Settings::Redis(server.settings()),
+            Server::Nats(server) => Settings::Nats(server.settings()),
         }
     }
 
@@ -100,6 +110,10 @@ impl Server {
 
     /// Ends it, keeps a copy of all that it has under this name, and starts it again.
     pub fn back_up(&mut self, name: &str) {
+        if let Server::Redis(server) = self {
+            // For one without an append-only file; others do not read this.
+            server.ask(&["SAVE"]);
+        }
         self.kill();
         for (files, copy) in self.files(name) {
             copy_all(&files, &copy);
@@ -122,7 +136,7 @@ impl Server {
     fn files(&self, name: &str) -> Vec<(PathBuf, PathBuf)> {
         let (folder, names) = match self {
             // Before version 7 it is one file.
-            Server::Redis(server) => (&server.folder, ["appendonlydir", "appendonly.aof"].as_slice()),
+            Server::Redis(server) => (&server.folder, ["appendonlydir", "appendonly.aof", "dump.rdb"].as_slice()),
             Server::Nats(server) => (&server.folder, ["store"].as_slice()),
         };
         let there = names.iter().filter(|file| folder.join(file).exists());

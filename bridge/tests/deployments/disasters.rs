@@ -8,20 +8,13 @@ use std::time::Duration;
 
 use data_pubsub_shared::Variant;
 use futures_util::StreamExt;
-use pubsub_bridge::backend::server::{Server as AnyServer, Settings};
+use pubsub_bridge::backend::server::Server as AnyServer;
 use pubsub_bridge::backend::{Backend, Claim};
 use pubsub_bridge::report::Report;
 
 use crate::common::program::*;
 use crate::common::server::{Server, Which};
 use crate::common::*;
-
-fn backend(server: &Server) -> Arc<AnyServer> {
-    Arc::new(AnyServer::new(match server {
-        Server::Redis(redis) => Settings::Redis(redis.settings()),
-        Server::Nats(nats) => Settings::Nats(nats.settings()),
-    }))
-}
 
 /// Each over both servers.
 macro_rules! over_both {
@@ -347,7 +340,7 @@ fn thousands_of_origins(which: Which) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let backend = backend(&server);
+        let backend = Arc::new(AnyServer::new(server.settings()));
         backend.connected().await;
         let claim = Claim { epoch: 0, number: 5, position: "ring 5".to_owned() };
         let begin = |number: usize| {

@@ -4,6 +4,7 @@
 mod common;
 
 mod cluster;
+mod copies;
 mod disasters;
 mod jetstream;
 mod limits;
