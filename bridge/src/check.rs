@@ -48,6 +48,9 @@ pub async fn check(config: &Config, ask_servers: bool) -> Findings {
             }
         }
     }
+    for (what, path) in [("status", &config.status), ("metrics-file", &config.metrics_file)] {
+        findings.problems.extend(path.as_deref().and_then(cannot_be_there).map(|why| format!("{what} {why}")));
+    }
     if ask_servers {
         for (name, streams) in streams {
             findings.server(&config.servers[name], &streams).await;
@@ -64,12 +67,17 @@ fn wrong_with(ring: &RingFile) -> Option<String> {
         Ok(None) if ring.variant.is_none() || ring.capacity.is_none() => {
             Some(format!("{}: no such ring; to create it, give variant and capacity", ring.path.display()))
         }
-        Ok(None) => {
-            let directory =
-                ring.path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            (!directory.is_dir()).then(|| format!("{}: no directory {}", ring.path.display(), directory.display()))
-        }
+        Ok(None) => cannot_be_there(&ring.path),
     }
+}
+
+/// Why there can be no file of this name.
+fn cannot_be_there(path: &Path) -> Option<String> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() {
+        return Some(format!("{}: Is a directory", path.display()));
+    }
+    (!directory.is_dir()).then(|| format!("{}: no directory {}", path.display(), directory.display()))
 }
 
 impl Findings {

@@ -26,7 +26,7 @@ struct File {
     status: Option<PathBuf>,
     metrics: Option<String>,
     metrics_file: Option<PathBuf>,
-    threads: Option<usize>,
+    threads: Option<Count>,
     server: Option<Server>,
     #[serde(default)]
     servers: BTreeMap<String, Server>,
@@ -37,7 +37,7 @@ struct File {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a section, as [server] or [servers.NAME]")]
 struct Server {
     url: String,
     username: Option<String>,
@@ -56,7 +56,7 @@ struct Server {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a section, as [bridge.NAME] or [defaults]")]
 struct Bridge {
     server: Option<String>,
     stream: Option<String>,
@@ -240,7 +240,7 @@ impl Config {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Config> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let file: File = toml::from_str(text).map_err(|error| in_one_line(text, &error))?;
         let host = match file.host {
             Some(host) => valid_host(host)?,
             None => host_name(),
@@ -263,14 +263,37 @@ impl Config {
             bridges.insert(name, directions);
         }
         check_together(&bridges)?;
-        let threads =
-            file.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(4)));
-        if !(1..=64).contains(&threads) {
-            return Err("threads must be 1 to 64".to_owned());
+        let processors = || std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+        let threads = file.threads.map_or_else(processors, |count| count.0 as usize);
+        if threads > 64 {
+            return Err(format!("threads must be 1 to 64, not {threads}"));
+        }
+        if let Some(address) = &file.metrics {
+            let has_port = address.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
+            if host_and_port(address, 9469).is_err() || !has_port {
+                return Err(format!(
+                    "metrics must be HOST:PORT, as 127.0.0.1:9469, or [::1]:9469 with an IPv6 address, not '{address}'"
+                ));
+            }
         }
         let (status, metrics, metrics_file) = (file.status, file.metrics, file.metrics_file);
         Ok(Config { status, metrics, metrics_file, threads, servers, bridges })
     }
+}
+
+/// What is wrong with a text, with the line where that is.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let why = error.message().trim_end().replace('\n', ", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return why };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    format!("line {}, {line}: {why}", number + 1)
+}
+
+/// Where a file is, by whatever way its directory is named.
+fn real(path: &Path) -> PathBuf {
+    let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
+    directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
 }
 
 /// Two bridges of a file must not get in each other's way.
@@ -279,13 +302,13 @@ fn check_together(bridges: &BTreeMap<String, Directions>) -> Result<()> {
     let mut ins = HashMap::new();
     for (name, bridge) in bridges {
         if let Some(up) = &bridge.up {
-            let key = (&up.ring.path, &up.stream, &bridge.server);
+            let key = (real(&up.ring.path), &up.stream, &bridge.server);
             if let Some(other) = outs.insert(key, name) {
                 return Err(format!("[bridge.{other}] and [bridge.{name}] send the same ring into the same stream"));
             }
         }
         if let Some(down) = &bridge.down
-            && let Some(other) = ins.insert(&down.ring.path, name)
+            && let Some(other) = ins.insert(real(&down.ring.path), name)
         {
             return Err(format!(
                 "[bridge.{other}] and [bridge.{name}] have the same in, {}; one bridge can receive several streams",
@@ -294,7 +317,7 @@ fn check_together(bridges: &BTreeMap<String, Directions>) -> Result<()> {
         }
     }
     for (path, _, _) in outs.keys() {
-        if ins.contains_key(path) {
+        if ins.contains_key(path.as_path()) {
             return Err(format!(
                 "{} is both out and in: each message would return forever; publish to one ring and read another",
                 path.display()
@@ -460,12 +483,19 @@ fn secret(what: &str, path: &Path) -> Result<String> {
     };
     let shown = path.display();
     let failed = |error: std::io::Error| format!("{what} {shown}: {}", crate::state::plain(&error));
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).map_err(failed)?);
-    if mode & 0o007 != 0 {
+    let meta = std::fs::metadata(&path).map_err(failed)?;
+    if meta.is_dir() {
+        return Err(format!("{what} {shown}: Is a directory"));
+    }
+    if std::os::unix::fs::MetadataExt::mode(&meta) & 0o007 != 0 {
         return Err(format!("{what} {shown}: others may read it; please chmod 600"));
     }
-    let text = std::fs::read_to_string(&path).map_err(failed)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    let text = std::fs::read(&path).map_err(failed)?;
+    let text = String::from_utf8(text).map_err(|_| format!("{what} {shown}: is not UTF-8"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(format!("{what} {shown}: is empty")),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn settings(server: &Server) -> Result<Settings> {
@@ -812,7 +842,15 @@ mod tests {
                 format!("{SERVER}[bridge.a]\n{ring}[bridge.b]\nstream = \"a\"\n{ring}"),
                 "send the same ring into the same stream",
             ),
-            ("host = \"x\"\n".to_owned(), "duplicate key"),
+            ("host = \"x\"\n".to_owned(), "line 3, host = \"x\": duplicate key"),
+            (format!("{SERVER}[bridge.a]\n{ring}[bridge.a]\n"), "line 7, [bridge.a]: duplicate key"),
+            (format!("{SERVER}[bridge.a]\nout = 5\n"), "line 6, out = 5: invalid type: integer `5`"),
+            ("server = \"redis://a\"\n".to_owned(), "expected a section, as [server] or [servers.NAME]"),
+            (format!("{SERVER}[bridge]\na = 1\n"), "expected a section, as [bridge.NAME] or [defaults]"),
+            (format!("threads = 65\n{SERVER}[bridge.a]\n{ring}"), "threads must be 1 to 64, not 65"),
+            (format!("metrics = \"::1:9469\"\n{SERVER}[bridge.a]\n{ring}"), "or [::1]:9469 with an IPv6 address"),
+            (format!("metrics = \"localhost\"\n{SERVER}[bridge.a]\n{ring}"), "metrics must be HOST:PORT"),
+            (format!("{SERVER}[bridge.a]\nout = \"/tmp/o\"\nin = \"/tmp/../tmp/o\"\n"), "both out and in"),
             (
                 format!("[server]\nurl = \"cluster://a\"\n[bridge.\"a}}b\"]\n{ring}"),
                 "stream 'a}b' would have its two keys in different slots",
@@ -832,7 +870,12 @@ mod tests {
         assert!(secret("password-file", &path).expect_err("open to all").contains("chmod 600"));
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
         assert_eq!(secret("password-file", &path).as_deref(), Ok("geheim "));
+        for (bytes, why) in [(b"".as_slice(), "is empty"), (b"\n", "is empty"), (b"\xff", "is not UTF-8")] {
+            std::fs::write(&path, bytes).expect("write");
+            assert!(secret("password-file", &path).expect_err(why).ends_with(why));
+        }
         std::fs::remove_file(&path).expect("remove");
         assert!(secret("password-file", &path).expect_err("not there").contains("No such file"));
+        assert!(secret("password-file", Path::new("/proc")).expect_err("no file").contains("Is a directory"));
     }
 }

@@ -154,7 +154,7 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
                 file
             } else {
                 let shown = file.display().to_string();
-                Config::read(&file)?.status.ok_or_else(|| format!("{shown}: names no status file"))?
+                Config::read(&file)?.status.ok_or_else(|| format!("{shown}: names no status file; give status"))?
             };
             let failed = |why: String| format!("{}: {why}", path.display());
             let text = std::fs::read_to_string(&path).map_err(|error| failed(pubsub_bridge::state::plain(&error)))?;

@@ -231,15 +231,16 @@ impl Service {
         report.servers = self.servers.iter().map(|(name, server)| (name.clone(), server.status())).collect();
         let mut wrong = Vec::new();
         if let Some(path) = &self.config.status {
-            wrong.extend(write_file(path, &report.json()).err());
+            wrong.extend(write_file(path, &report.json()).err().map(|why| format!("status {why}")));
         }
         if let Some(path) = &self.config.metrics_file {
-            wrong.extend(write_file(path, &report.metrics()).err());
+            wrong.extend(write_file(path, &report.metrics()).err().map(|why| format!("metrics-file {why}")));
         }
-        for why in &wrong {
-            if self.said.is_news(why) {
-                warn!("{why}");
-            }
+        // Together, or each would be news after the other one.
+        if wrong.is_empty() {
+            self.said.clear();
+        } else if self.said.is_news(&wrong.join("; ")) {
+            wrong.iter().for_each(|why| warn!("{why}; trying again"));
         }
         *self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = report;
     }
@@ -288,9 +289,12 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
     let (mut hup, mut usr1) = (handler(SignalKind::hangup())?, handler(SignalKind::user_defined1())?);
     let report = Arc::new(Mutex::new(Report::default()));
     if let Some(address) = &config.metrics {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| format!("metrics {address}: {}", crate::state::plain(&error)))?;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            format!(
+                "metrics {address}: {}; give an address of this host, and a port that is free",
+                crate::state::plain(&error)
+            )
+        })?;
         tokio::spawn(serve(listener, Arc::clone(&report)));
     }
     let mut service = Service {

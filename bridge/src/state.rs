@@ -71,7 +71,8 @@ impl StateFile {
         let lock = open(&lock_path)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => {
-                Error::new(ErrorKind::ResourceBusy, format!("{}: another process uses this state file", path.display()))
+                let text = "another process uses this state file: end it, or give another directory as state";
+                Error::new(ErrorKind::ResourceBusy, format!("{}: {text}", path.display()))
             }
             TryLockError::Error(error) => about(&lock_path, error),
         })?;
@@ -249,7 +250,7 @@ mod tests {
         assert!(found.is_empty());
         (1..=3).for_each(|record| state.put(&record).expect("put"));
         let busy = StateFile::open(&path, |_: u32| ()).expect_err("one process at a time");
-        assert!(busy.to_string().ends_with("another process uses this state file"), "{busy}");
+        assert!(busy.to_string().contains("another process uses this state file"), "{busy}");
         drop(state);
         let (mut state, found) = read(&path);
         assert_eq!(found, [1, 2, 3]);
