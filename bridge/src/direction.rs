@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -162,6 +162,11 @@ impl Backoff {
         self.failures += 1;
         doubled.mul_f64(0.5 + random_fraction())
     }
+}
+
+/// Since 1970, as this host's clock says; nothing before that.
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Between 0 and 1.

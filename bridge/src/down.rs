@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use data_pubsub_shared::Wait;
 use futures_util::future::{FutureExt, select_all};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::backend::{Backend, Ends, Entry, Failure, Place, Read, Reader, Result, Sent};
-use crate::direction::{Control, Losses, Lost, Ticks, Trouble};
+use crate::direction::{Control, Losses, Lost, Ticks, Trouble, since_1970};
 use crate::entry::{Held, Unpacker};
 use crate::load::Load;
 use crate::recovery::{Chunk, Fate, Found, Last, Recovery};
@@ -155,10 +155,6 @@ struct Note<'a> {
     origin: &'a str,
     reason: &'a str,
     count: u64,
-}
-
-fn unix_time() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// A chunk that is being gathered.
@@ -644,60 +640,17 @@ impl<'a, B: Backend> Down<'a, B> {
         if nothing_new && chunk.load.is_empty() && chunk.duplicates == 0 {
             return Ok(None);
         }
-        if let Some(pace) = self.options.pace {
-            if let Some(end) = self.wait_until(self.pace).await {
-                return Ok(Some(end));
-            }
-            let takes = Duration::from_secs_f64(chunk.load.len() as f64 / pace as f64);
-            self.pace = self.pace.max(Instant::now() - Duration::from_millis(100)) + takes;
-        }
-        loop {
-            // Nothing is published where nobody can read it any more.
-            if self.open.ring.is_gone() {
-                return Ok(Some(End::Gone));
-            }
-            if self.has_room(&chunk) {
-                break;
-            }
-            if let Some(end) = self.wait_until(Instant::now() + ROOM_EACH).await {
-                return Ok(Some(end));
-            }
+        if let Some(end) = self.wait_for_turn(&chunk.load).await {
+            return Ok(Some(end));
         }
         let step = self.step(name, &chunk);
-        loop {
-            let put = self.remember(&step);
-            let is_put = put.is_ok();
-            self.say_state(put);
-            if is_put {
-                break;
-            }
-            let pause = self.trouble.pause();
-            self.control.pause(pause).await;
-            if self.control.is_stopping() {
-                return Ok(Some(End::Stopped));
-            }
+        if let Some(end) = self.write_ahead(&step).await {
+            return Ok(Some(end));
         }
-        loop {
-            let ring = &self.open.ring;
-            let publish = || chunk.load.try_publish(ring);
-            // What is left of a batch that was held up in the middle waits for room.
-            match if self.is_lossless { tokio::task::block_in_place(publish) } else { publish() } {
-                Ok(true) => break,
-                // A reader has come while the step was written, or another publisher has taken the room.
-                Ok(false) => self.control.pause(ROOM_EACH).await,
-                Err(why) => {
-                    self.take_back();
-                    return Err(Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())));
-                }
-            }
-            if self.control.is_stopping() {
-                self.take_back();
-                return Ok(Some(End::Stopped));
-            }
-            if self.open.ring.is_gone() {
-                self.take_back();
-                return Ok(Some(End::Gone));
-            }
+        let put = self.put(&chunk.load).await;
+        if !matches!(put, Ok(None)) {
+            self.take_back();
+            return put;
         }
         chunk.lost.iter().for_each(|(_, reason, count)| self.losses.count(reason, *count));
         self.publish_notes(&step.notes);
@@ -710,9 +663,72 @@ impl<'a, B: Backend> Down<'a, B> {
         Ok(None)
     }
 
+    /// Until the pace allows it, and the ring has room. Some: an end.
+    async fn wait_for_turn(&mut self, load: &Load) -> Option<End> {
+        if let Some(pace) = self.options.pace {
+            if let Some(end) = self.wait_until(self.pace).await {
+                return Some(end);
+            }
+            let takes = Duration::from_secs_f64(load.len() as f64 / pace as f64);
+            self.pace = self.pace.max(Instant::now() - Duration::from_millis(100)) + takes;
+        }
+        loop {
+            // Nothing is published where nobody can read it any more.
+            if self.open.ring.is_gone() {
+                return Some(End::Gone);
+            }
+            if self.has_room(load) {
+                return None;
+            }
+            if let Some(end) = self.wait_until(Instant::now() + ROOM_EACH).await {
+                return Some(end);
+            }
+        }
+    }
+
+    /// Remembers a step before it is done; again where it cannot be written. Some: an end.
+    async fn write_ahead(&mut self, step: &Step) -> Option<End> {
+        loop {
+            let put = self.remember(step);
+            let is_put = put.is_ok();
+            self.say_state(put);
+            if is_put {
+                return None;
+            }
+            let pause = self.trouble.pause();
+            self.control.pause(pause).await;
+            if self.control.is_stopping() {
+                return Some(End::Stopped);
+            }
+        }
+    }
+
+    /// Messages into the ring: all of them, unless there is an end or a failure.
+    async fn put(&self, load: &Load) -> Result<Option<End>> {
+        loop {
+            let ring = &self.open.ring;
+            let publish = || load.try_publish(ring);
+            // What is left of a batch that was held up in the middle waits for room.
+            match if self.is_lossless { tokio::task::block_in_place(publish) } else { publish() } {
+                Ok(true) => return Ok(None),
+                // A reader has come while the step was written, or another publisher has taken the room.
+                Ok(false) => self.control.pause(ROOM_EACH).await,
+                Err(why) => {
+                    return Err(Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())));
+                }
+            }
+            if self.control.is_stopping() {
+                return Ok(Some(End::Stopped));
+            }
+            if self.open.ring.is_gone() {
+                return Ok(Some(End::Gone));
+            }
+        }
+    }
+
     /// Whether a chunk can be published at once: a lossless ring has room when its readers have read.
-    fn has_room(&self, chunk: &Gathered) -> bool {
-        let room = self.open.ring.wait_for_room(chunk.load.len() as u64, 0, || false);
+    fn has_room(&self, load: &Load) -> bool {
+        let room = self.open.ring.wait_for_room(load.len() as u64, 0, || false);
         // What is wrong with the ring is said by the publish.
         room.map_or(true, |how| how == Wait::Ready)
     }
@@ -758,7 +774,7 @@ impl<'a, B: Backend> Down<'a, B> {
             *total += count;
             noted += 1;
             if self.gaps.is_some() {
-                let time = (unix_time() * 1000.0).round() / 1000.0;
+                let time = crate::report::unix_time();
                 let note = Note { number: noted, time, stream: name, origin, reason, count: *count };
                 notes.extend(serde_json::to_string(&note).ok());
             }
@@ -939,7 +955,7 @@ impl<'a, B: Backend> Down<'a, B> {
 }
 
 fn today() -> u64 {
-    unix_time() as u64 / DAY
+    since_1970().as_secs() / DAY
 }
 
 /// What an entry's numbers say.

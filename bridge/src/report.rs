@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::direction::{Lost, ONLY_DOWN, REASONS, Status};
+use crate::direction::{Lost, ONLY_DOWN, REASONS, Status, since_1970};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,9 +43,9 @@ pub struct ServerStatus {
 /// Seconds after which a report that was not written anew is of a process that does not live.
 const STALE: f64 = 5.0;
 
-/// Seconds since 1970.
+/// Seconds since 1970, in thousandths.
 pub fn unix_time() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| (time.as_secs_f64() * 1000.0).round() / 1000.0)
+    (since_1970().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl Report {

@@ -115,11 +115,6 @@ impl StateFile {
         Ok(())
     }
 
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// How many lines were damaged when the file was opened: not torn by a killed process, but changed afterwards.
     pub fn damaged(&self) -> usize {
         self.damaged

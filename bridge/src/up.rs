@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use data_pubsub_shared::{Subscriber, Variant};
 use futures_util::stream::{FuturesOrdered, StreamExt};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::backend::{Backend, Batch, Claim, Failure, Limits, Result, Sender};
-use crate::direction::{Control, Losses, Lost, Ticks, Trouble};
+use crate::direction::{Control, Losses, Lost, Ticks, Trouble, since_1970};
 use crate::entry::Packer;
 use crate::ring::{Bell, Open, RingFile};
 use crate::state::StateFile;
@@ -135,10 +135,6 @@ struct Up<'a, B: Backend> {
     /// Something was appended since.
     is_untrimmed: bool,
     tended: Instant,
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Sends until it is to end. Returns true if all was acknowledged that had been taken out.
@@ -419,7 +415,7 @@ impl<'a, B: Backend> Up<'a, B> {
 
     fn all_is_well(&mut self) {
         self.trouble.is_over();
-        self.record.seen = unix_time();
+        self.record.seen = since_1970().as_secs();
     }
 
     /// What fails here costs no message as long as the server keeps what it has: it is said, and the next record has it all.
@@ -447,7 +443,7 @@ impl<'a, B: Backend> Up<'a, B> {
         // The server has forgotten a silent origin, and so have readers: in a new name they count nothing as lost.
         let is_forgotten = !begun.known
             && self.record.number > 0
-            && unix_time().saturating_sub(self.record.seen) > self.options.idle.as_secs() / 2;
+            && since_1970().as_secs().saturating_sub(self.record.seen) > self.options.idle.as_secs() / 2;
         if is_copied || is_forgotten {
             let new = new_origin(self.options);
             if is_copied {
@@ -634,7 +630,7 @@ impl<'a, B: Backend> Up<'a, B> {
             if forgotten > 0 {
                 info!("{forgotten} origins were forgotten that had been silent for long");
             }
-            self.record.seen = unix_time();
+            self.record.seen = since_1970().as_secs();
             self.remember();
         }
         Ok(self.trouble.is_ring_gone(&self.open, &self.options.ring))
