@@ -73,7 +73,7 @@ fn wrong_with(ring: &RingFile) -> Option<String> {
 
 /// Why there can be no file of this name.
 fn cannot_be_there(path: &Path) -> Option<String> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = crate::state::folder_of(path);
     if path.is_dir() {
         return Some(format!("{}: Is a directory", path.display()));
     }

@@ -292,7 +292,7 @@ fn in_one_line(text: &str, error: &toml::de::Error) -> String {
 
 /// Where a file is, by whatever way its directory is named.
 fn real(path: &Path) -> PathBuf {
-    let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
+    let directory = crate::state::folder_of(path).canonicalize().ok();
     directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
 }
 
@@ -851,6 +851,7 @@ mod tests {
             (format!("metrics = \"::1:9469\"\n{SERVER}[bridge.a]\n{ring}"), "or [::1]:9469 with an IPv6 address"),
             (format!("metrics = \"localhost\"\n{SERVER}[bridge.a]\n{ring}"), "metrics must be HOST:PORT"),
             (format!("{SERVER}[bridge.a]\nout = \"/tmp/o\"\nin = \"/tmp/../tmp/o\"\n"), "both out and in"),
+            (format!("{SERVER}[bridge.a]\nout = \"o\"\nin = \"./o\"\n"), "both out and in"),
             (
                 format!("[server]\nurl = \"cluster://a\"\n[bridge.\"a}}b\"]\n{ring}"),
                 "stream 'a}b' would have its two keys in different slots",

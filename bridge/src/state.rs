@@ -57,13 +57,18 @@ fn open(path: &Path) -> Result<File> {
     options.open(path).map_err(|error| about(path, error))
 }
 
+/// The directory that a file is in, also where its path names none.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 impl StateFile {
     /// Opens or makes the file, with its directory, and gives each record to `each`, the oldest first.
     ///
     /// # Errors
     /// As the system says; [`ErrorKind::ResourceBusy`] where another process uses it; [`ErrorKind::InvalidData`] where it is something else.
     pub fn open<R: DeserializeOwned>(path: &Path, mut each: impl FnMut(R)) -> Result<StateFile> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
             Error::new(error.kind(), format!("{}: cannot create directory: {}", folder.display(), plain(&error)))
         })?;
@@ -245,7 +250,11 @@ mod tests {
         assert!(found.is_empty());
         (1..=3).for_each(|record| state.put(&record).expect("put"));
         let busy = StateFile::open(&path, |_: u32| ()).expect_err("one process at a time");
-        assert!(busy.to_string().contains("another process uses this state file"), "{busy}");
+        assert!(
+            busy.to_string()
+                .ends_with("another process uses this state file: end it, or give another directory as state"),
+            "{busy}"
+        );
         drop(state);
         let (mut state, found) = read(&path);
         assert_eq!(found, [1, 2, 3]);
