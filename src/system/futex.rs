@@ -33,21 +33,40 @@ pub(crate) const MAX_WORDS: usize = 128;
 const SYS_FUTEX_WAITV: c_long = 449;
 const FUTEX_32: u32 = 2;
 
+/// What is asked once in a process: whether the kernel has something, and lets us have it.
+pub(crate) struct Known(AtomicU32);
+
+impl Known {
+    const NO: u32 = 1;
+    const YES: u32 = 2;
+
+    pub(crate) const fn not_yet() -> Self {
+        Known(AtomicU32::new(0))
+    }
+
+    /// As `ask` said at the first call.
+    pub(crate) fn or_ask(&self, ask: impl FnOnce() -> bool) -> bool {
+        // Relaxed: all who ask get the same answer.
+        match self.0.load(Relaxed) {
+            Self::YES => true,
+            Self::NO => false,
+            _ => {
+                let has = ask();
+                self.0.store(if has { Self::YES } else { Self::NO }, Relaxed);
+                has
+            }
+        }
+    }
+}
+
 /// Whether this kernel, and whoever filters its calls, lets threads sleep on several words: as at the first call.
 pub(crate) fn has_waitv() -> bool {
-    /// 0: not asked yet; 1: no; 2: yes.
-    static KNOWN: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: all who ask get the same answer.
-    match KNOWN.load(Relaxed) {
-        0 => {
-            // SAFETY: no words, which is an error of the arguments where the call is known.
-            let result = unsafe { libc::syscall(SYS_FUTEX_WAITV, 0usize, 0u32, 0u32, 0usize, 0) };
-            let has = result < 0 && crate::error::last_os_code() == libc::EINVAL;
-            KNOWN.store(1 + u32::from(has), Relaxed);
-            has
-        }
-        known => known == 2,
-    }
+    static KNOWN: Known = Known::not_yet();
+    KNOWN.or_ask(|| {
+        // SAFETY: no words, which is an error of the arguments where the call is known.
+        let result = unsafe { libc::syscall(SYS_FUTEX_WAITV, 0usize, 0u32, 0u32, 0usize, 0) };
+        result < 0 && crate::error::last_os_code() == libc::EINVAL
+    })
 }
 
 /// The kernel's `struct futex_waitv`.

@@ -21,6 +21,7 @@ use std::os::raw::{c_int, c_long};
 use std::ptr::{self, NonNull};
 
 use crate::error::last_os_code;
+use crate::futex::Known;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::time::{rest, SHORT_REST_NS};
@@ -196,17 +197,8 @@ impl Uring {
 
     /// Whether threads have one at all: as at the first call.
     pub(crate) fn is_available() -> bool {
-        /// 0: not asked yet; 1: no; 2: yes.
-        static KNOWN: AtomicU32 = AtomicU32::new(0);
-        // Relaxed: all who ask get the same answer.
-        match KNOWN.load(Relaxed) {
-            0 => {
-                let has = Uring::new().is_some();
-                KNOWN.store(1 + u32::from(has), Relaxed);
-                has
-            }
-            known => known == 2,
-        }
+        static KNOWN: Known = Known::not_yet();
+        KNOWN.or_ask(|| Uring::new().is_some())
     }
 
     /// Arms the word: its next wake-up, or that it is not as expected, is answered once, by `id`. The word may be unmapped at any time.
