@@ -47,4 +47,12 @@ is($account->{backwards}, 1, 'what comes out of order after it is not');
 $account->take(messages(0, 1, 1));
 is($account->{backwards}, 1, 'nor is what comes twice');
 
+# What a killed publisher had begun may be missing, also for who came after the numbers had begun again.
+my $lap = $traffic->modulus;
+is($traffic->unaccounted([[0, 5, 3]], [[0, 4, 9]]), 0, 'a gap within what was open');
+is($traffic->unaccounted([[0, 5, 3]], [[0, $lap + 4, $lap + 9]]), 0, 'the same by a number a lap ago');
+is($traffic->unaccounted([[0, $lap - 2, 5]], [[0, 2 * $lap - 1, 2 * $lap + 2]]), 2, 'one around what was open, where the numbers begin again');
+is($traffic->unaccounted([[0, 1, 3]], [[0, $lap - 3, $lap + 3]]), 1, 'and one that began within it');
+is($traffic->unaccounted([[0, 5, 3]], [[1, 4, 9], [0, 8, 10], [0, 1, 5]]), 3, 'what was open elsewhere is no reason');
+
 done_testing;

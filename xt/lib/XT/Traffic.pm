@@ -59,15 +59,19 @@ sub decode {
 
 # How many numbers are missing that must have come or been lost. Of gaps, each a sender, the first number and how many; and of
 # those that a killed publisher had begun, which may have come or not: a sender, the first number, and the one after the last.
+# Who came late knows numbers only modulo the modulus, so they are compared as that.
 sub unaccounted {
-    my ($missing, $open) = @_;
+    my ($self, $missing, $open) = @_;
+    my $modulus = $self->{modulus};
     my $count = 0;
     for my $gap (@$missing) {
         my ($who, $from, $length) = @$gap;
         $count += $length;
         for my $begun (grep { $_->[0] == $who } @$open) {
-            my $common = min($from + $length, $begun->[2]) - max($from, $begun->[1]);
-            $count -= $common if $common > 0;
+            my ($first, $behind) = @$begun[1, 2];
+            my $after  = ($first - $from) % $modulus;
+            my $before = ($from - $first) % $modulus;
+            $count -= max(0, min($length - $after, $behind - $first)) + max(0, min($length, $behind - $first - $before)) * ($before > 0);
         }
     }
     return $count;
