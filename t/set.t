@@ -441,6 +441,7 @@ subtest 'a wait needs no threads and no descriptors' => sub {
                 $subs->[$i]->poll == $i or die 'another message';
             }
             $set->wait(0.01) and die 'a message that there is not';
+            thread_count() > 1 or die 'no thread has taken over';
         }
     }));
 };

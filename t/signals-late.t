@@ -22,11 +22,11 @@ each_variant(sub {
     my @wait  = (sub { $sub->poll_wait(0.9) }, sub { $sub->poll_wait_multi(2, 0.9) }, map { my $set = $_; sub { $set->wait(0.9) } } @sets);
 
     # Between the last look at signals and the sleep there are some nanoseconds left, so one of these may be late, once in a long
-    # while; without that look one of some fifty is.
+    # while; without that look one of some ten is.
     my ($tries, $late) = (400, 0);
     local $SIG{ALRM} = sub { $_->publish($v->value(6)) for $ring, $rings[1] };
     for my $try (1 .. $tries) {
-        setitimer(ITIMER_REAL, (20 + $try * 7 % 200) / 1_000_000);
+        setitimer(ITIMER_REAL, (1 + $try * 7 % 100) / 1_000_000);
         my ($message) = $wait[$try % @wait]->();
         $late++ if !defined $message;
         $_->reset for $sub, $subs[1];
