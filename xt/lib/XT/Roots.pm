@@ -22,7 +22,7 @@ our @EXPORT = qw(why_no_roots rows);
 my $TOP   = Cwd::abs_path("$FindBin::Bin/..");
 my $ROOTS = $ENV{XT_ROOTS} || "$TOP/target/roots";
 
-my $MIRROR = $ENV{XT_MIRROR} || 'http://deb.debian.org/debian';
+my $MIRROR = $ENV{XT_MIRROR} || debian();
 
 # What stands in the matrix: release, architecture, and for one that is emulated which processor, else a perl of our own.
 # `bare` is what README.md promises: a root made afresh, in which ./run has to find all that it needs.
@@ -90,7 +90,9 @@ sub why_no_roots {
     return;
 }
 
-# Where Ubuntu is, as debootstrap knows it.
+# Where Debian and Ubuntu are, as debootstrap knows it.
+sub debian { return qx{sed -n 's/^DEF_MIRROR=//p' "\$(command -v debootstrap || echo /dev/null)"} =~ s/["\n]//gr }
+
 sub ubuntu {
     return qx{ARCH=amd64 SUITE=xenial; default_mirror() { echo "\$1"; exit; }; . /usr/share/debootstrap/scripts/xenial} =~ s/\n//r;
 }
