@@ -203,7 +203,7 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
     let mut naps = 0;
     let mut look_at = monotonic_ns();
     loop {
-        let word = line.announce();
+        let word = line.prepare_wait();
         fault_point!("room-announced");
         if is_reached() {
             return Ok(Wait::Ready);

@@ -563,7 +563,7 @@ impl Readers {
     #[inline]
     pub(crate) fn wake_publishers(&self) {
         if self.lossless {
-            // SeqCst: after the position, or the owner word; meets `announce`.
+            // SeqCst: after the position, or the owner word; meets `prepare_wait`.
             fence(SeqCst);
             self.header().room.wake_sleepers();
         }

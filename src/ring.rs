@@ -462,12 +462,12 @@ impl Ring {
     /// Claims positions for `count` integers, or doubles. All must be put, and then sleepers woken.
     ///
     /// # Errors
-    /// As [`publish_ints`](Self::publish_ints); [`ErrorKind::Argument`] for more than [`MOST_CLAIMED`], too.
+    /// As [`publish_ints`](Self::publish_ints); [`ErrorKind::Argument`] for more than [`MAX_CLAIMED`], too.
     #[inline]
     pub(crate) fn claim(&self, count: usize) -> Result<Batch> {
         self.check_writable()?;
-        if count > MOST_CLAIMED {
-            return Err(refused(format!("count must be at most {}, not {}", MOST_CLAIMED, count)));
+        if count > MAX_CLAIMED {
+            return Err(refused(format!("count must be at most {}, not {}", MAX_CLAIMED, count)));
         }
         self.check_fits(count as u64)?;
         loop {
@@ -837,7 +837,7 @@ impl std::fmt::Debug for Ring {
 }
 
 /// Positions of one claim: as many as the largest ring has.
-const MOST_CLAIMED: usize = 1 << 31;
+const MAX_CLAIMED: usize = 1 << 31;
 
 /// How to subscribe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::subscriber::Subscriber;
 use crate::threads::registry;
 use crate::time::{nap_ns, rest, SHORT_REST_NS};
 use crate::uring::Uring;
-use crate::wait::{monotonic_ns, Sleep, Spin, LONGEST_SLEEP_NS};
+use crate::wait::{monotonic_ns, Sleep, Spin, MAX_SLEEP_NS};
 use crate::waiting::Wait;
 use crate::watch::{Outlet, Readiness};
 
@@ -221,7 +221,7 @@ impl Set {
             if now >= deadline {
                 return (Wait::TimedOut, None);
             }
-            let bound = now + LONGEST_SLEEP_NS;
+            let bound = now + MAX_SLEEP_NS;
             let until = round.until.max(now).min(bound).min(deadline);
             let all_on_words = words.len() == members.len();
             let slept = words.sleep(until - now);
@@ -331,7 +331,7 @@ impl Set {
             return Wait::Ready;
         }
         loop {
-            let word = readiness.wake.announce();
+            let word = readiness.wake.prepare_wait();
             if readiness.is_raised() {
                 return Wait::Ready;
             }
@@ -342,8 +342,8 @@ impl Set {
             if now >= deadline {
                 return Wait::TimedOut;
             }
-            let slept = readiness.wake.sleep(word, LONGEST_SLEEP_NS.min(deadline - now));
-            if slept == Sleep::Interrupted || slept == Sleep::TimedOut && deadline - now > LONGEST_SLEEP_NS {
+            let slept = readiness.wake.sleep(word, MAX_SLEEP_NS.min(deadline - now));
+            if slept == Sleep::Interrupted || slept == Sleep::TimedOut && deadline - now > MAX_SLEEP_NS {
                 return Wait::Interrupted;
             }
         }
@@ -403,7 +403,7 @@ fn go_over(members: &mut [Member<'_>], now: u64, words: &mut Words) -> Round {
     for Member { sub, .. } in members {
         if !sub.is_read_only() {
             let wake = &sub.header().wake;
-            words.push(&wake.word, wake.announce());
+            words.push(&wake.word, wake.prepare_wait());
         }
         match sub.look() {
             Next::Ready(()) => round.ready = true,

@@ -28,7 +28,7 @@
 use crate::fault::fault_point;
 use crate::layout::WakeLine;
 use crate::sync::Ordering::{Relaxed, SeqCst};
-use crate::time::processors;
+use crate::time::cpus;
 
 pub(crate) use crate::futex::{futex_wait, futex_wake};
 pub use crate::time::monotonic_ns;
@@ -39,7 +39,7 @@ const K: u32 = 2;
 const EPOCH: u32 = 4;
 
 /// No sleep is longer, in nanoseconds, so that a wake-up that died with its waker heals.
-pub(crate) const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
+pub(crate) const MAX_SLEEP_NS: u64 = 1_000_000_000;
 
 /// A deadline that never comes.
 pub const NEVER: u64 = u64::MAX;
@@ -59,7 +59,7 @@ impl WakeLine {
     #[inline(always)]
     pub(crate) fn wake_sleepers(&self) {
         fault_point!("before-wake");
-        // SeqCst, and the commit before it is (or is followed by) a SeqCst exchange: meets `announce`.
+        // SeqCst, and the commit before it is (or is followed by) a SeqCst exchange: meets `prepare_wait`.
         let seen = self.word.load(SeqCst);
         if seen & (W | K) != 0 {
             self.wake(seen);
@@ -91,7 +91,7 @@ impl WakeLine {
 
     /// Says that the caller is about to sleep. The ring must be looked at again before `sleep`.
     #[inline]
-    pub(crate) fn announce(&self) -> u32 {
+    pub(crate) fn prepare_wait(&self) -> u32 {
         self.word.fetch_or(W, SeqCst) | W
     }
 
@@ -140,7 +140,7 @@ pub(crate) struct Spin {
 
 /// Looks in a round; with their pauses one or two microseconds.
 const LOOKS: u32 = 64;
-const MOST_ROUNDS: u32 = 32;
+const MAX_ROUNDS: u32 = 32;
 /// One wait in so many looks for long.
 const EXPLORE: u32 = 16;
 /// Somebody else has work to do for longer than this, in nanoseconds: better to sleep, and be preferred when woken.
@@ -148,20 +148,20 @@ const LONG_YIELD_NS: u64 = 500_000;
 
 impl Spin {
     pub(crate) fn new() -> Self {
-        Spin { rounds: MOST_ROUNDS, paid: false, waits: 0 }
+        Spin { rounds: MAX_ROUNDS, paid: false, waits: 0 }
     }
 
     /// Looks a while. True as soon as `look` is.
     pub(crate) fn until(&mut self, mut look: impl FnMut() -> bool) -> bool {
-        if processors() < 2 {
+        if cpus() < 2 {
             return false;
         }
         self.waits = self.waits.wrapping_add(1);
-        let rounds = if self.waits % EXPLORE == 0 { MOST_ROUNDS } else { self.rounds };
+        let rounds = if self.waits % EXPLORE == 0 { MAX_ROUNDS } else { self.rounds };
         for _ in 0..rounds {
             for _ in 0..LOOKS {
                 if look() {
-                    self.rounds = (rounds * 2).min(MOST_ROUNDS);
+                    self.rounds = (rounds * 2).min(MAX_ROUNDS);
                     self.paid = true;
                     return true;
                 }

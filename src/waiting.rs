@@ -2,7 +2,7 @@
 
 use crate::any_ring::AnyRing;
 use crate::cursor::{Cursor, Next};
-use crate::wait::{monotonic_ns, nap, Sleep, LONGEST_SLEEP_NS};
+use crate::wait::{monotonic_ns, nap, Sleep, MAX_SLEEP_NS};
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) fn sleep_for_message(
     let start = cursor.next();
     loop {
         // Who may not write cannot announce itself, and looks from time to time.
-        let word = if cursor.read_only() { None } else { Some(ring.header().wake.announce()) };
+        let word = if cursor.read_only() { None } else { Some(ring.header().wake.prepare_wait()) };
         let next = ring.look(cursor);
         if next == Next::Ready(()) {
             return Wait::Ready;
@@ -49,7 +49,7 @@ pub(crate) fn sleep_for_message(
         if next == Next::More || tells && cursor.next() != start {
             return Wait::Interrupted;
         }
-        let bound = now + LONGEST_SLEEP_NS;
+        let bound = now + MAX_SLEEP_NS;
         let until = match next {
             Next::Claimed(when) => when.max(now),
             _ => bound,

@@ -212,7 +212,7 @@ impl Watched {
     pub(crate) fn pass(&self, now: u64, full: bool) -> (Option<(&AtomicU32, u32)>, u64) {
         let wake = &self.ring.header().wake;
         let mut place = lock(&self.place);
-        // SeqCst: one of those in the order that `announce` speaks of.
+        // SeqCst: one of those in the order that `prepare_wait` speaks of.
         let unchanged = place.armed == Some(wake.word.load(SeqCst));
         if self.is_readable() {
             if !unchanged {
@@ -230,7 +230,7 @@ impl Watched {
         let read_only = place.cursor.read_only();
         if !read_only {
             let wake = &self.ring.header().wake;
-            let word = wake.announce();
+            let word = wake.prepare_wait();
             wake.begin_sleep();
             place.armed = Some(word);
         }

@@ -15,7 +15,7 @@ use crate::multiwait::{MultiWait, BELL};
 use crate::sync::Ordering::SeqCst;
 use crate::sync::{lock, AtomicU32, Mutex};
 use crate::threads::{this_thread, Thread, ThreadId};
-use crate::wait::{futex_wait, futex_wake, monotonic_ns, Sleep, LONGEST_SLEEP_NS};
+use crate::wait::{futex_wait, futex_wake, monotonic_ns, Sleep, MAX_SLEEP_NS};
 use crate::watch::Watched;
 
 /// Rings that are watched together, and what others tell their watcher.
@@ -141,7 +141,7 @@ impl Watcher {
         let now = monotonic_ns();
         let full = now >= driver.full_at;
         if full {
-            driver.full_at = now + LONGEST_SLEEP_NS;
+            driver.full_at = now + MAX_SLEEP_NS;
         }
         let roll = &mut *lock(&self.roll);
         if roll.stop {
@@ -277,7 +277,7 @@ impl Registry {
     fn start(running: &mut Vec<(Arc<Watcher>, Thread)>, watcher: Arc<Watcher>) -> Result<Arc<Watcher>> {
         let thread = Thread::start(&watcher)?;
         while watcher.room.load(SeqCst) == 0 {
-            futex_wait(&watcher.room, 0, LONGEST_SLEEP_NS);
+            futex_wait(&watcher.room, 0, MAX_SLEEP_NS);
         }
         running.push((Arc::clone(&watcher), thread));
         Ok(watcher)

@@ -37,13 +37,13 @@ struct Shadows {
 
 /// Words that a model may load.
 #[cfg(test)]
-const MOST_SHADOWS: usize = 56;
+const MAX_SHADOWS: usize = 56;
 
 /// To be called where an execution begins, before there are threads.
 #[cfg(test)]
 pub(crate) fn make_shadows() {
     let new = || Rc::new(loom::sync::atomic::AtomicBool::new(false));
-    let all = std::iter::repeat_with(new).take(MOST_SHADOWS).collect();
+    let all = std::iter::repeat_with(new).take(MAX_SHADOWS).collect();
     SHADOWS.with(|shadows| *shadows.borrow_mut() = Shadows { all, owners: HashMap::new() });
 }
 

@@ -337,7 +337,7 @@ fn wake_ups_beget_no_wake_ups() {
 
     explore_deeper("two publishers in a row after one announcement", || {
         let line = Arc::new(WakeLine::default());
-        line.announce();
+        line.prepare_wait();
         let other = Arc::clone(&line);
         let publish = |line: &WakeLine| (0..3).for_each(|_| line.wake_sleepers());
         let a = thread::spawn(move || publish(&other));

@@ -44,6 +44,6 @@ pub(crate) fn pause() {
     loom::thread::yield_now();
 }
 
-pub(crate) fn processors() -> usize {
+pub(crate) fn cpus() -> usize {
     1
 }

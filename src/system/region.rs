@@ -37,7 +37,7 @@ pub(crate) struct Region {
 /// Times that a path may appear and vanish under our hands before we say so.
 pub(crate) const TRIES: u32 = 1000;
 /// The longest name of a memfd in bytes: the kernel puts `memfd:` in front, and a file's name has 255.
-const MOST_NAME: usize = 249;
+const MAX_NAME: usize = 249;
 /// How long another process may take to initialise a file, in milliseconds.
 const INITIALISING_MS: u32 = 5000;
 
@@ -92,8 +92,8 @@ impl Region {
     /// A new ring in memory that has no name in any file system. `keep` keeps its descriptor, to be passed on.
     pub(crate) fn memory(name: &CStr, geometry: &Geometry, keep: bool) -> Result<Region> {
         let len = name.to_bytes().len();
-        if len > MOST_NAME {
-            let text = format!("name must be at most {} bytes, not {}", MOST_NAME, len);
+        if len > MAX_NAME {
+            let text = format!("name must be at most {} bytes, not {}", MAX_NAME, len);
             return Err(Error::new(ErrorKind::Argument, text));
         }
         check_memory(geometry.total)?;

@@ -66,7 +66,7 @@ pub(crate) fn pause() {
 }
 
 /// Processors that this process may use, as at the first call.
-pub(crate) fn processors() -> usize {
+pub(crate) fn cpus() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     match KNOWN.load(Ordering::Relaxed) {

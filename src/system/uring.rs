@@ -390,7 +390,7 @@ impl Drop for Pages {
 mod tests {
     use super::*;
     use crate::futex::futex_wake;
-    use crate::wait::{monotonic_ns, LONGEST_SLEEP_NS};
+    use crate::wait::{monotonic_ns, MAX_SLEEP_NS};
 
     fn answers(uring: &mut Uring) -> Vec<u64> {
         uring.exchange();
@@ -419,19 +419,19 @@ mod tests {
         futex_wake(&words[1], 1);
         futex_wake(&words[1], 1);
         assert!(uring.has_answers());
-        assert_eq!(uring.sleep(LONGEST_SLEEP_NS), Sleep::Woken);
+        assert_eq!(uring.sleep(MAX_SLEEP_NS), Sleep::Woken);
         assert_eq!((uring.next(), uring.next()), (Some(2), None));
         let start = monotonic_ns();
         assert_eq!(uring.sleep(1_000_000), Sleep::TimedOut);
         assert!(monotonic_ns() - start >= 1_000_000);
         uring.arm(9, &words[1], 6);
-        assert_eq!(uring.sleep(LONGEST_SLEEP_NS), Sleep::Woken, "it was not as expected");
+        assert_eq!(uring.sleep(MAX_SLEEP_NS), Sleep::Woken, "it was not as expected");
         assert_eq!(answers(&mut uring), [9]);
         std::thread::scope(|scope| {
             scope.spawn(|| futex_wake(&words[2], 1));
             // The waker may come first.
             while uring.next() != Some(3) {
-                uring.sleep(LONGEST_SLEEP_NS);
+                uring.sleep(MAX_SLEEP_NS);
             }
         });
         assert!(!uring.has_failed());

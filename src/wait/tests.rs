@@ -12,10 +12,10 @@ fn nobody_announced_means_no_write() {
 #[test]
 fn a_wake_up_after_the_announcement_ends_the_sleep_before_it_begins() {
     let header = Header::default();
-    let word = header.wake.announce();
+    let word = header.wake.prepare_wait();
     header.wake.wake_sleepers();
     assert_eq!(header.wake.word.load(SeqCst), EPOCH, "a new epoch, with neither W nor K");
-    assert_eq!(header.wake.sleep(word, LONGEST_SLEEP_NS), Sleep::Woken);
+    assert_eq!(header.wake.sleep(word, MAX_SLEEP_NS), Sleep::Woken);
     header.wake.wake_sleepers();
     assert_eq!(header.wake.word.load(SeqCst), EPOCH, "one wake-up for an announcement");
 }
@@ -23,13 +23,13 @@ fn a_wake_up_after_the_announcement_ends_the_sleep_before_it_begins() {
 #[test]
 fn announcements_share_a_word_and_an_epoch() {
     let header = Header::default();
-    assert_eq!((header.wake.announce(), header.wake.announce()), (W, W));
+    assert_eq!((header.wake.prepare_wait(), header.wake.prepare_wait()), (W, W));
 }
 
 #[test]
 fn a_sleep_that_nobody_ends_times_out_and_is_not_counted_afterwards() {
     let header = Header::default();
-    let word = header.wake.announce();
+    let word = header.wake.prepare_wait();
     assert_eq!(header.wake.sleep(word, 0), Sleep::TimedOut);
     assert_eq!(header.wake.sleepers(), 0);
     assert_eq!(header.wake.word.load(SeqCst), W, "the next publisher pays for it once");
@@ -51,7 +51,7 @@ fn all_sleepers_are_woken_at_once() {
     std::thread::scope(|scope| {
         for _ in 0..SLEEPERS {
             scope.spawn(|| {
-                let word = header.wake.announce();
+                let word = header.wake.prepare_wait();
                 announced.wait();
                 // For no reason at all, too; not for lack of one.
                 while header.wake.word.load(SeqCst) == word {
@@ -68,7 +68,7 @@ fn all_sleepers_are_woken_at_once() {
 #[test]
 fn looking_goes_on_for_as_many_rounds_as_pay() {
     let mut spin = Spin::new();
-    if processors() < 2 {
+    if cpus() < 2 {
         assert!(!spin.until(|| true), "one processor: whoever looks keeps the publisher from it");
         return;
     }
@@ -85,5 +85,5 @@ fn looking_goes_on_for_as_many_rounds_as_pay() {
         looks += 1;
         false
     }));
-    assert_eq!(looks, MOST_ROUNDS * LOOKS, "now and then for long");
+    assert_eq!(looks, MAX_ROUNDS * LOOKS, "now and then for long");
 }
