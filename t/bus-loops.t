@@ -76,6 +76,19 @@ $bus->listen(end => sub { STOP() });
 $bus->notify(numbers => 'unheard')->notify(end => 1);
 RUN();
 print 'in the end ', scalar(@got), ' and data ', $data[-1], "\n";
+
+# Something else has taken the path: that ends no loop.
+my @errors;
+$bus->on(error => sub { push @errors, $_[1]; STOP() });
+unlink $path;
+open my $other, '>', $path or die;
+print $other 'text';
+close $other;
+RUN();
+print "error @errors\n" =~ s/\Q$path\E/PATH/r;
+unlink $path;
+$bus->notify(end => 2);
+RUN();
 undef $bus;
 require Mojo::IOLoop if $INC{'Mojo/IOLoop.pm'};
 print "end\n";
@@ -87,7 +100,7 @@ for my $name (sort keys %LOOP) {
         my @missing = grep { !eval "require $_; 1" } @$needs;
         skip "$name: @missing is not here", 2 if @missing;
         my ($out, $status) = run_perl("$loop\n$PROGRAM", fresh_path(), $on_done);
-        is($out, "numbers all\nresolved hello hello\nin the end 350 and data 350\nend\n", $name);
+        is($out, "numbers all\nresolved hello hello\nin the end 350 and data 350\nerror PATH: too small for a ring file (4 bytes)\nend\n", $name);
         is($status, 0, 'and a good end');
     }
 }

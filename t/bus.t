@@ -13,6 +13,8 @@ use Data::PubSub::Shared::Bus;
 
 my $BUS = 'Data::PubSub::Shared::Bus';
 
+{ package Text; use overload '""' => sub {'text'} }
+
 # A bus, and a listener that notes what comes as "channel=payload".
 sub bus { return $BUS->new(fresh_path(), loop => 'none', @_) }
 
@@ -189,6 +191,34 @@ subtest 'listeners that do something' => sub {
     is($bus->pump, 1, 'drops the bus');
 };
 
+subtest 'listeners and handlers that leave a loop, or change what they got' => sub {
+    no warnings 'exiting';
+    my $bus = bus(capacity => 4);
+    $bus->listen(x => sub { last });
+    $bus->listen(x => sub { @_[0, 1] = (undef, 'changed') });
+    $bus->listen(x => noting(\my @got));
+    $bus->on(lost => sub { last });
+    $bus->on(lost => sub { @_[0, 1] = () });
+    $bus->on(lost => sub { push @got, "lost $_[1]" });
+    $bus->pump;
+    $bus->notify(x => $_) for 1 .. 6;
+    is($bus->pump, 4, 'all messages are delivered');
+    is("@got", 'lost 2 x=3 x=4 x=5 x=6', 'to all listeners, as they were');
+};
+
+subtest 'signal handlers that end what waits' => sub {
+    for my $how (qw(unlisten DESTROY)) {
+        my $bus = bus();
+        $bus->listen(x => noting(\my @got));
+        local $SIG{USR1} = sub { $bus->$how('x'); $bus->ring->publish('x too late') };
+        my $parent = $$;
+        my $kid = spawn(sub { until_asleep($parent); kill USR1 => $parent });
+        is($bus->pump(undef), 1, "$how: the wait ends");
+        is_deeply(\@got, $how eq 'unlisten' ? [] : ['x=too late'], 'who still listens hears of it');
+        reap('who sent the signal', $kid);
+    }
+};
+
 subtest 'waits' => sub {
     my $bus = bus();
     $bus->listen(x => noting(\my @got));
@@ -309,6 +339,25 @@ subtest 'a ring that is replaced' => sub {
     is($reconnected, 2, 'reconnected again');
 };
 
+subtest 'a ring that is replaced by something else' => sub {
+    my $path = fresh_path();
+    my $bus  = $BUS->new($path, loop => 'none');
+    my @errors;
+    $bus->on(error => sub { push @errors, $_[1] =~ s/\Q$path\E/PATH/r, $_[2] });
+    $bus->listen(x => noting(\my @got));
+    $bus->ring->unlink;
+    spew($path, 'text');
+    croaks_like(sub { $bus->notify(x => 1) }, "\\A\Q$BUS\E->notify: .*too small for a ring file", 'notify says so');
+    until (@errors) { $bus->pump; select undef, undef, undef, 0.05 }
+    $bus->{look_at} = 0;
+    $bus->pump;
+    is_deeply(\@errors, ['PATH: too small for a ring file (4 bytes)', undef], 'where it is noticed, it is an event, once');
+    unlink $path;
+    $bus->notify(x => 'again');
+    $bus->pump;
+    is_deeply(\@got, ['x=again'], 'and the bus goes on when it is gone');
+};
+
 subtest 'sizes' => sub {
     my $path = fresh_path();
     my @warned;
@@ -337,8 +386,24 @@ subtest 'wrong calls' => sub {
     croaks_like(sub { $BUS->new(fresh_path(), size => 1) }, "new: unknown option 'size' \\(known: capacity, long, loop", 'no such option');
     croaks_like(sub { $BUS->new(fresh_path(), long => 'cut') }, "new: long must be 'croak' or 'drop', not 'cut'", 'long');
     croaks_like(sub { $BUS->new(fresh_path(), loop => 'Gtk') }, "loop must be an IO::Async::Loop, .* not 'Gtk'", 'no such loop');
-    croaks_like(sub { $BUS->new('/nowhere/at/all') }, 'Str->new: .*No such file or directory', 'no such directory');
+    croaks_like(sub { $BUS->new('/nowhere/at/all') }, "\\A\Q$BUS\E->new: open.*: No such file or directory", 'no such directory');
     croaks_like(sub { $BUS->new(spew(fresh_path(), 'text')) }, 'too small|invalid or incompatible', 'a file that is no ring');
+    croaks_like(sub { $BUS->new(fresh_path(), 'loop') }, 'new: options must be pairs', 'a name without a value');
+    croaks_like(sub { $BUS->new(fresh_path(), capacity => 'x') }, "\\A\Q$BUS\E->new: capacity must be an integer", 'capacity');
+    croaks_like(sub { $bus->unlisten(x => 'code') }, "unlisten: callback must be a code reference, not 'code'", 'unlisten what is no callback');
+    croaks_like(sub { $bus->unsubscribe('lsot') }, "unsubscribe: event must be lost, reconnect or error, not 'lsot'", 'unsubscribe from no event');
+    croaks_like(sub { $bus->unsubscribe(lost => 1) }, "unsubscribe: callback must be a code reference, not '1'", 'unsubscribe what is no callback');
+    croaks_like(sub { $bus->past('x', 'all') }, "past: count must be a number, not 'all'", 'past');
+    croaks_like(sub { $bus->notify(x => { a => 1 }) }, 'notify: payload must be a string, not a reference \\(HASH\\); data are for', 'data without json');
+    ok($bus->notify(x => bless {}, 'Text'), 'an object that is a string');
+    croaks_like(sub { $bus->json('data')->notify(data => sub { }) }, "notify: payload for channel 'data': .*CODE", 'what JSON has not');
+
+    $bus->listen(x => noting(\my @got));
+    $bus->pump;
+    $bus->notify(x => 'here');
+    croaks_like(sub { $bus->pump('soon') }, "\\A\Q$BUS\E->pump: timeout must be a number of seconds, not \"soon\"", 'a timeout, where there are messages, too');
+    is($bus->pump(''), 1, 'a false condition is a timeout of 0');
+    is($bus->pump(''), 0, 'also where there is nothing');
 };
 
 done_testing;

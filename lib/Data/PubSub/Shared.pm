@@ -74,8 +74,8 @@ sub _each {
         # As if it were this call that failed; but not what a signal handler dies of.
         my $result = eval { &{ $class->can($method) }($arguments->[0], @more) };
         return $result if !length $@;
-        die $@ if ref $@ || $@ !~ /\A\Q$class\E->\Q$method\E: (.*) at \Q${\ __FILE__}\E line [0-9]+\.\n\z/s;
-        return _croak("$class->each: $1");
+        my $cause = _cause($@, __FILE__);
+        return _croak("$class->each: $cause");
     };
     $call->('position');    # is it a subscriber?
     my $code = _handler($handler, $caller);
@@ -87,6 +87,14 @@ sub _each {
         $code->($message) or last;
     }
     return $count;
+}
+
+# Why a method failed that a file of this module has called. Goes on with what else came through it, such as a signal handler's
+# exception.
+sub _cause {
+    my ($error, $file) = @_;
+    die $error if ref $error || $error !~ /\AData::PubSub::Shared::\w+(?:::Sub)?->\w+: (.*) at \Q$file\E line [0-9]+\.\n\z/s;
+    return $1;
 }
 
 # What poll_cb takes for a handler, as code; a name without a package belongs to the caller's.

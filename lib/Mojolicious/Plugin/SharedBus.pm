@@ -14,7 +14,10 @@ sub register {
     my $helper  = delete $options{helper} // 'bus';
     my $bus     = Data::PubSub::Shared::Bus->new($path, loop => 'Mojo', %options);
     $bus->on(lost      => sub { my ($bus, $count) = @_; $app->log->warn("bus $path: $count messages lost") });
-    $bus->on(error     => sub { my ($bus, $error, $channel) = @_; $app->log->error("bus $path, channel $channel: $error") });
+    $bus->on(error     => sub {
+        my ($bus, $error, $channel) = @_;
+        $app->log->error("bus $path" . (defined $channel ? ", channel $channel" : '') . ": $error");
+    });
     $bus->on(reconnect => sub { $app->log->info("bus $path: the ring was replaced") });
     $app->helper($helper => sub { return $bus });
     return $bus;

@@ -5,8 +5,9 @@ use warnings;
 no warnings 'redefine';    # a module reloader comes here again
 
 use Carp         qw(carp croak);
-use Scalar::Util qw(blessed weaken);
+use Scalar::Util qw(blessed looks_like_number weaken);
 use Time::HiRes  qw(clock_gettime CLOCK_MONOTONIC);
+use overload     ();
 
 use Data::PubSub::Shared            ();
 use Data::PubSub::Shared::Bus::Loop ();
@@ -22,7 +23,9 @@ my $AT_ONCE = 100;
 my $LOOK    = 1;
 
 sub new {
-    my ($class, $path, %options) = @_;
+    my ($class, $path, @options) = @_;
+    croak "$class->new: options must be pairs of a name and a value" if @options % 2;
+    my %options = @options;
     my @unknown = grep { !$KNOWN{$_} } sort keys %options;
     croak "$class->new: unknown option '$unknown[0]' (known: " . join(', ', sort keys %KNOWN) . ')' if @unknown;
     my $long = $options{long} // 'croak';
@@ -31,8 +34,8 @@ sub new {
         path => $path, options => \%options, long => $long, dropped => 0,
         listeners => {}, prefixes => {}, json => {}, events => {},
     }, $class;
-    $self->{ring} = $self->_open;
-    Data::PubSub::Shared::Bus::Loop::find($options{loop}) if defined $options{loop};    # croaks now
+    $self->{ring} = $self->_as(new => sub { $self->_open });
+    $self->_loop if defined $options{loop};    # croaks now
     return $self;
 }
 
@@ -42,13 +45,19 @@ sub _open {
     my ($path, $options) = @$self{qw(path options)};
     my %given = map { defined $options->{$_} ? ($_ => $options->{$_}) : () } qw(mode publishers);
     delete $given{mode} if !defined $path;
-    my $open = sub {
-        return $RING->new($path, $options->{capacity} // $DEFAULT{capacity}, $options->{msg_size} // $DEFAULT{msg_size}, %given);
-    };
-    return $open->() if defined $options->{capacity} || defined $options->{msg_size};
+    my @sizes = map { $options->{$_} // $DEFAULT{$_} } qw(capacity msg_size);
+    return $RING->new($path, @sizes, %given) if defined $options->{capacity} || defined $options->{msg_size};
     no warnings 'Data::PubSub::Shared';
-    local $SIG{__WARN__} = sub { warn @_ if $_[0] !~ /was asked for, the ring has/ };
-    return $open->();
+    return $RING->new($path, @sizes, %given);
+}
+
+# What the code returns. Where a method of rings fails in it, the one of the bus does so for the same cause.
+sub _as {
+    my ($self, $method, $code) = @_;
+    my $result;
+    return $result if eval { $result = $code->(); 1 };
+    my $cause = Data::PubSub::Shared::_cause($@, __FILE__);
+    croak ref($self), "->$method: $cause";
 }
 
 sub ring    { my ($self) = @_; $self->_here; return $self->{ring} }
@@ -72,6 +81,7 @@ sub unlisten {
     my ($self, $channel, $code) = @_;
     my ($kind, $name) = _pattern($self, unlisten => $channel);
     my $all = $self->{$kind}{$name} || [];
+    _check_code($self, unlisten => $code) if defined $code;
     my @kept = defined $code ? grep { $_ != $code } @$all : ();
     if   (@kept) { $self->{$kind}{$name} = \@kept }
     else         { delete $self->{$kind}{$name} }
@@ -94,16 +104,29 @@ sub notify {
         if !defined $channel || $channel !~ /\A[^\s*]+\z/;
     $self->_here;
     # What is published to a ring that is gone reaches nobody who comes later.
-    $self->_renew if $self->{ring}->is_gone;
-    my $message = $channel . ' ' . ($self->_is_json($channel) ? _json()->encode($payload) : $payload // '');
-    if (eval { $self->{ring}->publish($message); 1 }) { return $self }
+    $self->_as(notify => sub { $self->_renew }) if $self->{ring}->is_gone;
+    my $message = $channel . ' ' . $self->_text($channel, $payload);
+    return $self if eval { $self->_as(notify => sub { $self->{ring}->publish($message) }) };
     my $error = $@;
-    croak $error if $error !~ /message too long \((\d+) > (\d+)\)/;
+    die $error if $error !~ /message too long \((\d+) > (\d+)\)/;
     my $text = ref($self) . "->notify: message for channel '$channel' too long ($1 > $2 bytes, with the channel's name)";
     croak $text if $self->{long} eq 'croak';
     $self->{dropped}++;
     carp "$text: dropped";
     return $self;
+}
+
+sub _text {
+    my ($self, $channel, $payload) = @_;
+    if ($self->_is_json($channel)) {
+        my $json = _json();
+        my $text = eval { $json->encode($payload) };
+        return $text if defined $text;
+        croak ref($self), "->notify: payload for channel '$channel': ", $@ =~ s/ at \S+ line [0-9]+\.\n\z//r;
+    }
+    croak ref($self), "->notify: payload must be a string, not a reference ($1); data are for channels of json"
+        if ref $payload && !overload::Overloaded($payload) && overload::StrVal($payload) =~ /(\w+)\(/;
+    return $payload // '';
 }
 
 sub json {
@@ -123,6 +146,7 @@ sub _is_json {
 sub past {
     my ($self, $channel, $most) = @_;
     my ($kind, $name) = _pattern($self, past => $channel);
+    croak ref($self), '->past: count must be a number, not ', _shown($most) if defined $most && !looks_like_number($most);
     $self->_here;
     my ($ring, $sub) = @$self{qw(ring sub)};
     my $end   = $sub ? $sub->cursor : $self->{from} ? $self->{from}[1] : $ring->write_pos;
@@ -169,8 +193,7 @@ sub _json {
 
 sub on {
     my ($self, $event, $code) = @_;
-    croak ref($self), "->on: event must be lost, reconnect or error, not ", _shown($event)
-        if !defined $event || $event !~ /\A(?:lost|reconnect|error)\z/;
+    _check_event($self, on => $event);
     _check_code($self, on => $code);
     push @{ $self->{events}{$event} }, $code;
     return $code;
@@ -178,9 +201,28 @@ sub on {
 
 sub unsubscribe {
     my ($self, $event, $code) = @_;
+    _check_event($self, unsubscribe => $event);
+    _check_code($self, unsubscribe => $code) if defined $code;
     my $all = $self->{events}{$event} || [];
     $self->{events}{$event} = [defined $code ? grep { $_ != $code } @$all : ()];
     return $self;
+}
+
+sub _check_event {
+    my ($self, $method, $event) = @_;
+    croak ref($self), "->$method: event must be lost, reconnect or error, not ", _shown($event)
+        if !defined $event || $event !~ /\A(?:lost|reconnect|error)\z/;
+    return;
+}
+
+# False where it dies; the exception is in $@. What it does to @_, and a loop that it leaves by `last`, concern no other one.
+sub _call {
+    my ($code, @arguments) = @_;
+    {
+        return 1 if eval { $code->(@arguments); 1 };
+        return 0;
+    }
+    return 1;
 }
 
 # False where nobody wants it.
@@ -188,15 +230,29 @@ sub _emit {
     my ($self, $event, @arguments) = @_;
     my @all = @{ $self->{events}{$event} || [] } or return 0;
     for my $code (@all) {
-        eval { $code->($self, @arguments); 1 } or warn ref($self), ": a handler of '$event' died: $@";
+        _call($code, $self, @arguments) or warn ref($self), ": a handler of '$event' died: $@";
     }
     return 1;
 }
 
 sub _error {
     my ($self, $error, $channel) = @_;
-    $self->_emit(error => $error, $channel) or warn ref($self), ": channel '$channel': $error";
+    $self->_emit(error => $error, $channel)
+        or warn ref($self), ': ', (defined $channel ? "channel '$channel': " : ''), $error, $error =~ /\n\z/ ? '' : "\n";
     return;
+}
+
+# Where the loop calls, what fails in the ring is an event, once for each cause, and not the end of the loop.
+sub _try {
+    my ($self, $code) = @_;
+    if (eval { $code->(); 1 }) {
+        delete $self->{trouble};
+        return;
+    }
+    my $cause = Data::PubSub::Shared::_cause($@, __FILE__);
+    return if $cause eq ($self->{trouble} // '');
+    $self->{trouble} = $cause;
+    return $self->_error($cause);
 }
 
 #--- Which process and thread this is
@@ -211,7 +267,7 @@ sub _here {
         # A child's loop has what its parent's had; a thread has a copy that is of no use.
         $self->_unwatch if $self->{here} =~ m{\A$thread/};
         $self->{here} = $here;
-        delete @$self{qw(sub fh watch timer loop soon from)};
+        delete @$self{qw(sub fh watch timer loop soon from trouble)};
     }
     # An object of the module does not come into a new thread, but the path leads there.
     $self->{ring} = $self->_open if !blessed $self->{ring};
@@ -221,7 +277,11 @@ sub _here {
 
 sub _listens { my ($self) = @_; return %{ $self->{listeners} } || %{ $self->{prefixes} } }
 
-sub _loop { my ($self) = @_; return $self->{loop} //= Data::PubSub::Shared::Bus::Loop::find($self->{options}{loop}) }
+sub _loop {
+    my ($self) = @_;
+    return $self->{loop} //= Data::PubSub::Shared::Bus::Loop::find($self->{options}{loop})
+        // croak ref($self), '->new: ', Data::PubSub::Shared::Bus::Loop::EXPECTED, ', not ', _shown($self->{options}{loop});
+}
 
 # Somebody listens here: what comes from now on is for him. The loop calls for the rest when it runs, in this process or in one
 # that is forked before: a server's manager only prepares what its workers do.
@@ -250,8 +310,17 @@ sub _attach {
     my $loop = $self->_loop;
     return if $loop->isa('Data::PubSub::Shared::Bus::Loop::None');
     weaken(my $weak = $self);
-    $self->{watch} = $loop->watch($self->{fh} = $sub->fh, sub { $weak && $weak->_ready });
     $self->{timer} = $loop->every($LOOK, sub { $weak && $weak->_look });
+    $self->_try(sub { $self->_watch });
+    return;
+}
+
+# There may be no descriptor left: then later.
+sub _watch {
+    my ($self) = @_;
+    return if $self->{fh} || !$self->{timer};
+    weaken(my $weak = $self);
+    $self->{watch} = $self->{loop}->watch($self->{fh} = $self->{sub}->fh, sub { $weak && $weak->_ready });
     return;
 }
 
@@ -271,7 +340,7 @@ sub _stop {
 
 sub _unwatch {
     my ($self) = @_;
-    $self->{loop}->stop($self->{fh}, $self->{timer}) if $self->{loop} && $self->{fh};
+    $self->{loop}->stop(@$self{qw(fh timer)}) if $self->{loop} && ($self->{fh} || $self->{timer});
     return;
 }
 
@@ -293,8 +362,9 @@ sub pump {
     $self->_start  if $self->_listens && !$self->{sub};
     $self->_attach if !$self->{sub};
     my $sub   = $self->{sub} or return 0;
+    $self->_as(pump => sub { $sub->poll_wait_multi(0, $timeout) });    # croaks now
     my $count = $self->_deliver($sub->lag);
-    return $count if $count || defined $timeout && $timeout == 0 || @_ < 2;
+    return $count if $count || @_ < 2;
     my $message = $sub->poll_wait($timeout);
     $self->_account;
     return 0 if !defined $message;
@@ -318,7 +388,8 @@ sub _deliver {
 
 sub _account {
     my ($self) = @_;
-    my $lost = $self->{sub}->overflow_count - $self->{lost} or return;
+    my $sub  = $self->{sub} or return;    # a signal handler has ended it
+    my $lost = $sub->overflow_count - $self->{lost} or return;
     $self->{lost} += $lost;
     $self->_emit(lost => $lost);
     return;
@@ -334,11 +405,11 @@ sub _dispatch {
     );
     return if !@to;
     if ($self->_is_json($channel)) {
-        eval { $payload = _decoded($payload); 1 } or return $self->_error($@, $channel);
+        eval { $payload = _decoded($payload); 1 } or return $self->_error($@ =~ s/ at \S+ line [0-9]+\.\n\z//r, $channel);
     }
     for (@to) {
         my ($code, @name) = @$_;
-        eval { $code->($self, $payload, @name); 1 } or $self->_error($@, $channel);
+        _call($code, $self, $payload, @name) or $self->_error($@, $channel);
     }
     return;
 }
@@ -363,8 +434,10 @@ sub _look {
     my $now = clock_gettime(CLOCK_MONOTONIC);
     return if $now < ($self->{look_at} // 0);
     $self->{look_at} = $now + $LOOK / 2;
-    $self->_renew if $self->{ring}->is_gone && -e $self->{path};
-    return;
+    return $self->_try(sub {
+        $self->_renew if $self->{ring}->is_gone && -e $self->{path};
+        $self->_watch;
+    });
 }
 
 # Goes on with the ring that the path leads to now, or makes one.
@@ -512,7 +585,7 @@ nobody listens any more leaves the ring and the loop alone.
     $bus->notify($channel => $payload);
 
 Sends a string to the listeners of the channel in all processes, and returns the bus. C<undef> is an empty string. Where the
-channel is one of L</json>, the payload is data. Croaks where the message, that is the payload with the channel's name, is
+channel is one of L</json>, the payload is data, and elsewhere a reference croaks. Croaks where the message, that is the payload with the channel's name, is
 longer than C<msg_size> (or drops it, see C<long>); half of a message is never sent.
 
 =head2 past
@@ -572,8 +645,9 @@ second, and at each C<notify>, which makes a ring where there is none. Messages 
 
 =item error
 
-A listener died, or a payload was no JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. Where nobody wants it, it
-is a warning.
+A listener died, or a payload was no JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. Without a channel: the ring was
+replaced by something else, or there is no descriptor left for the event loop. The bus tries again each second, and tells of the same
+error once. Where nobody wants the event, it is a warning.
 
 =back
 

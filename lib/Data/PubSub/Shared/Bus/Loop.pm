@@ -8,12 +8,13 @@ package Data::PubSub::Shared::Bus::Loop;
 use strict;
 use warnings;
 
-use Carp         qw(croak);
 use Scalar::Util qw(blessed);
 
 my %CLASS = map { $_ => __PACKAGE__ . "::$_" } qw(Mojo IOAsync AnyEvent EV None);
 
-# The loop that was asked for, an object or a name; or else the one that the program has loaded.
+use constant EXPECTED => "loop must be an IO::Async::Loop, a Mojo::IOLoop, or 'Mojo', 'AnyEvent', 'EV' or 'none'";
+
+# The loop that was asked for, an object or a name, undef where it is none; or else the one that the program has loaded.
 sub find {
     my ($wanted) = @_;
     if (blessed $wanted) {
@@ -28,7 +29,7 @@ sub find {
         for my $name (qw(Mojo AnyEvent EV)) { return $CLASS{$name}->new if $INC{ $CLASS{$name}->file } }
         return $CLASS{None}->new;
     }
-    croak "loop must be an IO::Async::Loop, a Mojo::IOLoop, or 'Mojo', 'AnyEvent', 'EV' or 'none', not '$wanted'";
+    return;
 }
 
 sub new    { my ($class, $loop) = @_; return bless { loop => $loop }, $class }
