@@ -140,4 +140,67 @@ subtest 'arguments that free their neighbours' => sub {
     });
 };
 
+# [method, its arguments, what came of it]: each argument in its turn frees all others, and what they were is used again.
+subtest 'arguments of other methods, too' => sub {
+    my $v       = variant('Str');
+    my $text    = 'some text';
+    my $of_ring = sub { my ($result) = @_; my $s = $result->stats; return join ' ', @$s{qw(capacity msg_size publishers readers keep)} };
+    my $of_sub  = sub {
+        my ($sub, $ring) = @_;
+        $ring->publish_multi('no', "$text, too");
+        return join '|', $sub->name, $sub->poll, map { $_->{lossy} } $ring->readers;
+    };
+    my $plain   = sub { my ($result) = @_; return $result };
+    my @sizes   = (8, 32, publishers => 20, readers => 3, lossless => 1, keep => 2);
+    my @cases   = (
+        [class => new       => [undef, @sizes], $of_ring],
+        [class => new_memfd => ['name', @sizes], $of_ring],
+        [ring  => subscribe => [lossy => 1, name => $text, prefix => $text], $of_sub],
+        [ring  => subscribe => [prefix => [$text, 'some'], name => $text], $of_sub],
+        [ring  => publish_wait => [$text, 1], sub { return $_[1]->subscribe_all->poll }],
+        [sub   => poll_wait_multi => [1, 1], $plain],
+        [sub   => poll_cb => [sub { $text .= $_[0] }, 1], sub { return substr $text, 9 }],
+    );
+    for my $case (@cases) {
+        my ($kind, $method, $arguments, $told) = @$case;
+        my $call = sub {
+            my $ring = $v->ring;
+            my $sub  = $ring->subscribe;
+            $text = 'some text';
+            $ring->publish('x') if $kind eq 'sub';
+            my %it = (ring => $ring, sub => $sub, class => $v->class);
+            return $told->(scalar $it{$kind}->$method(@_), $ring);
+        };
+        my $right    = $call->(@$arguments);
+        my $has_list = grep { ref eq 'ARRAY' } @$arguments;
+        survives("$method", sub {
+            for my $place (grep { defined $arguments->[$_] && ref $arguments->[$_] ne 'CODE' } 0 .. $#$arguments) {
+                my $good = $arguments->[$place];
+                my @given = map { ref eq 'ARRAY' ? [@$_] : ref || !defined ? $_ : "$_" } @$arguments;
+                my (@other, $freed);
+                my $free = sub {
+                    @{ $given[$_] } = () for grep { ref $given[$_] eq 'ARRAY' } 0 .. $#given;
+                    @given = ();
+                    $freed = @other = map { 'junk' x $_ } 1 .. 200;
+                    return $good;
+                };
+                if   (ref $good) { $given[$place] = [bless(sub { $free->(); 'some' }, 'PubSubTest::Overloaded'), 'other', $text] }
+                else             { tie $given[$place], 'PubSubTest::Tied', $free }
+                my $got = eval { $call->(@given) } // $@;
+                die "argument $place: got '$got', not '$right'" if $got ne $right && !($has_list && $got =~ /must be a string/);
+                die "argument $place was not looked at" if !$freed;
+            }
+        });
+    }
+};
+
+subtest 'prefixes whose list goes while they are taken' => sub {
+    my $sub  = variant('Str')->ring->subscribe;
+    survives('a list that nobody else has', sub {
+        my $list = ['a', undef, 'c'];
+        $list->[1] = bless sub { undef $list; my @other = map { [1 .. $_] } 1 .. 100; 'b' }, 'PubSubTest::Overloaded';
+        $sub->prefix($list);
+    });
+};
+
 done_testing;

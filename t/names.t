@@ -58,6 +58,9 @@ each_variant(sub {
     is($name, "m\xe9m\x{65e5}", 'which stays as it is');
     my $nul = "a\x{65e5}\0b";
     croaks_like(sub { $class->new($nul, 8) },       'new: path contains a NUL byte',        'a NUL among wide characters');
+    croaks_like(sub { $class->new({}, 8) },         'new: path must be a string, not a reference', 'a reference');
+    croaks_like(sub { $class->$_([]) },             "$_: path must be a string, not a reference", "in $_") for qw(new_readonly unlink);
+    croaks_like(sub { $class->new_memfd([], 8) },   'new_memfd: name must be a string, not a reference', 'for a memfd');
     croaks_like(sub { $class->new_memfd($nul, 8) }, 'new_memfd: name contains a NUL byte', 'in a memfd');
 });
 

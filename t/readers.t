@@ -142,6 +142,8 @@ each_variant(sub {
         croaks_like(sub { $ring->subscribe(name => '') }, qr/name must be 1 to 47 bytes of UTF-8, not 0/, 'empty');
         croaks_like(sub { $ring->subscribe(name => 'x' x 48) }, qr/name must be 1 to 47 bytes of UTF-8, not 48/, 'too long');
         croaks_like(sub { $ring->subscribe(name => 'ä' x 24) }, qr/not 48/, 'in bytes');
+        croaks_like(sub { $ring->subscribe(name => ['x']) }, qr/subscribe: name must be a string, not a reference/, 'a reference');
+        croaks_like(sub { $ring->forget({}) }, qr/forget: name must be a string, not a reference/, 'a reference');
         croaks_like(sub { $ring->subscribe(name => "a\0b") }, qr/name contains a NUL byte/, 'a NUL');
         croaks_like(sub { $ring->subscribe(nme => 'a') }, qr/->subscribe: unknown option "nme"; known: lossy, name/, 'another option');
         croaks_like(sub { $ring->subscribe_all('name') }, qr/Usage: .*subscribe_all/, 'half of one');

@@ -103,14 +103,16 @@ ps_bytes *ps_arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count) {
     const SSize_t most = list ? av_len(list) + 1 : 1;
     ps_bytes *prefixes = (ps_bytes *)SvPVX(sv_2mortal(newSV((most + 1) * sizeof(ps_bytes))));
     SSize_t i;
+    /* An object among them runs Perl code, which may free the list. */
+    if (list) sv_2mortal(SvREFCNT_inc_simple_NN((SV *)list));
     if (most == 0) ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not an empty list");
     for (i = 0; i < most; i++) {
-        SV **item = list ? av_fetch(list, i, 0) : &sv, *copy;
+        SV **item = list ? av_fetch(list, i, 0) : &sv;
+        SV *copy = item ? sv_mortalcopy(*item) : &PL_sv_undef;
         STRLEN len;
-        if (!item || (SvGETMAGIC(*item), !SvOK(*item)) || (SvROK(*item) && !SvAMAGIC(*item))) {
-            ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not %s", item && SvROK(*item) ? "a reference" : "undef");
+        if (!SvOK(copy) || (SvROK(copy) && !SvAMAGIC(copy))) {
+            ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not %s", SvROK(copy) ? "a reference" : "undef");
         }
-        copy = sv_mortalcopy(*item);
         prefixes[i].ptr = SvPV(copy, len);
         prefixes[i].len = len;
         prefixes[i].utf8 = !!SvUTF8(copy);

@@ -7,8 +7,7 @@
 #define MAX_VALUES 8192
 #define CHUNK 256
 
-/* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, whatever Perl code does to them. */
-static void pin_arguments(pTHX_ SSize_t at, SSize_t count) {
+void ps_pin_arguments(pTHX_ SSize_t at, SSize_t count) {
     SSize_t i;
     EXTEND_MORTAL(count);
     for (i = 1; i <= count; i++) sv_2mortal(SvREFCNT_inc_simple_NN(PL_stack_base[at + i]));
@@ -102,7 +101,7 @@ static bool publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes
 bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline) {
     const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
     SV *value = PL_stack_base[at + 1];
-    pin_arguments(aTHX_ at, 1);
+    ps_pin_arguments(aTHX_ at, 1);
     if (PS_IS_STR(call->class)) {
         ps_bytes message = bytes_of(aTHX_ call, &pin, value);
         return publish_bytes(aTHX_ call, &pin, &message, 1, 1, TRUE, deadline);
@@ -137,7 +136,7 @@ static void publish_numbers(pTHX_ const ps_call *call, SSize_t at, size_t count,
     while (i < count && take_plain(call->class, value[i], &values[i])) i++;
     if (i < count) {
         const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
-        pin_arguments(aTHX_ at, count);
+        ps_pin_arguments(aTHX_ at, count);
         for (; i < count; i++) {
             SV *sv = PL_stack_base[at + 1 + i];
             if (is_num) values[i].nv = (double)SvNV(sv);
@@ -173,7 +172,7 @@ static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, si
     }
     plain = i == count;
     if (!plain) {
-        pin_arguments(aTHX_ at, count);
+        ps_pin_arguments(aTHX_ at, count);
         for (i = 0; i < count; i++) messages[i] = private_copy(aTHX_ bytes_of(aTHX_ call, &pin, PL_stack_base[at + 1 + i]));
     }
     (void)publish_bytes(aTHX_ call, &pin, messages, count, most, plain, PS_NEVER);
@@ -234,7 +233,7 @@ UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at) {
     ps_stat stat;
     bool ours = FALSE;
     const char *bytes;
-    pin_arguments(aTHX_ at, 1);
+    ps_pin_arguments(aTHX_ at, 1);
     packed = PS_VALUE(PL_stack_base[at + 1]);
     /* An array is a list that nobody packed. */
     if (SvROK(packed) && !SvAMAGIC(packed)) ps_croak(aTHX_ call, "packed values must be a string of bytes, not a reference");

@@ -55,7 +55,8 @@ enum {
     PS_FROM_OLDEST = 8,   /* subscribes to what is held, too */
     PS_UNDEF_IS_ALL = 16, /* a count may be undef */
     PS_WAITED_FOR = 32,   /* the readers that publishers wait for, and no others */
-    PS_NEWEST = 64        /* passes what is not the newest */
+    PS_NEWEST = 64,       /* passes what is not the newest */
+    PS_PINS_ITSELF = 128  /* keeps its many arguments alive by itself, where it has to */
 };
 
 /* Names the call and the cause. */
@@ -109,6 +110,9 @@ typedef struct {
 
 /* Until the caller's FREETMPS. The invocant must have passed ps_handle. */
 ps_pin ps_pinned(pTHX_ SV *self);
+
+/* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, whatever Perl code does to them. */
+void ps_pin_arguments(pTHX_ SSize_t at, SSize_t count);
 
 /* What a set's object has: the core's part, and references to its subscribers. */
 typedef struct {

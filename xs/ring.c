@@ -69,7 +69,9 @@ static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
 
 /* The bytes that perl's own functions take for a file's name, none of them a NUL. */
 static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what, STRLEN *len) {
-    const char *name = SvPV(sv, *len);
+    const char *name;
+    if (SvROK(sv) && !SvAMAGIC(sv)) ps_croak(aTHX_ call, "%s must be a string, not a reference", what);
+    name = SvPV(sv, *len);
     if (memchr(name, 0, *len)) ps_croak(aTHX_ call, "%s contains a NUL byte", what);
     return name;
 }
@@ -334,8 +336,9 @@ static void ring_try_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
 /* ---- readers ---- */
 
 /* The characters of a reader's name in UTF-8, which the caller's variable need not be. */
-static const char *arg_reader(pTHX_ SV *sv, STRLEN *len) {
+static const char *arg_reader(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
     SV *copy = sv_mortalcopy(sv);
+    if (SvROK(copy) && !SvAMAGIC(copy)) ps_croak(aTHX_ call, "name must be a string, not a reference");
     return SvPVutf8(copy, *len);
 }
 
@@ -358,7 +361,7 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
         if (strEQ(option, "lossy")) {
             lossy = SvTRUE(value);
         } else if (strEQ(option, "name")) {
-            if (SvOK(value)) name = arg_reader(aTHX_ value, &len);
+            if (SvOK(value)) name = arg_reader(aTHX_ call, value, &len);
         } else if (PS_IS_STR(call->class) && strEQ(option, "prefix")) {
             prefixes = ps_arg_prefixes(aTHX_ call, value, &count);
         } else {
@@ -393,7 +396,7 @@ static void ring_forget(pTHX_ const ps_call *call, I32 ax, I32 items) {
     int done;
     (void)RING;
     if (!SvOK(name_sv)) ps_croak(aTHX_ call, "name is undefined");
-    name = arg_reader(aTHX_ name_sv, &len);
+    name = arg_reader(aTHX_ call, name_sv, &len);
     done = ps_forget(RING, name, len, &error);
     if (done < 0) ps_fail(aTHX_ call, &error);
     ST(0) = boolSV(done);
@@ -510,7 +513,7 @@ static void ring_unlink(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_RING, variant, "new_from_fd", ring_new_from_fd, 0, 2, 2, "class, fd")                               \
     PS_METHOD(PS_RING, variant, "memfd", ring_memfd, PS_READS, 1, 1, "self")                                         \
     PS_METHOD(PS_RING, variant, "publish", ring_publish, 0, 2, 2, "self, value")                                     \
-    PS_METHOD(PS_RING, variant, "publish_multi", ring_publish_multi, 0, 1, PS_ANY, "self, ...")                      \
+    PS_METHOD(PS_RING, variant, "publish_multi", ring_publish_multi, PS_PINS_ITSELF, 1, PS_ANY, "self, ...")                      \
     PS_METHOD(PS_RING, variant, "publish_notify", ring_publish_notify, 0, 2, 2, "self, value")                       \
     PS_METHOD(PS_RING, variant, "subscribe", ring_subscribe, PS_READS, 1, PS_ANY, "self, option => value, ...")      \
     PS_METHOD(PS_RING, variant, "subscribe_all", ring_subscribe, PS_READS | PS_FROM_OLDEST, 1, PS_ANY,               \

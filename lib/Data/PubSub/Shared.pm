@@ -57,6 +57,7 @@ for my $class (@VARIANTS) {
         package ${class};
         sub sub_class { return '${class}::Sub' }
         package ${class}::Sub;
+        our \@CARP_NOT = 'Data::PubSub::Shared';
         sub ring_class { return '${class}' }
         sub each       { return Data::PubSub::Shared::_each('${class}::Sub', scalar caller, [\@_]) }
         1;
