@@ -1,7 +1,7 @@
-//! A set's own watcher, driven by the thread that waits for the set: so a message wakes that thread itself, and no other.
+//! A watcher that is driven by the thread that waits for a set, so that a message wakes that thread and no other.
 //!
-//! It takes a queue (see [`crate::multiwait`]), which the kernel ties to the thread that made it. Where the set is used in another
-//! thread later, or the queue fails, a thread of the process takes the watcher over with all that is on its roll.
+//! It needs a queue of io_uring (see [`crate::multiwait`]), which the kernel ties to the thread that made it. If the set is later
+//! used in another thread, or the queue fails, a thread of the process takes over the watcher with its list.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::watcher::{Driver, Watcher};
 pub(crate) struct Driven {
     watcher: Arc<Watcher>,
     driver: ManuallyDrop<Driver>,
-    /// Whose queue it is.
+    /// The thread that made the queue.
     thread: ThreadId,
     process: u32,
 }
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Driven {
 }
 
 impl Driven {
-    /// For this thread to drive. None: the kernel has no queue for it.
+    /// A watcher for this thread to drive; `None` if the kernel has no queue for it.
     pub(crate) fn new() -> Option<Driven> {
         let driver = ManuallyDrop::new(Driver::new(MultiWait::queue()?));
         let watcher = Arc::new(Watcher::driven_here());
@@ -49,8 +49,8 @@ impl Driven {
         self.driver.words.is_queue() && self.is_here()
     }
 
-    /// Sleeps until the readiness of those that it watches is raised, as [`Set::wait_watched`](crate::Set::wait_watched): to be
-    /// called where it is usable.
+    /// Sleeps until `readiness` is raised, as [`Set::wait_watched`](crate::Set::wait_watched). Must be called only if
+    /// [`is_usable`](Self::is_usable).
     pub(crate) fn wait(
         &mut self,
         readiness: &Readiness,
@@ -61,9 +61,9 @@ impl Driven {
         let mut may_spin = deadline > 0;
         let mut is_over = false;
         loop {
-            // Also where it does not sleep at all, because one of them has messages all the time: or it would never hear of the others.
+            // Also if this call will not sleep: while one member always has messages, the others would never be noticed.
             self.driver.words.exchange();
-            // A handler that runs at once may read members, or never return here: not while something is locked.
+            // A signal handler may read members or jump out of here, so none must run while the list is locked.
             let signals = BlockedSignals::new();
             let turn = self.watcher.turn(&mut self.driver).filter(|_| self.driver.words.is_queue());
             let is_raised = readiness.is_raised();
@@ -80,7 +80,7 @@ impl Driven {
                 return Wait::TimedOut;
             }
             if std::mem::take(&mut may_spin) {
-                // Whether it found anything or not: nothing may be between the question whether to stop and the sleep.
+                // Start over even if it found nothing: no time may pass between `stop` and the sleep.
                 spin.until(|| self.driver.words.has_woken());
                 continue;
             }
@@ -89,7 +89,7 @@ impl Driven {
             if slept == Sleep::Interrupted {
                 return Wait::Interrupted;
             }
-            // After a last look everywhere.
+            // Return after one more turn, which looks at all members.
             is_over = slept == Sleep::TimedOut && until == self.driver.full_at();
         }
     }
@@ -97,9 +97,9 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // A forked child has nothing of it.
+        // A forked child does not inherit the queue.
         if self.process == this_process() {
-            // SAFETY: nobody uses it after this.
+            // SAFETY: it is not used after this.
             let driver = unsafe { ManuallyDrop::take(&mut self.driver) };
             if !self.is_here() {
                 driver.words.abandon();

@@ -1,17 +1,17 @@
-//! Sleeping on the words of many rings at once, in the best way that the kernel has.
+//! Sleeping on the words of many rings at once, by the best call that the kernel has.
 //!
 //! | | by | words | the kernel's work for a wake-up |
 //! | --- | --- | --- | --- |
-//! | queue | io_uring | any number | the same however many there are |
-//! | vector | futex_waitv (Linux 5.16) | 127 | grows with their number: all are compared and taken off the tables |
+//! | queue | io_uring | any number | constant |
+//! | vector | futex_waitv (Linux 5.16) | 127 | proportional to their number: each is compared and unqueued |
 //! | single | futex | 1 | |
 //!
-//! Beside the rings there is a *bell*, a word of this process alone, by which others interrupt the sleep. Who has a ring to say
-//! something for writes that down before it rings; the sleeper reads the bell before it reads what was written down, and
-//! sleeps only while the bell is as it was then.
+//! Besides the rings' words there is a *bell*, a word private to this process, with which other threads interrupt the sleep. Such
+//! a thread writes its request to the watcher's list before it changes the bell. The sleeper reads the bell before it reads
+//! the list, and sleeps only if the bell has not changed since.
 //!
-//! In the single form the sleeper is on the ring's word or, where there is none, on its bell; who rings the bell wakes the
-//! ring's sleepers, too.
+//! The single form sleeps on the ring's word or, without a ring, on the bell. A thread that changes the bell must wake the
+//! waiters of the ring, too.
 
 use crate::futex::{futex_wait, has_waitv, Words, MAX_WORDS};
 use crate::sync::AtomicU32;
@@ -20,10 +20,10 @@ use crate::time::{give_way, SHORT_REST_NS};
 use crate::uring::Uring;
 use crate::wait::Sleep;
 
-/// What the bell is known by; rings have other numbers.
+/// The bell's number; rings have other numbers.
 pub(crate) const BELL: u64 = 0;
 
-/// What a thread sleeps on: the bell, and rings by numbers that never come again.
+/// The words that a thread sleeps on: the bell, and those of rings, by numbers that are never reused.
 pub(crate) enum MultiWait {
     Queue(Queue),
     Vector(Box<Vector>),
@@ -38,18 +38,18 @@ pub(crate) struct Queue {
 
 pub(crate) struct Vector {
     words: Words,
-    /// By index into the words; the bell's is the first.
+    /// The number of each of the words; the bell is the first.
     ids: [u64; MAX_WORDS],
-    /// Who ended the last sleep, until it is asked for.
+    /// The ring whose wake-up ended the last sleep, until `next_woken` returns it.
     woken: Option<u64>,
-    /// Who that was is not known, or there was none yet.
+    /// It is not known which word ended the last sleep, or there was no sleep yet.
     unknown: bool,
-    /// There were more than have room.
+    /// Some rings were left out because there are more than `MAX_WORDS`.
     crowded: bool,
 }
 
 pub(crate) struct Single {
-    /// The ring's, if any.
+    /// The word of the ring, if there is one.
     word: Words,
 }
 
@@ -58,24 +58,24 @@ impl MultiWait {
         Self::queue().unwrap_or_else(Self::without_queue)
     }
 
-    /// A queue, where the kernel has them.
+    /// A queue, if the kernel has them.
     pub(crate) fn queue() -> Option<Self> {
         Uring::new().map(|uring| MultiWait::Queue(Queue { uring, bell: false }))
     }
 
-    /// The best of the others.
+    /// The best form that the kernel has besides the queue.
     pub(crate) fn without_queue() -> Self {
         if !has_waitv() {
             return MultiWait::Single(Box::new(Single { word: Words::new() }));
         }
         let ids = [BELL; MAX_WORDS];
         let mut vector = Vector { words: Words::new(), ids, woken: None, unknown: true, crowded: false };
-        // Its own place, until the bell itself is known.
+        // A placeholder, until `sleep` gets the bell.
         vector.words.push(&AtomicU32::new(0), 0);
         MultiWait::Vector(Box::new(vector))
     }
 
-    /// Rings that there is room for.
+    /// The most rings that it can sleep on.
     pub(crate) fn room(&self) -> u32 {
         match self {
             MultiWait::Queue(_) => u32::MAX,
@@ -84,11 +84,11 @@ impl MultiWait {
         }
     }
 
-    /// From now on the ring `id` is slept on while its word is as expected, or not at all. `armed`: what this said last of it,
-    /// false after it was [woken](Self::next_woken); returns that for the next time.
+    /// From now on, sleeps end if the word of the ring `id` changes from the expected value; with `None`, the ring is left out.
+    /// `armed` is what this function returned for the ring the last time, or false if the ring was [woken](Self::next_woken) since.
     pub(crate) fn set(&mut self, id: u64, word: Option<(&AtomicU32, u32)>, armed: bool) -> bool {
         match (self, word) {
-            // What is armed stays so, whatever is expected now: all that matters is its next wake-up.
+            // An armed word stays armed, whatever is expected now: its next wake-up is reported in any case.
             (MultiWait::Queue(queue), Some((word, expected))) if !armed => queue.uring.arm(id, word, expected),
             (MultiWait::Queue(_), _) => return armed || word.is_some(),
             (MultiWait::Vector(vector), word) => vector.set(id, word),
@@ -102,7 +102,7 @@ impl MultiWait {
         word.is_some()
     }
 
-    /// The ring `id`, which was armed, is not slept on any more, and never again.
+    /// Removes the ring `id`, which was armed. Its number is not used again.
     pub(crate) fn forget(&mut self, id: u64) {
         match self {
             MultiWait::Queue(queue) => queue.uring.disarm(id),
@@ -111,8 +111,8 @@ impl MultiWait {
         }
     }
 
-    /// Sleeps until a ring or the bell has changed, for at most `nanoseconds`. `rung`: the bell as it was before the
-    /// sleeper read what was written down.
+    /// Sleeps until a ring's word or the bell has changed, for at most `nanoseconds`. `rung` is the value of the bell before the
+    /// caller read the list.
     pub(crate) fn sleep(&mut self, bell: &AtomicU32, rung: u32, nanoseconds: u64) -> Sleep {
         match self {
             MultiWait::Queue(queue) => {
@@ -124,25 +124,25 @@ impl MultiWait {
             }
             MultiWait::Vector(vector) => vector.sleep(bell, rung, nanoseconds),
             MultiWait::Single(single) if single.word.len() == 0 => futex_wait(bell, rung, nanoseconds),
-            // The ring's word was announced before the bell is asked: who rings from here on wakes the ring's sleepers.
+            // W was set on the ring's word before this load of the bell, so a thread that rings later wakes this sleep by the ring.
             MultiWait::Single(_) if bell.load(SeqCst) != rung => Sleep::Woken,
             MultiWait::Single(single) => single.word.sleep(nanoseconds),
         }
     }
 
-    /// Tells the kernel what is to be slept on, and learns who was woken, without sleeping: of a queue.
+    /// Arms words and collects wake-ups without sleeping. Does nothing in other forms than the queue.
     pub(crate) fn exchange(&mut self) {
         if let MultiWait::Queue(queue) = self {
             queue.uring.exchange();
         }
     }
 
-    /// Whether [`exchange`](Self::exchange) would learn of one, of those that it told of: of a queue.
+    /// Whether there are wake-ups of a queue to collect.
     pub(crate) fn has_woken(&self) -> bool {
         matches!(self, MultiWait::Queue(queue) if queue.uring.has_answers())
     }
 
-    /// A ring that was woken, also while nobody slept; each wake-up once.
+    /// The next ring that was woken, also between two sleeps. Each wake-up is returned once.
     pub(crate) fn next_woken(&mut self) -> Option<u64> {
         match self {
             MultiWait::Queue(queue) => loop {
@@ -156,7 +156,8 @@ impl MultiWait {
         }
     }
 
-    /// The kernel refuses its part of it, or may have lost wake-ups: to be replaced by one [without a queue](Self::without_queue).
+    /// Whether the kernel has refused a call or may have lost wake-ups. Then it must be replaced by one
+    /// [without a queue](Self::without_queue).
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self, MultiWait::Queue(queue) if queue.uring.has_failed())
     }
@@ -165,14 +166,14 @@ impl MultiWait {
         matches!(self, MultiWait::Queue(_))
     }
 
-    /// Ends it in another thread than the one that made it.
+    /// Drops it in another thread than the one that made it.
     pub(crate) fn abandon(self) {
         if let MultiWait::Queue(queue) = self {
             queue.uring.abandon();
         }
     }
 
-    /// Whether others than those that were woken may have changed, too.
+    /// Whether rings that [`next_woken`](Self::next_woken) does not return may have changed, too.
     pub(crate) fn may_be_any(&self) -> bool {
         match self {
             MultiWait::Queue(_) => false,
@@ -203,13 +204,14 @@ impl Vector {
 
     fn sleep(&mut self, bell: &AtomicU32, rung: u32, nanoseconds: u64) -> Sleep {
         if !self.unknown {
-            // Whoever waits for the one that woke us may wait for this processor, and the kernel takes a while to look at all words.
+            // Yield first: the subscriber that was made readable may need this CPU, and the kernel takes a while to check all
+            // words.
             give_way();
         }
         self.words.put(0, bell, rung);
         let slept = self.words.sleep(if self.crowded { nanoseconds.min(SHORT_REST_NS) } else { nanoseconds });
         let woken = self.words.woken().map(|at| self.ids[at]);
-        // Who has no room says so again when all are looked at.
+        // After this all rings are set again, so those that are left out set `crowded` again.
         self.unknown = woken.is_none() || std::mem::take(&mut self.crowded);
         self.woken = woken.filter(|&id| id != BELL);
         slept

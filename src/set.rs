@@ -1,11 +1,12 @@
-//! Several subscribers as one: waits for the first message of any, and has one descriptor for all.
+//! Sets of subscribers: waits for the first message on any of several rings, and has one descriptor for all of them.
 //!
-//! A thread sleeps on the rings of a few subscribers itself, announced at each of them before each sleep. More of them are *watched*
-//! for the set's readiness: so it is known who raised it, and nobody need look at all. The caller does that itself (see
-//! [`crate::driven`]); or threads do (see [`crate::watcher`]), and it sleeps until they raise it. They do where the kernel has
-//! no queues, and once the set was asked for its descriptor.
+//! If a set has only a few members, a waiting thread sleeps on the words of their rings, and sets W on each of them before each
+//! sleep. Larger sets are *watched* (see [`crate::watch`]): the readiness knows which members have messages, so a wait need not
+//! look at all of them. The waiting thread drives the watcher itself (see [`crate::driven`]). If the kernel has no queues of
+//! io_uring, or if the set has a descriptor, a thread of the process drives it (see [`crate::watcher`]), and the waiting thread
+//! sleeps on the readiness.
 //!
-//! The subscribers stay the caller's, who reads them as ever; a set only knows who belongs to it by what a member carries.
+//! The caller keeps the subscribers and reads them as usual. A set does not store them.
 
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
@@ -39,10 +40,10 @@ use crate::watch::{Outlet, Readiness};
 #[derive(Debug)]
 pub struct Set {
     outlet: Outlet,
-    /// Who watches the members for the outlet, where it is no thread of the process's own.
+    /// The watcher, if the waiting thread drives it.
     driven: Option<Box<Driven>>,
     spin: Spin,
-    /// The last wait lasted for a while: worth a look whether the rings are still there.
+    /// The last sleep took `MAX_SLEEP_NS`, so the next one first checks whether the rings still exist.
     waited: bool,
 }
 
@@ -50,9 +51,9 @@ pub struct Set {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Member<'a> {
-    /// A subscriber that reads for nobody else meanwhile.
+    /// The subscriber.
     pub sub: &'a mut Subscriber,
-    /// What the caller knows it by; always the same, and no other member's.
+    /// The caller's name for it: the same in every call, and different from those of other members.
     pub key: usize,
 }
 
@@ -62,18 +63,18 @@ impl Default for Set {
     }
 }
 
-/// Members that are waited for without more ado: all are announced and taken back in less time than a wake-up takes.
+/// The largest set that is not watched if the kernel has queues: to set W on so many words takes less time than a wake-up.
 const FEW: usize = 8;
 
-/// What was found by going over all members.
+/// The result of a look at all members.
 #[derive(Default)]
 struct Round {
     ready: bool,
-    /// There is more to pass before it is known.
+    /// A member has passed many positions without finding a message, and there are more.
     more: bool,
-    /// Members that cannot be woken, and so look again soon.
+    /// A member has a read-only ring, so the sleep is a nap.
     naps: bool,
-    /// All rings are gone.
+    /// The files of all rings were removed or replaced.
     gone: bool,
     until: u64,
 }
@@ -90,11 +91,10 @@ impl Set {
         Set { outlet: Outlet::default(), driven: None, spin: Spin::new(), waited: false }
     }
 
-    /// Makes the subscriber a member: to be called before it is among those of other calls, if the set
-    /// [`is_watched`](Self::is_watched).
+    /// Adds a member. If the set [`is_watched`](Self::is_watched), this must be called before the member is passed to other calls.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if a thread is needed and cannot be started.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
@@ -115,7 +115,7 @@ impl Set {
         }
     }
 
-    /// The subscriber is no member any more.
+    /// Removes a member.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
@@ -134,7 +134,8 @@ impl Set {
         }
     }
 
-    /// Members whom [`wait_direct`](Self::wait_direct) is for: with more, [`wait`](Self::wait) has them watched.
+    /// The most members that [`wait_direct`](Self::wait_direct) can wait for; [`wait`](Self::wait) watches the members of larger
+    /// sets.
     ///
     /// ```
     /// # use data_pubsub_shared::Set;
@@ -150,13 +151,13 @@ impl Set {
         }
     }
 
-    /// Sleeps until a member has a message ([`Subscriber::is_ready`] says which ones have), the monotonic clock reaches
-    /// `deadline` (nanoseconds; [`NEVER`](crate::NEVER)), or a signal was handled. [`Wait::Gone`]: all their rings are
-    /// gone, and nothing is left to read; at once, where there are no members.
+    /// Sleeps until a member has a message ([`Subscriber::is_ready`] says which), the monotonic clock reaches `deadline` (in
+    /// nanoseconds, or [`NEVER`](crate::NEVER)), or a signal was handled. Returns [`Wait::Gone`] if the files of all rings were
+    /// removed or replaced and all messages were read, and for a set without members.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: with more than
-    /// [`max_direct`](Self::max_direct) members, where the kernel has no queues.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if a thread is needed and cannot be started: for more than
+    /// [`max_direct`](Self::max_direct) members, on kernels without queues of io_uring.
     ///
     /// ```
     /// # use data_pubsub_shared::{monotonic_ns, Member, Ring, Set, Variant, Wait};
@@ -182,8 +183,9 @@ impl Set {
         Ok(if gone { Wait::Gone } else { how })
     }
 
-    /// The same for at most [`max_direct`](Self::max_direct) members, which need not be watched for that; `stop` is asked just before each
-    /// sleep, and if it says so, it is as if a signal had come. Where a member's message ended a sleep, also which one it was.
+    /// As [`wait`](Self::wait), for at most [`max_direct`](Self::max_direct) members, which are not watched for that. `stop` is
+    /// called just before each sleep; if it returns true, the result is [`Wait::Interrupted`]. Also returns the index of the member
+    /// whose message ended a sleep, if that is known.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant, Wait, NEVER};
@@ -214,7 +216,8 @@ impl Set {
             if round.gone || self.waited && members.iter().all(|member| member.sub.is_gone()) {
                 return (Wait::Gone, None);
             }
-            // As late as can be: what is set after this ends a sleep, but for the nanoseconds until that begins.
+            // As late as possible. A signal after this ends the sleep, unless it arrives in the nanoseconds before the sleep
+            // begins.
             if stop() || round.more && now < deadline {
                 return (Wait::Interrupted, None);
             }
@@ -230,14 +233,14 @@ impl Set {
                 return (Wait::Ready, woken);
             }
             self.waited = slept == Sleep::TimedOut && until == bound;
-            // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
+            // Also after MAX_SLEEP_NS or a nap, because a signal may have arrived just before the sleep began.
             if slept == Sleep::Interrupted || self.waited || round.naps {
                 return (Wait::Interrupted, None);
             }
         }
     }
 
-    /// Looks a while, at one member after the other.
+    /// Spins for a while, looking at one member after the other.
     fn spin(&mut self, members: &mut [Member<'_>]) -> bool {
         let mut at = 0;
         !members.is_empty()
@@ -247,10 +250,10 @@ impl Set {
             })
     }
 
-    /// Has all members watched for the set: by whoever calls [`wait_watched`](Self::wait_watched), or by threads.
+    /// Starts watching all members for [`wait_watched`](Self::wait_watched).
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if a thread is needed and cannot be started.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
@@ -272,7 +275,7 @@ impl Set {
         members.iter_mut().try_for_each(|member| member.sub.watch_for(&readiness, member.key))
     }
 
-    /// This process's; a forked child lets go of its parent's.
+    /// The readiness of this process, if there is one; a forked child drops its parent's.
     fn readiness(&mut self) -> Option<Arc<Readiness>> {
         let readiness = self.outlet.readiness().map(Arc::clone);
         if readiness.is_none() {
@@ -281,7 +284,7 @@ impl Set {
         readiness
     }
 
-    /// Has threads of the process's own watch the members from now on.
+    /// From now on a thread of the process's own watches the members.
     pub(crate) fn hand_over(&mut self) -> Result<()> {
         if let (Some(readiness), Some(driven)) = (self.readiness(), &self.driven) {
             readiness.drive_by(None);
@@ -291,7 +294,7 @@ impl Set {
         Ok(())
     }
 
-    /// Whether the members are watched, in this process; and not by whoever waits in another thread.
+    /// Whether the members are watched in this process, and not by another thread that waits for the set.
     ///
     /// ```
     /// # use data_pubsub_shared::Set;
@@ -301,9 +304,9 @@ impl Set {
         self.readiness().is_some() && self.driven.as_ref().map_or(true, |driven| driven.is_usable())
     }
 
-    /// As [`wait`](Self::wait), for a set whose members are watched, however many there are; [`ready`](Self::ready) says
-    /// who was found to have messages. After a second without any it is as if a signal had come: worth a look whether their
-    /// rings are still there, which this does not know. [`Wait::Gone`] where no member is watched.
+    /// As [`wait`](Self::wait), for a set of any size whose members are watched; [`ready`](Self::ready) says which members have
+    /// messages. After a second without a message it returns [`Wait::Interrupted`], so that the caller can check whether the
+    /// rings still exist. Returns [`Wait::Gone`] if no member is watched.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant, Wait, NEVER};
@@ -349,8 +352,7 @@ impl Set {
         }
     }
 
-    /// The keys of members that are watched and were found to have messages; [`Subscriber::is_ready`] says whether that is
-    /// still so.
+    /// The keys of the watched members that have messages. Messages may be overwritten meanwhile; [`Subscriber::is_ready`] checks.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
@@ -365,11 +367,10 @@ impl Set {
         self.readiness().map_or(Vec::new(), |readiness| readiness.readable())
     }
 
-    /// A descriptor that is readable while a member has messages to read, whoever publishes them; as
-    /// [`Subscriber::watch`].
+    /// A descriptor that is readable while a member has messages to read, as [`Subscriber::watch`].
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if no descriptor is free or a thread cannot be started.
     ///
     /// ```
     /// # use data_pubsub_shared::{Member, Ring, Set, Variant};
@@ -383,7 +384,7 @@ impl Set {
         self.watch_anew(members).map(|(fd, _)| fd)
     }
 
-    /// The same, and whether this call has made it.
+    /// As [`watch`](Self::watch), and whether this call made the descriptor.
     pub(crate) fn watch_anew(&mut self, members: &mut [Member<'_>]) -> Result<(RawFd, bool)> {
         self.hand_over()?;
         self.outlet.make();
@@ -397,7 +398,7 @@ impl Set {
     }
 }
 
-/// Goes over all members before a sleep on the words of their rings, where they announce themselves.
+/// Looks at all members before a sleep, and pushes the words of their rings, with W set.
 fn go_over(members: &mut [Member<'_>], now: u64, words: &mut Words) -> Round {
     let mut round = Round { gone: true, until: u64::MAX, ..Round::default() };
     for Member { sub, .. } in members {
@@ -409,7 +410,7 @@ fn go_over(members: &mut [Member<'_>], now: u64, words: &mut Words) -> Round {
             Next::Ready(()) => round.ready = true,
             Next::Claimed(when) => round.until = round.until.min(when),
             Next::More => round.more = true,
-            // Asked after the announcement: who removes the ring wakes its sleepers.
+            // Checked after W is set: the process that removes the file wakes all waiters.
             Next::Empty if sub.header().is_gone() => continue,
             Next::Empty => {}
         }

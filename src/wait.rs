@@ -1,29 +1,29 @@
 //! Sleeping and waking: an eventcount over one futex word, and the clock that bounds every wait.
 //!
 //! ```text
-//!   word = epoch << 2 | K << 1 | W        W: someone may sleep        K: a wake-up has been started
+//!   word = epoch << 2 | K << 1 | W        W: there may be a waiter        K: a wake-up was started
 //!
-//!   sleep   w = fetch_or(W) | W;  look at the ring again;  still nothing: futex_wait(w), at most 1 s;  again
-//!   wake    after a commit: load; neither W nor K: done
+//!   sleep   w = fetch_or(W) | W;  recheck the ring;  if it is still empty: futex_wait(w), at most 1 s;  repeat
+//!   wake    after a commit: load; if neither W nor K is set: done
 //!           W: exchange for (epoch + 1, K, no W);  futex_wake all;  exchange that for the same without K
 //!           K alone: futex_wake all;  exchange for the same without K
 //! ```
 //!
-//! The sleeper announces itself before its last look, the publisher commits before it looks for sleepers, all in one
-//! total order: at least one of them sees the other. Any wake-up changes the word, so a sleeper that was announced before
-//! it and calls futex_wait after it does not sleep. A burst of publishes makes one system call per sleep, because the
-//! first takes W away. K is there because a waker may be killed between its exchange and its futex_wake: the next
-//! publisher sees K and finishes the job. A publisher killed between commit and exchange is healed by the bound of 1 s.
-//! A killed sleeper leaves W behind, which the next publisher pays for once.
+//! A waiter sets W before it rechecks the ring. A publisher commits before it loads the word. All four are in one total
+//! order, so at least one of the two sees the other. Every wake-up changes the word, so a waiter that set W before the wake-up
+//! and calls futex_wait after it does not sleep. A burst of publishes makes one system call per sleep, because the first
+//! clears W. K covers a waker that is killed between its exchange and its futex_wake: the next publisher sees K and
+//! wakes in its place. If a publisher is killed between commit and exchange, waiters recheck after 1 s at most. A killed
+//! waiter leaves W set, which costs the next publisher one system call.
 //!
-//! Only W begins an epoch. Without W nobody was announced since the last one began, so a publisher that sees K alone
-//! wakes and takes K away in that same epoch: then the waker that set K, if it is only slow, finds nothing left to do. If
-//! it began an epoch of its own, it would put a K in the place of the one that the first is about to take away, which
-//! the next publisher would see and replace in its turn: wake-ups that beget wake-ups, with no waiter asleep. So each
-//! publisher makes one system call per announcement at most: two publishers two per sleep.
+//! Only W starts a new epoch. If W is clear, no waiter has prepared since the last epoch started, so a publisher that sees K
+//! alone wakes and clears K in the same epoch. A slow waker that set K then finds nothing left to do. If the publisher
+//! started an epoch of its own, it would set K again just before the slow waker clears it, the next publisher would see that
+//! K and do the same, and wake-ups would cause wake-ups while no waiter sleeps. So a publisher makes at most one
+//! system call per prepared wait, and two publishers make at most two per sleep.
 //!
-//! The idea is the eventcount of D. P. Reed and R. K. Kanodia (1979), in the form with a waiters' bit that D. Vyukov gave
-//! it; K is ours, for processes that die.
+//! This is the eventcount of D. P. Reed and R. K. Kanodia (1979), in D. Vyukov's form with a waiters' bit. K is an addition
+//! for processes that are killed.
 
 use crate::fault::fault_point;
 use crate::layout::WakeLine;
@@ -38,16 +38,16 @@ const W: u32 = 1;
 const K: u32 = 2;
 const EPOCH: u32 = 4;
 
-/// No sleep is longer, in nanoseconds, so that a wake-up that died with its waker heals.
+/// The longest sleep, in nanoseconds. It bounds the delay if a publisher is killed before it wakes the waiters.
 pub(crate) const MAX_SLEEP_NS: u64 = 1_000_000_000;
 
-/// A deadline that never comes.
+/// A deadline that is never reached.
 pub const NEVER: u64 = u64::MAX;
 
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sleep {
-    /// Woken, or the word had changed already; or for no reason at all, as futexes may.
+    /// It was woken, or the word had already changed, or the wake-up was spurious.
     Woken,
     TimedOut,
     /// A signal was handled.
@@ -55,11 +55,11 @@ pub(crate) enum Sleep {
 }
 
 impl WakeLine {
-    /// To be called after a commit: wakes whoever sleeps. Neither a write nor a system call where nobody does.
+    /// Wakes all waiters. To be called after a commit. Without waiters it neither writes nor makes a system call.
     #[inline(always)]
     pub(crate) fn wake_sleepers(&self) {
         fault_point!("before-wake");
-        // SeqCst, and the commit before it is (or is followed by) a SeqCst exchange: meets `prepare_wait`.
+        // SeqCst, and the commit before it is, or is followed by, a SeqCst exchange. Meets `prepare_wait`.
         let seen = self.word.load(SeqCst);
         if seen & (W | K) != 0 {
             self.wake(seen);
@@ -80,22 +80,22 @@ impl WakeLine {
             }
         }
         if seen & K != 0 {
-            // Relaxed: a statistic. All who sleep are about to be woken.
+            // Relaxed: a statistic. All waiters are about to be woken.
             self.sleepers.store(0, Relaxed);
             futex_wake(&self.word, i32::MAX);
             fault_point!("wake-sent");
-            // If it changed meanwhile, another waker has finished, or there is a new sleeper: the next publisher's affair.
+            // If the word has changed, either another waker has finished, or there is a new waiter for the next publisher to wake.
             let _ = self.word.compare_exchange(seen, seen & !K, SeqCst, SeqCst);
         }
     }
 
-    /// Says that the caller is about to sleep. The ring must be looked at again before `sleep`.
+    /// Announces that the caller is about to sleep. It must recheck the ring before it calls `sleep` with the returned word.
     #[inline]
     pub(crate) fn prepare_wait(&self) -> u32 {
         self.word.fetch_or(W, SeqCst) | W
     }
 
-    /// Sleeps until a wake-up later than the announcement that gave `word`, for at most `nanoseconds`.
+    /// Sleeps for at most `nanoseconds`, until a wake-up that is later than the `prepare_wait` that returned `word`.
     pub(crate) fn sleep(&self, word: u32, nanoseconds: u64) -> Sleep {
         self.begin_sleep();
         let how = futex_wait(&self.word, word, nanoseconds);
@@ -103,47 +103,48 @@ impl WakeLine {
         how
     }
 
-    /// Counts one who is about to sleep here in some other way.
+    /// Counts a waiter that is about to sleep on this word by another call.
     pub(crate) fn begin_sleep(&self) {
-        // Relaxed: a statistic, set to 0 by wakers and so taken back only where none came.
+        // Relaxed: a statistic. Wakers set it to 0, so `end_sleep` subtracts only if there was no wake-up.
         self.sleepers.fetch_add(1, Relaxed);
     }
 
-    /// Takes that back; `word` is of the announcement.
+    /// Undoes `begin_sleep`; `word` is what `prepare_wait` returned.
     pub(crate) fn end_sleep(&self, word: u32) {
         if self.word.load(Relaxed) / EPOCH == word / EPOCH {
             let _ = self.sleepers.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
     }
 
-    /// How many sleep, as far as is known.
+    /// The number of waiters, a statistic.
     pub(crate) fn sleepers(&self) -> u32 {
         self.sleepers.load(Relaxed)
     }
 }
 
-/// How long to look before sleeping: longer after it paid off, shorter after it did not.
+/// Adaptive spinning before a sleep: longer after it paid off, shorter after it did not.
 ///
-/// A wake-up takes tens of microseconds from one process to the other, and the publisher pays for it, too: looking is worth
-/// while where the next message is about as near. While it pays, a subscriber that found nothing in a round of looks
-/// offers the processor to others: where there are more subscribers than processors, those that have caught up so let
-/// the publisher and those that have not go on, and nobody has to be woken. Every now and then it looks for long
-/// whatever it learned, because two processes that answer each other find out that looking pays only when one of them does.
+/// A wake-up takes tens of microseconds from process to process, and costs the publisher time, too. Spinning pays if the
+/// next message comes sooner than that. While it pays, a subscriber that found nothing in a round yields its CPU: if there are
+/// more subscribers than CPUs, those that have caught up let the publisher and the others run, and none of them needs a wake-up.
+/// From time to time it spins for the longest time whatever it learned: if two processes answer each other, spinning
+/// starts to pay only once one of them does it.
 #[derive(Clone, Debug)]
 pub(crate) struct Spin {
-    /// Rounds of looks in the next wait.
+    /// Rounds in the next wait.
     rounds: u32,
-    /// Whether the last wait ended by looking.
+    /// Whether the last wait ended while it was spinning.
     paid: bool,
     waits: u32,
 }
 
-/// Looks in a round; with their pauses one or two microseconds.
+/// Looks in a round, which takes one or two microseconds with its pauses.
 const LOOKS: u32 = 64;
 const MAX_ROUNDS: u32 = 32;
-/// One wait in so many looks for long.
+/// One wait of so many spins for `MAX_ROUNDS`.
 const EXPLORE: u32 = 16;
-/// Somebody else has work to do for longer than this, in nanoseconds: better to sleep, and be preferred when woken.
+/// If a yield takes longer than this, in nanoseconds, the CPU is busy. Then it is better to sleep, since the scheduler prefers
+/// processes that it wakes.
 const LONG_YIELD_NS: u64 = 500_000;
 
 impl Spin {
@@ -151,7 +152,7 @@ impl Spin {
         Spin { rounds: MAX_ROUNDS, paid: false, waits: 0 }
     }
 
-    /// Looks a while. True as soon as `look` is.
+    /// Calls `look` until it returns true, for a while. Returns whether it did.
     pub(crate) fn until(&mut self, mut look: impl FnMut() -> bool) -> bool {
         if cpus() < 2 {
             return false;

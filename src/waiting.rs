@@ -1,4 +1,4 @@
-//! Sleeping until a ring has a message, by the eventcount or, where that cannot be written to, by naps.
+//! Sleeping until a ring has a message: on the eventcount, or by polling with naps on a read-only mapping.
 
 use crate::any_ring::AnyRing;
 use crate::cursor::{Cursor, Next};
@@ -13,15 +13,15 @@ pub enum Wait {
     TimedOut = 0,
     /// There is a message.
     Ready = 1,
-    /// A signal was handled, or may have been: look after it and wait again.
+    /// A signal was handled, or may have been: handle it and wait again.
     Interrupted = 2,
-    /// There is no message, and none will come: somebody removed the ring's file, or replaced it.
+    /// There is no message, and there will be none: the ring's file was removed or replaced.
     Gone = 3,
 }
 
-/// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled; or `stop`, asked
-/// between announcement and sleep: then as if a signal had come. A caller that `tells` publishers what it passed is not left asleep
-/// before it has done so: it is as if a signal had come, too.
+/// Sleeps until there is a message at the cursor, the clock reaches `deadline`, or a signal was handled. `stop` is called
+/// just before each sleep; if it returns true, the result is [`Wait::Interrupted`]. So it is if the cursor has passed messages and
+/// the caller `tells` publishers about that: it must do so before it sleeps.
 pub(crate) fn sleep_for_message(
     ring: &AnyRing,
     cursor: &mut Cursor,
@@ -32,14 +32,14 @@ pub(crate) fn sleep_for_message(
 ) -> Wait {
     let start = cursor.next();
     loop {
-        // Who may not write cannot announce itself, and looks from time to time.
+        // A read-only mapping cannot set W; it naps instead.
         let word = if cursor.read_only() { None } else { Some(ring.header().wake.prepare_wait()) };
         let next = ring.look(cursor);
         if next == Next::Ready(()) {
             return Wait::Ready;
         }
         let now = monotonic_ns();
-        // As late as can be: what is set after this ends a sleep, but for the nanoseconds until that begins.
+        // As late as possible. A signal after this ends the sleep, unless it arrives in the nanoseconds before the sleep begins.
         if stop() {
             return Wait::Interrupted;
         }
@@ -62,9 +62,9 @@ pub(crate) fn sleep_for_message(
         if ring.look(cursor) == Next::Ready(()) {
             return Wait::Ready;
         }
-        // After a whole slice, too: a signal may have come just before the sleep began. A nap is a slice.
+        // Also after MAX_SLEEP_NS or a nap, because a signal may have arrived just before the sleep began.
         if slept == Sleep::Interrupted
-            // What is not wanted was passed: the caller says so where publishers wait for it.
+            // Messages that the filter rejects were passed. Publishers of a lossless ring may wait for the caller to say so.
             || cursor.filter().is_some()
             || word.is_none() && monotonic_ns() < deadline
             || (slept == Sleep::TimedOut && until == bound && bound < deadline)

@@ -1,22 +1,23 @@
-//! Watched subscribers: a descriptor, or a sleeper on a set, is told while they have something to read, whoever published it.
+//! Watched subscribers: while a subscriber has messages to read, its descriptor is readable, or a thread that waits for a set
+//! is awake.
 //!
-//! An eventfd is known only to processes that inherited it or were sent it; a futex to all, but no event loop waits for
-//! one. So a thread of this process does, or whoever waits for a set (see [`crate::watcher`]): it sleeps on the eventcounts of many rings at once, looks
-//! from where each subscriber stands, and raises the [`Readiness`] that the subscriber belongs to. The subscriber, whenever it
-//! has read, lowers it if there is nothing more and leaves the looking to the thread again. Publishers do nothing for it
-//! but wake a sleeper.
+//! Publishers in other processes cannot know an eventfd of this process, and event loops cannot wait for a futex. So a watcher
+//! (see [`crate::watcher`]) does: a thread of this process, or the thread that waits for a set. It sleeps on the eventcounts of
+//! many rings, looks for a message at each subscriber's position, and raises the [`Readiness`] that the subscriber belongs
+//! to. After each read, the subscriber lowers the readiness if it has read everything, and leaves it to the watcher to look for
+//! more. Publishers only wake the waiters of the ring.
 //!
 //! ```text
-//!   quiet     --- the thread saw a message at the subscriber's position: raises the readiness  --->  readable
-//!   readable  --- the subscriber has read everything: lowers it, and tells the thread          --->  quiet
+//!   quiet     --- the watcher finds a message at the subscriber's position, and raises the readiness  --->  readable
+//!   readable  --- the subscriber has read everything, lowers the readiness, and tells the watcher     --->  quiet
 //! ```
 //!
-//! The thread stays on a ring's word when it has raised the readiness, until the next message comes: most are read one by
-//! one, and then nobody needs to tell it. After that one it leaves the ring alone until the subscriber is quiet again.
+//! After it has raised the readiness, the watcher stays armed on the ring's word until the next message is published. Most
+//! messages are read one at a time, and then the subscriber need not tell the watcher. After that message the watcher leaves the
+//! ring alone until the subscriber is quiet again.
 //!
-//! Both change with the place of the subscriber locked, so that readiness never says what is true no more: the thread looks
-//! from where the subscriber stands now. A forked child has the descriptor, but not the thread, and shares the counter with
-//! its parent: it closes its descriptor, and asks again.
+//! Both sides change the state with the subscriber's place locked, so the readiness is never out of date. A forked child
+//! inherits the descriptor, whose counter it shares with its parent, but not the thread. It closes its copy and makes a new one.
 
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
@@ -34,25 +35,25 @@ use crate::time::nap_ns;
 use crate::wait::NEVER;
 use crate::watcher::Watcher;
 
-/// Which subscribers, of one or of a set, have something to read; and who is told of it.
+/// Which subscribers of a set have messages to read, or whether a single one has; and the waiters for that.
 #[derive(Debug)]
 pub(crate) struct Readiness {
     level: Mutex<Level>,
-    /// Of those who sleep until there is something to read, without a descriptor.
+    /// For threads that wait without a descriptor.
     pub(crate) wake: WakeLine,
-    /// The process that it serves; see [`this_process`].
+    /// The process that made it; see [`this_process`].
     process: u32,
 }
 
 #[derive(Debug, Default)]
 struct Level {
-    /// The keys of those that are readable. There is room for all, so that the thread allocates nothing.
+    /// The keys of the subscribers that are readable. It has capacity for all, because watcher threads must not allocate.
     readable: Vec<usize>,
-    /// Who may become so.
+    /// The number of subscribers that report here.
     members: usize,
-    /// Readable while one is. Made when it is asked for.
+    /// Readable while one of them is. Made on demand.
     eventfd: Option<EventFd>,
-    /// Who watches them, where it is no thread of the process's own.
+    /// The watcher, if the thread that waits for the set drives it; `None` if a thread of the process does.
     driven: Option<Arc<Watcher>>,
 }
 
@@ -61,12 +62,12 @@ impl Readiness {
         Readiness { level: Mutex::default(), wake: WakeLine::default(), process: this_process() }
     }
 
-    /// From now on its members are watched by this, or by threads.
+    /// Members that are added from now on are watched by `watcher`, or by a thread of the process's own if that is `None`.
     pub(crate) fn drive_by(&self, watcher: Option<&Arc<Watcher>>) {
         lock(&self.level).driven = watcher.map(Arc::clone);
     }
 
-    /// Makes room for one more.
+    /// Makes room for one more member.
     fn admit(&self) {
         let level = &mut *lock(&self.level);
         level.members += 1;
@@ -96,17 +97,17 @@ impl Readiness {
         let at = level.readable.iter().position(|&other| other == key);
         level.readable.swap_remove(at.expect("it was raised"));
         if let (true, Some(eventfd)) = (level.readable.is_empty(), &level.eventfd) {
-            // Fails where the program has closed it: nobody waits for it then.
+            // It fails if the program has closed the descriptor. Then nothing waits for it.
             let _ = eventfd.consume();
         }
     }
 
-    /// Whether one of them is readable.
+    /// Whether a member is readable.
     pub(crate) fn is_raised(&self) -> bool {
         !lock(&self.level).readable.is_empty()
     }
 
-    /// The keys of those that are.
+    /// The keys of the members that are readable.
     pub(crate) fn readable(&self) -> Vec<usize> {
         lock(&self.level).readable.clone()
     }
@@ -115,7 +116,7 @@ impl Readiness {
 impl Level {
     fn tell(&self) {
         if let Some(eventfd) = &self.eventfd {
-            // As above.
+            // As for `consume` above.
             let _ = eventfd.notify();
         }
     }
@@ -125,12 +126,12 @@ impl Level {
 #[derive(Debug, Default)]
 pub(crate) struct Outlet {
     readiness: Option<Arc<Readiness>>,
-    /// The file of the last descriptor, also when that has gone.
+    /// The file of the last descriptor, also after it was closed.
     file: Option<Identity>,
 }
 
 impl Outlet {
-    /// This process's; a forked child lets go of its parent's.
+    /// The readiness of this process, if there is one; a forked child drops its parent's.
     pub(crate) fn readiness(&mut self) -> Option<&Arc<Readiness>> {
         if self.readiness.as_ref().map_or(false, |readiness| readiness.process != this_process()) {
             self.readiness = None;
@@ -138,7 +139,7 @@ impl Outlet {
         self.readiness.as_ref()
     }
 
-    /// The same, made where there is none.
+    /// The readiness of this process; made if there is none.
     pub(crate) fn make(&mut self) -> Arc<Readiness> {
         match self.readiness() {
             Some(readiness) => Arc::clone(readiness),
@@ -146,12 +147,12 @@ impl Outlet {
         }
     }
 
-    /// Nobody asks for it any more.
+    /// Drops the readiness.
     pub(crate) fn close(&mut self) {
         self.readiness = None;
     }
 
-    /// The descriptor, and whether this call has made it: there was none yet, or the program has closed it.
+    /// The descriptor, and whether this call made it, because there was none or the program had closed it.
     pub(crate) fn descriptor(&mut self) -> Result<(RawFd, bool)> {
         let readiness = self.make();
         let mut level = lock(&readiness.level);
@@ -168,51 +169,51 @@ impl Outlet {
         Ok((fd, true))
     }
 
-    /// Whether `fd` is the last descriptor, or a duplicate of it; and not what got its number afterwards.
+    /// Whether `fd` is the last descriptor or a duplicate of it, and not a later file with the same number.
     pub(crate) fn is(&self, fd: RawFd) -> bool {
         self.file.map_or(false, |file| file.is(fd))
     }
 }
 
-/// What the subscriber's thread and the watching one have in common.
+/// The state that a subscriber shares with its watcher.
 pub(crate) struct Watched {
     ring: AnyRing,
     readiness: Arc<Readiness>,
-    /// What the readiness knows it by; no other of its has it.
+    /// Its key in `readiness`, unique there.
     key: usize,
-    /// 1 while it is among the readable there. Changed with the place locked.
+    /// 1 while `readiness` has its key among the readable ones. Changed with the place locked.
     readable: AtomicU32,
     place: Mutex<Place>,
 }
 
-// SAFETY: a ring's pointers are good in every thread of the process while the mapping lives, which the subscriber holds for as
-// long as it has the watch; the rest is made for two threads.
+// SAFETY: a ring's pointers are valid in every thread of the process while the ring is mapped, and the subscriber keeps it mapped
+// as long as it has the watch. The rest is behind locks and atomics.
 unsafe impl Send for Watched {}
 // SAFETY: as above.
 unsafe impl Sync for Watched {}
 
-/// Where the subscriber stands, and what the thread waits for there.
+/// The subscriber's position, and what the watcher waits for there.
 struct Place {
-    /// The subscriber's, as it was when it last read; from there on the thread may have passed what holds no message, or none
-    /// that is wanted.
+    /// The subscriber's cursor after its last read, which the watcher then moves past abandoned positions and messages that the
+    /// filter rejects.
     cursor: Cursor,
-    /// The ring's word on which the thread sleeps: as it was announced.
+    /// The ring's word as `prepare_wait` returned it, while the watcher sleeps on it.
     armed: Option<u32>,
-    /// Where the subscriber itself stands.
+    /// The subscriber's position after its last read.
     settled: u64,
-    /// When to look again although nobody woke: nanoseconds of the monotonic clock.
+    /// When to look again without a wake-up, in nanoseconds of the monotonic clock.
     look_at: u64,
-    /// Naps since there was a message; of read-only rings.
+    /// The number of naps since the last message, for read-only rings.
     naps: u32,
 }
 
 impl Watched {
-    /// What the thread does with it, time and again: looks where it may have changed, or where `full` says so. The word to
-    /// sleep on, if any, and when to look again at the latest.
+    /// Called by the watcher: looks for a message if the ring may have changed, or if `full` is true. Returns the word to sleep
+    /// on, if any, with its expected value, and when to look again at the latest.
     pub(crate) fn pass(&self, now: u64, full: bool) -> (Option<(&AtomicU32, u32)>, u64) {
         let wake = &self.ring.header().wake;
         let mut place = lock(&self.place);
-        // SeqCst: one of those in the order that `prepare_wait` speaks of.
+        // SeqCst: in one total order with `prepare_wait` and wake-ups.
         let unchanged = place.armed == Some(wake.word.load(SeqCst));
         if self.is_readable() {
             if !unchanged {
@@ -244,23 +245,23 @@ impl Watched {
         }
     }
 
-    /// Whether the subscriber is to read. Also where much was passed that it does not want, and publishers of a lossless ring may be waiting
-    /// until it says so.
+    /// Whether the subscriber should read: there is a message, or the watcher has passed so many rejected messages that publishers
+    /// of a lossless ring may wait for the subscriber to say so.
     fn is_worth_a_read(&self, next: &Next<()>, place: &Place) -> bool {
         let passed = place.cursor.next().saturating_sub(place.settled);
         *next == Next::Ready(()) || place.cursor.filter().is_some() && self.ring.is_kept(passed)
     }
 
-    /// The thread sleeps on the ring's word no more.
+    /// The watcher does not sleep on the ring's word any more.
     fn disarm(&self, place: &mut Place) {
         if let Some(word) = place.armed.take() {
             self.ring.header().wake.end_sleep(word);
         }
     }
 
-    /// Whether it is among the readable.
+    /// Whether `readiness` has its key among the readable ones.
     fn is_readable(&self) -> bool {
-        // Relaxed: only with the place locked does it decide anything.
+        // Relaxed: decisions are made with the place locked.
         self.readable.load(Relaxed) != 0
     }
 
@@ -274,7 +275,7 @@ impl Watched {
         self.readiness.lower(self.key);
     }
 
-    /// What the subscriber does when it has read or moved. True: the thread is to pass again.
+    /// Called by the subscriber after it has read or moved. Returns whether the watcher must look at it again.
     fn settle(&self, cursor: &Cursor) -> bool {
         let mut place = lock(&self.place);
         place.cursor = cursor.clone();
@@ -291,7 +292,7 @@ impl Watched {
             }
         }
         let sooner = !ready && look_at < place.look_at;
-        // A nap that is under way ends as it would have. Otherwise what the thread waited for may be behind us.
+        // A nap in progress keeps its end. Otherwise the claimed position that the watcher waited for may have been passed.
         if !place.cursor.read_only() || was_readable {
             place.look_at = look_at;
         } else {
@@ -304,7 +305,7 @@ impl Watched {
         sooner
     }
 
-    /// The subscriber goes, and no thread passes here any more.
+    /// The subscriber is dropped or stops being watched. The watcher has already forgotten it.
     fn leave(&self) {
         if self.is_readable() {
             self.become_quiet();
@@ -313,7 +314,7 @@ impl Watched {
         self.readiness.dismiss();
     }
 
-    /// Wakes a thread that sleeps on the ring's word alone. One that may not write naps, and nobody can wake it.
+    /// Wakes a watcher that sleeps on this ring's word alone. On a read-only ring it naps and cannot be woken.
     pub(crate) fn wake_by_ring(&self) {
         if !lock(&self.place).cursor.read_only() {
             self.ring.wake_sleepers();
@@ -329,19 +330,21 @@ fn when_to_look(next: &Next<()>) -> u64 {
     }
 }
 
-/// A subscriber's side of it. The thread borrows what is watched, and is told before that goes; a forked child has nobody who
-/// borrows. Whoever has one keeps the ring mapped.
+/// The subscriber's side. The watcher borrows `watched` and forgets it before it is dropped; in a forked child there is no
+/// watcher. The owner keeps the ring mapped.
 pub(crate) struct Watch {
     watched: Arc<Watched>,
     watcher: Arc<Watcher>,
-    /// The watcher's number for it.
+    /// Its number in the watcher's list.
     id: u64,
-    /// The process whose thread it is.
+    /// The process of the watcher.
     process: u32,
 }
 
 impl Watch {
-    /// Starts watching from `cursor` on. The caller keeps the ring mapped for as long as the watch lives.
+    /// Starts watching from `cursor` on. The caller must keep the ring mapped as long as the watch lives.
+    ///
+    /// Fails if a thread is needed and cannot be started.
     pub(crate) fn start(ring: AnyRing, cursor: &Cursor, readiness: &Arc<Readiness>, key: usize) -> Result<Watch> {
         let process = this_process();
         readiness.admit();
@@ -365,29 +368,31 @@ impl Watch {
         }
     }
 
-    /// Whether it is this process's, and not one that it inherited.
+    /// Whether this process started it; false in a forked child.
     pub(crate) fn is_ours(&self) -> bool {
         self.process == this_process()
     }
 
-    /// Whether it is told there.
+    /// Whether it reports to `readiness`.
     pub(crate) fn serves(&self, readiness: &Arc<Readiness>) -> bool {
         Arc::ptr_eq(&self.watched.readiness, readiness)
     }
 
-    /// The same for another ring, from `cursor` on.
+    /// Starts another watch with the same key and readiness, of `ring` from `cursor` on.
     pub(crate) fn again(&self, ring: AnyRing, cursor: &Cursor) -> Result<Watch> {
         Watch::start(ring, cursor, &self.watched.readiness, self.watched.key)
     }
 
-    /// Moves the subscriber, which has not moved back since it settled, over what the thread has passed: what it does not want, above all.
+    /// Moves the subscriber's cursor past the positions that the watcher has passed. The cursor must not have moved back since
+    /// the last `settle`.
     pub(crate) fn catch_up(&self, cursor: &mut Cursor) {
         let place = lock(&self.watched.place);
         if place.cursor.next() > cursor.next() {
             *cursor = place.cursor.clone();
         }
     }
-    /// To be called when the subscriber has read or moved: makes the readiness say what is true now.
+
+    /// To be called after the subscriber has read or moved: updates the readiness.
     pub(crate) fn settle(&self, cursor: &Cursor) {
         if self.watched.settle(cursor) {
             self.watcher.ring_for(self.id, &self.watched);
@@ -397,7 +402,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // In a forked child there is no thread. Descriptors close themselves, unless their numbers are other files' by now.
+        // A forked child has no watcher. Descriptors close themselves, unless their numbers belong to other files by now.
         if self.is_ours() {
             registry().dismiss(&self.watcher, self.id, &self.watched);
             self.watched.leave();
