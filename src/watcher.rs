@@ -81,7 +81,7 @@ impl Watcher {
         }
     }
 
-    /// Changes the roll, and then the bell.
+    /// Changes the roll, then the bell, and wakes all waiters of the bell: an abandoned queue has it armed until its thread ends.
     fn ring(&self, change: impl FnOnce(&mut Roll)) {
         let mut roll = lock(&self.roll);
         change(&mut roll);
@@ -89,7 +89,7 @@ impl Watcher {
         drop(roll);
         if !is_awake {
             self.bell.fetch_add(1, SeqCst);
-            futex_wake(&self.bell, 1);
+            futex_wake(&self.bell, i32::MAX);
         }
     }
 
@@ -298,3 +298,6 @@ impl Registry {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
