@@ -1,46 +1,46 @@
-//! One position of an integer ring: a tag and a value that change together, in one atomic exchange.
+//! A slot of a ring: a tag and a value, which change together in one atomic exchange.
 //!
-//! The tag is `(lap + 1) << 1 | void`, where `lap = position / capacity`. It says which lap's position the slot holds, so
-//! a reader knows whether the value is the one that it wants, older or newer; `void` marks a position that was given up.
-//! Because the tag counts laps and not messages, the narrow slot's 32 bits last for 2^31 laps. Tags are compared with
-//! wrapping signed arithmetic.
+//! The tag is `(lap + 1) << 1 | abandoned`, where `lap = position / capacity`. It says which lap the slot's content belongs to, so
+//! a reader knows whether the value is the one it wants, an older or a newer one. The lowest bit marks an abandoned position.
+//! Because the tag counts laps and not messages, the 32 bits of a narrow slot's tag last for 2^31 laps. Tags are compared
+//! with wrapping signed arithmetic.
 
 #[cfg(not(loom))]
 use crate::sync::AtomicPair;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 
-/// The flag of a position that never held a message.
-pub(crate) const VOID: u64 = 1;
+/// The bit of a tag that says that the position will never hold a message.
+pub(crate) const ABANDONED: u64 = 1;
 
-/// A slot's content: what one atomic access sees.
+/// The content of a slot, as one atomic access sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamped {
     pub(crate) tag: u64,
     pub(crate) value: u64,
 }
 
-/// A place for one message with its tag. All zero is the slot that was never written.
+/// A slot for one message. All zeros is a slot that was never written.
 pub(crate) trait Slot {
     /// The tag of a committed message of `lap`.
     fn tag(lap: u64) -> u64;
 
-    /// Negative where `a` is the tag of an earlier lap than `b`, positive where of a later one.
+    /// Negative if `a` is the tag of an earlier lap than `b`, positive if it is of a later one.
     fn compare(a: u64, b: u64) -> i64;
 
-    /// Tag and value as one of the exchanges left them. SeqCst, so that a sleeper's last look is ordered after the
-    /// announcement of its sleep; Acquire towards the exchange that wrote them. Writes nothing.
+    /// Tag and value as one exchange left them. SeqCst, so that a waiter's recheck is ordered after its `prepare_wait`; Acquire
+    /// for the exchange that wrote them. Does not write.
     fn load(&self) -> Stamped;
 
-    /// What an exchange is to find, most likely. It may be out of date, and tag and value of different exchanges: then the
-    /// exchange fails, because it compares both; and where it does not, this is what was there.
+    /// The likely content, as the expected value of an exchange. It may be out of date, or mix tag and value of two exchanges.
+    /// Then the exchange fails, because it compares both.
     fn glance(&self) -> Stamped;
 
-    /// Replaces `old` by `new`, or says what is there instead. SeqCst: the publisher's look for sleepers comes after it.
+    /// Replaces `old` by `new`, or returns the actual content. SeqCst: the publisher's check for waiters comes after it.
     fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped>;
 
-    /// Replaces two neighbouring slots in one exchange; false where nothing was changed, because they are not as
-    /// expected, are not aligned to each other, or cannot be exchanged together at all.
+    /// Replaces two neighbouring slots in one exchange. Returns false and changes nothing if they are not as expected, or if this
+    /// kind of slot cannot be exchanged in pairs.
     #[inline(always)]
     fn exchange_pair(_slots: &[Self; 2], _old: [Stamped; 2], _new: [Stamped; 2]) -> bool
     where
@@ -79,7 +79,7 @@ impl Slot for WideSlot {
         a.wrapping_sub(b) as i64
     }
 
-    /// As [`AtomicPair::load`] asks for: a slot's tag never returns to an earlier value.
+    /// [`AtomicPair::load`] requires that no earlier value returns: a slot's tag only grows.
     #[inline(always)]
     fn load(&self) -> Stamped {
         Self::unpack(self.0.load())
@@ -106,7 +106,7 @@ pub(crate) type WideSlot = NarrowSlot;
 pub(crate) struct NarrowSlot(AtomicU64);
 
 impl NarrowSlot {
-    /// Where in the number each half is, so that the tag comes first in memory whichever end does.
+    /// The shift of each half, so that the tag comes first in memory on hosts of either byte order.
     const TAG_AT: u32 = if cfg!(target_endian = "little") { 0 } else { 32 };
     const VALUE_AT: u32 = 32 - Self::TAG_AT;
 
@@ -115,7 +115,7 @@ impl NarrowSlot {
         (s.tag & 0xffff_ffff) << Self::TAG_AT | (s.value & 0xffff_ffff) << Self::VALUE_AT
     }
 
-    /// As new as a fence of the caller's makes it. SeqCst, as in `load`, is more than a seqlock or a hint asks for.
+    /// A load for seqlocks and hints, which need no more than the caller's fences.
     #[inline(always)]
     pub(crate) fn load_relaxed(&self) -> Stamped {
         Self::unpack(self.0.load(Relaxed))
@@ -143,7 +143,7 @@ impl Slot for NarrowSlot {
         Self::unpack(self.0.load(SeqCst))
     }
 
-    /// Relaxed: whatever it is, the exchange decides.
+    /// Relaxed: the exchange checks it.
     #[inline(always)]
     fn glance(&self) -> Stamped {
         Self::unpack(self.0.load(Relaxed))
@@ -160,10 +160,10 @@ impl Slot for NarrowSlot {
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     const PAIRS: bool = true;
 
-    /// Two slots are 16 bytes; x86-64 exchanges them as one where they are aligned so. Every other access to them is of
-    /// 8 bytes, which its memory model orders with this one as with any locked instruction. Rust's has no atomic accesses of
-    /// different sizes to the same bytes; so this one is the assembler's, to the compiler two atomic exchanges of 8 bytes that
-    /// nobody saw apart.
+    /// Two slots are 16 bytes. If they are aligned to 16 bytes, x86-64 can exchange them together. All other accesses to them are
+    /// of 8 bytes; the memory model of x86-64 orders those with this one as with any locked instruction. Rust's memory model has no
+    /// atomic accesses of different sizes to the same bytes, so this one is in assembler: to the compiler it is two
+    /// atomic exchanges of 8 bytes that no other access came between.
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     #[inline(always)]
     fn exchange_pair(slots: &[Self; 2], old: [Stamped; 2], new: [Stamped; 2]) -> bool {
@@ -184,7 +184,7 @@ mod tests {
         for lap in around.wrapping_sub(3)..around.wrapping_add(3) {
             let (here, next) = (S::tag(lap), S::tag(lap.wrapping_add(1)));
             assert_eq!(S::compare(here, here), 0);
-            assert!(S::compare(here, here | VOID) < 0 && S::compare(here | VOID, next) < 0);
+            assert!(S::compare(here, here | ABANDONED) < 0 && S::compare(here | ABANDONED, next) < 0);
             assert!(S::compare(next, here) > 0);
         }
     }
@@ -211,7 +211,7 @@ mod tests {
         exchanges_only_what_is_expected(&NarrowSlot::default());
     }
 
-    /// Others look into rings byte by byte.
+    /// Programs in other languages read slots as bytes.
     #[test]
     fn the_tag_comes_first_in_memory() {
         let (empty, new) = (Stamped { tag: 0, value: 0 }, Stamped { tag: 6, value: 7 });

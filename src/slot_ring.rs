@@ -1,40 +1,41 @@
-//! The protocol of all rings: any number of publishers, lock-free; any number of readers that write nothing. The values are the
-//! messages of an integer ring, and the blocks that hold those of a string ring ([`crate::str_ring`]).
+//! The protocol of all rings: any number of lock-free publishers, and any number of readers, which do not write. In an integer ring
+//! the values are the messages; in a string ring they name the blocks that hold the messages ([`crate::str_ring`]).
 //!
-//! A publisher claims positions with one fetch-and-add and commits each with one exchange of its slot (tag and value
-//! together, see [`crate::slot`]). A reader finds at its cursor's slot
+//! A publisher claims positions with one fetch-and-add, and commits each of them with one exchange of its slot (tag and value
+//! together, see [`crate::slot`]). In the slot at its cursor, a reader finds one of these:
 //!
-//! * its own lap's tag: the message;
-//! * its own lap's tag with `void`: a position that was given up; it goes on;
-//! * a later tag: it was lapped; it goes on at the oldest message still held and counts the rest as lost;
-//! * an earlier tag, at or above `write_pos`: nothing yet;
-//! * an earlier tag, below `write_pos`: claimed and not committed. Usually for nanoseconds; but the claimant may be dead
-//!   or stopped. After [`PATIENCE_NS`] the reader exchanges the slot to void. Whoever wins that exchange, all agree.
+//! * the tag of the cursor's lap: the message;
+//! * that tag with the bit for an abandoned position: the reader passes it;
+//! * a later tag: the reader was lapped; it skips to the oldest message still held, and counts the messages in between as lost;
+//! * an earlier tag, and the cursor is at `write_pos` or above: there is no message yet;
+//! * an earlier tag, and the cursor is below `write_pos`: the position is claimed and not committed. Usually that lasts for
+//!   nanoseconds, but its publisher may have been killed or stopped. After [`CLAIM_TIMEOUT_NS`] the reader marks the slot as
+//!   abandoned. Either this exchange or the publisher's succeeds, so all processes agree on the outcome.
 //!
-//! A publisher that finds its position void, or lapped, has not published there: it voids what else it claimed with it,
-//! claims as many again at the end, and goes on. So a publish that returned is in the ring once, in its publisher's
-//! order, however long that publisher was stopped; and no process waits for another. The tag only grows, so no stale
-//! publisher can put back an older message: claim by ticket is Lamport's bakery, the sequence beside the value is that
-//! of D. Vyukov's bounded queue, both without their waiting.
+//! A publisher that finds its position abandoned or lapped has not published there. It abandons the rest of its claim, claims as
+//! many positions at the end, and goes on. So a message whose publish has returned is in the ring once, in the order of its
+//! publisher, however long that publisher was stopped, and no process waits for another. Tags only grow, so a publisher that was
+//! stopped cannot replace a newer message. Claims are the tickets of L. Lamport's bakery algorithm, and the tag beside the value is
+//! the sequence number of D. Vyukov's bounded queue, both without waiting.
 
 use std::ptr::NonNull;
 
-use crate::cursor::{Cursor, Next, Patience, PIECE};
+use crate::cursor::{ClaimWait, Cursor, Next, PIECE};
 use crate::fault::fault_point;
 use crate::layout::Header;
 use crate::readers::Readers;
-use crate::slot::{NarrowSlot, Slot, Stamped, VOID};
+use crate::slot::{NarrowSlot, Slot, Stamped, ABANDONED};
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::monotonic_ns;
 
-/// Laps by which a publisher or a reader may be late for its slot's tag still to be compared: a narrow one repeats after
-/// 2^31, and is taken for a later one from half of that on.
+/// How many laps a publisher or reader may be late before tags cannot be compared: those of narrow slots repeat after 2^31 laps,
+/// and from half of that on an earlier tag looks like a later one.
 const MAX_LAPS_LATE: u64 = 1 << 29;
 
-/// Times that a reader looks for the newest message, where it is lapped meanwhile.
+/// How often a reader looks for the newest message if it is lapped while it does so.
 const MAX_TRIES: u32 = 16;
 
-/// One integer ring, wherever its bytes live. Copying copies the pointers, not the ring.
+/// Pointers to the parts of one ring, in any kind of memory. A copy is of the pointers, not of the ring.
 pub(crate) struct SlotRing<S> {
     header: NonNull<Header>,
     slots: NonNull<S>,
@@ -42,7 +43,7 @@ pub(crate) struct SlotRing<S> {
     mask: u64,
     /// log2 of the capacity.
     shift: u32,
-    /// Whom publishers wait for; None where the ring is not lossless.
+    /// The readers that publishers wait for; `None` if the ring is not lossless.
     kept_for: Option<NonNull<Readers>>,
 }
 
@@ -54,7 +55,7 @@ impl<S> Clone for SlotRing<S> {
 
 impl<S> Copy for SlotRing<S> {}
 
-/// Positions that were claimed and are not committed yet.
+/// Positions that are claimed and not committed yet.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Batch {
@@ -63,66 +64,66 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Positions that are left.
+    /// The number of positions that are left.
     pub(crate) fn remaining(&self) -> usize {
         self.end.wrapping_sub(self.next) as usize
     }
 
-    /// The position to commit next.
+    /// The next position to commit.
     #[inline(always)]
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
-    /// The position that was committed last.
+    /// The last position that was committed.
     #[inline(always)]
     pub(crate) fn committed(&self) -> u64 {
         self.next.wrapping_sub(1)
     }
 }
 
-/// What became of a position whose claimant died.
+/// The outcome of a claim whose publisher was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Its claimant committed it.
+    /// The position was committed.
     Committed,
-    /// It did not, and never will.
+    /// It was not committed.
     Open,
-    /// The slot was overwritten since: there is no telling.
+    /// It is not known, because the slot was overwritten since.
     Unknown,
 }
 
 impl Fate {
-    /// That of the position with this `tag`, whose slot has the tag `seen`.
+    /// The outcome for the position with this `tag` if its slot has the tag `seen`.
     pub(crate) fn of<S: Slot>(tag: u64, seen: u64) -> Fate {
         match S::compare(seen, tag) {
             0 => Fate::Committed,
-            _ if seen == tag | VOID => Fate::Open,
+            _ if seen == tag | ABANDONED => Fate::Open,
             later if later > 0 => Fate::Unknown,
             _ => Fate::Open,
         }
     }
 }
 
-/// Whether the slot with the tag `seen` holds the lap just before that of `tag`, committed or void.
+/// Whether `seen` is a tag of the lap before that of `tag`, committed or abandoned.
 #[inline(always)]
 fn follows<S: Slot>(tag: u64, seen: u64) -> bool {
     (1..=2).contains(&S::compare(tag, seen))
 }
 
-/// Laps between those of two tags, of which nothing was ever in the slot.
+/// The number of laps between those of two tags, which were never in the slot.
 fn laps_between<S: Slot>(seen: u64, tag: u64) -> u64 {
-    (S::compare(tag, seen & !VOID) / 2 - 1).max(0) as u64
+    (S::compare(tag, seen & !ABANDONED) / 2 - 1).max(0) as u64
 }
 
 impl SlotRing<NarrowSlot> {
-    /// Whether `position` still holds the message that a reader found there, and has read up to its fence.
+    /// Whether `position` still held the message that a reader found there when the reader passed its fence.
     #[inline(always)]
     pub(crate) fn still_holds(&self, position: u64) -> bool {
         self.slot(position).load_relaxed().tag == self.tag(position)
     }
 
-    /// The value in the slot of `position`, or an older one.
+    /// The value in the slot of `position`; it may be out of date.
     #[inline(always)]
     pub(crate) fn value_hint(&self, position: u64) -> u64 {
         self.slot(position).load_relaxed().value
@@ -147,7 +148,7 @@ impl<S: Slot> SlotRing<S> {
         unsafe { self.header.as_ref() }
     }
 
-    /// Where the slot of `position` is. The pointer is good for all slots.
+    /// A pointer to the slot of `position`, which may be used for all slots.
     #[inline(always)]
     fn place(&self, position: u64) -> *const S {
         let index = (position & self.mask) as usize;
@@ -170,8 +171,8 @@ impl<S: Slot> SlotRing<S> {
         self.mask + 1
     }
 
-    /// Publishes one value where nothing is in the way; the caller wakes sleepers. Err: what [`publish_anyway`](Self::publish_anyway)
-    /// goes on with: the position that was claimed for it, or None.
+    /// Publishes one value on the fast path; the caller wakes waiters. An `Err` has the argument for
+    /// [`publish_anyway`](Self::publish_anyway): the position that was claimed, if any.
     #[inline(always)]
     pub(crate) fn publish_at_once(&self, value: u64) -> Result<(), Option<u64>> {
         if self.kept_for.is_some() {
@@ -186,7 +187,7 @@ impl<S: Slot> SlotRing<S> {
         }
     }
 
-    /// The same whatever is in the way. False: there is no room, and nothing happened.
+    /// Publishes one value on the slow path. Returns false, without any effect, if a lossless ring has no room.
     #[inline(never)]
     pub(crate) fn publish_anyway(&self, claimed: Option<u64>, value: u64) -> bool {
         let mut batch = match claimed {
@@ -202,17 +203,17 @@ impl<S: Slot> SlotRing<S> {
         self.put(&mut batch, value)
     }
 
-    /// The one and the other.
+    /// Both of these.
     #[cfg(test)]
     pub(crate) fn publish(&self, value: u64) -> bool {
         self.publish_at_once(value).map_or_else(|claimed| self.publish_anyway(claimed, value), |()| true)
     }
 
-    /// Claims `n` positions that stand next to each other. They must all be put. None: a lossless ring has no room for them.
+    /// Claims `n` consecutive positions, all of which must be committed. Returns `None` if a lossless ring has no room for them.
     #[inline(always)]
     pub(crate) fn claim(&self, n: u64) -> Option<Batch> {
         let next = match self.kept_for {
-            // Relaxed: only the number matters. A reader that saw a commit (Acquire) sees its claim, which came before it.
+            // Relaxed: only the number matters. A reader that sees a commit (Acquire) also sees the claim before it.
             None => self.header().write_pos.fetch_add(n, Relaxed),
             // SAFETY: valid by the contract of `new`.
             Some(readers) => self.claim_kept(n, unsafe { readers.as_ref() })?,
@@ -220,7 +221,7 @@ impl<S: Slot> SlotRing<S> {
         Some(Batch { next, end: next.wrapping_add(n) })
     }
 
-    /// The same where readers say what may be overwritten.
+    /// Claims positions in a lossless ring.
     #[inline]
     fn claim_kept(&self, n: u64, readers: &Readers) -> Option<u64> {
         let write_pos = &self.header().write_pos;
@@ -229,14 +230,14 @@ impl<S: Slot> SlotRing<S> {
             if !readers.has_room(next, n) {
                 readers.raise_limit(n);
                 let now = write_pos.load(Relaxed);
-                // Where another took the room, the limit may be raised for us, too.
+                // If another publisher took the room, it may have raised the limit for this claim, too.
                 if now == next && !readers.has_room(next, n) {
                     return None;
                 }
                 next = now;
                 continue;
             }
-            // Relaxed: as in `claim`. The limit is safe however old it is.
+            // Relaxed: as in `claim`. An old limit is smaller, so it is safe.
             match write_pos.compare_exchange(next, next.wrapping_add(n), Relaxed, Relaxed) {
                 Ok(_) => return Some(next),
                 Err(now) => next = now,
@@ -244,16 +245,16 @@ impl<S: Slot> SlotRing<S> {
         }
     }
 
-    /// Commits `value` at the next position of `batch`. False: that is gone, and a lossless ring has no room for what is left of
-    /// the batch; nothing happened, and it may be tried again.
+    /// Commits `value` at the next position of `batch`. Returns false, without any effect, if that position was abandoned and a
+    /// lossless ring has no room for the rest of the batch. Then the caller may try again.
     #[inline(always)]
     pub(crate) fn put(&self, batch: &mut Batch, value: u64) -> bool {
         self.exchange(batch, |_| value, |_, _| ()).is_some()
     }
 
-    /// Commits a value at the next position of `batch`, and returns the one that stood there; None as in [`put`](Self::put). A
-    /// position may turn out to be gone, so there may be several tries: `value` is told the index of the slot; `intend` is
-    /// told position and old value just before each.
+    /// Commits a value at the next position of `batch`, and returns the value that it replaced, or `None` as [`put`](Self::put).
+    /// There may be several tries if positions were abandoned. For each of them, `value` gets the index of the slot and returns
+    /// the value; `intend` gets position and old value just before the exchange.
     #[inline(always)]
     pub(crate) fn exchange(
         &self,
@@ -268,14 +269,13 @@ impl<S: Slot> SlotRing<S> {
                 batch.next = position.wrapping_add(1);
                 return Some(old);
             }
-            if !self.claim_anew(batch) {
+            if !self.claim_again(batch) {
                 return None;
             }
         }
     }
 
-    /// Commits `count` values, or as many as there is room for, and returns how many. `value(i)` is asked for each `i`, in
-    /// order.
+    /// Commits `count` values, `value(i)` for each `i` in order. Returns how many there was room for.
     #[inline(always)]
     pub(crate) fn put_all(&self, batch: &mut Batch, count: usize, value: impl Fn(usize) -> u64) -> usize {
         let mut i = 0;
@@ -294,7 +294,8 @@ impl<S: Slot> SlotRing<S> {
         i
     }
 
-    /// Some: `value` stands at `position`, in the place of that. None: the position is void or was lapped; nothing happened.
+    /// Commits `value` at `position`, and returns the value that it replaced. Returns `None`, without any effect, if the position
+    /// was abandoned or lapped.
     #[inline(always)]
     fn commit(&self, position: u64, value: u64, mut intend: impl FnMut(u64)) -> Option<u64> {
         match self.commit_at_once(position, value, &mut intend) {
@@ -303,7 +304,7 @@ impl<S: Slot> SlotRing<S> {
         }
     }
 
-    /// The same where the slot is simply the last lap's. None: it is not, or not any more.
+    /// Commits `value` if the slot has a tag of the last lap; otherwise returns `None`.
     #[inline(always)]
     fn commit_at_once(&self, position: u64, value: u64, intend: impl FnOnce(u64)) -> Option<u64> {
         let tag = self.tag(position);
@@ -318,15 +319,17 @@ impl<S: Slot> SlotRing<S> {
         None
     }
 
-    /// The same where it is not.
+    /// Commits `new` whatever the slot holds.
     #[cold]
     #[inline(never)]
     fn commit_slow(&self, position: u64, new: Stamped, mut intend: impl FnMut(u64)) -> Option<u64> {
         let slot = self.slot(position);
         let mut seen = slot.load();
-        while self.is_older(seen.tag, new.tag, position) || (seen.tag != new.tag | VOID && !self.is_lapped(position)) {
-            // A publisher that was stopped here for so many laps that a narrow tag came round fails all the same: the whole
-            // slot must be as it was seen.
+        while self.is_older(seen.tag, new.tag, position)
+            || (seen.tag != new.tag | ABANDONED && !self.is_lapped(position))
+        {
+            // If a publisher was stopped here for so many laps that a narrow tag has come round, the exchange still fails,
+            // because it compares the whole slot.
             intend(seen.value);
             match slot.exchange(seen, new) {
                 Ok(()) => {
@@ -339,7 +342,7 @@ impl<S: Slot> SlotRing<S> {
         None
     }
 
-    /// What became of `position` with regard to the message that its claimant was to commit there.
+    /// The outcome of the claim of `position`.
     pub(crate) fn fate(&self, position: u64) -> Fate {
         if self.behind(position) >> self.shift >= MAX_LAPS_LATE {
             return Fate::Unknown;
@@ -347,14 +350,14 @@ impl<S: Slot> SlotRing<S> {
         Fate::of::<S>(self.tag(position), self.slot(position).load().tag)
     }
 
-    /// Whether the slot of `position`, whose tag is to become `tag`, holds that of an earlier lap. A caller that is so late
-    /// that tags cannot tell was lapped, whatever is there.
+    /// Whether `seen`, in the slot of `position`, is of an earlier lap than `tag`. False if the caller is so late that tags
+    /// cannot be compared: then it was lapped.
     fn is_older(&self, seen: u64, tag: u64, position: u64) -> bool {
         S::compare(seen, tag) < 0 && self.behind(position) >> self.shift < MAX_LAPS_LATE
     }
 
-    /// Whether somebody claimed the same slot for a later lap. If nobody did, a later tag in the slot is none: somebody
-    /// scribbled on the ring, and a publisher mends it.
+    /// Whether the slot of `position` was claimed for a later lap. If it was not, a later tag in the slot is corrupt, and a
+    /// publisher overwrites it.
     #[cold]
     #[inline(never)]
     fn is_lapped(&self, position: u64) -> bool {
@@ -367,8 +370,8 @@ impl<S: Slot> SlotRing<S> {
         self.header().write_pos.load(SeqCst).wrapping_sub(position)
     }
 
-    /// Commits two values in one exchange, from an even position on, and returns those that stood there; None where that did
-    /// not work, and nothing happened. `intend` is told the old values just before.
+    /// Commits two values in one exchange, at an even position and the next, and returns the values that they replaced. Returns
+    /// `None`, without any effect, if that fails. `intend` gets the old values just before.
     #[inline(always)]
     pub(crate) fn exchange_pair(
         &self,
@@ -379,7 +382,7 @@ impl<S: Slot> SlotRing<S> {
         let position = batch.next;
         debug_assert!(position & 1 == 0 && batch.end.wrapping_sub(position) >= 2);
         let tag = self.tag(position);
-        // SAFETY: an even index below the capacity, which is even: its neighbour exists, too.
+        // SAFETY: the index is even and below the capacity, which is even, so its neighbour exists, too.
         let slots = unsafe { &*self.place(position).cast::<[S; 2]>() };
         let old = [slots[0].glance(), slots[1].glance()];
         let new = [Stamped { tag, value: values[0] }, Stamped { tag, value: values[1] }];
@@ -393,14 +396,14 @@ impl<S: Slot> SlotRing<S> {
         None
     }
 
-    /// The next position of `batch` is gone: gives up the others, so that no reader waits for them, and claims as many
-    /// at the end, so that the batch still stands together. False: there is no room for them.
+    /// The next position of `batch` was abandoned or lapped. Abandons the others, so that no reader waits for them, and claims as
+    /// many at the end, so that the rest of the batch stays consecutive. Returns false if there is no room for them.
     #[cold]
     #[inline(never)]
-    fn claim_anew(&self, batch: &mut Batch) -> bool {
+    fn claim_again(&self, batch: &mut Batch) -> bool {
         let remaining = batch.end.wrapping_sub(batch.next);
         for i in 1..remaining {
-            self.give_up(batch.next.wrapping_add(i));
+            self.abandon(batch.next.wrapping_add(i));
         }
         match self.claim(remaining) {
             Some(claimed) => *batch = claimed,
@@ -409,22 +412,24 @@ impl<S: Slot> SlotRing<S> {
         true
     }
 
-    /// Marks `position` void unless it is committed, void or lapped already.
-    fn give_up(&self, position: u64) {
+    /// Marks `position` as abandoned unless it is committed, abandoned or lapped.
+    fn abandon(&self, position: u64) {
         let tag = self.tag(position);
         let slot = self.slot(position);
         let mut seen = slot.load();
-        while self.is_older(seen.tag, tag, position) || (seen.tag | VOID != tag | VOID && !self.is_lapped(position)) {
-            // The value stays: in a string ring it names a block.
-            match slot.exchange(seen, Stamped { tag: tag | VOID, value: seen.value }) {
+        while self.is_older(seen.tag, tag, position)
+            || (seen.tag | ABANDONED != tag | ABANDONED && !self.is_lapped(position))
+        {
+            // The value is kept: in a string ring it names a block.
+            match slot.exchange(seen, Stamped { tag: tag | ABANDONED, value: seen.value }) {
                 Ok(()) => return self.count_abandoned(1 + laps_between::<S>(seen.tag, tag)),
                 Err(now) => seen = now,
             }
         }
     }
 
-    /// Counts positions that will never hold a message: each once, by who exchanges its slot to void, or to a later lap
-    /// while it was uncommitted.
+    /// Counts abandoned positions. Each is counted once: by the exchange that marks its slot, or by the one that replaces it by a
+    /// later lap before it was committed.
     fn count_abandoned(&self, positions: u64) {
         if positions != 0 {
             // Relaxed: a statistic.
@@ -442,8 +447,8 @@ impl<S: Slot> SlotRing<S> {
         next
     }
 
-    /// Delivers messages into `out`, made by `message`, as many as there are and have room. Returns how many, and whether it ended
-    /// because there is [`Next::More`] to pass.
+    /// Delivers messages to `out`, converted by `message`, as many as there are and fit. Returns how many, and whether it stopped
+    /// at [`Next::More`].
     #[inline(always)]
     pub(crate) fn read_all<T>(&self, cursor: &mut Cursor, out: &mut [T], message: impl Fn(u64) -> T) -> (usize, bool) {
         let mut count = 0;
@@ -461,7 +466,7 @@ impl<S: Slot> SlotRing<S> {
         (count, false)
     }
 
-    /// The same as long as they are at hand: passes nothing. Returns how many.
+    /// Delivers messages to `out` until the next position does not simply hold one. Returns how many.
     #[inline]
     pub(crate) fn take_all<T>(&self, cursor: &mut Cursor, out: &mut [T], message: impl Fn(u64) -> T) -> usize {
         let mut count = 0;
@@ -473,8 +478,8 @@ impl<S: Slot> SlotRing<S> {
         }
     }
 
-    /// The same for those that are at hand, up to the end of the slots: [`at_hand`](Self::at_hand) for each, with what does not change
-    /// looked up once. A clear meanwhile is missed by the rest of them, as one is that comes between two of `at_hand`'s loads.
+    /// As `take_all`, up to the last slot of the lap: [`at_hand`](Self::at_hand) for each, with the tag and the base loaded once.
+    /// A clear meanwhile is not seen, as one between the two loads of `at_hand` is not.
     #[inline(always)]
     fn read_run<T>(&self, cursor: &mut Cursor, out: &mut [T], message: impl Fn(u64) -> T) -> usize {
         if !self.is_open(cursor) {
@@ -482,7 +487,7 @@ impl<S: Slot> SlotRing<S> {
         }
         let (index, tag) = (self.slot_index(cursor.next()), self.tag(cursor.next()));
         let room = (self.capacity() - index).min(out.len() as u64) as usize;
-        // SAFETY: from `index`, which is below the capacity, to the last slot at most; slots are atomic.
+        // SAFETY: from `index`, which is below the capacity, at most to the last slot; slots are atomic.
         let slots = unsafe { std::slice::from_raw_parts(self.place(cursor.next()), room) };
         let mut count = 0;
         for (slot, place) in slots.iter().zip(out) {
@@ -508,14 +513,15 @@ impl<S: Slot> SlotRing<S> {
         }
     }
 
-    /// The same where that is simple: touches one slot and the rarely written base, and the write position where nothing is there.
+    /// As `peek`, on the fast path: loads one slot and the base, which is rarely written; also the write position if there is no
+    /// message. Returns [`Next::More`] if the fast path does not apply.
     #[inline(always)]
     pub(crate) fn glimpse(&self, cursor: &Cursor) -> Next<u64> {
         if self.is_open(cursor) {
             if let Some(value) = self.at(cursor.next()) {
                 return Next::Ready(value);
             }
-            // SeqCst, after the slot: a claim comes before its commit.
+            // SeqCst, after the load of the slot: a claim comes before its commit.
             if cursor.next() == self.header().write_pos.load(SeqCst) {
                 return Next::Empty;
             }
@@ -523,7 +529,7 @@ impl<S: Slot> SlotRing<S> {
         Next::More
     }
 
-    /// That message, if it is simply there.
+    /// The message at the cursor, if the fast path finds one.
     #[inline(always)]
     pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<u64> {
         if self.is_open(cursor) {
@@ -534,11 +540,11 @@ impl<S: Slot> SlotRing<S> {
 
     #[inline(always)]
     fn is_open(&self, cursor: &Cursor) -> bool {
-        // Relaxed: a reader that misses a clear of this moment reads as if it had come before it.
+        // Relaxed: a reader that does not see a clear reads as if it came before the clear.
         cursor.is_open(self.header().clear.base.load(Relaxed))
     }
 
-    /// The message of `position`, if its slot holds that.
+    /// The message at `position`, if its slot holds it.
     #[inline(always)]
     fn at(&self, position: u64) -> Option<u64> {
         let seen = self.slot(position).load();
@@ -548,20 +554,21 @@ impl<S: Slot> SlotRing<S> {
         None
     }
 
-    /// The value in the slot of `position`, whatever message it belongs to.
+    /// The value in the slot of `position`, of whatever lap.
     #[inline(always)]
     pub(crate) fn value_at(&self, position: u64) -> u64 {
         self.slot(position).load().value
     }
 
-    /// No message is in the slot `index` any more, but `value`, if it had the value `old` until now.
-    pub(crate) fn void_slot(&self, index: u64, old: u64, value: u64) {
+    /// Replaces the value `old` in the slot `index` by `value`, and marks the position as abandoned, if the slot still has that
+    /// value.
+    pub(crate) fn abandon_slot(&self, index: u64, old: u64, value: u64) {
         let slot = self.slot(index);
         let mut seen = slot.load();
-        // A slot that was never written has no lap that could be void.
-        let void = |tag: u64| if tag == 0 { 0 } else { tag | VOID };
+        // A slot that was never written has no position to abandon.
+        let abandoned = |tag: u64| if tag == 0 { 0 } else { tag | ABANDONED };
         while seen.value == old {
-            match slot.exchange(seen, Stamped { tag: void(seen.tag), value }) {
+            match slot.exchange(seen, Stamped { tag: abandoned(seen.tag), value }) {
                 Ok(()) => return,
                 Err(now) => seen = now,
             }
@@ -574,7 +581,7 @@ impl<S: Slot> SlotRing<S> {
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn scribble(&self, position: u64, value: u64) {
+    pub(crate) fn corrupt(&self, position: u64, value: u64) {
         let seen = self.slot(position).load();
         self.slot(position).exchange(seen, Stamped { value, ..seen }).unwrap();
     }
@@ -584,12 +591,12 @@ impl<S: Slot> SlotRing<S> {
         position & self.mask
     }
 
-    /// Moves the cursor over what holds no message any more, a [`PIECE`] at most, and says what is there then.
+    /// Moves the cursor past positions without a message, at most a [`PIECE`] of them. Returns the state of the next position.
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<u64> {
         for _ in 0..PIECE {
             let base = cursor.pass_clear(self.header());
             let seen = self.slot(cursor.next()).load();
-            // After the slot: a claim comes before its commit, so what was committed lies below this.
+            // After the load of the slot: a claim comes before its commit, so a committed position lies below this.
             let end = self.header().write_pos.load(SeqCst);
             if cursor.next() >= end {
                 return Next::Empty;
@@ -605,7 +612,7 @@ impl<S: Slot> SlotRing<S> {
             if seen.tag == tag {
                 return Next::Ready(seen.value);
             }
-            if seen.tag == tag | VOID {
+            if seen.tag == tag | ABANDONED {
                 cursor.pass_to(cursor.next() + 1);
             } else if let Some(when) = self.await_claim(cursor, end) {
                 return Next::Claimed(when);
@@ -619,8 +626,8 @@ impl<S: Slot> SlotRing<S> {
         self.kept_for.is_some() && passed >= (self.capacity() / 4).max(1)
     }
 
-    /// Moves the cursor to the newest message for which `wanted` says so of its position and value, if there is one among the
-    /// last [`PIECE`].
+    /// Moves the cursor to the newest message for which `wanted(position, value)` returns true, if there is one among the last
+    /// [`PIECE`] positions.
     pub(crate) fn skip_to_newest(&self, cursor: &mut Cursor, wanted: impl Fn(u64, u64) -> bool) {
         for _ in 0..MAX_TRIES {
             let base = cursor.pass_clear(self.header());
@@ -643,22 +650,22 @@ impl<S: Slot> SlotRing<S> {
         }
     }
 
-    /// The position at the cursor is claimed. Returns until when to be patient; None once patience has ended and the
-    /// claim is given up, with others that are as old.
+    /// The position at the cursor is claimed. Returns when the claim timeout expires, or `None` after it has expired and the
+    /// position is abandoned, with other claims that are as old.
     #[cold]
     fn await_claim(&self, cursor: &mut Cursor, end: u64) -> Option<u64> {
         let seen_end = match cursor.await_claim(monotonic_ns(), end) {
-            Patience::Until(when) => return Some(when),
-            Patience::Ended(seen_end) => seen_end,
+            ClaimWait::Until(when) => return Some(when),
+            ClaimWait::Expired(seen_end) => seen_end,
         };
         if cursor.read_only() {
             cursor.skip_lost(cursor.next() + 1);
             return None;
         }
-        // No more than a lap of it is there.
+        // There is at most a lap of them.
         let piece = cursor.next().saturating_add(self.capacity().min(PIECE)).min(seen_end);
         for position in cursor.next()..piece {
-            self.give_up(position);
+            self.abandon(position);
         }
         if piece >= seen_end {
             cursor.end_wait();

@@ -1,7 +1,7 @@
-//! Spare blocks: what publishers of strings write into before a message is in the ring.
+//! Spare blocks, to which publishers of strings write before a message is in the ring.
 //!
-//! A ring of C slots and P spares has C + P blocks. Each is named by one slot or by one spare's entry, and by no other: that
-//! is the whole invariant, and whoever is in the middle of a publish may write into the block of its entry because of it.
+//! A ring of C slots and P spares has C + P blocks. Each block is named by exactly one slot or one spare's entry. This is the whole
+//! invariant; because of it, a publisher in the middle of a publish may write to the block of its entry.
 //!
 //! ```text
 //!   take     entry: idle, block b  ->  busy, member m, block b                                    compare-exchange
@@ -12,13 +12,13 @@
 //!   return   entry: idle, block o                                                                 store
 //! ```
 //!
-//! No entry belongs to anybody while it is idle, so there need be no more of them than publishers in the middle of a
-//! publish. A publisher that dies there leaves its entry busy. Whoever holds the dead member's number (see
-//! [`crate::member`]; so it is one process, and no process is that member meanwhile) can tell where the spare block is from what
-//! became of p: committed, then it is o; not, then it is b. If the slot was overwritten since, the other of the two is somewhere
-//! in the ring: where a slot or an idle entry names it, this one is the spare. (Nothing names the spare, and nothing will.
-//! What is seen once decides, however fast the others move.) In a ring that is too large to be searched, or where the other
-//! one could not be found, the entry stays as it is until a process publishes alone, and looks which blocks nothing names.
+//! Idle entries belong to no publisher, so a ring needs only as many as there are publishers in the middle of a publish at once. A
+//! publisher that is killed there leaves its entry busy. A process that holds the number of that member (see [`crate::member`];
+//! only one process can hold it, and no process is that member meanwhile) recovers the entry. The outcome of p says which block is
+//! the spare: o if p was committed, b if it was not. If the slot was overwritten since, the other block is named by a
+//! slot or an idle entry. If b is found there, o is the spare, and vice versa. One sighting is enough, however fast names move,
+//! because no slot and no entry ever names the spare. If the ring is too large to be searched, or neither block is found, the
+//! entry stays busy until a process publishes alone and collects the blocks without a name.
 
 use std::ptr::NonNull;
 
@@ -29,38 +29,38 @@ use crate::slot_ring::Fate;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU64, Line};
 
-/// An entry. Only its holder writes it while it is busy.
+/// An entry. While it is busy, only its holder writes it.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Spare {
-    /// Block ^ the entry's first block, << 32 | member << 2 | state. So that all zero is idle, with a block of its own.
+    /// (block ^ the entry's first block) << 32 | member << 2 | state. So all zeros is idle, with a block of its own.
     word: AtomicU64,
-    /// The position that the holder is about to commit + 1; 0: there was none yet.
+    /// 1 + the position that the holder is about to commit; 0 if there was none yet.
     position: AtomicU64,
     /// The block in the slot of that position.
     displaced: AtomicU64,
 }
 
-/// Searches for a block that others may be moving just then.
+/// How often a block is searched for that publishers may be moving meanwhile.
 const SEARCHES: u32 = if cfg!(loom) { 1 } else { 8 };
 
 const IDLE: u64 = 0;
 const BUSY: u64 = 1;
-/// Without a block.
+/// It has no block.
 const LEAKED: u64 = 2;
-/// Member and state.
+/// The bits of member and state.
 const OWNER: u64 = 0xffff_ffff;
 
-/// What a ring's slots say of a publisher that died.
+/// What a ring's slots tell about a publisher that was killed.
 pub(crate) trait Ledger {
-    /// What became of a position that it had claimed.
+    /// The outcome of its claim of `position`.
     fn fate(&self, position: u64) -> Fate;
 
-    /// One of two blocks that a slot names now; None where none was found.
+    /// The first of `blocks` that is found in a slot, if any.
     fn find(&self, blocks: [u64; 2]) -> Option<u64>;
 }
 
-/// The spares of one ring. Copying copies the pointer.
+/// A pointer to the spares of one ring.
 #[derive(Clone, Copy)]
 pub(crate) struct Spares {
     entries: NonNull<Line<Spare>>,
@@ -92,7 +92,7 @@ impl Spares {
         self.count
     }
 
-    /// All blocks, those in slots included.
+    /// The number of all blocks, including those that slots name.
     pub(crate) fn blocks(&self) -> u64 {
         self.first + u64::from(self.count)
     }
@@ -111,7 +111,8 @@ impl Spares {
         let word = spare.word.load(Relaxed);
         let own = self.first + u64::from(index);
         let (block, owner) = (word >> 32 ^ own, u64::from(member) << 2 | BUSY);
-        // Acquire: meets the release of who returned it. Its block is out of every slot, for whoever sees our bytes in it.
+        // Acquire: meets the release of the publisher that returned it. So a reader that sees new bytes in the block also sees the
+        // exchange that took it out of its slot.
         if word & OWNER == IDLE
             && block < self.blocks()
             && spare.word.compare_exchange(word, word | owner, Acquire, Relaxed).is_ok()
@@ -122,11 +123,11 @@ impl Spares {
         None
     }
 
-    /// Puts the entries of `member`, who is dead, in order; the caller holds its number. True: there is a spare more.
+    /// Recovers the entries of `member`, whose process was killed; the caller holds its number. Returns whether there were any.
     pub(crate) fn recover(&self, member: u32, events: &EventLine, ledger: &impl Ledger) -> bool {
         let mut any = false;
         for index in 0..self.count {
-            // Acquire: what the dead one stored before this word.
+            // Acquire: for `position` and `displaced`, which the member stored before this word.
             let word = self.entry(index).word.load(Acquire);
             if word & OWNER == u64::from(member) << 2 | BUSY {
                 any |= self.recover_entry(index, word, events, ledger);
@@ -142,23 +143,24 @@ impl Spares {
             Some(block) if block < self.blocks() => block,
             _ => return false,
         };
-        // For who recovers the next holder, should that die before it has a position of its own.
+        // If the next holder is killed before it has a position, `block_left` must find this block.
         spare.displaced.store(block, Relaxed);
         fault_point!("recovering");
-        // Release: to who takes it. No exchange: only who holds the member's number writes a busy entry.
+        // Release: meets the acquire in `take`. A store is enough, because only the holder of the member's number writes a busy
+        // entry.
         spare.word.store((block ^ own) << 32 | IDLE, Release);
         // Relaxed: a statistic.
         events.recoveries.fetch_add(1, Relaxed);
         true
     }
 
-    /// The block that a publisher has which stopped for good, or for now; `mine` is the one in the entry's word.
+    /// The block of a busy entry whose holder was killed or stopped; `mine` is the one in the entry's word.
     fn block_left(&self, index: u32, mine: u64, ledger: &impl Ledger) -> Option<u64> {
         let spare = self.entry(index);
         let displaced = spare.displaced.load(Relaxed);
         let position = match spare.position.load(Relaxed) {
             0 => return Some(mine),
-            // It died after its last commit was in the books, or before the first of this publish.
+            // It was killed after the entry had been updated for its last commit, or before the first commit of this publish.
             _ if mine == displaced => return Some(mine),
             next => next - 1,
         };
@@ -171,7 +173,7 @@ impl Spares {
         }
     }
 
-    /// One of two blocks that an idle entry names now. A busy one's word may be out of date.
+    /// The first of `blocks` that is found in an idle entry, if any. The word of a busy entry may be out of date.
     fn find(&self, blocks: [u64; 2]) -> Option<u64> {
         let idle = |index| {
             let word = self.entry(index).word.load(Acquire);
@@ -180,7 +182,7 @@ impl Spares {
         (0..self.count).filter_map(idle).find(|block| blocks.contains(block))
     }
 
-    /// The member in the middle of a publish with the entry `index`; None where there is none, or nobody can know it.
+    /// The member that holds the entry `index`; `None` if the entry is not busy, or its holder has no number.
     pub(crate) fn holder(&self, index: u32) -> Option<u32> {
         let word = self.entry(index).word.load(Relaxed);
         let member = ((word & OWNER) >> 2) as u32;
@@ -190,25 +192,25 @@ impl Spares {
         None
     }
 
-    /// Whether nobody will ever return this entry. `unregistered`: there may be publishers without a number.
+    /// Whether this entry will never be returned. `unregistered` says whether there may be publishers without a number.
     pub(crate) fn is_lost(&self, index: u32, unregistered: bool) -> bool {
         let word = self.entry(index).word.load(Relaxed);
         let member = ((word & OWNER) >> 2) as u32;
         match word & 3 {
             IDLE => word & OWNER != IDLE || self.block_of(index).is_none(),
-            // Who has no block to return looks for another one itself.
+            // A holder without a block takes another entry.
             BUSY => member > MAX_MEMBER || member == 0 && !unregistered || self.block_of(index).is_none(),
             _ => true,
         }
     }
 
-    /// Without any member: recovers the dead. Whether every entry has a block of its own now.
+    /// Recovers all entries while there are no members. Returns whether each entry has a block of its own now.
     pub(crate) fn recover_all(&self, events: &EventLine, ledger: &impl Ledger) -> bool {
         let mut whole = true;
         for index in 0..self.count {
             let word = self.entry(index).word.load(Acquire);
             if word & OWNER == BUSY && events.has_unregistered() {
-                return true; // its holder came just now: it said so before it took this
+                return true; // a publisher without a number has just taken it
             }
             if word & 3 == BUSY && !self.recover_entry(index, word, events, ledger) {
                 self.entry(index).word.store(LEAKED, Relaxed);
@@ -218,7 +220,7 @@ impl Spares {
         whole
     }
 
-    /// What the entry `index` of a ring in which nothing happens says.
+    /// The content of the entry `index`, in a ring that is not in use.
     #[cfg(not(loom))]
     pub(crate) fn content(&self, index: u32, ledger: &impl Ledger) -> Content {
         let spare = self.entry(index);
@@ -252,18 +254,18 @@ impl Spares {
         self.block_of(index)
     }
 
-    /// Entries without a block of their own, and their words. `named` has a bit for each block that a slot names, and gets
-    /// one for each that an entry names.
+    /// The entries without a block of their own, with their words. `named` has a bit for each block that a slot names; this sets
+    /// the bits of the blocks that entries name.
     pub(crate) fn without(&self, named: &mut Bits) -> Vec<(u32, u64)> {
         let words = (0..self.count).map(|index| (index, self.entry(index).word.load(Acquire)));
         words.filter(|(index, word)| self.block_in(*index, *word).map_or(true, |block| named.set(block))).collect()
     }
 
-    /// Gives the entry `index` a block that nothing names, if its word is still that one, which says that it has none.
+    /// Gives the entry `index` a block without a name, if its word, which has no block, has not changed.
     pub(crate) fn endow(&self, index: u32, word: u64, block: u64) {
         let spare = self.entry(index);
         let own = self.first + u64::from(index);
-        // Nobody takes it meanwhile.
+        // No publisher takes a leaked entry.
         if spare.word.compare_exchange(word, LEAKED, Relaxed, Relaxed).is_ok() {
             spare.displaced.store(block, Relaxed);
             spare.word.store((block ^ own) << 32 | IDLE, Release);
@@ -271,13 +273,13 @@ impl Spares {
     }
 }
 
-/// What an entry says; see [`Spares::content`].
+/// The content of an entry; see [`Spares::content`].
 #[cfg(not(loom))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Any number, where a writer corrupted it; so below.
+    /// Idle, with this block; it may be any number if a writer corrupted it.
     Idle(u64),
-    /// In the hands of a publisher, with this block; None: there is no telling which one it is.
+    /// Held by a publisher, with this block; `None` if it is not known which one.
     Busy {
         member: u32,
         left: Option<u64>,
@@ -287,38 +289,38 @@ pub(crate) enum Content {
 }
 
 impl Taken<'_> {
-    /// Where it was found.
+    /// Its index.
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
         self.index
     }
 
-    /// To be called before each exchange of the slot of `position`, which has the block `displaced`.
+    /// Must be called before each exchange of the slot of `position`, which has the block `displaced`.
     #[inline(always)]
     pub(crate) fn intend(&self, position: u64, displaced: u64) {
-        // In this order: with the old position beside the new block, `recover` would take the latter for a spare.
+        // In this order: with the old position and the new block, `recover` would take that block for the spare.
         self.spare.position.store(position.wrapping_add(1), Relaxed);
-        // Release: not before the position. The exchange, which is SeqCst, comes after both.
+        // Release: after the position. The exchange, which is SeqCst, comes after both.
         self.spare.displaced.store(displaced, Release);
         fault_point!("before-exchange");
     }
 
-    /// The slot names this publisher's block now, and `displaced` is the spare. One that is no block, because somebody
-    /// scribbled on the slot, ends in `give_back` as a leak.
+    /// The slot names this publisher's block now, and `displaced` is the spare. If that is not a valid block, because a writer
+    /// corrupted the slot, it becomes a leak in `give_back`.
     #[inline(always)]
     pub(crate) fn exchanged(&mut self, displaced: u64) {
         fault_point!("exchanged");
         self.block = displaced;
-        // Release: after the exchange, for who recovers.
+        // Release: after the exchange, for a process that recovers the entry.
         self.spare.word.store((displaced ^ self.own) << 32 | self.owner, Release);
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn scribble(self, word: u64) {
+    pub(crate) fn corrupt(self, word: u64) {
         self.spare.word.store(word, Relaxed);
     }
 
-    /// The publish is over.
+    /// Returns the entry at the end of a publish.
     #[inline(always)]
     pub(crate) fn give_back(self) {
         fault_point!("before-return");
@@ -339,7 +341,7 @@ impl Bits {
         self.0[(i / 64) as usize] >> (i % 64) & 1 != 0
     }
 
-    /// Sets a bit; true: it was set already.
+    /// Sets a bit. Returns whether it was set before.
     pub(crate) fn set(&mut self, i: u64) -> bool {
         let was = self.get(i);
         self.0[(i / 64) as usize] |= 1 << (i % 64);

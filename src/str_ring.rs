@@ -1,19 +1,19 @@
 //! String rings: slot rings whose values name blocks of bytes.
 //!
-//! A slot's value says which block its message lies in, how long it is, and whether it is characters. Claims, commits,
-//! abandoned positions, clears and readers' rules are those of [`crate::slot_ring`], and nobody takes a lock. A publisher
-//! writes the bytes into a spare block, which nobody else may touch ([`crate::spare`]), claims a position, and exchanges the
-//! slot's old block for its own: the old one is its spare now. So a publisher that was stopped for a week tears
-//! nothing: it finds its position gone, claims another, and commits the same block there.
+//! The value in a slot names the block that holds the message with its length and its flag for characters. Claims, commits,
+//! abandoned positions, clears and the rules for readers are those of [`crate::slot_ring`]; there are no locks. A publisher
+//! writes the bytes to a spare block, which no other publisher may write to ([`crate::spare`]), claims a position, and exchanges
+//! the block in its slot for its own. The old block is its next spare. So a publisher may be stopped for a week without tearing a
+//! message: it finds its position abandoned, claims another, and commits the same block there.
 //!
 //! # Seqlock
 //!
-//! A reader loads the slot, copies the bytes, an acquire fence, and looks at the slot's tag again. A block is written to only
-//! after the exchange that took it out of its slot; between that exchange and the first byte stands a release fence. So
-//! whoever has copied one of the new bytes sees the new tag, and throws the copy away. Tags never return to an earlier value. Shared
-//! bytes are read and written as relaxed atomic words, since a racing plain copy would be undefined behaviour (H.-J. Boehm,
-//! "Can seqlocks get along with programming language memory models?", 2012). The copy goes straight to where the caller
-//! wants it and is worthless unless the second look agrees.
+//! A reader loads the slot, copies the bytes, executes an acquire fence, and checks that the slot's tag is still the same. A
+//! block is written to only after the exchange that took it out of its slot, and there is a release fence between that exchange
+//! and the first byte. So a reader that has copied a new byte sees a new tag, and discards the copy. Tags never return to an
+//! earlier value. Shared bytes are read and written as relaxed atomic words, since a racing plain copy would be undefined
+//! behaviour (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012). The bytes are copied
+//! directly to the caller's memory, and are only valid if the check succeeds.
 
 use std::ptr::NonNull;
 
@@ -31,15 +31,15 @@ use crate::sync::{fence, AtomicU32, AtomicU64, Backoff, Line};
 use crate::time::wall_ns;
 use crate::wait::nap;
 
-/// A message to publish: bytes that the caller keeps valid and unchanged during the call.
+/// A message to publish. The bytes must stay valid and unchanged during the call.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Bytes {
-    /// The first byte; may be anything if `len` is 0.
+    /// The first byte; any pointer if `len` is 0.
     pub ptr: *const u8,
     /// Length in bytes.
     pub len: usize,
-    /// Perl's UTF-8 flag: the bytes are characters. A promise to readers, which do not rely on it.
+    /// Perl's UTF-8 flag: the bytes are characters encoded in UTF-8. Readers check that.
     pub utf8: bool,
 }
 
@@ -66,16 +66,16 @@ impl Bytes {
     }
 }
 
-/// A message that was found and can be copied, as long as no publisher overwrites it.
+/// A message that was found, and can be copied until a publisher overwrites it.
 ///
-/// Three words, so that it stays in registers: what is written as a number and a flag and then copied as one word makes the
-/// processor wait until the writes have reached its cache.
+/// It is three words, so that it stays in registers. If a number and a flag were stored separately and then loaded as one word, the
+/// CPU could not forward the stores to the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     pub(crate) position: u64,
-    /// The message's block; checked.
+    /// The message's block, below the number of blocks.
     pub(crate) block: u64,
-    /// The block's first word; checked against the ring's `msg_size`.
+    /// The block's first word; its length is at most the ring's `msg_size`.
     pub(crate) word: u64,
 }
 
@@ -95,7 +95,7 @@ impl Found {
         self.word as u32 as usize
     }
 
-    /// Perl's UTF-8 flag, as the publisher gave it. Nothing makes it keep its word: the bytes may be anything.
+    /// Perl's UTF-8 flag, as the publisher set it. The bytes may be invalid UTF-8 nevertheless.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -110,47 +110,47 @@ impl Found {
     }
 }
 
-/// A block's first word: the length, and this flag where the bytes are characters.
+/// A block's first word is the message's length, with this flag if the bytes are characters.
 const UTF8: u64 = 1 << 32;
 
-/// The block that the value of the slot `index` names, and the value that names a block: its difference to the index, so
-/// that 0 names the slot's own first block.
+/// The block that a value in the slot `index` names, and the value that names a block: block ^ index, so that zeroed slots name a
+/// block each.
 #[inline(always)]
 pub(crate) fn named(value: u64, index: u64) -> u64 {
     value ^ index
 }
 
-/// The length that a block's first word says.
+/// The length in a block's first word.
 #[inline(always)]
 pub(crate) fn len_of(first: u64) -> u64 {
     first & !UTF8
 }
 
-/// Positions ahead of which a batch asks for the blocks that it will write to.
+/// How many positions ahead a batch prefetches blocks.
 const AHEAD: u64 = 16;
-/// Rings of so many slots are searched for blocks, and swept thoroughly whenever a process publishes alone; it takes
-/// milliseconds.
+/// Rings with at most this many slots are searched for blocks, and checked as a whole by each process that publishes alone. It
+/// takes milliseconds.
 const SMALL: u64 = 1 << 20;
 
-/// Looks for a spare before a rest, and rests before the caller looks after signals.
+/// How often `find_spare` naps before the caller must check signals.
 const RESTS_PER_CALL: u32 = 16;
 
-/// One string ring, wherever its bytes live. Copying copies the pointers, not the ring.
+/// Pointers to the parts of one string ring, in any kind of memory. A copy is of the pointers, not of the ring.
 #[derive(Clone, Copy)]
 pub(crate) struct StrRing {
     pub(crate) ring: SlotRing<NarrowSlot>,
     spares: Spares,
     blocks: NonNull<AtomicU64>,
     msg_size: u64,
-    /// Words of a block.
+    /// The size of a block in words.
     block_words: u64,
-    /// The last two of them are the stamp of its message.
+    /// Whether the last two words of a block are the stamp of its message.
     stamped: bool,
 }
 
 impl StrRing {
     /// # Safety
-    /// `header`, `readers`, and slots, spares and blocks as `geometry` says, must stay valid for as long as any copy of the result is used.
+    /// `header`, `readers`, and slots, spares and blocks as `geometry` says, must stay valid as long as any copy of the result.
     pub(crate) unsafe fn new(
         header: NonNull<Header>,
         slots: NonNull<NarrowSlot>,
@@ -173,22 +173,22 @@ impl StrRing {
         self.ring.header()
     }
 
-    /// A block's first word, and those for the `len` bytes of its message.
+    /// A block's first word, and the words for the `len` bytes of its message.
     #[inline(always)]
     fn block(&self, block: u64, len: u64) -> (&AtomicU64, &[AtomicU64]) {
         debug_assert!(block < self.spares.blocks() && len <= self.msg_size);
         let (at, count) = ((block * self.block_words) as usize, (round_up_8(len) / 8) as usize);
-        // SAFETY: within the block, and there is such a block (the callers check both), valid by the contract of `new`, atomic.
+        // SAFETY: the block exists and has room for the bytes (the callers check both); valid by the contract of `new`; atomic.
         unsafe {
             let first = self.blocks.as_ptr().add(at);
             (&*first, std::slice::from_raw_parts(first.add(1), count))
         }
     }
 
-    /// Where a block has the time and the process of its message's publisher.
+    /// The words of a block for its message's time and publisher.
     fn stamp(&self, block: u64) -> &[AtomicU64; 2] {
         debug_assert!(self.stamped && block < self.spares.blocks());
-        // SAFETY: the last two words of a block that there is (the callers check it), valid by the contract of `new`, atomic.
+        // SAFETY: the last two words of a block that exists (the callers check it); valid by the contract of `new`; atomic.
         unsafe { &*self.blocks.as_ptr().add(((block + 1) * self.block_words - 2) as usize).cast::<[AtomicU64; 2]>() }
     }
 
@@ -205,15 +205,15 @@ impl StrRing {
         Stamp { time_ns: time_ns.load(Relaxed), pid: pid.load(Relaxed) as u32 }
     }
 
-    /// Asks the processor for a block that will be written or read soon: two lines of it, because the shortest messages may
-    /// lie on two, and for longer ones it sees itself what comes next. Any number will do.
+    /// Prefetches the first two cache lines of a block that will be written or read soon. Short messages may lie on two lines, and
+    /// the CPU prefetches the rest of longer ones itself. `block` may be any number.
     #[inline(always)]
     fn prefetch(&self, block: u64) {
         #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
         {
             use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
             let first = self.blocks.as_ptr().wrapping_add((block.wrapping_mul(self.block_words)) as usize).cast::<i8>();
-            // SAFETY: hints, which access nothing.
+            // SAFETY: prefetches do not access memory.
             unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(first);
                 _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64));
@@ -223,13 +223,13 @@ impl StrRing {
         let _ = block;
     }
 
-    /// The same for the block that the slot of `position` names now.
+    /// Prefetches the block that the slot of `position` names now.
     #[inline(always)]
     fn prefetch_slot(&self, position: u64) {
         self.prefetch(named(self.ring.value_hint(position), self.ring.slot_index(position)));
     }
 
-    /// For a reader that is going to read what follows `position`, too.
+    /// Prefetches a block for a reader that reads on after `position`.
     #[inline(always)]
     pub(crate) fn prefetch_ahead(&self, position: u64) {
         self.prefetch_slot(position.wrapping_add(AHEAD));
@@ -239,9 +239,9 @@ impl StrRing {
         self.msg_size
     }
 
-    /// Publishes `messages`, next to each other and in order: all of them or, on an error, none. The lengths must have been
-    /// checked. `home` is where the publisher found a spare the last time. The caller wakes sleepers. Returns how many there
-    /// was room for: all, unless the ring is lossless; and none, as a rule, if not all.
+    /// Publishes `messages` at consecutive positions, in order: all of them or, on an error, none. The caller has checked the
+    /// lengths, and wakes waiters. `home` is the index of the spare that the publisher used last. Returns how many messages there
+    /// was room for: all, unless the ring is lossless; otherwise usually none.
     ///
     /// # Safety
     /// Each message's bytes must be readable.
@@ -279,7 +279,7 @@ impl StrRing {
             // SAFETY: the caller vouches for the bytes.
             unsafe { self.publish_batch(messages, &mut taken, member, members, home) }
         };
-        // The next publish writes there.
+        // The next publish will write to it.
         self.prefetch(taken.block);
         taken.give_back();
         Ok(count)
@@ -290,8 +290,8 @@ impl StrRing {
     #[inline(always)]
     unsafe fn write(&self, block: u64, message: &Bytes) {
         debug_assert!(message.len as u64 <= self.msg_size);
-        // Release: the exchange that took the block out of its slot is seen before any of the words below; meets the acquire
-        // fence in `copy`.
+        // Release: a reader that sees one of the words below also sees the exchange that took the block out of its slot. Meets the
+        // acquire fence in `copy`.
         fence(Release);
         // SAFETY: the caller vouches for the bytes.
         unsafe {
@@ -305,7 +305,7 @@ impl StrRing {
         fault_point!("written");
     }
 
-    /// False: the position is gone, and there is no room for another.
+    /// Commits the block of `taken`. Returns false if the position was abandoned and there is no room for another.
     #[inline(always)]
     fn commit(&self, batch: &mut Batch, taken: &mut Taken<'_>) -> bool {
         let block = taken.block;
@@ -320,8 +320,8 @@ impl StrRing {
         displaced.is_some()
     }
 
-    /// Two messages at a time where there is another spare: neighbouring slots are exchanged in one go. Returns how many there
-    /// was room for.
+    /// Publishes a batch. With a second spare, it exchanges two neighbouring slots at once. Returns how many messages there was
+    /// room for.
     ///
     /// # Safety
     /// Each message's bytes must be readable.
@@ -342,7 +342,7 @@ impl StrRing {
         };
         let mut has_room = claimed;
         fault_point!("after-claim");
-        // Once a position is gone, and there is no room for what is left, it is the caller who waits.
+        // If positions were abandoned and there is no room for the rest, the caller waits.
         while has_room && batch.remaining() != 0 {
             let left = &messages[messages.len() - batch.remaining()..];
             if one.block >= self.spares.blocks() {
@@ -392,7 +392,7 @@ impl StrRing {
         }
     }
 
-    /// This process's first publish: it becomes a member, and undoes what dead ones left behind.
+    /// This process's first publish: it becomes a member, and recovers the spares of publishers that were killed.
     #[cold]
     #[inline(never)]
     fn join(&self, members: &Members, home: &AtomicU32) -> Result<u32, NoSpare> {
@@ -403,26 +403,26 @@ impl StrRing {
             Inheritance::All { in_memory } => self.sweep(!in_memory || self.ring.capacity() <= SMALL),
             Inheritance::Nobody => self.header().events.say_unregistered(),
         })?;
-        // Those that nobody needs are undone now and then, too: the longer one waits, the less is known.
+        // Also if no spare is needed now: later, less may be known about them.
         self.recover_dead(member, members);
-        // Relaxed: a hint. Everybody begins elsewhere.
+        // Relaxed: a hint. Publishers start at different spares.
         home.store(member % self.spares.count(), Relaxed);
         Ok(member)
     }
 
-    /// Undoes what `member`, who is dead, left in the middle. The caller holds its number.
+    /// Recovers the spares of `member`, whose process was killed. The caller holds its number.
     pub(crate) fn recover(&self, member: u32) -> bool {
         self.spares.recover(member, &self.header().events, self)
     }
 
-    /// Whether the entries of dead publishers gave a spare more.
+    /// Recovers the spares of publishers that were killed. Returns whether there were any.
     fn recover_dead(&self, but: u32, members: &Members) -> bool {
         let dead = |holder| holder != but && members.hold(holder).map_or(false, |_held| self.recover(holder));
         (0..self.spares.count()).filter_map(|index| self.spares.holder(index)).filter(|holder| dead(*holder)).count()
             > 0
     }
 
-    /// The usual spare is busy: another one, or that of a dead publisher.
+    /// Takes another spare, because the usual one is busy, or recovers one of a publisher that was killed.
     #[cold]
     #[inline(never)]
     fn find_spare(&self, home: u32, member: u32, members: &Members, hint: &AtomicU32) -> Result<Taken<'_>, NoSpare> {
@@ -430,7 +430,7 @@ impl StrRing {
         let backoff = Backoff::new();
         let mut rests = 0;
         loop {
-            // Not all from the same one on: those that were displaced by one publisher would displace each other.
+            // Members start at different spares, or those that one publisher displaced would displace each other.
             let start = home.wrapping_add(member);
             for index in (0..count).map(|i| start.wrapping_add(i) % count) {
                 if let Some(taken) = self.spares.take(index, member) {
@@ -449,7 +449,7 @@ impl StrRing {
                     return Err(NoSpare::Damaged);
                 }
                 if rests == RESTS_PER_CALL {
-                    // After many tries: what a dead publisher left says nothing any more.
+                    // After many tries: the spares of killed publishers could not be recovered.
                     let is_dead = |holder| holder != member && members.hold(holder).is_some();
                     let damaged =
                         (0..count).all(|index| is_lost(index) || self.spares.holder(index).map_or(false, is_dead));
@@ -460,12 +460,12 @@ impl StrRing {
         }
     }
 
-    /// In the middle of a batch the spare turned out to be no block: a writer corrupted a slot.
+    /// Replaces the spare in the middle of a batch: it is not a valid block, because a writer corrupted a slot.
     #[cold]
     #[inline(never)]
     fn replace<'a>(&'a self, taken: &mut Taken<'a>, member: u32, members: &Members, home: &AtomicU32) {
         self.header().events.leaked.fetch_add(1, Relaxed);
-        // Without any, it goes on in the block that is lost to another slot: what comes of that is the scribbler's affair.
+        // If there is no other spare, it goes on with a block that another slot may name, too. The ring is corrupt already.
         let mut block = taken.block % self.spares.blocks();
         while taken.block >= self.spares.blocks() {
             match self.find_spare(taken.index(), member, members, home) {
@@ -476,12 +476,12 @@ impl StrRing {
         }
     }
 
-    /// No member publishes, and none will until this is over: recovers the dead, and if a block leaked then, or with
-    /// `thorough` in any case, makes each block be named once.
+    /// Recovers all spares. If a block has leaked, or if `thorough` is true, also makes sure that each block is named once. The
+    /// caller knows that no member publishes until this returns.
     ///
-    /// Somebody without a number may begin at any moment. It says so first. So what was read before that was not seen to be
-    /// said is from before: a block that nothing named then is named by nothing now; and nothing is changed but what
-    /// is still as it was read.
+    /// A publisher without a member's number may start at any time, but says so first (`has_unregistered`). If it has not said so
+    /// after all names were read, they are from before its start: a block without a name then has none now. And a
+    /// name is only changed if it is still as it was read.
     #[cold]
     pub(crate) fn sweep(&self, thorough: bool) {
         let events = &self.header().events;
@@ -506,13 +506,13 @@ impl StrRing {
             self.spares.endow(*index, *word, block);
         }
         for ((index, value), block) in slots.iter().zip(free) {
-            self.ring.void_slot(*index, *value, block ^ index);
+            self.ring.abandon_slot(*index, *value, block ^ index);
         }
         // Relaxed: a statistic.
         events.leaked.store(0, Relaxed);
     }
 
-    /// The message at the cursor, if there is one, with what is lost passed.
+    /// The message at the cursor, if there is one, after positions that were lost are passed.
     #[inline(always)]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Next<Found> {
         match self.ring.peek(cursor) {
@@ -526,7 +526,7 @@ impl StrRing {
         }
     }
 
-    /// That message, if it is simply there, and the reader wants all.
+    /// The message at the cursor, if the fast path finds one and there is no filter.
     #[inline(always)]
     pub(crate) fn at_hand(&self, cursor: &Cursor) -> Option<Found> {
         if cursor.filter().is_some() {
@@ -535,7 +535,8 @@ impl StrRing {
         self.found(cursor.next(), self.ring.at_hand(cursor)?)
     }
 
-    /// Whether the reader wants the message. One that was overwritten meanwhile is wanted: `copy` finds that out, and counts it.
+    /// Whether the filter accepts the message. A message that was overwritten meanwhile is accepted, so that `copy` counts it as
+    /// lost.
     #[inline(always)]
     fn is_wanted(&self, cursor: &Cursor, found: &Found) -> bool {
         match cursor.filter() {
@@ -559,7 +560,7 @@ impl StrRing {
         !self.ring.still_holds(found.position)
     }
 
-    /// Moves the cursor to the newest message that the reader wants, if there is one.
+    /// Moves the cursor to the newest message that the filter accepts, if there is one.
     pub(crate) fn skip_to_newest(&self, cursor: &mut Cursor) {
         let filter = cursor.filter().cloned();
         self.ring.skip_to_newest(cursor, |position, value| {
@@ -568,7 +569,8 @@ impl StrRing {
         });
     }
 
-    /// Moves the cursor over what holds no message any more, and what the reader does not want, and says what is there then.
+    /// Moves the cursor past positions without a message and past messages that the filter rejects. Returns the state of the next
+    /// position.
     #[cold]
     #[inline(never)]
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<Found> {
@@ -588,14 +590,14 @@ impl StrRing {
         Next::More
     }
 
-    /// What `value`, which stands at `position`, names; None where a writer corrupted slot or block.
+    /// The message that `value`, in the slot of `position`, names; `None` if a writer corrupted the slot or the block.
     #[inline(always)]
     fn found(&self, position: u64, value: u64) -> Option<Found> {
         let block = named(value, self.ring.slot_index(position));
         if block >= self.spares.blocks() {
             return None;
         }
-        // Relaxed: it is a length that the ring can have, or else refused; `copy` finds out whether it is this message's.
+        // Relaxed: the length is checked here, and `copy` checks whether it is this message's.
         let first = self.block(block, 0).0.load(Relaxed);
         if len_of(first) <= self.msg_size {
             return Some(Found { position, block, word: first });
@@ -603,8 +605,8 @@ impl StrRing {
         None
     }
 
-    /// Copies the message that `peek` or `look` found and counts it as delivered. False: it was overwritten meanwhile; what is
-    /// at `to` is worthless, and the loss is counted.
+    /// Copies the message that `peek` or `look` found, and counts it as delivered. Returns false if it was overwritten meanwhile:
+    /// then the bytes at `to` are invalid, and the message is counted as lost.
     ///
     /// # Safety
     /// `found` came from this ring; `to` has room for its length rounded up to 8 bytes.
@@ -614,7 +616,7 @@ impl StrRing {
         unsafe { read_words(self.block(found.block, found.len() as u64).1, to) };
         let stamp = if self.stamped { Some(self.read_stamp(found.block)) } else { None };
         fault_point!("mid-copy");
-        // Acquire: the words above are read before the tag below; meets the release fence in `write`.
+        // Acquire: the words above are read before the tag below. Meets the release fence in `write`.
         fence(Acquire);
         if !self.ring.still_holds(found.position) {
             self.resume(cursor, found.position);
@@ -624,9 +626,9 @@ impl StrRing {
         true
     }
 
-    /// The message at `position` was overwritten while it was copied. The oldest that is held is the next to be
-    /// overwritten: a reader that had already resumed there goes on in the middle of what is held, or it would be lapped
-    /// in mid-copy again and again. Whatever it does, it stays behind the write position.
+    /// The message at `position` was overwritten while it was copied. The reader resumes at the oldest message, which is also the
+    /// next to be overwritten. If that has just happened before, it resumes in the middle of the messages that are held, or it
+    /// could be lapped during each copy. It always stays behind the write position.
     #[cold]
     fn resume(&self, cursor: &mut Cursor, position: u64) {
         cursor.pass_clear(self.header());
@@ -651,7 +653,7 @@ impl Ledger for StrRing {
     }
 }
 
-/// Writes the bytes of `message` to `words`, which have just room for them.
+/// Writes the bytes of `message` to `words`, which are as many as it needs.
 ///
 /// # Safety
 /// The bytes must be readable.
@@ -663,13 +665,13 @@ unsafe fn write_words(words: &[AtomicU64], message: &Bytes) {
         word.store(unsafe { message.ptr.add(8 * i).cast::<u64>().read_unaligned() }, Relaxed);
     }
     if let Some(last) = words.get(whole) {
-        // SAFETY: by the contract; there are bytes after the whole words.
+        // SAFETY: by the contract. There are bytes after the last whole word.
         last.store(unsafe { last_word(message) }, Relaxed);
     }
 }
 
-/// The bytes after the last whole word of a message whose length is no multiple of 8, and zeros. Read as whole words, too:
-/// copying single bytes to a word makes the processor wait until it can load them together.
+/// The bytes after the last whole word of a message, padded with zeros. They are loaded in few large pieces: if single bytes were
+/// stored and then loaded as a word, the CPU could not forward the stores to the load.
 ///
 /// # Safety
 /// The bytes must be readable.
@@ -679,7 +681,7 @@ unsafe fn last_word(message: &Bytes) -> u64 {
     // SAFETY: each read lies within the `len` bytes.
     unsafe {
         let word = if len >= 8 {
-            // The last 8 bytes, without those that the word before has.
+            // The last 8 bytes, without those that are in the word before.
             u64::from_le(ptr.add(len - 8).cast::<u64>().read_unaligned()) >> (64 - len % 8 * 8)
         } else if len >= 4 {
             let low = u32::from_le(ptr.cast::<u32>().read_unaligned());
@@ -705,7 +707,8 @@ unsafe fn read_words(words: &[AtomicU64], to: *mut u8) {
 
 #[cfg(test)]
 impl StrRing {
-    /// In a quiet ring each block is named by one slot or one spare, and by no other; but for those that leaked.
+    /// Checks that each block is named by exactly one slot or spare, except for those that have leaked, while there are no
+    /// publishers.
     pub(crate) fn check_blocks(&self) {
         let mut seen = Bits::new(self.spares.blocks());
         let slots = (0..self.ring.capacity()).map(|i| named(self.ring.value_at(i), i));

@@ -56,7 +56,7 @@ fn what_a_clear_discarded_is_passed_and_not_lost() {
 fn a_seek_counts_nothing_and_keeps_the_account() {
     let header = header(10, 0);
     let mut cursor = Cursor { lost: 5, read_only: true, ..Cursor::at(2) };
-    cursor.claim = Some(Claim { position: 2, seen_end: 4, give_up_at: 1 });
+    cursor.claim = Some(Claim { position: 2, seen_end: 4, expires_at: 1 });
     cursor.seek(&header, 9);
     assert_eq!((cursor.next, cursor.lost, cursor.read_only), (9, 5, true));
     assert!(cursor.claim.is_none() && cursor.horizon == OPEN);

@@ -3,7 +3,7 @@
 use crate::wait::Sleep;
 
 /// A reader may lose patience at any moment.
-pub(crate) const PATIENCE_NS: u64 = 0;
+pub(crate) const CLAIM_TIMEOUT_NS: u64 = 0;
 
 /// A look ends in the middle of a few positions.
 pub(crate) const PIECE: u64 = 2;

@@ -27,7 +27,7 @@ fn what_became_of_a_position_is_told_as_long_as_tags_tell_it() {
     let slot = |at| ring.slot(at).load();
     let mut batch = ring.claim(3).unwrap();
     ring.put(&mut batch, 7);
-    ring.give_up(1);
+    ring.abandon(1);
     let fates = || [0, 1, 2].map(|position| ring.fate(position));
     assert_eq!(fates(), [Fate::Committed, Fate::Open, Fate::Open]);
     assert_eq!(Fate::of::<NarrowSlot>(NarrowSlot::tag(0), slot(1).tag), Fate::Open, "void");
@@ -125,7 +125,7 @@ fn dead_claims_are_given_up_and_late_ones_published_again() {
 fn a_batch_that_moves_leaves_no_claim_behind<S: Slot + Default>() {
     let ring = heap::slot_ring::<S>(8, 0);
     let mut batch = ring.claim(3).unwrap();
-    ring.give_up(0);
+    ring.abandon(0);
     ring.put_all(&mut batch, 3, |i| 10 + i as u64);
     let mut cursor = Cursor::at(0);
     assert_eq!(read_all(&ring, &mut cursor), [10, 11, 12], "without a wait");
@@ -143,11 +143,11 @@ fn neither_of_a_pair_is_committed_over_a_void() {
     for void in [0, 1] {
         let ring = heap::slot_ring::<NarrowSlot>(8, 0);
         let mut batch = ring.claim(2).unwrap();
-        ring.give_up(void);
+        ring.abandon(void);
         ring.put_all(&mut batch, 2, |i| 10 + i as u64);
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [10, 11]);
-        assert_eq!(ring.slot(void).load().tag, ring.tag(void) | VOID, "what was given up stays so");
+        assert_eq!(ring.slot(void).load().tag, ring.tag(void) | ABANDONED, "what was given up stays so");
     }
 }
 
@@ -262,7 +262,7 @@ fn late_ones_put_back_nothing<S: Slot + Default>() {
         let mut batch = ring.claim(2).unwrap();
         after_laps(&ring, laps);
         let held = [ring.slot(0).load(), ring.slot(1).load()];
-        ring.give_up(1);
+        ring.abandon(1);
         assert_eq!([ring.slot(0).load(), ring.slot(1).load()], held, "{} laps: nothing is voided", laps);
         ring.put_all(&mut batch, 2, |i| 20 + i as u64);
         assert_eq!(read_all(&ring, &mut Cursor::at(newest[0])), [20, 21], "{} laps", laps);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::heap;
-use crate::slot::VOID;
+use crate::slot::ABANDONED;
 
 /// What message `position` of a test holds: its bytes say which it is and where they belong.
 fn message(position: u64, len: usize) -> Vec<u8> {
@@ -263,7 +263,7 @@ fn a_clear_ends_the_wait_for_a_message_ahead() {
 fn a_slot_that_somebody_scribbled_over_is_a_loss_and_no_more() {
     let ring = heap::str_ring(4, 16, 3);
     publish(&ring, &[message(0, 16), message(1, 16)]);
-    ring.ring.scribble(0, 0xffff_ffff);
+    ring.ring.corrupt(0, 0xffff_ffff);
     let mut cursor = Cursor::at(0);
     assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)]);
     assert_eq!(cursor.lost(), 1);
@@ -293,7 +293,7 @@ fn a_length_that_no_message_can_have_is_a_loss() {
 fn spares_that_somebody_scribbled_over_are_not_used() {
     let ring = heap::str_ring(4, 16, 4);
     let spoilt = [0, 1, 2].map(|i| ring.spares.take(i, 9).unwrap());
-    spoilt.into_iter().enumerate().for_each(|(i, taken)| taken.scribble([u64::MAX, 2, 0xff << 40][i]));
+    spoilt.into_iter().enumerate().for_each(|(i, taken)| taken.corrupt([u64::MAX, 2, 0xff << 40][i]));
     let all: Vec<_> = (0..9).map(|p| message(p, 16)).collect();
     all.iter().for_each(|one| publish(&ring, std::slice::from_ref(one)));
     assert_eq!(read_all(&ring, &mut Cursor::at(5)), all[5..]);
@@ -311,7 +311,7 @@ fn a_file_that_saw_the_machine_go_down_is_made_whole() {
     // Slots from other moments than the others: two that name the block of a third, one that names none.
     for (slot, block) in [(1, 0), (2, 0), (3, 1 << 20)] {
         let third = named(ring.ring.value_at(0), 0);
-        ring.ring.scribble(slot, if block == 0 { third ^ slot } else { block });
+        ring.ring.corrupt(slot, if block == 0 { third ^ slot } else { block });
     }
     ring.sweep(true);
     ring.check_blocks();
@@ -328,7 +328,7 @@ fn a_ring_without_spares_says_so() {
     let spoilt = [0, 1, 2, 3].map(|i| ring.spares.take(i, 9).unwrap());
     // Without a block, of no state, busy with a member that nobody can be, and with a living one that has no block.
     let words = [2, u64::MAX, 70_000 << 2 | 1, 1 << 60 | 9 << 2 | 1];
-    spoilt.into_iter().zip(words).for_each(|(taken, word)| taken.scribble(word));
+    spoilt.into_iter().zip(words).for_each(|(taken, word)| taken.corrupt(word));
     let (members, home) = (Members::new(crate::member::Group::Publishers, None), AtomicU32::new(0));
     members.join(|_| ()).unwrap();
     // SAFETY: a borrowed slice.
@@ -353,7 +353,7 @@ fn a_given_up_position_keeps_its_block() {
     let ring = heap::str_ring(2, 16, 2);
     die_publishing(&ring, &[vec![1; 16], vec![2; 16]], 1);
     assert!(read_all(&ring, &mut Cursor::at(0)).is_empty());
-    assert_eq!(ring.ring.tag_at(0), NarrowSlot::tag(0) | VOID);
+    assert_eq!(ring.ring.tag_at(0), NarrowSlot::tag(0) | ABANDONED);
     assert!(ring.recover(7));
     ring.check_blocks();
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::inspect::{Excerpt, Inspection, Opened, Shared};
 use crate::layout::{Geometry, Header, Variant};
-use crate::slot::{NarrowSlot, Slot, Stamped, WideSlot, VOID};
+use crate::slot::{NarrowSlot, Slot, Stamped, WideSlot, ABANDONED};
 use crate::str_ring::{len_of, named};
 use crate::sync::{
     AtomicU64,
@@ -252,7 +252,7 @@ impl View<'_> {
                 -1 if lap != u64::MAX => {}
                 age if age < 0 || lap == u64::MAX => add(Some("is of a lap that has not begun".to_owned())),
                 // After 2^30 laps or more, a narrow tag has been everything.
-                _ if tag == VOID && lap < 1 << 30 => add(Some("is of no lap".to_owned())),
+                _ if tag == ABANDONED && lap < 1 << 30 => add(Some("is of no lap".to_owned())),
                 _ => add(None),
             }
         }

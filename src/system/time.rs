@@ -4,7 +4,7 @@ use crate::wait::Sleep;
 
 /// How long a claimed position may stay uncommitted before readers give it up. A publisher that is alive needs
 /// nanoseconds; one that was only slow publishes again at the end, so this bounds a wait and decides nothing else.
-pub(crate) const PATIENCE_NS: u64 = 2_000_000;
+pub(crate) const CLAIM_TIMEOUT_NS: u64 = 2_000_000;
 /// Positions without a message that one look passes at most, and claims that it gives up: about a millisecond's work.
 pub(crate) const PIECE: u64 = 1 << 16;
 /// The monotonic clock in nanoseconds.
