@@ -18,7 +18,7 @@ _pubsub_shared() {
             fi
             ;;
         --capacity | --msg-size | --publishers | --mode | --interval | --delay | --batch | --lines | --keep | \
-            --readers | --count | --timeout | --grep | --rate | -[csmidbnkrWg]) return ;;
+            --readers | --count | --timeout | --grep | --rate | --format | -[csmidbnkrWg]) return ;;
         -p) [[ $command == create ]] && return ;;
     esac
 
@@ -28,7 +28,7 @@ _pubsub_shared() {
         top)    options='--delay --once --batch' ;;
         who)    options='--json' ;;
         forget) options= ;;
-        tail)   options='--lines --follow --follow-path --count --timeout --grep --time --raw --json --null' ;;
+        tail)   options='--lines --follow --follow-path --count --timeout --grep --time --format --raw --json --null' ;;
         pub)    options='--null --bytes --rate --truncate --skip --strict' ;;
         create) options='--variant --capacity --msg-size --publishers --stamped --lossless --keep --readers --mode --force' ;;
         clear)  options= ;;

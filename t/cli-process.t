@@ -18,16 +18,6 @@ my ($INT, $PIPE, $TERM) = map { POSIX->can("SIG$_")->() } qw(INT PIPE TERM);
 my $path = fresh_path();
 my $ring = variant('Str')->class->new($path, 64, 64);
 
-# Reads from the program until a pattern matches; what came so far.
-sub read_until {
-    my ($run, $pattern) = @_;
-    my $seen = '';
-    until ($seen =~ $pattern) {
-        sysread $run->{out}, $seen, 4096, length $seen or last;
-    }
-    return $seen;
-}
-
 subtest 'tail -f' => sub {
     $ring->publish_multi('old', 'new');
     my $run = cli_start(qw(tail -n 1 -f), $path);

@@ -1,4 +1,4 @@
-# `pubsub-shared tail` of several rings, with -c, --timeout and --grep; `ls` and `clear`.
+# `pubsub-shared tail` of several rings, with -c, --timeout, --grep and --format; `ls` and `clear`.
 
 use strict;
 use warnings;
@@ -49,6 +49,49 @@ subtest '-c' => sub {
     my ($status, $rest) = cli_end($run);
     is($status, 0, '-f -c 3 ends');
     is(scalar(my @lines = split /\n/, $rest), 3, 'with the third');
+};
+
+subtest '--format' => sub {
+    my $class = variant('Str')->class;
+    my $path  = fresh_path();
+    my $ring  = $class->new($path, 8, 64, stamped => 1);
+    $ring->publish_multi("\x{263a}", "two\nlines");
+    my $sub = $ring->subscribe_all;
+    $sub->poll;
+    my $when = $sub->time_ns;
+    is_deeply([cli('tail', '--format', '%p|%v|%%p|%s', $path)], [0, "0|\xe2\x98\xba|%p|$$\n1|two\\nlines|%p|$$\n", ''], 'what it names');
+    is_deeply([cli('tail', '--raw', '-0', '--format', '%v', $path)], [0, "\xe2\x98\xba\0two\nlines\0", ''], 'with --raw and -0');
+    like((cli('tail', '-c', 1, '--format', '%t', $path))[1], qr/\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\Q@{[substr $when, -9]}\E\n\z/, 'the time');
+    is_deeply([cli('tail', '-n', 1, '--format', '%r %v', @path{qw(a n)})], [0, "$path{a} @{[slurp_last('a')]}\n$path{n} 8\n", ''], 'of several rings');
+    my ($status, undef, $err) = cli('tail', '--format', '%%%q', $path);
+    is_deeply([$status, $err =~ /unknown '(.*?)'/], [2, '%q'], 'what it does not know');
+    is((cli('tail', '--format', '100%', $path))[0], 2, 'half of one');
+    is((cli('tail', '--format', '%v', $_, $path))[0], 2, "not with $_") for qw(--json --time);
+    ($status, undef, $err) = cli('tail', '--format', '%t', $path{a});
+    is_deeply([$status, $err =~ /not stamped/], [1, 1], 'a ring without times');
+    is((cli('tail', '--format', '%%t', $path{a}))[0], 0, 'of which none was asked for');
+};
+
+subtest '-F of rings that are not there' => sub {
+    my $class = variant('Int')->class;
+    my %at    = map { $_ => fresh_path() } qw(first second);
+    my $run   = cli_start('tail', '-F', @at{qw(first second)});
+    my $waits = 'not there yet; waiting for a new ring';
+    is(read_until($run, qr/\Q$at{second}\E.*\n/), join('', map {"pubsub-shared: $at{$_}: $waits\n"} qw(first second)), 'waits for them');
+    my $second = $class->new($at{second}, 8);
+    read_until($run, qr/a new ring\n/);
+    $second->publish(1);
+    is(read_until($run, qr/: 1\n/), "$at{second}: 1\n", 'and reads one as the other is still away');
+    my $first = $class->new($at{first}, 8);
+    $first->publish(2);
+    is(read_until($run, qr/: 2\n/), "pubsub-shared: $at{first}: a new ring\n$at{first}: 2\n", 'then that, from its oldest message');
+    $second->unlink;
+    read_until($run, qr/removed; waiting for a new ring\n/);
+    $first->publish(3);
+    is(read_until($run, qr/: 3\n/), "$at{first}: 3\n", 'one that was removed keeps the others from nothing');
+    kill INT => $run->{pid};
+    is((cli_end($run))[0], -2, 'Ctrl-C ends it while it waits');
+    is((cli('tail', '-F', '--timeout', 0.01, fresh_path()))[0], 1, '--timeout, too');
 };
 
 subtest '--timeout' => sub {

@@ -12,7 +12,7 @@ use POSIX ();
 use Data::PubSub::Shared::CLI;
 use PubSubTest;
 
-our @EXPORT = qw(cli cli_as cli_start cli_end $SCRIPT @COMMAND);
+our @EXPORT = qw(cli cli_as cli_start cli_end read_until $SCRIPT @COMMAND);
 
 our $SCRIPT  = "$FindBin::Bin/../bin/pubsub-shared";
 our @COMMAND = ($^X, map({"-I$_"} grep { !ref } @INC), $SCRIPT);
@@ -77,6 +77,16 @@ sub cli_end {
     if ($run->{out}) { local $/; $rest = readline($run->{out}) // '' }
     waitpid $run->{pid}, 0;
     return ($? & 127 ? -($? & 127) : $? >> 8, $rest);
+}
+
+# Reads from the program until a pattern matches; what came so far.
+sub read_until {
+    my ($run, $pattern) = @_;
+    my $seen = '';
+    until ($seen =~ $pattern) {
+        sysread $run->{out}, $seen, 4096, length $seen or last;
+    }
+    return $seen;
 }
 
 1;

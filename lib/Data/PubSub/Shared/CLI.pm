@@ -16,7 +16,7 @@ use Data::PubSub::Shared;
 use Data::PubSub::Shared::CLI::File;
 use Data::PubSub::Shared::CLI::Space;
 use Data::PubSub::Shared::CLI::Standard;
-use Data::PubSub::Shared::CLI::Text qw(cause number);
+use Data::PubSub::Shared::CLI::Text qw(cause decimal number);
 
 our @EXPORT_OK = qw(options usage count complain attempt each_path emit emit_text flush printable text json in_bytes);
 
@@ -291,7 +291,7 @@ sub create {
         if defined $opt{readers};
     usage('--keep is for --lossless') if defined $opt{keep} && !$opt{lossless};
     usage("--keep must be a number of seconds up to 4294967, not '$opt{keep}'")
-        if defined $opt{keep} && ($opt{keep} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{keep} > 4294967);
+        if defined $opt{keep} && (decimal($opt{keep}) // 4294968) > 4294967;
     my @lossless = $opt{lossless} ? (lossless => 1, keep => $opt{keep}) : ();
     $size{stamped} = 1 if $opt{stamped};
     my @mode = defined $opt{mode} ? (mode => oct $opt{mode}) : ();

@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Bench;
 
-# Private to the command pubsub-shared: `bench`, how fast rings are on this machine, and whether they
+# Private to the command pubsub-shared: `bench`, how fast rings are on this host, and whether they
 # work.
 #
 # All rings are anonymous: nothing is left behind, whatever happens. bench/ in the distribution measures
@@ -32,7 +32,7 @@ sub run {
     usage("unexpected argument '$arguments[0]'") if @arguments;
 
     my $seconds = $opt{quick} ? QUICK : LONG;
-    my %machine = machine();
+    my %host = host();
     my (@results, $bad);
     my $tell = sub {
         my (%result) = @_;
@@ -44,8 +44,8 @@ sub run {
         flush();
     };
     if (!$opt{json}) {
-        emit("Data::PubSub::Shared $machine{version}, perl $machine{perl}, Linux $machine{kernel}\n"
-            . "$machine{model}, $machine{processors} CPUs, load $machine{load}\n\n");
+        emit("Data::PubSub::Shared $host{version}, perl $host{perl}, Linux $host{kernel}\n"
+            . "$host{model}, $host{cpus} CPUs, load $host{load}\n\n");
         flush();
     }
     my $lived = eval { tests($seconds, $tell); 1 };
@@ -53,7 +53,7 @@ sub run {
     Data::PubSub::Shared::CLI::Children::kill_all();
     die $error if !$lived;
     delete $_->{says} for @results;
-    emit(json({ machine => \%machine, tests => \@results }, 1)) if $opt{json};
+    emit(json({ host => \%host, tests => \@results }, 1)) if $opt{json};
     emit($bad ? "\n$bad tests failed\n" : "\nall tests passed\n")    if !$opt{json};
     return $bad ? 1 : 0;
 }
@@ -70,7 +70,7 @@ sub tests {
     return;
 }
 
-sub machine {
+sub host {
     my (undef, undef, $kernel) = POSIX::uname();
     my $cpus  = read_all('/proc/cpuinfo');
     my ($model) = $cpus =~ /^model name\s*:\s*(.*)$/m;
@@ -80,7 +80,7 @@ sub machine {
         perl       => sprintf('%vd', $^V),
         kernel     => $kernel,
         model      => $model // 'unknown CPU',
-        processors => scalar(() = $cpus =~ /^processor\s*:/mg),
+        cpus       => scalar(() = $cpus =~ /^processor\s*:/mg),
         load       => 0 + ($load // 0),
     );
 }
@@ -261,7 +261,7 @@ sub deaths {
         $kid->kill;
         my $start = now();
         $ring->publish(TEXT . ++$deaths);
-        # Behind what the dead one had claimed, which takes 2 ms to be given up.
+        # Behind what the dead one had claimed, which is abandoned after 2 ms.
         my $message = '';
         while (defined $message && number($message) ne $deaths) { $message = $sub->poll_wait(10) }
         $longest = max($longest, now() - $start);

@@ -13,6 +13,7 @@ use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::CLI qw(options usage complain attempt);
 use Data::PubSub::Shared::CLI::File;
+use Data::PubSub::Shared::CLI::Text qw(decimal double);
 
 # The most that publish_multi takes.
 use constant MAX_BATCH => 8192;
@@ -35,7 +36,7 @@ sub run {
     usage("expected --$asked[0] or --$asked[1], not both") if @asked > 1;
 
     usage("--rate must be a number of messages per second, not '$opt{rate}'")
-        if defined $opt{rate} && ($opt{rate} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{rate} == 0);
+        if defined $opt{rate} && !decimal($opt{rate});
 
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
     usage('--bytes is for Str') if $opt{bytes} && !$file->is_str;
@@ -174,7 +175,7 @@ sub number {
     my ($text) = @_;
     my $shown = shown($text);
     return (undef, "not a number: '$shown'") if length $text > MAX_DIGITS || !looks_like_number($text);
-    my $value = unpack 'd', pack 'd', $text;    # as the ring has it, whatever this perl's numbers are
+    my $value = double($text);
     return abs $value == 9**9**9 && $text !~ /inf/i ? (undef, "too large for a 64-bit number: '$shown'") : $value;
 }
 

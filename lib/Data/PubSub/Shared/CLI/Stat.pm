@@ -11,6 +11,7 @@ use Time::HiRes qw(sleep);
 use Data::PubSub::Shared::CLI qw(options usage complain emit emit_text flush printable text json);
 use Data::PubSub::Shared::CLI::Prometheus;
 use Data::PubSub::Shared::CLI::Sample;
+use Data::PubSub::Shared::CLI::Text qw(decimal);
 
 sub run {
     my (@paths) = @_;
@@ -18,7 +19,7 @@ sub run {
     options(\@paths, \%opt, 'interval|i=s', 'json|j', 'table|t', 'prometheus|p');
     usage('missing RING') if !@paths;
     usage("--interval must be a number of seconds, not '$opt{interval}'")
-        if $opt{interval} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{interval} > 86400;
+        if (decimal($opt{interval}) // 86401) > 86400;
     my @forms = grep { $opt{$_} } qw(json table prometheus);
     usage("expected --$forms[0] or --$forms[1], not both") if @forms > 1;
     # Who asks for these has earlier ones to compare with.
@@ -54,6 +55,7 @@ sub as_data {
         lap       => Data::PubSub::Shared::CLI::Sample::lap($row),
         listed    => $row->{readers},
         $file->{lossless} ? (waiting_for => $row->{waiting_for}) : (),
+        $file->{stamped} ? (age => $row->{age}) : (),
         map({ ($_ => $file->{$_}) }
             qw(variant capacity mmap_size write_pos publish_ok used waiters readers unlisted lossless recoveries abandoned),
             $file->{lossless} ? 'keep' : (), $file->is_str ? qw(msg_size arena_cap publishers leaked stamped) : ()),
@@ -78,6 +80,7 @@ sub as_text {
         [waiters   => $file->{waiters}],
         [readers   => readers($row)],
         ($file->{lossless} ? [lossless => lossless($row)] : ()),
+        ($file->{stamped} ? [stamped => stamped($row)] : ()),
         [recoveries => $file->{recoveries}],
         [abandoned => $file->{abandoned}],
         ($file->is_str ? ([leaked => blocks($file->{leaked})], [publishers => "up to $file->{publishers} at once"]) : ()),
@@ -101,6 +104,11 @@ sub lossless {
     my @slow  = map { printable(Data::PubSub::Shared::CLI::Sample::name_of($_)) } @{ $row->{waiting_for} };
     my $keep  = $row->{file}{keep} ? "yes, keep $row->{file}{keep} s" : 'yes';
     return @slow ? "$keep; full, publishers wait for " . join(', ', @slow) : $keep;
+}
+
+sub stamped {
+    my ($row) = @_;
+    return defined $row->{age} ? 'yes; the newest message is ' . Data::PubSub::Shared::CLI::Sample::duration($row->{age}) . ' old' : 'yes';
 }
 
 sub owner {

@@ -11,15 +11,15 @@ use MIME::Base64 qw(encode_base64);
 use POSIX qw(strftime);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
-use Data::PubSub::Shared::CLI qw(options usage count complain emit flush printable text json);
+use Data::PubSub::Shared::CLI qw(options usage count complain attempt emit flush printable text json);
 use Data::PubSub::Shared::CLI::File;
-use Data::PubSub::Shared::CLI::Text qw(number);
+use Data::PubSub::Shared::CLI::Text qw(cause decimal double number);
 
 sub run {
     my (@arguments) = @_;
     my %opt = (lines => 10);
     options(\@arguments, \%opt, 'lines|n=s', 'follow|f', 'follow-path|F', 'raw|r', 'json|j', 'null|0', 'count|c=s', 'grep|g=s',
-        'timeout|W=s', 'time|t');
+        'timeout|W=s', 'time|t', 'format=s');
     usage('missing RING') if !@arguments;
     my %plan = plan(\%opt);
     my @readers = map { reader($_, \%opt, \%plan, @arguments > 1) } @arguments;
@@ -33,9 +33,12 @@ sub plan {
     my ($opt) = @_;
     my ($plus, $lines) = $opt->{lines} =~ /\A(\+?)(.*)\z/s;
     $lines = number($lines) // usage("--lines must be a number of messages, or + and a position, not '$opt->{lines}'");
-    usage('expected --raw or --json, not both') if $opt->{raw} && $opt->{json};
-    my $left = defined $opt->{count} ? count('--count', $opt->{count}, 1, 2**53) : undef;
-    usage("--timeout must be a number of seconds, not '$opt->{timeout}'") if defined $opt->{timeout} && $opt->{timeout} !~ /\A(?:\d+\.?\d*|\.\d+)\z/;
+    for (['raw', 'json'], ['json', 'format'], ['time', 'format']) {
+        usage("expected --$_->[0] or --$_->[1], not both") if 2 == grep { defined $opt->{$_} } @$_;
+    }
+    my $left = defined $opt->{count} ? count('--count', $opt->{count}, 1, 1 << 53) : undef;
+    usage("--timeout must be a number of seconds, not '$opt->{timeout}'") if defined $opt->{timeout} && !defined decimal($opt->{timeout});
+    usage("--format: unknown '$1'; known: %v, %p, %r, %t, %s and %%") if ($opt->{format} // '') =~ /(?<!%)(?:%%)*(%(?:[^vprts%]|\z))/;
     my $pattern = defined $opt->{grep} ? pattern($opt->{grep}) : undef;
     $opt->{follow} ||= $opt->{'follow-path'} || defined $opt->{timeout};
     my $came = 0;
@@ -61,35 +64,46 @@ sub pattern {
     };
 }
 
-# A ring that is read: its subscriber stands where it is to begin.
+# A ring that is read: its subscriber is where it is to begin. With -F there may be none yet.
 sub reader {
     my ($path, $opt, $plan, $several) = @_;
-    my $file = Data::PubSub::Shared::CLI::File->ring($path);
-    die "$path: not stamped; only messages of a ring that was made so have a time\n" if $opt->{time} && !$file->{stamped};
-    my $ring = $file->attach;
-    my $sub  = $ring->subscribe_all(lossy => 1);
-    my $end  = $ring->write_pos;
-    # The subscriber is at the oldest message.
-    if    ($plan->{from})                        { $sub->cursor($plan->{lines}) }
-    elsif ($end - $sub->cursor > $plan->{lines}) { $sub->cursor($end - $plan->{lines}) }
     my $self = {
-        sub   => $sub,
         path  => $path,
-        end   => $opt->{follow} ? undef : $end,
-        next  => $sub->cursor,
-        lost  => 0,
+        opt   => $opt,
         plan  => $plan,
         shown => $several ? printable($path) : undef,
         stay  => $opt->{'follow-path'},
+        said  => '',
     };
-    my $form = form($opt, $file, $self->{shown});
-    $self->{form} = $opt->{time} ? stamped($form, $sub, $opt->{json}) : $form;
-    # What -F finds next under the path may be of another kind; reopen refuses it.
     $self->{take} = sub { message($self, $_[0]) };
+    if ($self->{stay} && !lstat $path && $!{ENOENT}) {
+        $self->{away} = 1;
+        return $self;
+    }
+    my $sub = attach($self);
+    my $end = $sub->write_pos;
+    $self->{end} = $end if !$opt->{follow};
+    # The subscriber is at the oldest message.
+    if    ($plan->{from})                        { $sub->cursor($plan->{lines}) }
+    elsif ($end - $sub->cursor > $plan->{lines}) { $sub->cursor($end - $plan->{lines}) }
+    $self->{next} = $sub->cursor;
     return $self;
 }
 
-# What stands in the ring now.
+# From its oldest message on. What -F finds later under the path may be of another kind; reopen refuses it.
+sub attach {
+    my ($self) = @_;
+    my ($path, $opt) = @$self{qw(path opt)};
+    my $file = Data::PubSub::Shared::CLI::File->ring($path);
+    die "$path: not stamped; only messages of a ring that was made so have a time\n"
+        if !$file->{stamped} && ($opt->{time} || ($opt->{format} // '') =~ /(?<!%)(?:%%)*%[ts]/);
+    my $sub = $file->attach->subscribe_all(lossy => 1);
+    my $form = form($opt, $file, $self->{shown}, $sub);
+    @$self{qw(sub form next lost)} = ($sub, $opt->{time} ? stamped($form, $sub, $opt->{json}) : $form, $sub->cursor, 0);
+    return $sub;
+}
+
+# What is in the ring now.
 sub read_to_end {
     my ($self) = @_;
     my ($sub, $end) = @$self{qw(sub end)};
@@ -107,46 +121,38 @@ sub read_to_end {
     return;
 }
 
-# All of them, as messages come. The ones that are gone are left out; ends with the last.
+# All of them, as messages come. The ones that are gone are left out, or waited for with -F; ends with the last.
 sub follow {
     my ($opt, $plan, @readers) = @_;
-    my $set  = @readers > 1 ? Data::PubSub::Shared::Set->new(map { $_->{sub} } @readers) : undef;
+    my $set  = Data::PubSub::Shared::Set->new(grep {defined} map { $_->{sub} } @readers);
     my $last = now();
     while (@readers) {
         my $before = $plan->{came}->();
         my $read   = 0;
-        $read += $_->{sub}->poll_cb($_->{take}) for @readers;
+        $read += $_->{sub}->poll_cb($_->{take}) for grep { !$_->{away} } @readers;
         $last = now() if $plan->{came}->() > $before;
         my $left = defined $opt->{timeout} ? $last + $opt->{timeout} - now() : 1;
         return if $left <= 0;
         next   if $read;
         flush();
-        next if wait_for_any($left < 1 ? $left : 1, $set, @readers);
-        complain_of_losses($_) for @readers;
-        return if reader_left(0);
-        for my $gone (grep { $_->{sub}->is_gone } @readers) {
-            if ($gone->{stay}) {
-                $set->remove($gone->{sub}) if $set;
-                find_next_ring($gone) or return;
-                $set->add($gone->{sub}) if $set;
-                next;
-            }
-            complain("$gone->{path}: removed or replaced; nothing more will come");
+        my @come = grep { $_->{away} && find_next_ring($_) } @readers;
+        $set->add(map { $_->{sub} } @come);
+        next if @come;
+        # Nothing tells that one which is away has its next ring.
+        my $most = (grep { $_->{away} } @readers) ? 0.1 : 1;
+        $left = $most if $left > $most;
+        return if reader_left($set->subscribers ? 0 : $left);
+        next   if $set->subscribers && $set->wait($left);
+        my @gone = grep { !$_->{away} && (complain_of_losses($_), $_->{sub}->is_gone) } @readers;
+        $set->remove(map { $_->{sub} } @gone);
+        $_->{away} = 1 for @gone;
+        for (grep { !$_->{stay} } @gone) {
+            complain("$_->{path}: removed or replaced; nothing more will come");
             $plan->{status} = 1;
-            $set->remove($gone->{sub}) if $set;
-            @readers = grep { $_ != $gone } @readers;
         }
+        @readers = grep { $_->{stay} || !$_->{away} } @readers;
     }
     return;
-}
-
-# Whether there is something to read.
-sub wait_for_any {
-    my ($seconds, $set, $reader) = @_;
-    return scalar(my @ready = $set->wait($seconds)) if $set;
-    my $message = $reader->{sub}->poll_wait($seconds) // return 0;
-    $reader->{take}->($message);
-    return 1;
 }
 
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
@@ -188,19 +194,21 @@ sub wait_for_claimed {
     return $message;
 }
 
-# Goes on with what stands under the path next, from its oldest message on. False: whoever read our output has gone.
+# Goes on with the ring that the path leads to now, from its oldest message on; false where there is none.
 sub find_next_ring {
     my ($self) = @_;
-    my ($sub, $said) = ($self->{sub}, '');
-    until ($! = 0, eval { $sub->reopen; 1 }) {
-        my $why = $!{ENOENT} ? 'removed' : $@ =~ s/ at \S+ line \d+\.\n\z//r;
-        complain("$self->{path}: $why; waiting for a new ring") if $why ne $said;
-        $said = $why;
-        return 0 if reader_left(0.1);
+    my ($sub, $path) = @$self{qw(sub path)};
+    $! = 0;
+    if (attempt(sub { $sub ? $sub->reopen : attach($self); 1 })) {
+        complain("$path: a new ring");
+        $self->{next} = $self->{sub}->cursor;
+        @$self{qw(away said)} = (0, '');
+        return 1;
     }
-    complain("$self->{path}: a new ring");
-    $self->{next} = $sub->cursor;
-    return 1;
+    my $why = !$!{ENOENT} ? cause($@) =~ s/\A\Q$path\E: //r : $sub ? 'removed' : 'not there yet';
+    complain("$path: $why; waiting for a new ring") if $why ne $self->{said};
+    $self->{said} = $why;
+    return 0;
 }
 
 # Whether the other end of the pipe that we write to is closed, or is so within some seconds. We would be killed only by
@@ -215,7 +223,7 @@ sub reader_left {
 
 # Code that makes of a message and its position what is written; the ring's name in front, where it is given.
 sub form {
-    my ($opt, $file, $name) = @_;
+    my ($opt, $file, $name, $sub) = @_;
     my $end   = $opt->{null} ? "\0" : "\n";
     my $value = $file->is_str ? undef : $file->is_num ? \&shortest : sub { $_[0] };
     if ($opt->{json}) {
@@ -224,14 +232,29 @@ sub form {
         # JSON has no infinities, and what is no number.
         return sub { my $text = $value->($_[0]); $text = qq("$text") if $text =~ /[IN]/; qq($start$_[1],"value":$text}\n) };
     }
+    $value //= $opt->{raw} ? \&as_bytes : \&printable;
+    if (defined $opt->{format}) {
+        my %part = ('%' => sub {'%'}, v => $value, p => sub { $_[1] }, r => sub { printable($file->{path}) }, t => sub { time_of($sub) },
+            s => sub { $sub->sender });
+        my $format = $opt->{format};
+        return sub { my @message = @_; return $format =~ s/%(.)/$part{$1}->(@message)/ger . $end };
+    }
     my $front = defined $name ? "$name: " : '';
-    return sub { $front . $value->($_[0]) . $end }   if $value;
-    return sub { $front . printable($_[0]) . $end } if !$opt->{raw};
-    return sub {
-        my ($message) = @_;
-        utf8::encode($message) if utf8::is_utf8($message);
-        return $front . $message . $end;
-    };
+    return sub { $front . $value->($_[0]) . $end };
+}
+
+sub as_bytes {
+    my ($message) = @_;
+    utf8::encode($message) if utf8::is_utf8($message);
+    return $message;
+}
+
+# When the message that was just read was published.
+sub time_of {
+    my ($sub) = @_;
+    # Digits that a floating-point number does not have.
+    my ($seconds, $ns) = $sub->time_ns =~ /\A(.*?)(.{9})\z/;
+    return strftime('%Y-%m-%dT%H:%M:%S', localtime($seconds || 0)) . ".$ns";
 }
 
 # The same with the time and the sender of the message that was just read in front.
@@ -239,9 +262,7 @@ sub stamped {
     my ($form, $sub, $json) = @_;
     return sub {
         my $line = $form->(@_);
-        # Digits that a floating-point number does not have.
-        my ($seconds, $ns) = $sub->time_ns =~ /\A(.*?)(.{9})\z/;
-        my $time = strftime('%Y-%m-%dT%H:%M:%S', localtime($seconds || 0)) . ".$ns";
+        my $time = time_of($sub);
         return $json ? '{"time":"' . $time . '","sender":' . $sub->sender . ',' . substr $line, 1 : "$time " . $sub->sender . " $line";
     };
 }
@@ -252,7 +273,7 @@ sub shortest {
     my $text;
     for my $digits (15 .. 17) {
         $text = sprintf "%.${digits}g", $number;
-        last if unpack('d', pack 'd', $text) == $number;
+        last if double($text) == $number;
     }
     return $text;
 }

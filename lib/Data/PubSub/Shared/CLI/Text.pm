@@ -8,7 +8,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT_OK = qw(cause number without_place);
+our @EXPORT_OK = qw(cause decimal double number without_place);
 
 my %TIMES = ('' => 1, k => 2**10, m => 2**20, g => 2**30);
 
@@ -19,6 +19,12 @@ sub number {
     return undef if length $unit && length $number > 10;
     return $number * $TIMES{ lc $unit };
 }
+
+# A number with or without a fraction, not negative; undef for anything else.
+sub decimal { return $_[0] =~ /\A(?:\d+\.?\d*|\.\d+)\z/a ? $_[0] : undef }
+
+# A number as a ring has it, in 64 bits, whatever this perl's numbers are.
+sub double { return unpack 'd', pack 'd', $_[0] }
 
 # What an error says. What the rings croak loses its origin: the method, and the place in this program.
 sub cause {

@@ -13,6 +13,7 @@ use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 use Data::PubSub::Shared::CLI qw(options usage count emit_text flush);
 use Data::PubSub::Shared::CLI::Sample;
 use Data::PubSub::Shared::CLI::Terminal;
+use Data::PubSub::Shared::CLI::Text qw(decimal);
 
 sub run {
     my (@paths) = @_;
@@ -20,8 +21,8 @@ sub run {
     options(\@paths, \%opt, 'delay|d=s', 'once|1', 'batch|b=s');
     usage('missing RING') if !@paths;
     usage("--delay must be a number of seconds from 0.05 on, not '$opt{delay}'")
-        if $opt{delay} !~ /\A(?:\d+\.?\d*|\.\d+)\z/ || $opt{delay} < 0.05 || $opt{delay} > 86400;
-    $opt{batch} = count('--batch', $opt{batch}, 1, 2**53) if defined $opt{batch};
+        if (decimal($opt{delay}) // 0) < 0.05 || $opt{delay} > 86400;
+    $opt{batch} = count('--batch', $opt{batch}, 1, 1 << 53) if defined $opt{batch};
 
     return batch(\@paths, $opt{delay}, 1)           if $opt{once};
     return batch(\@paths, $opt{delay}, $opt{batch}) if $opt{batch} || !-t STDOUT || ($ENV{TERM} // 'dumb') eq 'dumb';
