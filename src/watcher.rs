@@ -150,7 +150,7 @@ impl Watcher {
         if driver.words.has_failed() {
             driver.words = MultiWait::without_queue();
             self.room.store(driver.words.room(), SeqCst);
-            roll.seats.iter_mut().for_each(|seat| seat.armed = false);
+            roll.disarm_all();
         }
         roll.left.drain(..).for_each(|id| driver.words.forget(id));
         while let Some(id) = driver.words.next_woken() {
@@ -216,6 +216,11 @@ impl Driver {
 }
 
 impl Roll {
+    /// No kernel has a word of theirs any more.
+    fn disarm_all(&mut self) {
+        self.seats.iter_mut().for_each(|seat| seat.armed = false);
+    }
+
     fn seat_of(&self, id: u64) -> Option<usize> {
         self.seats.binary_search_by_key(&id, |seat| seat.id).ok()
     }
@@ -266,7 +271,7 @@ impl Registry {
         let mut running = lock(&self.0);
         let mut roll = lock(&watcher.roll);
         roll.left.clear();
-        roll.seats.iter_mut().for_each(|seat| seat.armed = false);
+        roll.disarm_all();
         // Nobody is asleep yet, and who rings from now on may ring in vain.
         roll.driven_by = None;
         drop(roll);

@@ -48,6 +48,10 @@ static ps_member *handles(pTHX_ const ps_members *members, size_t *count) {
     return all;
 }
 
+static void croak_if_none(pTHX_ const ps_call *call, const ps_members *members) {
+    if (AvFILLp(members->list) < 0) ps_croak(aTHX_ call, "the set has no subscribers");
+}
+
 /* Where the subscriber is among the members, or -1. */
 static SSize_t index_of(pTHX_ const ps_members *members, const SV *body) {
     SSize_t i = AvFILLp(members->list);
@@ -200,7 +204,7 @@ static sleep_end sleep_once(pTHX_ const ps_call *call, const ps_members *members
     end.known = (size_t)(AvFILLp(members->list) + 1) > ps_set_max_direct();
     if (!end.known) {
         all = handles(aTHX_ members, &count);
-        if (!count) ps_croak(aTHX_ call, "the set has no subscribers");
+        croak_if_none(aTHX_ call, members);
         end.how = ps_set_wait(members->set, all, count, deadline, (const int *)&PL_sig_pending, &which);
         if (which != SIZE_MAX) end.body = INT2PTR(SV *, all[which].key);
     } else {
@@ -212,7 +216,7 @@ static sleep_end sleep_once(pTHX_ const ps_call *call, const ps_members *members
         /* All are gone over only where something else than a message ended it: it takes no longer where there are many. */
         if (end.how == PS_SIGNALLED || end.how == PS_GONE) {
             all = handles(aTHX_ members, &count);
-            if (!count) ps_croak(aTHX_ call, "the set has no subscribers");
+            croak_if_none(aTHX_ call, members);
             while (i < count && ps_sub_is_gone(all[i].sub)) i++;
             end.how = i == count ? PS_GONE : PS_SIGNALLED;
         }
@@ -235,7 +239,7 @@ static void set_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
         if (end.body) ST(ready++) = sv_2mortal(newRV_inc(end.body));
         else if (end.how == PS_READY && !ready) ready = end.known ? put_known(aTHX_ ax, members) : put(aTHX_ ax, members, FALSE);
         if (ready || !deadline || end.how == PS_TIMED_OUT || end.how == PS_GONE) {
-            if (!ready && AvFILLp(members->list) < 0) ps_croak(aTHX_ call, "the set has no subscribers");
+            if (!ready) croak_if_none(aTHX_ call, members);
             RETURN_COUNTED(ready);
         }
         PERL_ASYNC_CHECK();

@@ -122,6 +122,22 @@ struct Half<T> {
 }
 
 impl<T: Copy> Half<T> {
+    /// # Safety
+    ///
+    /// `words` and `entries` are offsets into the pages, as the kernel that has set them up gave them.
+    unsafe fn new(pages: &Pages, words: [u32; 8], entries: usize) -> Half<T> {
+        let [head, tail, mask, ..] = words.map(|at| pages.at(at as usize).cast::<AtomicU32>());
+        // SAFETY: as the caller says; the kernel aligns them, and no page is at address 0.
+        unsafe {
+            Half {
+                head: NonNull::new_unchecked(head),
+                tail: NonNull::new_unchecked(tail),
+                mask: (*mask).load(Relaxed),
+                entries: NonNull::new_unchecked(pages.at(entries).cast()),
+            }
+        }
+    }
+
     fn head(&self) -> &AtomicU32 {
         // SAFETY: in pages that stay mapped as long as the queue has them.
         unsafe { self.head.as_ref() }
@@ -166,29 +182,17 @@ impl Uring {
         // SAFETY: parameters to read and to write; pages for both halves.
         let index = unsafe { libc::syscall(SYS_SETUP, ENTRIES, &mut params) };
         let index = u32::try_from(index).ok()?;
-        let word = |at: u32| pages.at(at as usize).cast::<AtomicU32>();
-        let [head, tail, mask, _, flags, ..] = params.requests.words;
-        // SAFETY: the offsets are the kernel's, into the page that it has set up; aligned as it aligns them.
-        let half = unsafe {
-            Half {
-                head: NonNull::new_unchecked(word(head)),
-                tail: NonNull::new_unchecked(word(tail)),
-                mask: (*word(mask)).load(Relaxed),
-                entries: NonNull::new_unchecked(pages.at(pages.size).cast()),
-            }
+        let [_, _, _, _, flags, ..] = params.requests.words;
+        let [_, _, _, _, _, entries, ..] = params.answers.words;
+        // SAFETY: the offsets are the kernel's, into the pages that it has set up; aligned as it aligns them.
+        let (requests, answers, flags) = unsafe {
+            (
+                Half::new(&pages, params.requests.words, pages.size),
+                Half::new(&pages, params.answers.words, entries as usize),
+                NonNull::new_unchecked(pages.at(flags as usize).cast()),
+            )
         };
-        let [head, tail, mask, _, _, entries, ..] = params.answers.words;
-        // SAFETY: as above.
-        let (answers, flags) = unsafe {
-            let half = Half {
-                head: NonNull::new_unchecked(word(head)),
-                tail: NonNull::new_unchecked(word(tail)),
-                mask: (*word(mask)).load(Relaxed),
-                entries: NonNull::new_unchecked(word(entries).cast()),
-            };
-            (half, NonNull::new_unchecked(word(flags)))
-        };
-        let uring = Uring { index: Some(index), _pages: pages, flags, requests: half, answers, failed: false };
+        let uring = Uring { index: Some(index), _pages: pages, flags, requests, answers, failed: false };
         if params.features & FEATURE_NO_IOWAIT == 0 {
             return None;
         }

@@ -91,14 +91,14 @@ sub each_variant {
 
 #--- Files
 
-# Made before any child, so that it is this process that cleans up. What programs make for themselves goes there, too.
-my $dir    = File::Temp::tempdir('pubsub-test-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+# Made before any child. What programs make for themselves goes there, too.
+my $dir    = File::Temp::tempdir('pubsub-test-XXXXXXXX', TMPDIR => 1);
 my $serial = 0;
 our $tidy = tidy_up_behind($dir);
 $ENV{TMPDIR} = $dir;
 
-# Has a folder removed when this process and its children have ended, in whatever way: by somebody who is no child of
-# ours and no perl, and waits for the end of what this returns.
+# Has a folder removed when this process and its children have ended, in whatever way: by a process that is no child of
+# ours and no perl, and waits for the end of what this returns. A program that we have started may still be writing there.
 sub tidy_up_behind {
     my ($folder) = @_;
     pipe my $end, my $leash or die "pipe: $!";
@@ -109,7 +109,7 @@ sub tidy_up_behind {
         open STDIN,  '<&', $end        or POSIX::_exit(126);
         open STDOUT, '>',  '/dev/null' or POSIX::_exit(126);
         open STDERR, '>&', \*STDOUT    or POSIX::_exit(126);
-        { no warnings 'exec'; exec 'sh', '-c', 'trap "" HUP INT TERM; read nothing; rm -rf -- "$0"', $folder }
+        { no warnings 'exec'; exec 'sh', '-c', 'trap "" HUP INT TERM; read nothing; for try in 1 2 3 4 5; do rm -rf -- "$0" && exit; sleep 1; done', $folder }
         POSIX::_exit(127);
     }
     waitpid $pid, 0;
