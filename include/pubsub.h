@@ -151,7 +151,7 @@ void ps_ring_free(ps_ring *ring);
  * no path. Gone already is fine. False on any failure. */
 bool ps_ring_unlink(const ps_ring *ring, ps_error *error);
 
-/* Whether somebody removed the ring's file, or another one took its path. Never true for rings in memory. */
+/* Whether the ring's file was removed, or another one took its path. Never true for rings in memory. */
 bool ps_ring_is_gone(const ps_ring *ring);
 bool ps_sub_is_gone(const ps_sub *sub);
 
@@ -163,7 +163,7 @@ bool ps_sub_reopen(ps_sub *sub, ps_error *error);
 /* Removes the file at the path; gone already is fine. False on any other failure: PS_SYSTEM. */
 bool ps_unlink(const char *path, size_t path_len, ps_error *error);
 
-/* Discards, in one step, all that was published before; positions start at 0 again, for everybody. False on a read-only
+/* Discards, in one step, all that was published before; positions start at 0 again, for every process. False on a read-only
  * handle: PS_ARGUMENT. */
 bool ps_clear(const ps_ring *ring, ps_error *error);
 
@@ -179,10 +179,10 @@ typedef struct {
     uint64_t write_pos;   /* positions claimed */
     uint64_t publish_ok;  /* messages published */
     uint64_t recoveries;  /* spare blocks taken over from the dead, since the ring was made */
-    uint64_t abandoned;   /* positions given up, since the ring was made */
+    uint64_t abandoned;   /* positions claimed and never filled, since the ring was made */
     uint64_t sub_waiters; /* subscribers asleep, as far as is known */
     uint64_t publishers;  /* of strings, in the middle of a publish at once; 0 for integers */
-    uint64_t leaked;      /* spare blocks of which nobody knows where they are */
+    uint64_t leaked;      /* spare blocks that are missing */
     uint64_t readers;     /* entries of the table of readers */
     uint64_t unlisted;    /* subscribers for which that table had no room, since the ring was made */
     uint32_t keep_ms;     /* as in ps_options */
@@ -310,7 +310,7 @@ void ps_sub_free(ps_sub *sub);
 
 /* The same with a wish. Publishers of a lossless ring do not wait for a lossy reader. With a name (len bytes of UTF-8, 1 .. 47;
  * NULL: none) it goes on where the last reader of this name stopped. NULL: PS_BUSY where a reader of this name lives, or the
- * table is full and that matters; PS_ARGUMENT for what is no name; PS_INCOMPATIBLE where nobody could tell whether this
+ * table is full and that matters; PS_ARGUMENT for a name that is none; PS_INCOMPATIBLE where the system could not tell whether this
  * reader of a lossless ring lives. */
 ps_sub *ps_subscribe_with(const ps_ring *ring, bool all, bool lossy, const char *name, size_t len, ps_error *error);
 
@@ -331,7 +331,7 @@ typedef struct {
     uint64_t lost, delivered;
     uint64_t since;         /* when it subscribed, in nanoseconds since 1970 */
     uint32_t pid;           /* as its own pid namespace numbers it */
-    int alive;              /* 1; 0: it is away, or dead; -1: nobody can know */
+    int alive;              /* 1; 0: it is away, or dead; -1: not known */
     bool waits;             /* it sleeps until a message comes */
     bool lossy;
 } ps_reader;
@@ -495,7 +495,7 @@ void ps_set_remove(ps_set *set, ps_sub *sub);
 size_t ps_set_max_direct(void);
 
 /* Sleeps until a member has a message: PS_READY, and ps_is_ready says which have one; *which is the index of the one whose message
- * ended the sleep, so that nobody else need be asked, or SIZE_MAX. Otherwise as ps_wait; PS_GONE where that is so for all
+ * ended the sleep, so that no other need be asked, or SIZE_MAX. Otherwise as ps_wait; PS_GONE where that is so for all
  * members, and where there are none. */
 int ps_set_wait(ps_set *set, ps_member *members, size_t count, uint64_t deadline, const int *signalled, size_t *which);
 

@@ -264,7 +264,7 @@ fn look_after(mapping: &Mapping, ring: &AnyRing, aim: Aim, deadline: u64) -> Res
     if own && deadline == NEVER {
         return Err(Error::new(
             ErrorKind::Deadlock,
-            "would wait for ever for this process's own subscriber, which is read in this thread",
+            "would wait forever for this process's own subscriber, which is read in this thread",
         ));
     }
     Ok(any)

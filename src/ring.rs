@@ -341,7 +341,7 @@ impl Ring {
     /// signal was handled, or `stop`, asked before each sleep, says so. Others may take the room at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Deadlock`] where it would wait for ever, for a subscriber that this thread reads; [`ErrorKind::Argument`] for
+    /// [`ErrorKind::Deadlock`] where it would wait forever, for a subscriber that this thread reads; [`ErrorKind::Argument`] for
     /// more than the capacity.
     ///
     /// ```

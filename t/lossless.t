@@ -358,7 +358,7 @@ each_variant(sub {
         my $ring = $new->(4);
         my $sub  = $ring->subscribe;
         $ring->publish_multi($v->values(1, 4));
-        my $why  = qr/would wait for ever for this process's own subscriber, which is read in this thread/;
+        my $why  = qr/would wait forever for this process's own subscriber, which is read in this thread/;
         my %ways = ways($v, $ring);
         for my $way (sort keys %ways) {
             my $call = $way eq 'keyword' ? $v->keyword('publish') . ':' : "->$way:";

@@ -287,7 +287,7 @@ subtest 'wait_for_readers of a ring that is not lossless' => sub {
     finished($kid, 'KILL');
     ok($ring->wait_for_readers, 'the dead are not waited for');
     my $own = $ring->subscribe_all;
-    croaks_like(sub { $ring->wait_for_readers }, qr/->wait_for_readers: would wait for ever for this process's own subscriber/, 'oneself: refused');
+    croaks_like(sub { $ring->wait_for_readers }, qr/->wait_for_readers: would wait forever for this process's own subscriber/, 'oneself: refused');
     ok(!$ring->wait_for_readers(0.01), 'or until the time is up');
     croaks_like(sub { $ring->wait_for_readers('x') }, qr/timeout must be a number of seconds, not "x"/, 'no timeout');
 };

@@ -74,7 +74,7 @@ sub exercise {
 sub exercise_any {
     my ($v, $ring) = @_;
     return if eval { exercise($v, $ring); 1 };
-    $ring->stats->{lossless} && $@ =~ /would wait for ever for this process's own subscriber/ or die $@;
+    $ring->stats->{lossless} && $@ =~ /would wait forever for this process's own subscriber/ or die $@;
     return;
 }
 

@@ -39,7 +39,7 @@ sub new {
     return $self;
 }
 
-# The ring, made where there is none. Sizes that nobody asked for are those of the ring that is there.
+# The ring, made where there is none. One that is there keeps its sizes, without a warning if none were asked for.
 sub _open {
     my ($self) = @_;
     my ($path, $options) = @$self{qw(path options)};
@@ -103,7 +103,7 @@ sub notify {
     croak ref($self), "->notify: channel must be a name without white space and '*', not ", _shown($channel)
         if !defined $channel || $channel !~ /\A[^\s*]+\z/;
     $self->_here;
-    # What is published to a ring that is gone reaches nobody who comes later.
+    # What is published to a ring that is gone reaches no process that comes later.
     $self->_as(notify => sub { $self->_renew }) if $self->{ring}->is_gone;
     my $message = $channel . ' ' . $self->_text($channel, $payload);
     return $self if eval { $self->_as(notify => sub { $self->{ring}->publish($message) }) };
@@ -225,7 +225,7 @@ sub _call {
     return 1;
 }
 
-# False where nobody wants it.
+# False where it has no handlers.
 sub _emit {
     my ($self, $event, @arguments) = @_;
     my @all = @{ $self->{events}{$event} || [] } or return 0;
@@ -283,7 +283,7 @@ sub _loop {
         // croak ref($self), '->new: ', Data::PubSub::Shared::Bus::Loop::EXPECTED, ', not ', _shown($self->{options}{loop});
 }
 
-# Somebody listens here: what comes from now on is for him. The loop calls for the rest when it runs, in this process or in one
+# There is a listener: what comes from now on is for it. The loop calls for the rest when it runs, in this process or in one
 # that is forked before: a server's manager only prepares what its workers do.
 sub _start {
     my ($self) = @_;
@@ -344,7 +344,7 @@ sub _unwatch {
     return;
 }
 
-# A bus belongs to everybody who has it: in a new thread it opens the ring for itself.
+# In a new thread a bus opens the ring for itself, so that thread's copy leaves alone what is another one's.
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $INC{'threads.pm'} && ($self->{here} // '') !~ m{\A@{[ threads->tid ]}/};
@@ -428,7 +428,7 @@ sub _decoded {
 
 #--- Rings that were replaced
 
-# Now and then, where somebody listens.
+# Now and then, where there are listeners.
 sub _look {
     my ($self) = @_;
     my $now = clock_gettime(CLOCK_MONOTONIC);
@@ -535,7 +535,7 @@ when its event loop begins to run, and hears what is sent from then on. So do th
     my $bus = Data::PubSub::Shared::Bus->new($path, %options);
 
 Opens the bus, a ring of strings at this path, or makes it. With a path of undef it is shared with children that are forked
-later, and with nobody else. Croaks as C<new> of L<Data::PubSub::Shared> does, on an unknown option, and on a bad value of
+later, and with no other process. Croaks as C<new> of L<Data::PubSub::Shared> does, on an unknown option, and on a bad value of
 one.
 
 =over 4
@@ -577,8 +577,8 @@ counts as delivered.
     $bus->unlisten($channel);
     $bus->unlisten($channel => $cb);
 
-Ends all listeners of the channel, or this one. The name must be the one that C<listen> had. Returns the bus. A bus to which
-nobody listens any more leaves the ring and the loop alone.
+Ends all listeners of the channel, or this one. The name must be the one that C<listen> had. Returns the bus. A bus
+without listeners leaves the ring and the loop alone.
 
 =head2 notify
 
@@ -602,8 +602,8 @@ each message once. It reads through the whole ring.
     $bus->json($channel);
 
 Payloads of this channel, or of all whose names begin so, are data from now on, in this process: C<notify> encodes them as
-JSON, and listeners get them decoded. The fastest of Cpanel::JSON::XS, JSON::XS and JSON::PP that is installed does it. What is no
-JSON is an L</error>. Returns the bus.
+JSON, and listeners get them decoded. The fastest of Cpanel::JSON::XS, JSON::XS and JSON::PP that is installed does it. A payload
+that is not JSON is an L</error>. Returns the bus.
 
 =head2 next
 
@@ -645,9 +645,9 @@ second, and at each C<notify>, which makes a ring where there is none. Messages 
 
 =item error
 
-A listener died, or a payload was no JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. Without a channel: the ring was
+A listener died, or a payload was not JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. Without a channel: the ring was
 replaced by something else, or there is no descriptor left for the event loop. The bus tries again each second, and tells of the same
-error once. Where nobody wants the event, it is a warning.
+error once. Without a handler, it is a warning.
 
 =back
 

@@ -68,7 +68,7 @@ sub dispatch {
 
 # --- Errors
 
-# Texts come from die as usual; hashes say that somebody used us wrongly, that a signal came, or that all
+# Texts come from die as usual; hashes say that we were used wrongly, that a signal came, or that all
 # is said.
 
 sub usage { die { usage => $_[0] } }
@@ -125,7 +125,7 @@ sub interrupt {
     die { signal => $signal };
 }
 
-# Ends as if nobody had caught the signal: shells that run us in a loop need to know.
+# Ends as if the signal had not been caught: shells that run us in a loop need to know.
 sub leave_by {
     my ($signal) = @_;
     eval { flush() } if $signal ne 'PIPE';
@@ -153,7 +153,7 @@ sub emit_text {
 
 sub flush {
     while (length $pending) {
-        # Between writing and forgetting stands no operator at which perl looks for signals, as // would be.
+        # Between writing and forgetting there is no operator at which perl looks for signals, as // would be.
         no warnings 'uninitialized';
         next if length substr $pending, 0, syswrite(STDOUT, $pending), '';
         next if $! == EINTR;

@@ -109,7 +109,7 @@ watches.
 
 =head2 DESTROY
 
-Ends the set, its handle and its threads at once; its subscribers live as long as somebody else has them. Otherwise that happens
+Ends the set, its handle and its threads at once; its subscribers live as long as anything else refers to them. Otherwise that happens
 when the last reference goes. Any other method croaks with C<Attempted to use a destroyed Data::PubSub::Shared::Set object>
 afterwards.
 

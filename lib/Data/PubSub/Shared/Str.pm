@@ -42,7 +42,7 @@ to this variant.
 
 Any string of 0 to C<msg_size> bytes, NUL bytes included. Perl's UTF-8 flag is kept with each
 message, so characters come back as characters and bytes as bytes. A string of characters counts
-with the bytes of its UTF-8 form. What is no string is turned into one, as perl does everywhere; a
+with the bytes of its UTF-8 form. Anything else is turned into a string, as perl does everywhere; a
 reference becomes something like C<HASH(0x55d0)>, so encode structures first (JSON, Storable,
 pack).
 

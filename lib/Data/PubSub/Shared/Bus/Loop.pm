@@ -102,7 +102,7 @@ sub watch { my ($self, $fh, $code) = @_; return EV::io($fh, EV::READ(), $code) }
 sub every { my ($self, $seconds, $code) = @_; return EV::timer($seconds, $seconds, $code) }
 sub soon  { my ($self, $code) = @_; return EV::timer(0, 0, $code) }
 
-# Nobody calls: the program calls `pump`.
+# No loop calls: the program calls `pump`.
 package Data::PubSub::Shared::Bus::Loop::None;
 
 our @ISA = 'Data::PubSub::Shared::Bus::Loop';

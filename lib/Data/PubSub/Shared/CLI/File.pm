@@ -15,7 +15,7 @@ use Fcntl qw(O_NOCTTY O_NONBLOCK O_RDWR);
 
 use Data::PubSub::Shared;
 
-# The limits of the constructors, and what they take where nothing is said.
+# The limits of the constructors, and their defaults.
 use constant {
     MAX_CAPACITY   => 2**31,
     MAX_MSG_SIZE   => 2**31 - 1,
@@ -93,7 +93,7 @@ sub may_be_one {
     return $self->{has_magic} || $self->{likely};
 }
 
-# The path; for a directory, those of the files in it that $is_one, which is looks_like_one where nothing is said.
+# The path; for a directory, those of the files in it that $is_one; default: looks_like_one.
 sub expand {
     my ($path, $is_one) = @_;
     return $path if !-d $path;

@@ -53,7 +53,7 @@ sub run {
         count  => 0,
         odd    => 0,
     };
-    # Nobody may read what we say about it.
+    # What we say about it may have no reader, either.
     local $SIG{PIPE} = 'IGNORE';
     my $lived = eval {
         if (@values) {
@@ -170,7 +170,7 @@ sub string {
     };
 }
 
-# The rings would cut what is too large, and take 0 for what is no number: here that is surely a mistake.
+# The rings would cut what is too large, and take 0 for other texts: here that is surely a mistake.
 sub number {
     my ($text) = @_;
     my $shown = shown($text);

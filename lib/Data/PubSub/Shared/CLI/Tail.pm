@@ -229,7 +229,7 @@ sub form {
     if ($opt->{json}) {
         my $start = defined $name ? '{"ring":' . json(text($file->{path})) =~ s/\n\z//r . ',"position":' : '{"position":';
         return sub { $start . $_[1] . ',' . json_string($_[0]) . "}\n" } if !$value;
-        # JSON has no infinities, and what is no number.
+        # JSON has no infinities, and no NaN.
         return sub { my $text = $value->($_[0]); $text = qq("$text") if $text =~ /[IN]/; qq($start$_[1],"value":$text}\n) };
     }
     $value //= $opt->{raw} ? \&as_bytes : \&printable;
