@@ -37,7 +37,7 @@ Mojolicious::Plugin::SharedBus - channels between all workers of a Mojolicious a
 
     plugin SharedBus => { path => '/dev/shm/app.bus' };
 
-    app->bus->json('changed')->listen(changed => sub ($bus, $what) { delete $cache{ $what->{key} } });
+    app->bus->json('changed')->listen(changed => sub ($bus, $change) { delete $cache{ $change->{key} } });
 
     post '/set' => sub ($c) {
         store($c->param('key'), $c->param('value'));
@@ -49,9 +49,9 @@ Mojolicious::Plugin::SharedBus - channels between all workers of a Mojolicious a
 
 =head1 DESCRIPTION
 
-Gives an application a L<Data::PubSub::Shared::Bus> on Mojo::IOLoop. Listen when the application starts: each worker of
-prefork and hypnotoad subscribes by itself when it begins to run, and workers of an old and a new server hear each other
-during a hot deployment.
+Gives an application a L<Data::PubSub::Shared::Bus> on Mojo::IOLoop. Call C<listen> when the application starts: each worker of
+prefork and hypnotoad subscribes automatically when it starts. During a hot deployment, workers of the old and the new server get
+each other's messages.
 
 Losses and errors go to the application's log.
 
@@ -63,7 +63,7 @@ As the second argument of C<plugin>, or in the application's configuration under
 
 =item path
 
-Of the ring. Required; C<undef> is no path here, because workers of another server could not find it.
+The path of the ring. Required; C<undef> is not accepted, because workers of another server could not find the ring.
 
 =item helper
 

@@ -18,7 +18,7 @@ my $RING    = 'Data::PubSub::Shared::Str';
 my %DEFAULT = (capacity => 1024, msg_size => 8000);
 my %KNOWN   = map { $_ => 1 } qw(capacity msg_size mode publishers loop long);
 
-# Messages that are delivered before the loop looks after others, and how often to look whether the ring was replaced.
+# The number of messages delivered before the loop serves other watchers, and the seconds between checks for a replaced ring.
 my $AT_ONCE = 100;
 my $LOOK    = 1;
 
@@ -39,7 +39,7 @@ sub new {
     return $self;
 }
 
-# The ring, made where there is none. One that is there keeps its sizes, without a warning if none were asked for.
+# Opens the ring, or makes it. Sizes that were not given are those of an existing ring.
 sub _open {
     my ($self) = @_;
     my ($path, $options) = @$self{qw(path options)};
@@ -51,7 +51,7 @@ sub _open {
     return $RING->new($path, @sizes, %given);
 }
 
-# What the code returns. Where a method of rings fails in it, the one of the bus does so for the same cause.
+# Returns the result of the code. If a ring's method fails in it, croaks as the bus's method with the same cause.
 sub _as {
     my ($self, $method, $code) = @_;
     my $result;
@@ -90,8 +90,8 @@ sub unlisten {
     return $self;
 }
 
-# The subscriber passes what begins like no channel that is listened to. There may be messages without a payload, and so without a
-# space behind the name: others publish to the ring, too.
+# Has the subscriber skip messages of other channels. The prefixes do not include the space after the name, because other programs
+# may publish messages without a payload.
 sub _wish {
     my ($self) = @_;
     $self->{sub}->prefix([keys %{ $self->{listeners} }, keys %{ $self->{prefixes} }]) if $self->{sub};
@@ -103,7 +103,7 @@ sub notify {
     croak ref($self), "->notify: channel must be a name without white space and '*', not ", _shown($channel)
         if !defined $channel || $channel !~ /\A[^\s*]+\z/;
     $self->_here;
-    # What is published to a ring that is gone reaches no process that comes later.
+    # Processes that open the path from now on do not get the messages of a ring that is gone.
     $self->_as(notify => sub { $self->_renew }) if $self->{ring}->is_gone;
     my $message = $channel . ' ' . $self->_text($channel, $payload);
     return $self if eval { $self->_as(notify => sub { $self->{ring}->publish($message) }) };
@@ -142,7 +142,7 @@ sub _is_json {
     return $json->{listeners}{$channel} || grep { index($channel, $_) == 0 } keys %{ $json->{prefixes} };
 }
 
-# What the ring still holds of that, before the message for which listeners here are called next.
+# The channel's messages in the ring before the one that the listeners of this process get next.
 sub past {
     my ($self, $channel, $most) = @_;
     my ($kind, $name) = _pattern($self, past => $channel);
@@ -161,7 +161,7 @@ sub past {
     return $self->_is_json($channel) ? map { my $data = $_; eval { $data = _decoded($data); 1 } ? $data : () } @found : @found;
 }
 
-# An exact name, or the beginning of names: (where it is kept, text).
+# Returns ('listeners', exact name) or ('prefixes', beginning of names).
 sub _pattern {
     my ($self, $method, $channel) = @_;
     croak ref($self), "->$method: channel must be a name without white space, or end in '*', not ", _shown($channel)
@@ -177,7 +177,7 @@ sub _check_code {
 
 sub _shown { my ($value) = @_; return defined $value ? "'$value'" : 'undef' }
 
-# The fastest that is here; it makes and takes bytes.
+# The fastest installed JSON module; it encodes to bytes and decodes bytes.
 sub _json {
     our $json;
     return $json if $json;
@@ -186,7 +186,7 @@ sub _json {
         next if !eval { require $file; 1 };
         return $json = $class->new->utf8->allow_nonref->canonical;
     }
-    croak 'no module for JSON is here';
+    croak 'no JSON module is installed';
 }
 
 #--- Events
@@ -215,7 +215,7 @@ sub _check_event {
     return;
 }
 
-# False where it dies; the exception is in $@. What it does to @_, and a loop that it leaves by `last`, concern no other one.
+# Calls the code; returns false if it died, with the exception in $@. Changes to @_ and leaving by `last` do not affect the caller.
 sub _call {
     my ($code, @arguments) = @_;
     {
@@ -225,7 +225,7 @@ sub _call {
     return 1;
 }
 
-# False where it has no handlers.
+# Returns false if the event has no handlers.
 sub _emit {
     my ($self, $event, @arguments) = @_;
     my @all = @{ $self->{events}{$event} || [] } or return 0;
@@ -242,7 +242,7 @@ sub _error {
     return;
 }
 
-# Where the loop calls, what fails in the ring is an event, once for each cause, and not the end of the loop.
+# For code that the loop calls: a failure of the ring is reported as an event, once for each cause, and does not end the loop.
 sub _try {
     my ($self, $code) = @_;
     if (eval { $code->(); 1 }) {
@@ -257,19 +257,19 @@ sub _try {
 
 #--- Which process and thread this is
 
-# In a forked child, and in a new thread of perl's, nothing of what the loop and the ring gave to another one is of use.
+# In a forked child, and in a new perl thread, the objects of the loop and the ring of the parent cannot be used.
 sub _here {
     my ($self) = @_;
     my $thread = $INC{'threads.pm'} ? threads->tid : 0;
     my $here   = "$thread/$$";
     my $is_new = ($self->{here} //= $here) ne $here;
     if ($is_new) {
-        # A child's loop has what its parent's had; a thread has a copy that is of no use.
+        # A child's loop still watches its parent's handles; a thread has only an unusable copy.
         $self->_unwatch if $self->{here} =~ m{\A$thread/};
         $self->{here} = $here;
         delete @$self{qw(sub fh watch timer loop soon from trouble)};
     }
-    # An object of the module does not come into a new thread, but the path leads there.
+    # Rings are not copied into a new thread; open it by its path.
     $self->{ring} = $self->_open if !blessed $self->{ring};
     $self->_start                if $is_new && $self->_listens;
     return;
@@ -283,8 +283,8 @@ sub _loop {
         // croak ref($self), '->new: ', Data::PubSub::Shared::Bus::Loop::EXPECTED, ', not ', _shown($self->{options}{loop});
 }
 
-# There is a listener: what comes from now on is for it. The loop calls for the rest when it runs, in this process or in one
-# that is forked before: a server's manager only prepares what its workers do.
+# This process listens from now on. The subscription is left to the first iteration of the loop, in this process or in a child that
+# is forked before: the manager of a server listens only for its workers.
 sub _start {
     my ($self) = @_;
     return if $self->{sub} || $self->{from};
@@ -295,7 +295,7 @@ sub _start {
     return;
 }
 
-# Subscribes, and has the loop call when there is something to read.
+# Subscribes, and has the loop watch the subscriber.
 sub _attach {
     my ($self) = @_;
     $self->_here;
@@ -315,7 +315,7 @@ sub _attach {
     return;
 }
 
-# There may be no descriptor left: then later.
+# If no descriptor is left, `_look` tries again later.
 sub _watch {
     my ($self) = @_;
     return if $self->{fh} || !$self->{timer};
@@ -324,7 +324,7 @@ sub _watch {
     return;
 }
 
-# The loop says that there is something; perhaps to a forked child, which has its parent's handle still.
+# The loop calls this when there are messages, perhaps in a forked child that still has its parent's handle.
 sub _ready {
     my ($self) = @_;
     $self->_here;
@@ -344,7 +344,7 @@ sub _unwatch {
     return;
 }
 
-# In a new thread a bus opens the ring for itself, so that thread's copy leaves alone what is another one's.
+# A bus is copied into a new thread, and opens the ring there again. Only the thread that watches stops watching.
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $INC{'threads.pm'} && ($self->{here} // '') !~ m{\A@{[ threads->tid ]}/};
@@ -372,7 +372,7 @@ sub pump {
     return 1 + ($self->{sub} ? $self->_deliver($self->{sub}->lag) : 0);
 }
 
-# Up to so many, one by one: a listener may die, stop listening, or read by `pump`.
+# Delivers up to $most messages, one by one: a listener may die, stop listening, or read by `pump`.
 sub _deliver {
     my ($self, $most) = @_;
     my $count = 0;
@@ -388,7 +388,7 @@ sub _deliver {
 
 sub _account {
     my ($self) = @_;
-    my $sub  = $self->{sub} or return;    # a signal handler has ended it
+    my $sub  = $self->{sub} or return;    # a signal handler has called unlisten
     my $lost = $sub->overflow_count - $self->{lost} or return;
     $self->{lost} += $lost;
     $self->_emit(lost => $lost);
@@ -398,7 +398,7 @@ sub _account {
 sub _dispatch {
     my ($self, $message) = @_;
     my ($channel, $payload) = _parts($message);
-    # A sub with a signature takes no more than it names, and who listens to one channel knows which.
+    # Only listeners of patterns get the channel's name: a sub with a signature takes no more arguments than it names.
     my @to = (
         (map { [$_] } @{ $self->{listeners}{$channel} || [] }),
         (map { [$_, $channel] } map { @{ $self->{prefixes}{$_} } } grep { index($channel, $_) == 0 } sort keys %{ $self->{prefixes} }),
@@ -421,14 +421,14 @@ sub _parts {
 
 sub _decoded {
     my ($json) = @_;
-    # Whoever has written it as characters.
+    # It may have been published as characters.
     utf8::encode($json) if !utf8::downgrade($json, 1);
     return _json()->decode($json);
 }
 
 #--- Rings that were replaced
 
-# Now and then, where there are listeners.
+# Checks, at intervals, whether the ring was replaced, and watches again if that failed before.
 sub _look {
     my ($self) = @_;
     my $now = clock_gettime(CLOCK_MONOTONIC);
@@ -440,7 +440,7 @@ sub _look {
     });
 }
 
-# Goes on with the ring that the path leads to now, or makes one.
+# Switches to the ring at the path, which is made if there is none.
 sub _renew {
     my ($self) = @_;
     my $new = $self->_open;
@@ -495,7 +495,7 @@ Data::PubSub::Shared::Bus - channels between the processes of one host, with eve
     $bus->listen(orders => sub { my ($bus, $order) = @_; print $order->{id}, "\n" });
 
     $bus->notify(news => 'The lift works again');       # to listeners in all processes
-    $bus->notify(orders => { id => 17, what => ['tea'] });
+    $bus->notify(orders => { id => 17, items => ['tea'] });
 
     my $payload = await $bus->next('news');             # Future::AsyncAwait, or a promise of Mojolicious
 
@@ -503,30 +503,30 @@ Data::PubSub::Shared::Bus - channels between the processes of one host, with eve
 
 =head1 DESCRIPTION
 
-A bus carries messages of many named channels on one ring of strings: every process that has opened it may notify, and each
-process gets the messages of the channels that it listens to. The methods are called as those of Mojo::Pg::PubSub and
-Mojo::Redis::PubSub, and there is no server: the ring is a file, as L<Data::PubSub::Shared> describes it, and what holds of
-rings holds here. Messages are not stored: a process hears what is sent while it listens. One that is busy for so long that
-the ring goes round once loses the oldest messages, and the event L</lost> says how many.
+A bus carries messages of many named channels on one ring of strings. Every process that has opened it may notify, and each
+process gets the messages of the channels that it listens to. The methods have the names of those of Mojo::Pg::PubSub and
+Mojo::Redis::PubSub, but there is no server: the ring is a file, and everything that L<Data::PubSub::Shared> says about rings
+applies here. Fire-and-forget: a process gets the messages that are sent while it listens. A process that is busy for so long that
+it is lapped loses the oldest messages, and the event L</lost> says how many.
 
-A process that notifies a channel to which it listens hears itself, as all others do, and all hear the messages in one order.
+A process that notifies a channel to which it listens gets the message, too. All processes get the messages in the same order.
 
-On a ring that was created L<lossless|Data::PubSub::Shared/new>, publishers do not wait for the listeners of a bus, which would
-have to be called by the very loop that waits; L</notify> waits for the ring's other subscribers, and its loop with it.
+On a L<lossless|Data::PubSub::Shared/new> ring, publishers do not wait for the listeners of a bus, because the waiting loop
+would itself have to call them. L</notify> does wait for the ring's other subscribers, and blocks its loop meanwhile.
 
 =head2 Event loops
 
 Listeners are called by the program's event loop: Mojo::IOLoop, AnyEvent or EV, the first of these that the program has
-loaded when it first listens; or the one that the option C<loop> names. IO::Async must be given: C<< loop => $loop >>. It
+loaded when it first listens, or the loop given in the option C<loop>. IO::Async must be given: C<< loop => $loop >>. A bus
 costs two descriptors in each process that listens, and a thread that all watched rings share: see
 L<Data::PubSub::Shared/fh>.
 
-Where there is no loop, or where it does not run, as in most PSGI servers, call L</pump>: before each request, for example.
+If there is no loop, or it does not run, as in most PSGI servers, call L</pump>: before each request, for example.
 
 =head2 Forks and threads
 
-Open the bus and listen before a server forks its workers: each worker subscribes by itself, at its first use of the bus or
-when its event loop begins to run, and hears what is sent from then on. So do threads of perl's, if the bus has a path.
+Open the bus and listen before a server forks its workers. Each worker subscribes automatically, at its first use of the bus or when
+its event loop starts, and gets the messages that are sent from then on. The same holds for perl threads, if the bus has a path.
 
 =head1 CONSTRUCTOR
 
@@ -534,21 +534,20 @@ when its event loop begins to run, and hears what is sent from then on. So do th
 
     my $bus = Data::PubSub::Shared::Bus->new($path, %options);
 
-Opens the bus, a ring of strings at this path, or makes it. With a path of undef it is shared with children that are forked
-later, and with no other process. Croaks as C<new> of L<Data::PubSub::Shared> does, on an unknown option, and on a bad value of
-one.
+Opens the bus, a ring of strings at this path, or makes it. With a path of undef it is shared only with children that are forked
+later. Croaks as C<new> of L<Data::PubSub::Shared> does, on an unknown option, and on an invalid value of an option.
 
 =over 4
 
 =item capacity, msg_size, mode, publishers
 
-Of a ring that is made: how many messages it holds (Default: 1024), how long they may be, in bytes and together with the
-channel's name (Default: 8000), and as for L<Data::PubSub::Shared/new>. A ring that is there keeps its own.
+For a new ring: the number of messages that it holds (default: 1024); the maximum length of a message together with its channel's
+name, in bytes (default: 8000); C<mode> and C<publishers> as for L<Data::PubSub::Shared/new>. An existing ring keeps its own.
 
 =item loop
 
-An object of IO::Async::Loop or Mojo::IOLoop; or C<'Mojo'>, C<'AnyEvent'>, C<'EV'>, or C<'none'> for L</pump> alone.
-Default: what is loaded.
+An object of IO::Async::Loop or Mojo::IOLoop; or C<'Mojo'>, C<'AnyEvent'>, C<'EV'>, or C<'none'> to use only L</pump>.
+Default: the first of Mojo::IOLoop, AnyEvent and EV that is loaded.
 
 =item long
 
@@ -564,12 +563,12 @@ L</dropped>.
     my $cb = $bus->listen($channel => sub { my ($bus, $payload) = @_; ... });
     my $cb = $bus->listen('begins.with.*' => sub { my ($bus, $payload, $channel) = @_; ... });
 
-Calls the code for each message of the channel from now on, and returns it. A channel is a name without white space and
-C<*>; one that ends in C<*> stands for all channels that begin so, C<*> for all, and only then is the channel's name the third
-argument. There may be several listeners of one channel; those of the exact name are called first. The payload is the string that was sent, bytes or characters as they were
-given; for a channel of L</json>, data.
+Calls the code for each message of the channel from now on. Returns the code. A channel is a name without white space and C<*>. A
+name that ends in C<*> stands for all channels with that prefix, and C<*> alone for all channels; only these listeners get the
+channel's name as the third argument. A channel may have several listeners; those of the exact name are called first. The payload is
+the string that was sent, bytes or characters; for a channel of L</json>, the decoded data.
 
-Where the code dies, the event L</error> has the exception, and the other listeners are called all the same. The message
+If the code dies, the exception is reported as an L</error> event, and the other listeners are still called. The message
 counts as delivered.
 
 =head2 unlisten
@@ -577,41 +576,41 @@ counts as delivered.
     $bus->unlisten($channel);
     $bus->unlisten($channel => $cb);
 
-Ends all listeners of the channel, or this one. The name must be the one that C<listen> had. Returns the bus. A bus
-without listeners leaves the ring and the loop alone.
+Removes all listeners of the channel, or only the given one. The name must be the one that was passed to C<listen>. Returns the bus.
+A bus without listeners has no subscriber and watches nothing.
 
 =head2 notify
 
     $bus->notify($channel => $payload);
 
-Sends a string to the listeners of the channel in all processes, and returns the bus. C<undef> is an empty string. Where the
-channel is one of L</json>, the payload is data, and elsewhere a reference croaks. Croaks where the message, that is the payload with the channel's name, is
-longer than C<msg_size> (or drops it, see C<long>); half of a message is never sent.
+Sends a string to the listeners of the channel in all processes, and returns the bus. C<undef> is sent as an empty string. For a
+channel of L</json> the payload is data; for other channels a reference croaks. If the payload with the channel's name is longer
+than C<msg_size>, croaks, or drops the message (see C<long>); a message is never truncated.
 
 =head2 past
 
     my @payloads = $bus->past($channel);
     my @payloads = $bus->past($channel, $most);
 
-The payloads of the channel that the ring still holds, oldest first, the last C<$most> of them. They are those before the
-message for which this process's listeners are called next: so a newcomer who gets these, and is then served by a listener, gets
-each message once. It reads through the whole ring.
+Returns the payloads of the channel that the ring still holds, oldest first, at most the last C<$most> of them. It returns those
+before the message that this process's listeners get next. So a new client that gets these payloads, and is then served by a
+listener, gets each message once. The call reads the whole ring.
 
 =head2 json
 
     $bus->json($channel);
 
-Payloads of this channel, or of all whose names begin so, are data from now on, in this process: C<notify> encodes them as
-JSON, and listeners get them decoded. The fastest of Cpanel::JSON::XS, JSON::XS and JSON::PP that is installed does it. A payload
-that is not JSON is an L</error>. Returns the bus.
+From now on, payloads of this channel, or of all channels with the prefix before C<*>, are data in this process: C<notify> encodes
+them as JSON, and listeners get them decoded. The fastest installed module of Cpanel::JSON::XS, JSON::XS and JSON::PP is used. A
+payload that is not valid JSON causes an L</error> event. Returns the bus.
 
 =head2 next
 
     my $payload = await $bus->next($channel);
     $bus->next('news')->then(sub { my ($payload) = @_; ... });
 
-The payload of the next message of the channel: a promise (L<Mojo::Promise>) where the loop is Mojo::IOLoop, and otherwise a
-L<Future>, of the loop where that is IO::Async. A future that is cancelled stops listening.
+Returns a promise for the payload of the next message of the channel: a L<Mojo::Promise> if the loop is Mojo::IOLoop, otherwise a
+L<Future> (made by the loop if that is IO::Async). A cancelled future stops listening.
 
 =head2 next_message
 
@@ -622,32 +621,33 @@ The same as L</next>.
     my $count = $bus->pump;
     my $count = $bus->pump($timeout);
 
-Calls the listeners for all messages that are there, and returns how many messages of any channel there were. Where there is
-none, waits for one up to C<$timeout> seconds, and forever with undef; without an argument, and with 0, it does not wait. Signal
-handlers run meanwhile, and may die. To be used where no event loop runs; where one does, it does no harm.
+Calls the listeners for all messages in the ring, and returns the number of messages, of any channel. If there are none, waits
+up to C<$timeout> seconds for one, or forever with undef; without an argument, and with 0, it does not wait. Signal handlers
+run during the wait, and may die. Use it if no event loop runs; it may also be called in a program with a loop.
 
 =head2 on
 
     my $cb = $bus->on(lost => sub { my ($bus, $count) = @_; ... });
 
-Calls the code when this happens, and returns it:
+Calls the code when the event happens. Returns the code. The events:
 
 =over 4
 
 =item lost
 
-This process was so slow that it lost C<$count> messages, of whatever channels: forget what they may have been about.
+This process was too slow and lost C<$count> messages, which may have been of any channel. Discard cached state that they may have
+changed.
 
 =item reconnect
 
-The ring's file was removed or replaced, and the bus has gone on with the new one, from its oldest message. It looks once a
-second, and at each C<notify>, which makes a ring where there is none. Messages may have been missed.
+The ring's file was removed or replaced, and the bus has switched to the new ring, from its oldest message on. It checks once a
+second, and at each C<notify>, which makes a new ring if there is none. Messages may have been missed.
 
 =item error
 
-A listener died, or a payload was not JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. Without a channel: the ring was
-replaced by something else, or there is no descriptor left for the event loop. The bus tries again each second, and tells of the same
-error once. Without a handler, it is a warning.
+A listener died, or a payload was not valid JSON: C<< sub { my ($bus, $error, $channel) = @_; ... } >>. C<$channel> is undef if the
+ring was replaced by another file, or if no descriptor is left for the event loop. The bus then tries again every second, and
+reports the same error once. If the event has no handler, it is a warning.
 
 =back
 
@@ -656,26 +656,26 @@ error once. Without a handler, it is a warning.
     $bus->unsubscribe($event);
     $bus->unsubscribe($event => $cb);
 
-Ends all handlers of the event, or this one. Returns the bus.
+Removes all handlers of the event, or only the given one. Returns the bus.
 
 =head2 dropped
 
     my $n = $bus->dropped;
 
-Messages of this process that were too long and were dropped, with C<< long => 'drop' >>.
+How many messages of this process were dropped because they were too long, with C<< long => 'drop' >>.
 
 =head2 lag
 
     my $n = $bus->lag;
 
-Messages in the ring that this process has yet to hear.
+How many messages in the ring this process has not read yet.
 
 =head2 ring
 
     my $ring = $bus->ring;
 
-The ring of strings. A message is the channel's name, a space, and the payload, so that programs that have no bus can send
-one, too:
+The ring of strings. A message is the channel's name, a space, and the payload, so programs without a bus can also send
+messages:
 
     pubsub-shared pub /dev/shm/app.bus 'news The lift works again'
 

@@ -35,16 +35,16 @@ Data::PubSub::Shared::Int - shared-memory broadcast of 64-bit integers
 
 =head1 DESCRIPTION
 
-A ring of signed 64-bit integers. Any number of processes may publish at once; none of them takes
-a lock, none waits for another. L<Data::PubSub::Shared> describes rings and subscribers in full;
-this page says what is particular to this variant.
+A ring of signed 64-bit integers. Any number of processes may publish at once; they take no locks and do not wait
+for each other. L<Data::PubSub::Shared> describes rings and subscribers in full; this page describes the features
+of this variant.
 
 =head2 Values
 
-From -9223372036854775808 (-2**63) to 9223372036854775807 (2**63 - 1). C<publish> takes perl's
-integer value of its argument: a fraction is dropped, a string is read as a number, undef is 0,
-with perl's usual warnings. Floating-point numbers beyond the range do not come out as themselves
-(1e30 as -1, say). Perl's unsigned numbers from 2**63 on keep their bits, and come out negative:
+From -9223372036854775808 (-2**63) to 9223372036854775807 (2**63 - 1). C<publish> takes perl's integer value
+of its argument: a fraction is dropped, a string is read as a number, undef is 0, with perl's usual warnings.
+Floating-point numbers outside of the range become other numbers (1e30 becomes -1, for example). Perl's
+unsigned numbers from 2**63 on keep their bits, and so become negative:
 
     $ring->publish(18446744073709551615);     # 2**64 - 1
     my $v = $sub->poll;                       # -1
@@ -52,8 +52,8 @@ with perl's usual warnings. Floating-point numbers beyond the range do not come 
 
 =head2 Memory
 
-16 bytes for each slot, a header of 4096 bytes, and 128 bytes for each reader that the table has room for, 8 KiB by default: a ring of
-1024 slots takes 28 KiB in all, one of 1048576 slots 16 MiB and 12 KiB.
+16 bytes for each slot, a header of 4096 bytes, and 128 bytes for each entry of the table of readers (8 KiB by default). A ring of
+1024 slots takes 28 KiB in all, a ring of 1048576 slots 16 MiB and 12 KiB.
 
 =head1 METHODS
 
@@ -73,7 +73,7 @@ and L<METHODS OF BOTH|Data::PubSub::Shared/METHODS OF BOTH>.
 =head1 KEYWORDS
 
 C<use Data::PubSub::Shared::Int> turns them on until the end of the enclosing block or file, C<no>
-turns them off. They do what the methods do, without a method call; see
+turns them off. They work like the methods, without a method call; see
 L<Data::PubSub::Shared/KEYWORDS>.
 
 =over 4

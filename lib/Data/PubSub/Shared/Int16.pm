@@ -33,11 +33,10 @@ Data::PubSub::Shared::Int16 - shared-memory broadcast of 16-bit integers
 
 =head1 DESCRIPTION
 
-A ring of signed 16-bit integers. A slot has the size of one of L<Data::PubSub::Shared::Int32>;
-what this variant adds is that each value comes out as a 16-bit one. It works as
-L<Data::PubSub::Shared::Int> does: any number of processes may publish at once, without locks.
-L<Data::PubSub::Shared> describes rings and subscribers in full; this page says what is particular
-to this variant.
+A ring of signed 16-bit integers. A slot has the same size as in L<Data::PubSub::Shared::Int32>; this variant
+only cuts each value to 16 bits. It works as L<Data::PubSub::Shared::Int> does: any number of processes may
+publish at once, without locks. L<Data::PubSub::Shared> describes rings and subscribers in full; this page
+describes the features of this variant.
 
 =head2 Values
 
@@ -50,8 +49,8 @@ From -32768 to 32767. C<publish> takes perl's integer value of its argument and 
 
 =head2 Memory
 
-8 bytes for each slot, a header of 4096 bytes, and 128 bytes for each reader that the table has room for, 8 KiB by default: a ring of
-1024 slots takes 20 KiB in all, one of 1048576 slots 8 MiB and 12 KiB.
+8 bytes for each slot, a header of 4096 bytes, and 128 bytes for each entry of the table of readers (8 KiB by default). A ring of
+1024 slots takes 20 KiB in all, a ring of 1048576 slots 8 MiB and 12 KiB.
 
 =head2 Laps
 
@@ -75,8 +74,8 @@ and L<METHODS OF BOTH|Data::PubSub::Shared/METHODS OF BOTH>.
 
 =head1 KEYWORDS
 
-C<use Data::PubSub::Shared::Int16> turns them on until the end of the enclosing block or file,
-C<no> turns them off. They do what the methods do, without a method call; see
+C<use Data::PubSub::Shared::Int16> turns them on until the end of the enclosing block or file, C<no>
+turns them off. They work like the methods, without a method call; see
 L<Data::PubSub::Shared/KEYWORDS>.
 
 =over 4

@@ -40,24 +40,23 @@ Data::PubSub::Shared::Num - shared-memory broadcast of floating-point numbers
 
 A ring of floating-point numbers of 64 bits (C's C<double>, IEEE 754 binary64). It works as
 L<Data::PubSub::Shared::Int> does: any number of processes may publish at once, without locks.
-L<Data::PubSub::Shared> describes rings and subscribers in full; this page says what is particular
-to this variant.
+L<Data::PubSub::Shared> describes rings and subscribers in full; this page describes the features of this variant.
 
 =head2 Values
 
-All that a C<double> can be, bit by bit as it was published: negative zero keeps its sign, and NaN
-its payload. C<publish> takes perl's numeric value of its argument: a string is read as a number,
-undef is 0, with perl's usual warnings. Integers beyond 2**53 are rounded, as wherever perl makes a
-floating-point number of them. On a perl whose numbers are longer than a C<double> (C<uselongdouble>,
-C<usequadmath>) they are rounded to one.
+All values of a C<double>, with exactly the published bits: negative zero keeps its sign, and NaN its
+payload. C<publish> takes perl's numeric value of its argument: a string is read as a number, undef is 0,
+with perl's usual warnings. Integers beyond 2**53 are rounded, as always when perl converts them to
+floating-point numbers. On a perl whose numbers are longer than a C<double> (C<uselongdouble>,
+C<usequadmath>) all numbers are rounded to a C<double>.
 
     $ring->publish(9007199254740993);         # 2**53 + 1
     my $v = $sub->poll;                       # 9007199254740992
 
 =head2 Memory
 
-16 bytes for each slot, a header of 4096 bytes, and 128 bytes for each reader that the table has room for, 8 KiB by default: a ring of
-1024 slots takes 28 KiB in all, one of 1048576 slots 16 MiB and 12 KiB.
+16 bytes for each slot, a header of 4096 bytes, and 128 bytes for each entry of the table of readers (8 KiB by default). A ring of
+1024 slots takes 28 KiB in all, a ring of 1048576 slots 16 MiB and 12 KiB.
 
 =head1 METHODS
 
@@ -77,7 +76,7 @@ and L<METHODS OF BOTH|Data::PubSub::Shared/METHODS OF BOTH>.
 =head1 KEYWORDS
 
 C<use Data::PubSub::Shared::Num> turns them on until the end of the enclosing block or file, C<no>
-turns them off. They do what the methods do, without a method call; see
+turns them off. They work like the methods, without a method call; see
 L<Data::PubSub::Shared/KEYWORDS>.
 
 =over 4

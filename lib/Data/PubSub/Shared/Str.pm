@@ -34,39 +34,37 @@ Data::PubSub::Shared::Str - shared-memory broadcast of strings
 
 =head1 DESCRIPTION
 
-A ring of strings. Any number of processes may publish at once, without locks.
-L<Data::PubSub::Shared> describes rings and subscribers in full; this page says what is particular
-to this variant.
+A ring of strings. Any number of processes may publish at once, without locks. L<Data::PubSub::Shared> describes
+rings and subscribers in full; this page describes the features of this variant.
 
 =head2 Values
 
-Any string of 0 to C<msg_size> bytes, NUL bytes included. Perl's UTF-8 flag is kept with each
-message, so characters come back as characters and bytes as bytes. A string of characters counts
-with the bytes of its UTF-8 form. Anything else is turned into a string, as perl does everywhere; a
-reference becomes something like C<HASH(0x55d0)>, so encode structures first (JSON, Storable,
-pack).
+Any string of 0 to C<msg_size> bytes, NUL bytes included. Perl's UTF-8 flag is kept with each message, so
+characters come back as characters and bytes as bytes. For a string of characters, the length is that of
+its UTF-8 form. Other values are converted to strings, as always in perl; a reference becomes something
+like C<HASH(0x55d0)>, so encode structures first (JSON, Storable, pack).
 
-A longer one croaks, and nothing is published:
+A longer string croaks, and nothing is published:
 
     Data::PubSub::Shared::Str->publish: message too long (513 > 512) at ...
 
-C<publish_multi> looks at all lengths before it publishes the first message: all or nothing.
+C<publish_multi> checks all lengths before it publishes the first message: it publishes all messages or none.
 
 =head2 Memory
 
-A header of 4096 bytes; 128 for each of the C<readers> and of the C<publishers>; 8 for each slot; and for the text, the arena,
-for each slot and each of the C<publishers> C<msg_size> rounded up to a multiple of 8, and 8 bytes. So 1024 slots with
-the default of 256 bytes take 4 + 8 + 8 + 8 + 280.5 KiB. Whatever the sizes of the messages, the last C<capacity> of
-them always fit.
+A header of 4096 bytes; 128 bytes for each of the C<readers> and of the C<publishers>; 8 bytes for each slot; and the arena for the
+text. The arena has a block for each slot and for each of the C<publishers>: C<msg_size> rounded up to a multiple of 8, plus 8
+bytes. So 1024 slots with the default C<msg_size> of 256 take 4 + 8 + 8 + 8 + 280.5 KiB. The last C<capacity> messages always fit,
+regardless of their sizes.
 
 =head2 Publishers
 
-A message is written into a spare block first, which then changes places with the oldest message's. There are
-as many spare blocks as publishers can be in the middle of C<publish> at once: by default as many as fit into 4 MiB, at
-least 16 and at most 64. Processes that have the ring open, but are not publishing at that moment, need none. See
-C<publishers> in L<Data::PubSub::Shared/new>, and L<Data::PubSub::Shared/AFTER A CRASH>.
+A publisher writes a message into a spare block first, and then exchanges this block with that of the oldest message. There are
+as many spare blocks as publishers can be in the middle of C<publish> at once: by default as many as fit into 4 MiB, at least
+16 and at most 64. Processes that have the ring open but are not publishing need no spare block. See C<publishers> in
+L<Data::PubSub::Shared/new>, and L<Data::PubSub::Shared/AFTER A CRASH>.
 
-The messages of a batch of C<publish_multi> stand next to each other, in order, and become visible one by one.
+The messages of a batch of C<publish_multi> are adjacent in the ring, in order, and become visible one by one.
 
 =head1 METHODS
 
@@ -89,7 +87,7 @@ C<msg_size> exists for this variant only, and L<stats|Data::PubSub::Shared/stats
 =head1 KEYWORDS
 
 C<use Data::PubSub::Shared::Str> turns them on until the end of the enclosing block or file, C<no>
-turns them off. They do what the methods do, without a method call; see
+turns them off. They work like the methods, without a method call; see
 L<Data::PubSub::Shared/KEYWORDS>.
 
 =over 4

@@ -1,7 +1,7 @@
 package Data::PubSub::Shared::Bus::Loop;
 
-# What a bus needs of the event loops: to be called when a handle is readable, now and then, and soon. Each way is a class
-# with these methods; what `watch` and `every` return is given to `stop`, or dropped, to end it.
+# The interface of a bus to event loops. Each loop has a class with these methods; pass the result of `watch` and `every` to
+# `stop`, or drop it, to end the watching.
 #
 #     watch($fh, $code)    every($seconds, $code)    soon($code)    stop($fh, @what)    future
 
@@ -14,7 +14,8 @@ my %CLASS = map { $_ => __PACKAGE__ . "::$_" } qw(Mojo IOAsync AnyEvent EV None)
 
 use constant EXPECTED => "loop must be an IO::Async::Loop, a Mojo::IOLoop, or 'Mojo', 'AnyEvent', 'EV' or 'none'";
 
-# The loop that was asked for, an object or a name, undef where it is none; or else the one that the program has loaded.
+# Returns the wanted loop, given as an object or a name, or undef if it is neither; without one, the loop that the program has
+# loaded.
 sub find {
     my ($wanted) = @_;
     if (blessed $wanted) {
@@ -65,7 +66,7 @@ sub watch  { my ($self, $fh, $code) = @_; $self->{loop}->watch_io(handle => $fh,
 sub soon   { my ($self, $code) = @_; $self->{loop}->later($code); return }
 sub future { return $_[0]{loop}->new_future }
 
-# Its timers end after one time.
+# Its timers fire once.
 sub every {
     my ($self, $seconds, $code) = @_;
     my ($loop, $timer) = ($self->{loop}, {});
@@ -102,7 +103,7 @@ sub watch { my ($self, $fh, $code) = @_; return EV::io($fh, EV::READ(), $code) }
 sub every { my ($self, $seconds, $code) = @_; return EV::timer($seconds, $seconds, $code) }
 sub soon  { my ($self, $code) = @_; return EV::timer(0, 0, $code) }
 
-# No loop calls: the program calls `pump`.
+# No event loop: the program calls `pump`.
 package Data::PubSub::Shared::Bus::Loop::None;
 
 our @ISA = 'Data::PubSub::Shared::Bus::Loop';
