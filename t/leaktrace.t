@@ -84,4 +84,53 @@ each_variant(sub {
     }
 });
 
+subtest 'sets and buses' => sub {
+    require Data::PubSub::Shared::Bus;
+    my $bus_class = 'Data::PubSub::Shared::Bus';
+    my $set_class = 'Data::PubSub::Shared::Set';
+    my $of  = variant('Str');
+    my $bus = sub { return $bus_class->new(undef, loop => 'none', capacity => 16, msg_size => 100) };
+    local $SIG{__WARN__} = sub { };
+    my %calls = (
+        'a set' => sub {
+            my @subs = map { $of->ring(8)->subscribe } 1 .. 12;
+            my $set  = $set_class->new(@subs);
+            eval { $set->add(1) };
+            $set->fh;
+            $subs[0]->DESTROY;
+            my @ready = $set->wait(0);
+            $set->remove($subs[1]);
+        },
+        'listeners, and what they die of' => sub {
+            my $it = $bus->();
+            $it->on(error => sub { });
+            my $code = $it->listen(x => sub { die "x\n" });
+            $it->listen('y*' => sub { no warnings 'exiting'; last });
+            $it->notify(x => 1)->notify(y => 1);
+            $it->pump;
+            $it->unlisten(x => $code);
+        },
+        'JSON' => sub {
+            my $it = $bus->()->json('j');
+            $it->listen(j => sub { });
+            eval { $it->notify(j => sub { }) };
+            $it->notify(j => [1]);
+            $it->ring->publish('j bad');
+            $it->pump;
+        },
+        'wrong calls' => sub { eval { $bus_class->new(undef, @$_) } for ['x'], [loop => 'x'], [capacity => 'x'] },
+    );
+    $calls{'promises'} = sub {
+        my $it = $bus->();
+        my ($kept, $cancelled, $never) = map { $it->next($_) } qw(x x y);
+        $cancelled->cancel;
+        $it->notify(x => 1);
+        $it->pump;
+    } if eval { require Future; 1 };
+    for my $name (sort keys %calls) {
+        $calls{$name}->();
+        &no_leaks_ok($calls{$name}, $name);
+    }
+};
+
 done_testing;

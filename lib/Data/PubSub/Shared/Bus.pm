@@ -461,13 +461,15 @@ sub next {    ## no critic (ProhibitBuiltinHomonyms) - reads well behind `await`
     _pattern($self, next => $channel);
     my $future = $self->_loop->future;
     weaken(my $weak = $self);
-    my $code;
-    my $done = sub { $weak->unlisten($channel, $code) if $weak && $code; undef $code };
-    $code = sub {
+    my $listener;
+    my $done = sub { $weak->unlisten($channel, $listener) if $weak && $listener };
+    my $code = $listener = sub {
         my (undef, $payload) = @_;
         $done->();
         $future->can('resolve') ? $future->resolve($payload) : $future->is_ready || $future->done($payload);
     };
+    # The bus has the listener, which has the future; what the future has must not keep them alive.
+    weaken($listener);
     $self->listen($channel, $code);
     $future->on_cancel($done) if $future->can('on_cancel');
     return $future;
