@@ -14,14 +14,8 @@ PubSubTest::Loop->import;
 for my $kind (qw(Select Poll Epoll EV)) {
     my $class = "IO::Async::Loop::$kind";
     next if !eval "require $class; 1";
-    my $loop = $class->new;
-    loop_ok(
-        $class,
-        watch => sub {
-            my ($fh, $code) = @_;
-            $loop->watch_io(handle => $fh, on_read_ready => $code);
-            return sub { $loop->unwatch_io(handle => $fh, on_read_ready => 1) };
-        },
+    my $loop   = $class->new;
+    my %common = (
         every => sub {
             my ($seconds, $code) = @_;
             my $timer = IO::Async::Timer::Periodic->new(interval => $seconds, on_tick => $code);
@@ -32,6 +26,15 @@ for my $kind (qw(Select Poll Epoll EV)) {
         run     => sub { $loop->run },
         stop    => sub { $loop->stop },
     );
+    loop_ok(
+        $class,
+        watch => sub {
+            my ($fh, $code) = @_;
+            $loop->watch_io(handle => $fh, on_read_ready => $code);
+            return sub { $loop->unwatch_io(handle => $fh, on_read_ready => 1) };
+        },
+        %common,
+    );
 
     loop_ok(
         "$class, IO::Async::Handle",
@@ -41,15 +44,7 @@ for my $kind (qw(Select Poll Epoll EV)) {
             $loop->add($handle);
             return sub { $loop->remove($handle) };
         },
-        every => sub {
-            my ($seconds, $code) = @_;
-            my $timer = IO::Async::Timer::Periodic->new(interval => $seconds, on_tick => $code);
-            $loop->add($timer->start);
-            return sub { $loop->remove($timer) };
-        },
-        unwatch => sub { $_[0]->() },
-        run     => sub { $loop->run },
-        stop    => sub { $loop->stop },
+        %common,
     ) if $kind eq 'Poll';
 }
 
