@@ -1,8 +1,8 @@
 #!/usr/bin/env perl
-# Writes the figures of bench/results into the pages that quote them, between marks as <!-- NAME --> and <!-- /NAME -->:
+# Writes the figures of bench/results into the pages that quote them, between the marks <!-- NAME --> and <!-- /NAME -->:
 #
 #     perl bench/tables.pl            # bench/README.md, README.md
-#     perl bench/tables.pl --check    # changes nothing; exit code 1 where a page says something else
+#     perl bench/tables.pl --check    # changes nothing; exit code 1 if a page differs
 
 use 5.022;
 use strict;
@@ -30,7 +30,7 @@ sub slurp {
     return scalar <$in>;
 }
 
-# The results of a benchmark.
+# Returns the results of a benchmark.
 sub result {
     my ($name) = @_;
     return JSON::PP->new->decode(slurp("$FindBin::Bin/results/$name.json"));
@@ -44,7 +44,7 @@ sub table {
         [map { $_->[0] } @columns], [map { $_->[1] } @columns], @rows;
 }
 
-# "1.3 to 1.4", or "1.3" where both are the same.
+# "1.3 to 1.4", or "1.3" if both are the same.
 sub span {
     my ($low, $high) = map { two_digits($_) } @_;
     return $low eq $high ? $low : "$low to $high";
@@ -52,10 +52,10 @@ sub span {
 
 # -- the parts ------------------------------------------------------------------------------------
 
-# What most of the time of a call goes to.
+# What dominates the cost of a call.
 my %BOUND_BY = (
     'publish'                       => 'one fetch-and-add and one exchange of the slot; Str: one more exchange, and the copy',
-    'publish, lossless'             => 'the same in a ring that loses nothing; the baseline is a ring that is not lossless',
+    'publish, lossless'             => 'the same; the baseline is a ring that is not lossless',
     'publish + poll'                => 'as above, and one load of the slot; Str: a new scalar',
     'publish + poll, keywords'      => 'the two locked instructions',
     'poll of an empty ring'         => q{perl's call},
@@ -63,8 +63,8 @@ my %BOUND_BY = (
     'publish_notify'                => 'the system calls',
     'publish_multi of 100'          => 'an exchange a slot (two narrow ones share one); Str: the copy',
     'publish_multi of 8,000'        => 'an exchange a slot; the cache',
-    'publish_packed of 8,000'       => 'an exchange a slot; the baseline is that exchange alone',
-    'drain_packed of 8,192'         => 'the loads of a slot; the baseline is these alone',
+    'publish_packed of 8,000'       => 'an exchange a slot; the baseline is only that exchange',
+    'drain_packed of 8,192'         => 'the loads of a slot; the baseline is only these loads',
     'drain of 65536'                => q{perl's allocator: a scalar a message},
     'drain by 100'                  => q{perl's allocator},
     'poll_cb with an empty handler' => q{perl's call_sv; integers reuse one scalar},
@@ -94,7 +94,7 @@ sub processes {
     push @rows, map {
         [
             "$_->{variant}: $_->{publishers} publisher" . ($_->{publishers} > 1 ? 's' : '') . ' on one ring',
-            two_digits($_->{rate}{median}) . ' million/s in all', span(@{ $_->{rate} }{qw(low high)}),
+            two_digits($_->{rate}{median}) . ' million/s in total', span(@{ $_->{rate} }{qw(low high)}),
         ]
     } @{ result('contention')->{rows} };
     my $latency = result('latency');
@@ -121,7 +121,7 @@ sub bridge {
             ]
         } grep { $_->{rate} } @rows
     );
-    my $rest = table(['bridges at rest', 'MB:', 'connections:', '% of a processor:'],
+    my $rest = table(['bridges at rest', 'MB:', 'connections:', '% of a CPU:'],
         map { [$_->{name}, map { two_digits(ref ? $_->{median} : $_) } @$_{qw(memory connections load)}] } grep { $_->{memory} } @rows);
     return sprintf "%s\nAt 1,000 messages/s the median delay is %s ms, and 99 %% arrive within %s ms.\n\n%s", $table,
         map({ two_digits($_->{median}) } @$delay{qw(p50 p99)}), $rest;
@@ -187,7 +187,7 @@ tables.pl - the benchmarks' results in the pages that quote them
 
 =head1 DESCRIPTION
 
-Reads F<bench/results> and writes the tables of F<bench/README.md> and the figures of F<README.md> anew.
+Reads F<bench/results> and writes the tables of F<bench/README.md> and the figures of F<README.md> again.
 
 =head1 OPTIONS
 
@@ -195,7 +195,7 @@ Reads F<bench/results> and writes the tables of F<bench/README.md> and the figur
 
 =item --check
 
-Change nothing. The exit code is 1 where a page has other figures than the results.
+Change nothing. The exit code is 1 if a page has other figures than the results.
 
 =back
 
