@@ -9,10 +9,12 @@ use Scalar::Util qw(blessed looks_like_number weaken);
 use Time::HiRes  qw(clock_gettime CLOCK_MONOTONIC);
 use overload     ();
 
-use Data::PubSub::Shared            ();
-use Data::PubSub::Shared::Bus::Loop ();
+use Data::PubSub::Shared              ();
+use Data::PubSub::Shared::Bus::Events ();
+use Data::PubSub::Shared::Bus::Loop   ();
 
 our $VERSION = '1.000';
+our @ISA     = 'Data::PubSub::Shared::Bus::Events';
 
 my $RING    = 'Data::PubSub::Shared::Str';
 my %DEFAULT = (capacity => 1024, msg_size => 8000);
@@ -68,7 +70,7 @@ sub lag     { my ($self) = @_; $self->_here; return $self->{sub} ? $self->{sub}-
 
 sub listen {    ## no critic (ProhibitBuiltinHomonyms) - as Mojo::Pg::PubSub and others call it
     my ($self, $channel, $code) = @_;
-    _check_code($self, listen => $code);
+    $self->_check_code(listen => $code);
     my ($kind, $name) = _pattern($self, listen => $channel);
     $self->_here;
     push @{ $self->{$kind}{$name} }, $code;
@@ -81,7 +83,7 @@ sub unlisten {
     my ($self, $channel, $code) = @_;
     my ($kind, $name) = _pattern($self, unlisten => $channel);
     my $all = $self->{$kind}{$name} || [];
-    _check_code($self, unlisten => $code) if defined $code;
+    $self->_check_code(unlisten => $code) if defined $code;
     my @kept = defined $code ? grep { $_ != $code } @$all : ();
     if   (@kept) { $self->{$kind}{$name} = \@kept }
     else         { delete $self->{$kind}{$name} }
@@ -100,7 +102,7 @@ sub _wish {
 
 sub notify {
     my ($self, $channel, $payload) = @_;
-    croak ref($self), "->notify: channel must be a name without white space and '*', not ", _shown($channel)
+    croak ref($self), "->notify: channel must be a name without white space and '*', not ", $self->_shown($channel)
         if !defined $channel || $channel !~ /\A[^\s*]+\z/;
     $self->_here;
     # Processes that open the path from now on do not get the messages of a ring that is gone.
@@ -146,7 +148,7 @@ sub _is_json {
 sub past {
     my ($self, $channel, $most) = @_;
     my ($kind, $name) = _pattern($self, past => $channel);
-    croak ref($self), '->past: count must be a number, not ', _shown($most) if defined $most && !looks_like_number($most);
+    croak ref($self), '->past: count must be a number, not ', $self->_shown($most) if defined $most && !looks_like_number($most);
     $self->_here;
     my ($ring, $sub) = @$self{qw(ring sub)};
     my $end   = $sub ? $sub->cursor : $self->{from} ? $self->{from}[1] : $ring->write_pos;
@@ -164,18 +166,10 @@ sub past {
 # Returns ('listeners', exact name) or ('prefixes', beginning of names).
 sub _pattern {
     my ($self, $method, $channel) = @_;
-    croak ref($self), "->$method: channel must be a name without white space, or end in '*', not ", _shown($channel)
+    croak ref($self), "->$method: channel must be a name without white space, or end in '*', not ", $self->_shown($channel)
         if !defined $channel || $channel !~ /\A[^\s*]+\*?\z|\A\*\z/;
     return $channel =~ /\*\z/ ? (prefixes => substr $channel, 0, -1) : (listeners => $channel);
 }
-
-sub _check_code {
-    my ($self, $method, $code) = @_;
-    croak ref($self), "->$method: callback must be a code reference, not ", _shown($code) if ref $code ne 'CODE';
-    return;
-}
-
-sub _shown { my ($value) = @_; return defined $value ? "'$value'" : 'undef' }
 
 # The fastest installed JSON module; it encodes to bytes and decodes bytes.
 sub _json {
@@ -187,72 +181,6 @@ sub _json {
         return $json = $class->new->utf8->allow_nonref->canonical;
     }
     croak 'no JSON module is installed';
-}
-
-#--- Events
-
-sub on {
-    my ($self, $event, $code) = @_;
-    _check_event($self, on => $event);
-    _check_code($self, on => $code);
-    push @{ $self->{events}{$event} }, $code;
-    return $code;
-}
-
-sub unsubscribe {
-    my ($self, $event, $code) = @_;
-    _check_event($self, unsubscribe => $event);
-    _check_code($self, unsubscribe => $code) if defined $code;
-    my $all = $self->{events}{$event} || [];
-    $self->{events}{$event} = [defined $code ? grep { $_ != $code } @$all : ()];
-    return $self;
-}
-
-sub _check_event {
-    my ($self, $method, $event) = @_;
-    croak ref($self), "->$method: event must be lost, reconnect or error, not ", _shown($event)
-        if !defined $event || $event !~ /\A(?:lost|reconnect|error)\z/;
-    return;
-}
-
-# Calls the code; returns false if it died, with the exception in $@. Changes to @_ and leaving by `last` do not affect the caller.
-sub _call {
-    my ($code, @arguments) = @_;
-    {
-        return 1 if eval { $code->(@arguments); 1 };
-        return 0;
-    }
-    return 1;
-}
-
-# Returns false if the event has no handlers.
-sub _emit {
-    my ($self, $event, @arguments) = @_;
-    my @all = @{ $self->{events}{$event} || [] } or return 0;
-    for my $code (@all) {
-        _call($code, $self, @arguments) or warn ref($self), ": a handler of '$event' died: $@";
-    }
-    return 1;
-}
-
-sub _error {
-    my ($self, $error, $channel) = @_;
-    $self->_emit(error => $error, $channel)
-        or warn ref($self), ': ', (defined $channel ? "channel '$channel': " : ''), $error, $error =~ /\n\z/ ? '' : "\n";
-    return;
-}
-
-# For code that the loop calls: a failure of the ring is reported as an event, once for each cause, and does not end the loop.
-sub _try {
-    my ($self, $code) = @_;
-    if (eval { $code->(); 1 }) {
-        delete $self->{trouble};
-        return;
-    }
-    my $cause = Data::PubSub::Shared::_cause($@, __FILE__);
-    return if $cause eq ($self->{trouble} // '');
-    $self->{trouble} = $cause;
-    return $self->_error($cause);
 }
 
 #--- Which process and thread this is
@@ -280,7 +208,7 @@ sub _listens { my ($self) = @_; return %{ $self->{listeners} } || %{ $self->{pre
 sub _loop {
     my ($self) = @_;
     return $self->{loop} //= Data::PubSub::Shared::Bus::Loop::find($self->{options}{loop})
-        // croak ref($self), '->new: ', Data::PubSub::Shared::Bus::Loop::EXPECTED, ', not ', _shown($self->{options}{loop});
+        // croak ref($self), '->new: ', Data::PubSub::Shared::Bus::Loop::EXPECTED, ', not ', $self->_shown($self->{options}{loop});
 }
 
 # This process listens from now on. The subscription is left to the first iteration of the loop, in this process or in a child that
@@ -322,6 +250,26 @@ sub _watch {
     weaken(my $weak = $self);
     $self->{watch} = $self->{loop}->watch($self->{fh} = $self->{sub}->fh, sub { $weak && $weak->_ready });
     return;
+}
+
+sub _error {
+    my ($self, $error, $channel) = @_;
+    $self->_emit(error => $error, $channel)
+        or warn ref($self), ': ', (defined $channel ? "channel '$channel': " : ''), $error, $error =~ /\n\z/ ? '' : "\n";
+    return;
+}
+
+# For code that the loop calls: a failure of the ring is reported as an event, once for each cause, and does not end the loop.
+sub _try {
+    my ($self, $code) = @_;
+    if (eval { $code->(); 1 }) {
+        delete $self->{trouble};
+        return;
+    }
+    my $cause = Data::PubSub::Shared::_cause($@, __FILE__);
+    return if $cause eq ($self->{trouble} // '');
+    $self->{trouble} = $cause;
+    return $self->_error($cause);
 }
 
 # The loop calls this when there are messages, perhaps in a forked child that still has its parent's handle.
@@ -409,7 +357,7 @@ sub _dispatch {
     }
     for (@to) {
         my ($code, @name) = @$_;
-        _call($code, $self, $payload, @name) or $self->_error($@, $channel);
+        $self->_call($code, $payload, @name) or $self->_error($@, $channel);
     }
     return;
 }
