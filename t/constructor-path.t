@@ -1,4 +1,4 @@
-# What a path may be: file modes, and everything that is refused without leaving a trace.
+# Paths and file modes: what the constructor accepts, and what it refuses without leaving a file.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ each_variant(sub {
 
     subtest 'mode' => sub {
         my $umask = umask;
-        # What a user without rights writes to loses the set-group-ID bit.
+        # Writes of an unprivileged user clear the set-group-ID bit.
         my $kept = $> ? 0777 : 07777;
         for my $mask (0, 022, 0777) {
             umask $mask;
@@ -35,19 +35,19 @@ each_variant(sub {
         my $path = fresh_path();
         my $ring = $class->new($path, 8, @size, 0640);
         $class->new($path, 8, @size, 0666);
-        is(mode_of($path), 0640, 'opening it again changes no mode');
+        is(mode_of($path), 0640, 'opening an existing ring does not change its mode');
     };
 
     my $dir  = fresh_dir();
     my $open = open_fds();
     my $path = "$dir/ring";
     my $ring = $class->new($path, 8);
-    is($ring->path, $path, 'path');
+    is($ring->path, $path, 'path returns the path');
     is((stat $path)[7], $ring->stats->{mmap_size}, 'the file is as long as its mapping');
-    is(((stat _)[12] || 0) * 512 >= (stat _)[7], 1, 'and reserved on disk in full');
-    is_deeply([entries($dir)], ['ring'], 'nothing stands beside it');
+    is(((stat _)[12] || 0) * 512 >= (stat _)[7], 1, 'the blocks of the file are allocated');
+    is_deeply([entries($dir)], ['ring'], 'the ring is the only file in its directory');
     undef $ring;
-    is_deeply([entries($dir)], ['ring'], 'it outlives its handle');
+    is_deeply([entries($dir)], ['ring'], 'the file outlives its handle');
 
     my %refused = (
         'symbolic link' => [sub { symlink $path, $_[0] or die $! }, 'symbolic links'],
@@ -62,22 +62,22 @@ each_variant(sub {
         $make->($where);
         my @before = lstat $where;
         croaks_like(sub { $class->new($where, 8) }, "\Q$class\E->new: .*\Q$where\E.*$why", "$kind: refused");
-        is((lstat $where)[1], $before[1], "$kind: untouched");
+        is((lstat $where)[1], $before[1], "$kind: unchanged");
         -d _ ? rmdir $where : unlink $where;
     }
-    ok(!-e "$dir/nowhere", 'nothing was created behind the dangling link');
+    ok(!-e "$dir/nowhere", 'no file was created behind the dangling link');
 
     croaks_like(sub { $class->new('/dev/null', 8) }, '/dev/null', 'a device is refused');
-    croaks_like(sub { $class->new("$dir/a\0b", 8) }, '->new: ', 'a path with a NUL');
-    croaks_like(sub { $class->new('', 8) }, '->new: ', 'an empty path');
+    croaks_like(sub { $class->new("$dir/a\0b", 8) }, '->new: ', 'a path with a NUL byte is refused');
+    croaks_like(sub { $class->new('', 8) }, '->new: ', 'an empty path is refused');
     croaks_like(
         sub { $class->new("$dir/missing/ring", 8) },
-        "\Q$class\E->new: \\w+\\(\Q$dir\E/missing/ring\\): No such file or directory", 'a missing directory'
+        "\Q$class\E->new: \\w+\\(\Q$dir\E/missing/ring\\): No such file or directory", 'a path in a missing directory is refused'
     );
-    croaks_like(sub { $class->new("$path/ring", 8) }, 'Not a directory', 'a path through a file');
-    croaks_like(sub { $class->new("$dir/" . 'x' x 300, 8) }, 'File name too long', 'a name too long');
-    is_deeply([entries($dir)], ['ring'], 'the refusals left no file');
-    is(open_fds(), $open, 'and no descriptor');
+    croaks_like(sub { $class->new("$path/ring", 8) }, 'Not a directory', 'a path through a file is refused');
+    croaks_like(sub { $class->new("$dir/" . 'x' x 300, 8) }, 'File name too long', 'a name that is too long is refused');
+    is_deeply([entries($dir)], ['ring'], 'refused paths leave no file');
+    is(open_fds(), $open, 'refused paths leave no open descriptor');
 
     my @nobody = nobody();
     if (@nobody || $>) {
@@ -85,18 +85,18 @@ each_variant(sub {
         my $secret = fresh_path_of(0755);
         my $other  = $class->new($secret, 8);
         chmod 0, $secret;
-        spawn_as(\@nobody, "$class without rights", sub {
+        spawn_as(\@nobody, "$class: an unprivileged user gets Permission denied", sub {
             croaks_like_in_child(sub { $class->new("$closed/ring", 8) }, qr{\Q$closed\E/ring\): Permission denied});
             croaks_like_in_child(sub { $class->new($secret, 8) },        qr{\Q$secret\E\): Permission denied});
         });
-        is_deeply([entries($closed)], [], 'nothing was left in the read-only directory');
+        is_deeply([entries($closed)], [], 'no file is left in the read-only directory');
         chmod 0700, $closed;
     }
 });
 
 done_testing;
 
-# A path in a new directory of that mode, which others may reach.
+# A path in a new directory with this mode, which other users can reach.
 sub fresh_path_of {
     my ($mode) = @_;
     my $dir = fresh_dir();

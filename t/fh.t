@@ -1,4 +1,4 @@
-# The handle of a subscriber: readable while it has messages to read, whoever published them.
+# The handle of a subscriber (fh): readable while it has unread messages, from any publisher.
 
 use strict;
 use warnings;
@@ -27,54 +27,54 @@ each_variant(sub {
 
     subtest 'the handle' => sub {
         my $fh = $sub->fh;
-        cmp_ok(fileno $fh, '>', 2, 'has a number');
-        is($fh->fileno, fileno $fh, 'and methods');
-        ok(fd_is_cloexec(fileno $fh), 'close-on-exec');
-        is($sub->fh, $fh, 'the same one each time');
-        is(thread_count($threads + 1), $threads + 1, 'one thread');
-        is($sub->fileno, -1, 'no eventfd of the ring is involved');
-        ok(!readable($fh), 'not readable at first');
+        cmp_ok(fileno $fh, '>', 2, 'fh returns an open handle');
+        is($fh->fileno, fileno $fh, 'the handle has the methods of IO::Handle');
+        ok(fd_is_cloexec(fileno $fh), 'the handle is close-on-exec');
+        is($sub->fh, $fh, 'fh returns the same handle each time');
+        is(thread_count($threads + 1), $threads + 1, 'fh starts one thread');
+        is($sub->fileno, -1, 'fh does not use the eventfd of the ring');
+        ok(!readable($fh), 'the handle is not readable before the first publish');
         my $number = fileno $fh;
         close $fh or die "close: $!";
         my $next = $sub->fh;
-        isnt($next, $fh, 'another one after close');
-        is(thread_count($threads + 1), $threads + 1, 'still one thread');
-        is($sub->fh, $next, 'and that one stays');
+        isnt($next, $fh, 'fh returns another handle after close');
+        is(thread_count($threads + 1), $threads + 1, 'the second handle needs no further thread');
+        is($sub->fh, $next, 'fh returns the second handle each time');
         $ring->publish($v->value(1));
-        ok(until_readable($next), 'it is readable, too');
-        is($sub->poll, $v->value(1), 'and right');
-        ok(!readable($next), 'and quiet again');
+        ok(until_readable($next), 'the second handle becomes readable');
+        is($sub->poll, $v->value(1), 'the subscriber gets the message');
+        ok(!readable($next), 'the second handle is not readable once the message is read');
     };
 
     my $fh = $sub->fh;
 
-    subtest 'an unrelated publisher' => sub {
+    subtest 'messages of an unrelated process' => sub {
         for my $method (qw(publish publish_multi publish_notify)) {
             $stranger->ask($method, $v->value(2));
-            ok(until_readable($fh), "$method makes it readable");
-            is($sub->poll, $v->value(2), 'there is the message');
+            ok(until_readable($fh), "$method makes the handle readable");
+            is($sub->poll, $v->value(2), "$method: poll returns the message");
             $stranger->expect('done');
-            ok(!readable($fh), 'and then it is not');
-            is($sub->poll, undef, 'no more');
+            ok(!readable($fh), "$method: the handle is not readable once the message is read");
+            is($sub->poll, undef, "$method: a second poll returns undef");
         }
     };
 
-    subtest 'two of them' => sub {
+    subtest 'messages of two unrelated processes' => sub {
         my $other = PubSubTest::Stranger->start($v->class, $path);
         $_->ask(publish_multi => $v->values(1, 20)) for $stranger, $other;
         my $got = 0;
         while ($got < 40) {
             until_readable($fh);
-            my @some = $sub->poll_multi(3) or fail('readable, and nothing there');
+            my @some = $sub->poll_multi(3) or fail('the handle was readable without a message');
             $got += @some;
         }
-        is($got, 40, 'all messages');
+        is($got, 40, 'all messages arrive');
         $_->expect('done') for $stranger, $other;
-        ok(!readable($fh), 'and then it is quiet');
-        is($other->dismiss, 0, 'the publisher ends well');
+        ok(!readable($fh), 'the handle is not readable once all messages are read');
+        is($other->dismiss, 0, 'the publisher exits with 0');
     };
 
-    subtest 'a level, not an edge' => sub {
+    subtest 'the handle is level-triggered' => sub {
         my $keyword = eval "use @{[$v->class]}; sub { @{[$v->keyword('poll')]}(\$_[0]) }" or die $@;
         my @reads   = (
             [drain_notify    => sub { $sub->drain_notify(10) },         10],
@@ -94,9 +94,9 @@ each_variant(sub {
                 push @level, readable($fh);
                 push @got,   $read->();
             }
-            is_deeply(\@got, [$v->values(1, 50)], "$name gets all");
-            is_deeply(\@level, [map {1} 1 .. (50 + $step - 1) / $step], 'readable before each');
-            ok(!readable($fh), 'and not after the last');
+            is_deeply(\@got, [$v->values(1, 50)], "$name returns all messages");
+            is_deeply(\@level, [map {1} 1 .. (50 + $step - 1) / $step], "$name: the handle is readable before each call");
+            ok(!readable($fh), "$name: the handle is not readable after the last message");
         }
 
         $stranger->call(publish_multi => $v->values(1, 50));
@@ -104,77 +104,77 @@ each_variant(sub {
         my %seen;
         is(
             $sub->poll_cb(sub { $sub->lag ? $seen{ readable($fh) }++ : ($seen{last} = readable($fh)) }), 50,
-            'poll_cb gets all'
+            'poll_cb calls its callback for all messages'
         );
-        is_deeply(\%seen, { 1 => 49, last => 0 }, 'readable in the handler while there are more');
-        ok(!readable($fh), 'and not afterwards');
+        is_deeply(\%seen, { 1 => 49, last => 0 }, 'poll_cb: inside the callback, the handle is readable until the last message');
+        ok(!readable($fh), 'poll_cb: the handle is not readable afterwards');
         my $n = 0;
         $stranger->call(publish_multi => $v->values(1, 4));
         until_readable($fh);
         eval { $sub->poll_cb(sub { die "third\n" if ++$n == 3 }) };
-        is($@, "third\n", 'a handler that dies');
-        ok(readable($fh), 'leaves it readable');
-        is($sub->poll, $v->value(4), 'for the rest');
-        ok(!readable($fh), 'up to the last');
+        is($@, "third\n", 'poll_cb: an exception of the callback is passed on');
+        ok(readable($fh), 'poll_cb: after the exception, the handle is readable');
+        is($sub->poll, $v->value(4), 'poll_cb: after the exception, poll returns the next message');
+        ok(!readable($fh), 'the handle is not readable once that message is read');
     };
 
-    subtest 'moves' => sub {
+    subtest 'the cursor is moved' => sub {
         $stranger->call(publish_multi => $v->values(1, 5));
         until_readable($fh);
         my $at = $sub->cursor;
         $sub->reset;
-        ok(!readable($fh), 'not after reset');
+        ok(!readable($fh), 'reset makes the handle unreadable');
         $sub->cursor($at + 2);
-        ok(readable($fh), 'but after a seek back');
-        is($sub->poll, $v->value(3), 'to that message');
+        ok(readable($fh), 'setting the cursor back makes the handle readable');
+        is($sub->poll, $v->value(3), 'poll returns the message at the cursor');
         $sub->cursor($at + 5);
-        ok(!readable($fh), 'not at the write position');
+        ok(!readable($fh), 'the handle is not readable at the write position');
         $sub->reset_oldest;
-        ok(readable($fh), 'at the oldest one');
-        is(scalar(() = $sub->drain), 64, 'from there, all that the ring holds');
-        ok(!readable($fh), 'and not after that');
+        ok(readable($fh), 'reset_oldest makes the handle readable');
+        is(scalar(() = $sub->drain), 64, 'from the oldest message, drain returns all that the ring holds');
+        ok(!readable($fh), 'the handle is not readable after drain');
         my $end = $sub->write_pos;
         $sub->cursor($end + 3);
-        ok(!readable($fh), 'not when it waits for a later message');
+        ok(!readable($fh), 'the handle is not readable while the cursor is ahead of the write position');
         $stranger->call(publish_multi => $v->values(1, 3));
-        ok(!readable($fh), 'and not for those before');
+        ok(!readable($fh), 'messages before the cursor do not make the handle readable');
         $stranger->ask(publish => $v->value(4));
-        ok(until_readable($fh), 'for that one');
-        is($sub->poll, $v->value(4), 'which it gets');
+        ok(until_readable($fh), 'the message at the cursor makes the handle readable');
+        is($sub->poll, $v->value(4), 'poll returns that message');
         $stranger->expect('done');
-        ok(!readable($fh), 'and that was all');
+        ok(!readable($fh), 'the handle is not readable after that message');
     };
 
     subtest 'overflow and clear' => sub {
         $stranger->call(count => 1, 100);
         until_readable($fh);
-        is($sub->poll, 37, 'the oldest that is left');
-        ok(readable($fh), 'more');
+        is($sub->poll, 37, 'after an overflow, poll returns the oldest message that is left');
+        ok(readable($fh), 'the handle is readable for the rest');
         $sub->drain;
-        ok(!readable($fh), 'no more');
+        ok(!readable($fh), 'the handle is not readable after drain');
 
         $stranger->call(publish_multi => $v->values(1, 5));
         until_readable($fh);
         $stranger->call('clear');
-        is($sub->poll, undef, 'nothing after a clear');
-        ok(!readable($fh), 'and the handle knows after a poll');
+        is($sub->poll, undef, 'poll returns undef after clear');
+        ok(!readable($fh), 'the handle is not readable after a poll that follows clear');
         $stranger->call(publish => $v->value(6));
-        ok(until_readable($fh), 'a message after the clear');
-        is($sub->poll, $v->value(6), 'is delivered');
-        ok(!readable($fh), 'once');
+        ok(until_readable($fh), 'a message after clear makes the handle readable');
+        is($sub->poll, $v->value(6), 'poll returns the message published after clear');
+        ok(!readable($fh), 'the handle is not readable once it is read');
     };
 
-    subtest 'never for nothing' => sub {
+    subtest 'the handle is never readable without a message' => sub {
         my ($spurious, $wrong) = (0, 0);
         for my $n (1 .. 1000) {
             $ring->publish($v->value($n));
-            until_readable($fh) if $n % 2;    # otherwise perhaps before the thread has seen it
+            until_readable($fh) if $n % 2;    # otherwise possibly before the thread has seen it
             my $got = $sub->poll;
             $wrong++ if !defined $got || $got ne $v->value($n);
             $spurious++ if readable($fh);
         }
-        is($wrong, 0, 'a message each time');
-        is($spurious, 0, 'and never readable after it');
+        is($wrong, 0, 'each poll returns its message');
+        is($spurious, 0, 'the handle is never readable after its message was read');
         $stranger->ask(count => 1, 3000);
         my ($got, $lost, $empty) = (0, $sub->overflow_count, 0);
         until ($got + $sub->overflow_count - $lost == 3000) {
@@ -184,28 +184,30 @@ each_variant(sub {
             $got += @some;
         }
         $stranger->expect('done');
-        ok(!readable($fh), 'quiet after three thousand of a busy publisher');
-        # A slot may be under way again when it is looked at, in a ring that is lapped.
-        cmp_ok($empty, '<=', $sub->overflow_count - $lost, 'readable for messages');
+        ok(!readable($fh), 'the handle is not readable after three thousand messages of a busy publisher');
+        # In a ring that is lapped, a slot may be claimed again between the check and the read.
+        cmp_ok($empty, '<=', $sub->overflow_count - $lost,
+            'readable without a message at most as often as messages were overwritten');
     };
 
-    subtest 'several subscribers' => sub {
+    subtest 'several subscribers of one ring' => sub {
         my @more = map { $ring->subscribe } 1 .. 5;
         my @fh   = map { $_->fh } @more;
         my $all = $threads + watchers(6);
-        is(thread_count($all), $all, 'the threads that they need');
+        is(thread_count($all), $all, 'six handles start as many threads as they need');
         $stranger->call(publish_multi => $v->values(1, 2));
         until_readable($_) for @fh, $fh;
         $more[0]->drain;
         $more[1]->poll;
-        is_deeply([map { readable($_) } @fh], [0, 1, 1, 1, 1], 'each for itself');
+        is_deeply([map { readable($_) } @fh], [0, 1, 1, 1, 1],
+            'each handle is readable only while its own subscriber has messages');
         undef @more;
-        is(thread_count($threads + 1), $threads + 1, 'and they go with them');
+        is(thread_count($threads + 1), $threads + 1, 'the threads end with their subscribers');
         $sub->drain;
     };
 
-    # That tells in the ring's wake-ups, counted beside two flags: others who sleep are not disturbed.
-    subtest 'a subscriber that goes' => sub {
+    # Seen in the ring's count of wake-ups, which shares its word with two flags: other sleepers are not disturbed.
+    subtest 'destroying a subscriber ends its thread only' => sub {
         plan skip_all => 'on this kernel its thread can only be woken through the ring' if !has_waitv();
         my $path   = fresh_path();
         my $ring   = $v->ring(8, $path);
@@ -215,86 +217,86 @@ each_variant(sub {
         select undef, undef, undef, 0.001 until $ring->stats->{sub_waiters};
         my $before = $epochs->();
         undef $sub;
-        is($epochs->(), $before, 'wakes nobody but its thread');
-        is($ring->stats->{sub_waiters}, 0, 'which does not wait for the ring any more');
+        is($epochs->(), $before, 'destroying a subscriber wakes no other sleeper of the ring');
+        is($ring->stats->{sub_waiters}, 0, 'its thread no longer waits on the ring');
     };
 
     subtest 'a forked child' => sub {
         my $seen = "$path.seen";
         my $kid  = spawn(sub {
             my ($peer) = @_;
-            my $fds = open_fds();    # with the parent's handle, and what is behind it
-            thread_count() == 1 or die 'a thread in the child';
+            my $fds = open_fds();    # includes the parent's handle and the descriptor behind it
+            thread_count() == 1 or die 'the child inherited a thread';
             my $theirs = fileno $fh;
             my $own    = $sub->fh;
-            $own != $fh or die 'the same handle';
-            fileno $own != $theirs or die 'the same number';
-            $sub->fh == $own or die 'not the same handle again';
-            thread_count(2) == 2 or die 'no thread of its own';
+            $own != $fh or die "the child got its parent's handle";
+            fileno $own != $theirs or die 'the handle of the child has the same descriptor number';
+            $sub->fh == $own or die 'fh returned another handle the second time';
+            thread_count(2) == 2 or die 'the child started no thread of its own';
             $peer->tell('watching');
             until_readable($own);
             my @got = $sub->drain;
             "@got" eq join ' ', $v->values(1, 3) or die "got @got";
-            readable($own) and die 'readable after all';
+            readable($own) and die 'the handle is readable after the last message';
             $peer->tell('read');
             $peer->hear;
             undef $_ for $sub, $own, $fh;
-            thread_count(1) == 1 or die 'a thread is left';
+            thread_count(1) == 1 or die 'a thread outlived the subscriber';
             $peer->tell($fds - open_fds());
         });
-        is($kid->hear, 'watching', 'has a handle of its own');
-        ok(!readable($fh), "the parent's is quiet");
+        is($kid->hear, 'watching', 'the child gets a handle of its own');
+        ok(!readable($fh), "the handle of the parent is not readable before the publish");
         $stranger->call(publish_multi => $v->values(1, 3));
-        is($kid->hear, 'read', 'gets its messages');
-        ok(until_readable($fh), "which leaves the parent's readable");
-        is_deeply([$sub->drain], [$v->values(1, 3)], 'the parent gets them, too');
-        ok(!readable($fh), 'and is quiet');
+        is($kid->hear, 'read', 'the child gets its messages');
+        ok(until_readable($fh), "the read of the child leaves the handle of the parent readable");
+        is_deeply([$sub->drain], [$v->values(1, 3)], 'the parent gets the same messages');
+        ok(!readable($fh), 'the handle of the parent is not readable once they are read');
         $kid->tell('go');
-        is($kid->hear, 2, "the child lets go of its subscriber, and of the parent's descriptors");
-        reap('the child ends well', $kid);
+        is($kid->hear, 2, "destroying its subscriber closes two descriptors in the child, the parent's included");
+        reap('the child exits with 0', $kid);
 
-        reap('a child that only reads', spawn(sub { $ring->publish($v->value(9)); $sub->drain; $sub->reset }));
-        ok(until_readable($fh), 'takes nothing from the parent');
-        is($sub->poll, $v->value(9), 'which works on');
-        ok(!readable($fh), 'as before');
+        reap('a child that only reads exits with 0', spawn(sub { $ring->publish($v->value(9)); $sub->drain; $sub->reset }));
+        ok(until_readable($fh), 'the read of the child does not affect the handle of the parent');
+        is($sub->poll, $v->value(9), 'the parent gets the message');
+        ok(!readable($fh), 'the handle of the parent is not readable once it is read');
     };
 
     subtest "the parent's descriptors in a forked child" => sub {
         my ($inner) = grep { $_ != fileno $fh } eventfds();
-        # What it does, the eventfds that it has then: its subscriber keeps the parent's handle until it has its own.
+        # Action, eventfds that are open after it: the subscriber keeps the handle of the parent until it has its own.
         my @ways = (
             ['asks for a handle',           sub { $sub->fh },            2],
             ['reads',                       sub { $sub->poll },          1],
             ['moves',                       sub { $sub->reset },         1],
             ['destroys its subscriber',     sub { $sub->DESTROY },       1],
             ['drops its subscriber',        sub { undef $sub },          0],
-            ['has closed it, unasked',      sub { POSIX::close($inner) }, 1],
+            ['has closed the descriptor itself',      sub { POSIX::close($inner) }, 1],
             ['exits with it',               sub { },                     2],
         );
         for (@ways) {
             my ($name, $do, $left) = @$_;
-            reap("one that $name", spawn(sub {
+            reap("a child that $name keeps the expected descriptors", spawn(sub {
                 my $maps = shared_maps();
                 undef $fh;
                 $do->();
                 my @open = eventfds();
                 @open == $left or die "eventfds: @open";
-                # Others have its number now, and keep it.
+                # Other files have its number now, and must not be closed.
                 my @files = map { open my $in, '<', '/dev/null' or die "open: $!"; $in } 1 .. 5;
-                $left == 2 || grep { fileno $_ == $inner } @files or die 'the number is not free';
+                $left == 2 || grep { fileno $_ == $inner } @files or die 'the descriptor number is not free';
                 undef $sub;
-                -c $_ or die 'somebody else was closed' for @files;
+                -c $_ or die 'a descriptor of another file was closed' for @files;
                 undef $ring;
                 shared_maps() == $maps - 1 or die 'the ring is still mapped';
             }));
             $stranger->call(publish => $v->value(5));
-            ok(until_readable($fh), 'the parent is told');
-            is($sub->poll, $v->value(5), 'and has its message');
-            ok(!readable($fh), 'and no other');
+            ok(until_readable($fh), "after a child $name, the handle of the parent becomes readable");
+            is($sub->poll, $v->value(5), "after a child $name, the parent gets the message");
+            ok(!readable($fh), "after a child $name, the parent's handle is not readable again");
         }
     };
 
-    subtest 'gone inside a callback' => sub {
+    subtest 'subscribers are destroyed in an event loop' => sub {
         my %watched = map { my $s = $ring->subscribe; (fileno $s->fh => { sub => $s, fh => $s->fh }) } 1 .. 4;
         $stranger->call(publish_multi => $v->values(1, 3));
         my $calls = 0;
@@ -308,63 +310,63 @@ each_variant(sub {
                 delete $watched{$fd};
             }
         }
-        is($calls, 12, 'three calls each');
-        is(thread_count($threads + 1), $threads + 1, 'their threads are gone');
+        is($calls, 12, 'each of four subscribers was called three times');
+        is(thread_count($threads + 1), $threads + 1, 'the threads of destroyed subscribers have ended');
 
         my $brief = $ring->subscribe;
         my $kept  = $brief->fh;
         $stranger->call(publish_multi => $v->values(1, 3));
         until_readable($kept);
         eval { $brief->poll_cb(sub { $brief->DESTROY }) };
-        like($@, qr/destroyed during the call/, 'destroyed inside poll_cb');
-        is(thread_count($threads + 1), $threads + 1, 'with its thread');
-        ok(eval { $brief->fh; 1 } ? 0 : $@ =~ /destroyed/, 'no handle any more');
-        ok(defined readable($kept), 'the old one harms nobody');
-        ok(close $kept, 'and can be closed');
+        like($@, qr/destroyed during the call/, 'poll_cb croaks if its callback destroys the subscriber');
+        is(thread_count($threads + 1), $threads + 1, 'the thread of that subscriber has ended');
+        ok(eval { $brief->fh; 1 } ? 0 : $@ =~ /destroyed/, 'fh croaks on the destroyed subscriber');
+        ok(defined readable($kept), 'a handle that outlives its subscriber can be selected on');
+        ok(close $kept, 'a handle that outlives its subscriber can be closed');
         $sub->drain;
     };
 
-    subtest 'destroyed beside one that sleeps' => sub {
+    subtest 'a subscriber is destroyed while another process sleeps on the ring' => sub {
         my $kid = spawn(sub { my ($peer) = @_; my $s = $ring->subscribe; $peer->tell('ready'); $s->poll_wait });
         $kid->hear;
         until_asleep($kid->pid);
         my $brief = $ring->subscribe;
         $brief->fh;
         undef $brief;
-        is(thread_count($threads + 1), $threads + 1, 'only its own thread ends');
+        is(thread_count($threads + 1), $threads + 1, 'destroying a subscriber ends only its own thread');
         $stranger->call(publish => $v->value(1));
-        reap('the other gets its message', $kid);
+        reap('a subscriber in another process still gets its message', $kid);
         $sub->drain;
     };
 
-    subtest 'it outlives its ring' => sub {
+    subtest 'a handle outlives the ring object' => sub {
         my $own = $ring->subscribe;
         my $h   = $own->fh;
         undef $ring;
         $stranger->call(publish => $v->value(8));
-        ok(until_readable($h), 'and is still told');
-        is($own->poll, $v->value(8), 'of messages');
+        ok(until_readable($h), 'the handle becomes readable after the ring object is gone');
+        is($own->poll, $v->value(8), 'poll returns the message after the ring object is gone');
         $ring = $v->class->new($path);
     };
 
     undef $sub;
     undef $fh;
     is(thread_count($threads), $threads, 'no thread is left');
-    is(open_fds(), $alone, 'and no descriptor');
-    is($stranger->dismiss, 0, 'the publisher ends well');
+    is(open_fds(), $alone, 'no descriptor is left');
+    is($stranger->dismiss, 0, 'the publisher exits with 0');
 
-    subtest 'two thousand of them' => sub {
+    subtest 'two thousand handles, one after the other' => sub {
         my $once = sub { my $s = $ring->subscribe; my $h = $s->fh; $ring->publish($v->value(1)) if $_ % 2; $s->poll };
         $once->() for 1 .. 100;
         my ($fds, $kb) = (open_fds(), rss_kb());
         $once->() for 1 .. 2000;
-        is(open_fds(), $fds, 'descriptors');
-        is(thread_count($threads), $threads, 'threads');
-        cmp_ok(rss_kb() - $kb, '<', 2048, 'memory');
+        is(open_fds(), $fds, 'no descriptor leaks');
+        is(thread_count($threads), $threads, 'no thread leaks');
+        cmp_ok(rss_kb() - $kb, '<', 2048, 'no memory leaks');
     };
 });
 
-subtest 'a seek ahead that is taken back' => sub {
+subtest 'reset after the cursor was set ahead' => sub {
     my $ring = variant('Int')->ring(64);
     my $sub  = $ring->subscribe;
     my $fh   = $sub->fh;
@@ -372,44 +374,47 @@ subtest 'a seek ahead that is taken back' => sub {
     my ($task) = grep { $_ != $$ } entries('/proc/self/task');
     for (1 .. 3) {
         $ring->publish(0);
-        until_asleep("$$/task/$task");    # most likely waiting for message 1000 now
+        until_asleep("$$/task/$task");    # most likely waits for message 1000 now
     }
     $sub->reset;
-    # Each message comes before a sleep has lasted for a second, and so could end by itself.
+    # Each message comes within the second after which a sleeping thread checks by itself.
     my $published = 0;
     until (readable($fh) || $published == 8) {
         $ring->publish(++$published);
         vec(my $bits = '', fileno $fh, 1) = 1;
         select $bits, undef, undef, 0.2;
     }
-    ok(readable($fh), 'the next message makes it readable');
+    ok(readable($fh), 'after reset, the next message makes the handle readable');
 };
 
-subtest 'wrong calls' => sub {
+subtest 'wrong calls croak' => sub {
     each_variant(sub {
         my ($v)   = @_;
         my $ring  = $v->ring(8);
         my $sub   = $ring->subscribe;
         my $class = $v->sub_class;
         my $fh    = $class->can('fh');
-        croaks_like(sub { $fh->(@$_) }, qr/^Usage: \Q$class\E::fh\(self\)/, @$_ . ' arguments') for [], [$sub, 1];
-        croaks_like(sub { $fh->($_) }, qr/^\Q$class\E->fh: Expected a \Q$class\E object/, 'no subscriber')
+        croaks_like(sub { $fh->(@$_) }, qr/^Usage: \Q$class\E::fh\(self\)/, 'fh croaks when called with ' . @$_ . ' arguments')
+            for [], [$sub, 1];
+        croaks_like(sub { $fh->($_) }, qr/^\Q$class\E->fh: Expected a \Q$class\E object/,
+            'fh croaks on an invocant that is not a subscriber')
             for undef, 'text', {}, $ring, (bless \my $x, $class), $class;
         $sub->DESTROY;
-        croaks_like(sub { $sub->fh }, qr/^\Q$class->fh: Attempted to use a destroyed $class object\E/, 'destroyed');
+        croaks_like(sub { $sub->fh }, qr/^\Q$class->fh: Attempted to use a destroyed $class object\E/,
+            'fh croaks on a destroyed subscriber');
     });
-    is(thread_count($threads), $threads, 'no thread was started');
+    is(thread_count($threads), $threads, 'the wrong calls started no thread');
 };
 
-subtest 'layers' => sub {
+subtest 'PerlIO layers of the handle' => sub {
     my $sub = variant('Int')->ring(8)->subscribe;
     my $fh  = eval q{use open IN => ':encoding(UTF-8)'; open my $in, '<', '/dev/null' or die $!; [$sub->fh, $in]} or die $@;
     my ($ours, $other) = map { join ' ', PerlIO::get_layers($_) } @$fh;
-    like($other, qr/encoding/, 'that `use open` gives to handles');
-    is($ours, 'unix perlio', 'are not given to this one');
+    like($other, qr/encoding/, '`use open` sets the layers of other handles');
+    is($ours, 'unix perlio', '`use open` does not change the layers of this handle');
 };
 
-subtest 'no descriptors left' => sub {
+subtest 'fh at the limit of open files' => sub {
     my $limited = q{exec 'sh', '-c', 'ulimit -n 40 && exec "$@"', 'sh', $^X, (map {"-I$_"} @INC), '-e', $ARGV[0]};
     my ($out, $status) = run_perl($limited, <<'END');
         use Data::PubSub::Shared;
@@ -422,7 +427,7 @@ subtest 'no descriptors left' => sub {
             splice @open, 0, $spare;
             print eval { $try->() } ? "fine\n" : $@ =~ s/ at .*//sr . "\n";
             undef @open;
-            my @tasks;    # one that was joined may be listed for a moment still
+            my @tasks;    # a joined thread may be listed for a moment longer
             for (1 .. 5000) {
                 @tasks = glob '/proc/self/task/*';
                 last if @tasks == 1;
@@ -433,21 +438,21 @@ subtest 'no descriptors left' => sub {
 END
     my $croak = 'Data::PubSub::Shared::Int::Sub->fh: ';
     my @lines = ("${croak}eventfd: Too many open files", "${croak}fcntl(F_DUPFD_CLOEXEC): Too many open files", 'fine');
-    is($out, join('', map {"$_\n1 task\n"} @lines), 'an error, and nothing is left');
-    is($status, 0, 'no crash');
+    is($out, join('', map {"$_\n1 task\n"} @lines), 'fh croaks at the limit and leaves no thread or descriptor');
+    is($status, 0, 'the program exits with 0');
 };
 
-subtest 'signals' => sub {
+subtest 'signals and the threads of handles' => sub {
     my $ring = variant('Int')->ring(16);
     my @subs = map { $ring->subscribe } 1 .. 3;
     my @fh   = map { $_->fh } @subs;
     my $all  = 0;
     for my $task (grep { $_ != $$ } entries('/proc/self/task')) {
         my ($blocked) = slurp("/proc/self/task/$task/status") =~ /^SigBlk:\s*(\w+)/m;
-        # Not those that cannot be blocked (KILL, STOP), nor the library's own (32, 33).
+        # Not the signals that cannot be blocked (KILL, STOP), nor those of the C library (32, 33).
         $all++ if (hex(substr $blocked, 8) & 0x7ffbfeff) == 0x7ffbfeff;
     }
-    is($all, watchers(3), 'are blocked in the threads');
+    is($all, watchers(3), 'the threads block all signals');
 
     my $came = 0;
     local $SIG{USR1} = sub { $came++ };
@@ -471,7 +476,7 @@ subtest 'signals' => sub {
         $came = 0;
         $code->();
         1 until $came;
-        cmp_ok($came, '>', 0, "arrive at perl during $name");
+        cmp_ok($came, '>', 0, "perl runs signal handlers during $name");
     }
     $kid->kill('KILL');
     $kid->end;
@@ -480,7 +485,7 @@ subtest 'signals' => sub {
     is(thread_count($threads), $threads, 'no thread is left');
 };
 
-subtest 'the end of a program' => sub {
+subtest 'a program ends with open handles' => sub {
     my ($out, $status) = run_perl(<<'END');
         use Data::PubSub::Shared;
         our $ring = Data::PubSub::Shared::Str->new(undef, 8);
@@ -492,8 +497,8 @@ subtest 'the end of a program' => sub {
         waitpid $pid, 0;
         print "child $?\n";
 END
-    is($out, "child 0\n", 'with handles open, in parent and child');
-    is($status, 0, 'is a clean one');
+    is($out, "child 0\n", 'a child exits with 0 with open handles');
+    is($status, 0, 'the program exits with 0 with open handles');
 };
 
 done_testing;

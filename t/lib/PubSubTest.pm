@@ -1,6 +1,6 @@
 package PubSubTest;
 
-# What the tests share: one body run over all four variants, children that meet their parent at a
+# What all tests share: one body that runs over all variants, children that meet their parent at a
 # socket instead of a clock, a watchdog, and a look at the descriptors and mappings of this process.
 
 use strict;
@@ -27,14 +27,14 @@ our @EXPORT = qw(
     run_perl sysnum nobody become small_disk
 );
 
-# Long enough for a loaded machine; nothing is ever expected to take this long.
+# Seconds. Long enough for a loaded host; no test is expected to take this long.
 my $PATIENCE = $ENV{PUBSUB_TEST_WATCHDOG} || 120;
 
 watchdog();
 take_signals();
 
 # Ends a hanging test with SIGALRM, whose default action needs no help from a stuck perl. Children
-# have less time than their parent, so that it can tell where one was.
+# have less time than their parent, so that the parent can report which child hung.
 sub watchdog {
     my ($seconds) = @_;
     $SIG{ALRM} = 'DEFAULT';
@@ -42,8 +42,8 @@ sub watchdog {
     return;
 }
 
-# Signals that tests send arrive, whatever whoever started us ignores or blocks: a shell has its jobs in the background
-# ignore SIGINT, and children inherit that.
+# Signals that tests send must arrive even if our parent ignores or blocks them: a shell starts its background jobs
+# with SIGINT ignored, and children inherit that.
 sub take_signals {
     my @names = qw(INT QUIT TERM PIPE CHLD USR1 USR2);
     $SIG{$_} = 'DEFAULT' for @names;
@@ -51,7 +51,7 @@ sub take_signals {
     return;
 }
 
-# The same for tests that need `alarm` themselves: another process looks on.
+# A watchdog for tests that need `alarm` themselves: another process watches this one.
 sub watchdog_process {
     alarm 0;
     my $watched = $$;
@@ -91,16 +91,17 @@ sub each_variant {
 
 #--- Files
 
-# Made before any child. What programs make for themselves goes there, too.
+# Made before any child is started. Temporary files of child programs go there, too.
 my $dir    = File::Temp::tempdir('pubsub-test-XXXXXXXX', TMPDIR => 1);
 my $serial = 0;
 our $tidy = tidy_up_behind($dir);
 $ENV{TMPDIR} = $dir;
 
-# Has a folder removed when this process and its children have ended, in whatever way: by a process that is no child of
-# ours and no perl, and waits for the end of what this returns. A program that we have started may still be writing there.
+# Removes a directory once this process and its children have ended, however they end. A shell that is not our child
+# does it: it waits until the pipe that this returns is closed in all of them. A program that a test has started may still be
+# writing there, so it tries several times.
 sub tidy_up_behind {
-    my ($folder) = @_;
+    my ($directory) = @_;
     pipe my $end, my $leash or die "pipe: $!";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
@@ -109,7 +110,7 @@ sub tidy_up_behind {
         open STDIN,  '<&', $end        or POSIX::_exit(126);
         open STDOUT, '>',  '/dev/null' or POSIX::_exit(126);
         open STDERR, '>&', \*STDOUT    or POSIX::_exit(126);
-        { no warnings 'exec'; exec 'sh', '-c', 'trap "" HUP INT TERM; read nothing; for try in 1 2 3 4 5; do rm -rf -- "$0" && exit; sleep 1; done', $folder }
+        { no warnings 'exec'; exec 'sh', '-c', 'trap "" HUP INT TERM; read nothing; for try in 1 2 3 4 5; do rm -rf -- "$0" && exit; sleep 1; done', $directory }
         POSIX::_exit(127);
     }
     waitpid $pid, 0;
@@ -122,7 +123,7 @@ sub fresh_dir {
     return $fresh;
 }
 
-# One that other users may enter. Skips the subtest where they may not: somebody's temporary files may be in a private place.
+# A directory that other users may enter. Skips the subtest if they may not: the temporary directory may be private.
 sub public_dir {
     my ($fresh, $private) = (fresh_dir(), private_above());
     plan skip_all => "others may not enter $private" if defined $private;
@@ -130,7 +131,7 @@ sub public_dir {
     return $fresh;
 }
 
-# The directory that keeps others out of those of the tests.
+# The directory above ours that other users may not enter, if there is one.
 sub private_above {
     for (my $above = $dir; $above ne '/';) {
         $above = File::Basename::dirname($above);
@@ -162,7 +163,7 @@ sub spew {
     return $path;
 }
 
-# Overwrites bytes of a file in place, seen at once by whoever has it mapped.
+# Overwrites bytes of a file in place; every process that has it mapped sees the change at once.
 sub poke {
     my ($path, $offset, $bytes) = @_;
     open my $handle, '+<:raw', $path or die "open $path: $!";
@@ -178,7 +179,7 @@ sub peek {
 
 #--- Errors
 
-# Dies with a message that matches and ends, as every message of ours does, in file and line, not those of our own module.
+# Dies with a message that matches and ends, as all messages of the module do, in a file and line outside of the module.
 sub croaks_like {
     my ($code, $pattern, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -195,8 +196,8 @@ sub lives {
     return ok($lived, $name) || diag($@);
 }
 
-# Runs code in a child that says, by $note->(...), what it is about to try; whatever kills the
-# child fails one test, which names the last thing tried.
+# Runs code in a child, which calls $note->(...) before each step; if anything kills the
+# child, one test fails, and its diagnostics name the last step.
 sub survives {
     my ($name, $code) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -236,17 +237,17 @@ sub reap {
     return is_deeply([map { $_->end } @kids], [map {0} @kids], $name);
 }
 
-# What a child that takes orders in lines answers.
+# The answer of a child that takes commands in lines.
 sub asked { my ($kid, $what) = @_; $kid->tell($what); return $kid->hear }
 
-# It is told to end, or killed; its wait status.
+# Tells a child to end, or kills it; returns its wait status.
 sub finished {
     my ($kid, $signal) = @_;
     $signal ? $kid->kill($signal) : $kid->tell('end');
     return $kid->end;
 }
 
-# Returns once the process sleeps (in whatever): makes the blocking path likely, proves nothing.
+# Returns once the process sleeps (anywhere): makes the blocking path likely, proves nothing.
 sub until_asleep {
     my ($pid) = @_;
     until ((slurp("/proc/$pid/stat") =~ /\) (\w)/)[0] =~ /[SZ]/) { select undef, undef, undef, 0.001 }
@@ -268,15 +269,15 @@ sub run_perl {
     return ($output, $?);
 }
 
-# (uid, gid) of somebody without rights, where we are root and may become that.
+# (uid, gid) of the unprivileged user nobody; empty unless we are root and there is such a user.
 sub nobody {
     return if $>;
     my (undef, undef, $uid, $gid) = getpwnam 'nobody';
     return $uid ? ($uid, $gid) : ();
 }
 
-# Gives up the rights of root, for good. What is loaded from now on comes from where this user may read: perl gives up at
-# the first directory of @INC that it may not enter, which may be one in root's own home.
+# Gives up the rights of root for good, and removes directories from @INC that this user may not enter, as in the home
+# directory of root: perl stops searching at the first of them.
 sub become {
     my ($uid, $gid) = @_;
     $( = $gid;
@@ -293,11 +294,11 @@ my %SYSNUM = (
 
 sub sysnum {
     my ($name) = @_;
-    my ($machine) = grep { $Config{archname} =~ /\A\Q$_\E/ } sort keys %SYSNUM;
-    return $machine && $SYSNUM{$machine}{$name};
+    my ($architecture) = grep { $Config{archname} =~ /\A\Q$_\E/ } sort keys %SYSNUM;
+    return $architecture && $SYSNUM{$architecture}{$name};
 }
 
-# A small tmpfs at $dir, in a mount namespace of this process's own, which ends with it. Why that cannot be; nothing where it is.
+# Mounts a small tmpfs at $dir, in a mount namespace of this process. Returns the reason if that fails, otherwise nothing.
 sub small_disk {
     my ($dir, $options) = @_;
     my $unshare = sysnum('unshare');
@@ -307,12 +308,12 @@ sub small_disk {
     return;
 }
 
-#--- What this process holds
+#--- State of this process
 
-# Whether a handle, or a descriptor by its number, is readable now.
+# Whether a handle, or a descriptor given by number, is readable now.
 sub readable { return select_read($_[0], 0) }
 
-# Returns once it is; the watchdog ends a test where that never comes.
+# Returns once it is readable; if it never is, the watchdog ends the test.
 sub until_readable { return select_read($_[0], undef) }
 
 sub select_read {
@@ -337,7 +338,7 @@ sub fd_is_cloexec {
 
 sub shared_maps { return scalar grep {/ rw-s /} split /\n/, slurp('/proc/self/maps') }
 
-# How many threads there are; a joined one may be listed for a moment still, so waits for as many as expected.
+# The number of threads. A joined thread may be listed for a moment longer, so this waits until there are at most $expected.
 sub thread_count {
     my ($expected) = @_;
     my $count;

@@ -1,6 +1,6 @@
 package PubSubTest::Cli;
 
-# Runs the command pubsub-shared: in a forked child that has it loaded already, or as a program of its own.
+# Runs the command pubsub-shared: in a forked child that has loaded it already, or as a program of its own.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ our @EXPORT = qw(cli cli_as cli_start cli_end read_until $SCRIPT @COMMAND);
 our $SCRIPT  = "$FindBin::Bin/../bin/pubsub-shared";
 our @COMMAND = ($^X, map({"-I$_"} grep { !ref } @INC), $SCRIPT);
 
-# All of it now, because somebody else may not be allowed to read our files.
+# Loaded now, because the user that cli_as switches to may not be allowed to read our files.
 Data::PubSub::Shared::CLI::load($_) for qw(Stat Top Who Tail Pub Check Bench Ls);
 
 # (exit status, output, errors); the exit status is negative for a signal. A first argument \$text is its input.
@@ -27,17 +27,18 @@ sub cli { return cli_as(undef, @_) }
 sub cli_as {
     my ($user, @arguments) = @_;
     my $input  = ref $arguments[0] ? ${ shift @arguments } : '';
-    my $folder = fresh_dir();
-    spew("$folder/in", $input);
-    my %file = map { ($_ => spew("$folder/$_", '')) } qw(out err);
+    my $dir = fresh_dir();
+    spew("$dir/in", $input);
+    my %file = map { ($_ => spew("$dir/$_", '')) } qw(out err);
     my $pid  = fork // die "fork: $!";
     if (!$pid) {
         watchdog();
-        open STDIN,  '<', "$folder/in" or die "in: $!";
+        open STDIN,  '<', "$dir/in" or die "in: $!";
         open STDOUT, '>', $file{out}   or die "out: $!";
         open STDERR, '>', $file{err}   or die "err: $!";
         if ($user) {
-            # Where the sources are out of his reach, he loads nothing from there, and since 5.38 perl insists on looking.
+            # This user may not be able to read the sources; since 5.38, perl insists on looking there for modules that are
+            # loaded already.
             my $modules = $INC{'Data/PubSub/Shared/CLI.pm'} =~ s/\.pm\z//r;
             for my $module (glob "\Q$modules\E/*.pm") { require($module =~ s{.*/(?=Data/PubSub/)}{}r) }
             become(@$user);
@@ -70,7 +71,7 @@ sub cli_start {
     return { pid => $pid, in => $in, out => $out };
 }
 
-# Waits for the program: (exit status as above, what it wrote that nobody has read yet).
+# Waits for the program: (exit status as above, output that has not been read yet).
 sub cli_end {
     my ($run) = @_;
     my $rest = '';

@@ -1,6 +1,6 @@
 package PubSubTest::Variant;
 
-# What a test has to know of each variant, so that one body can be run over all.
+# What tests have to know of each variant, so that one body can run over all of them.
 
 use strict;
 use warnings;
@@ -39,7 +39,7 @@ my @ALL = map { bless $_, __PACKAGE__ } (
 
 sub all { return @ALL }
 
-# Numbers as rings keep them; those of this perl may be longer.
+# Rounds numbers to the doubles that rings store; this perl's numbers may be longer.
 sub in_64_bits { return unpack 'd*', pack 'd*', @_ }
 
 sub name      { return $_[0]{name} }
@@ -54,7 +54,7 @@ sub keyword   { return 'ps_' . lc($_[0]{name}) . "_$_[1]" }
 sub class     { return 'Data::PubSub::Shared::' . $_[0]{name} }
 sub sub_class { return $_[0]->class . '::Sub' }
 
-# A ring: capacity 16 and anonymous, where nothing else is said.
+# A ring; the default is an anonymous one with a capacity of 16.
 sub ring {
     my ($self, $capacity, $path, @more) = @_;
     return $self->class->new($path, $capacity || 16, @more);
@@ -64,7 +64,7 @@ sub ring {
 sub value  { return $_[0]->is_str ? "message $_[1]" : $_[1] }
 sub values { my ($self, $from, $to) = @_; return map { $self->value($_) } $from .. $to }
 
-# Method name => arguments that are right for it; the rings' and the subscribers'.
+# Method name => valid arguments; for rings and for subscribers.
 sub ring_methods {
     my ($self) = @_;
     my $value = $self->value(7);
@@ -76,7 +76,7 @@ sub ring_methods {
         ($self->is_str ? () : (publish_packed => [pack $self->template, $value])),
         publish_wait   => [$value],
         try_publish    => [$value],
-        forget         => ['nobody'],
+        forget         => ['no such name'],
         wait_for_readers => [0],
         (   map { $_ => [] }
                 qw(subscribe subscribe_all readonly generation capacity path stats sync clear write_pos memfd readers waiting_for
