@@ -1,4 +1,4 @@
-# `pubsub-shared check`: sound rings pass in every state, damaged ones do not, and none is touched.
+# `pubsub-shared check`: sound rings pass in every state, damaged rings do not, and no ring is changed.
 
 use strict;
 use warnings;
@@ -19,10 +19,10 @@ sub check {
     my $before = slurp($path);
     my ($status, $out, $err) = cli(qw(check --json), $path);
     my ($report) = @{ decode_json($out) };
-    ok(slurp($path) eq $before, 'the file is as it was');
-    is($err, '', 'no errors');
-    is($status, $report->{fine} ? 0 : 1, 'the exit status agrees');
-    is(!!$report->{fine}, !@{ $report->{problems} }, 'fine without problems');
+    ok(slurp($path) eq $before, 'check does not change the file');
+    is($err, '', 'check prints no errors');
+    is($status, $report->{fine} ? 0 : 1, 'the exit status agrees with the report');
+    is(!!$report->{fine}, !@{ $report->{problems} }, 'a ring is fine if it has no problems');
     return $report;
 }
 
@@ -30,10 +30,10 @@ sub fine {
     my ($path, $notes, $name) = @_;
     subtest $name => sub {
         my $report = check($path);
-        is_deeply($report->{problems}, [], 'no problem');
+        is_deeply($report->{problems}, [], 'check finds no problem');
         my @notes = @{ $report->{notes} };
-        is(scalar @notes, scalar @$notes, 'notes') or diag explain \@notes;
-        like($notes[$_], $notes->[$_], "note $_") for 0 .. $#$notes;
+        is(scalar @notes, scalar @$notes, 'check prints the expected number of notes') or diag explain \@notes;
+        like($notes[$_], $notes->[$_], "note $_ has the expected text") for 0 .. $#$notes;
     };
     return;
 }
@@ -42,7 +42,7 @@ sub damaged {
     my ($path, $problem, $name) = @_;
     subtest $name => sub {
         my ($first) = @{ check($path)->{problems} };
-        like($first, $problem, 'the problem');
+        like($first, $problem, 'check finds the damage');
     };
     return;
 }
@@ -56,20 +56,20 @@ each_variant(sub {
     my $slots  = $spares + 128 * $publishers;
     my $arena  = ($slots + $CAPACITY * $v->slot + 63) & ~63;
     my $blocks = $CAPACITY + $publishers;
-    fine($path, [], 'new');
+    fine($path, [], 'a new ring is fine');
     for my $n (1, 6, 1, 1, 30) {
         $ring->publish_multi($v->values(1, $n));
-        fine($path, [], 'after ' . $ring->write_pos);
+        fine($path, [], 'a ring is fine at position ' . $ring->write_pos);
     }
     $ring->clear;
-    fine($path, [], 'cleared');
+    fine($path, [], 'a cleared ring is fine');
     $ring->publish_multi($v->values(1, 3));
-    fine($path, [], 'three more');
+    fine($path, [], 'a ring is fine after messages that follow clear');
     my $sound = slurp($path);
     my $end   = unpack 'Q', substr $sound, 128, 8;
     undef $ring;
 
-    # Writes bytes into a copy of the sound file.
+    # Writes bytes into a copy of the sound file; returns its path.
     my $broken = sub {
         my (@bytes) = @_;
         my $copy = fresh_path();
@@ -78,24 +78,24 @@ each_variant(sub {
         return spew($copy, $text);
     };
     my $slot = sub { $slots + $_[0] % $CAPACITY * $v->slot };
-    damaged($broken->(0,   'Q'),                    qr/not a ring file/,             'magic number');
-    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, and this library reads 2/,     'version');
-    damaged($broken->(12,  pack 'L', 9),            qr/unknown variant 9/,           'variant');
-    damaged($broken->(16,  pack 'Q', 9),            qr/capacity 9/,                  'capacity');
-    damaged($broken->(16,  pack 'Q', 16),           qr/slots_at is|arena_at is|arena_len is|total is/, 'another capacity');
-    damaged($broken->(24,  pack 'Q', 2**40),        qr/message size/,                'message size');
-    damaged($broken->(32,  pack 'Q', 2**17),        qr/131072 publishers/,           'publishers');
-    damaged($broken->(40,  pack 'Q', 1),            qr/slots_at is 1,/,              'where slots begin');
-    damaged($broken->(64,  pack 'Q', 1),            qr/total is 1,/,                 'total size');
-    damaged($broken->(100, 'x'),                    qr/byte 100 of the header/,      'unused bytes');
-    damaged($broken->(128, pack 'Q', ~0),           qr/write position/,              'write position');
-    damaged($broken->(256, pack 'Q', $end + 1),     qr/last clear/,                  'base');
-    damaged($broken->(388, pack 'L', ~0 & 0xffff_ffff), qr/sleep/,                   'sleepers');
-    damaged(spew(fresh_path(), "$sound!"),          qr/wrong size/,      'too long');
-    damaged(spew(fresh_path(), substr $sound, 0, -1), qr/wrong size/,    'too short');
-    damaged(spew(fresh_path(), substr $sound, 0, 99), qr/too small/,                 'no header');
-    damaged(spew(fresh_path(), ''),                 qr/too small/,                   'empty');
-    # A slot's tag and value as they lie in memory; the tag of the last lap.
+    damaged($broken->(0,   'Q'),                    qr/not a ring file/,             'damage: magic number');
+    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, and this library reads 2/,     'damage: layout version');
+    damaged($broken->(12,  pack 'L', 9),            qr/unknown variant 9/,           'damage: variant');
+    damaged($broken->(16,  pack 'Q', 9),            qr/capacity 9/,                  'damage: capacity that is not a power of two');
+    damaged($broken->(16,  pack 'Q', 16),           qr/slots_at is|arena_at is|arena_len is|total is/, 'damage: another capacity');
+    damaged($broken->(24,  pack 'Q', 2**40),        qr/message size/,                'damage: message size');
+    damaged($broken->(32,  pack 'Q', 2**17),        qr/131072 publishers/,           'damage: number of publishers');
+    damaged($broken->(40,  pack 'Q', 1),            qr/slots_at is 1,/,              'damage: offset of the slots');
+    damaged($broken->(64,  pack 'Q', 1),            qr/total is 1,/,                 'damage: total size');
+    damaged($broken->(100, 'x'),                    qr/byte 100 of the header/,      'damage: reserved bytes of the header');
+    damaged($broken->(128, pack 'Q', ~0),           qr/write position/,              'damage: write position');
+    damaged($broken->(256, pack 'Q', $end + 1),     qr/last clear/,                  'damage: base (position of the last clear)');
+    damaged($broken->(388, pack 'L', ~0 & 0xffff_ffff), qr/sleep/,                   'damage: count of sleepers');
+    damaged(spew(fresh_path(), "$sound!"),          qr/wrong size/,      'damage: the file is one byte too long');
+    damaged(spew(fresh_path(), substr $sound, 0, -1), qr/wrong size/,    'damage: the file is one byte too short');
+    damaged(spew(fresh_path(), substr $sound, 0, 99), qr/too small/,                 'damage: the file is shorter than a header');
+    damaged(spew(fresh_path(), ''),                 qr/too small/,                   'damage: the file is empty');
+    # A slot's tag and value as they are stored in memory; the tag of the last lap.
     my $wide = $v->slot == 16;
     my $stamped = sub { my ($tag, $value) = @_; return $wide ? pack 'QQ', $tag, $value : pack 'LL', $tag, $value };
     my $value_at = sub { return unpack 'x4 L', substr $sound, $slot->($_[0]), 8 };
@@ -103,48 +103,57 @@ each_variant(sub {
     my $tag  = ($lap + 1) * 2;
     my $last = $slot->($end - 1);
     my $is   = $v->is_str ? $value_at->($end - 1) : 0;
-    damaged($broken->($last, $stamped->($tag + 2, $is)), qr/has not begun/, 'a tag ahead');
-    damaged($broken->($slot->($end), $stamped->(1, $v->is_str ? $value_at->($end) : 0)), qr/of no lap/, 'a tag that none is');
-    fine($broken->($last, $stamped->(2, $is)), [qr/^claimed, but not filled: 1 of/], 'a dead claim');
-    fine($broken->($last, $stamped->($tag + 1, $is)), [], 'a position that was given up');
-    fine($broken->(128, pack 'Q', $end + 2), [qr/^claimed, but not filled: 2 of/], 'claims of the dead');
-    damaged($broken->($last, $stamped->($tag, 0x8000)), qr/16 bits/, 'too wide') if $v->name eq 'Int16';
+    damaged($broken->($last, $stamped->($tag + 2, $is)), qr/has not begun/, 'damage: a tag of a lap that has not begun');
+    damaged($broken->($slot->($end), $stamped->(1, $v->is_str ? $value_at->($end) : 0)), qr/of no lap/,
+        'damage: a tag that no lap has');
+    fine($broken->($last, $stamped->(2, $is)), [qr/^claimed, but not filled: 1 of/],
+        'a claim that its publisher never filled is only noted');
+    fine($broken->($last, $stamped->($tag + 1, $is)), [], 'an abandoned position is fine');
+    fine($broken->(128, pack 'Q', $end + 2), [qr/^claimed, but not filled: 2 of/],
+        'two claims of killed publishers are only noted');
+    damaged($broken->($last, $stamped->($tag, 0x8000)), qr/16 bits/, 'damage: a value wider than 16 bits') if $v->name eq 'Int16';
     if ($v->is_str) {
-        # A slot's value is its block's number ^ its own.
+        # A slot's value is the number of its block, xored with the number of the slot.
         my $index = ($end - 1) % $CAPACITY;
         my $block = $is ^ $index;
         my $names = sub { return $stamped->($tag, $_[0] ^ $index) };
-        damaged($broken->($last, $names->($blocks)), qr/names block $blocks, and there are $blocks/, 'a block that is none');
+        damaged($broken->($last, $names->($blocks)), qr/names block $blocks, and there are $blocks/,
+            'damage: a slot names a block beyond the last');
         my $other = $value_at->($end - 2) ^ $index - 1;
-        damaged($broken->($last, $names->($other)), qr/names block $other, which another slot or spare names, too/, 'a block twice');
+        damaged($broken->($last, $names->($other)), qr/names block $other, which another slot or spare names, too/,
+            'damage: two slots name one block');
         my $message = $arena + $block * 32;
-        damaged($broken->($message, pack 'Q', 21), qr/message of 21 bytes in block $block/, 'too long a message');
-        fine($broken->($message, pack 'Q', 1 << 32 | 20), [], 'the longest one, of characters');
+        damaged($broken->($message, pack 'Q', 21), qr/message of 21 bytes in block $block/,
+            'damage: a message longer than the message size');
+        fine($broken->($message, pack 'Q', 1 << 32 | 20), [], 'a message of the maximum length, of characters, is fine');
 
-        # The first spare that is as it was in the beginning has the block that is its own.
+        # The first spare that is still in its initial state has its own block.
         my ($spare) = grep { unpack('Q', substr $sound, $spares + 128 * $_, 8) == 0 } 0 .. $publishers - 1;
         my $entry = sub { my ($word, @more) = @_; return ($spares + 128 * $spare, pack 'Q*', $word, @more) };
-        damaged($broken->($entry->(3)), qr/spare $spare is neither idle nor busy/, 'an entry that is none');
-        damaged($broken->($entry->(0xffff << 32)), qr/spare $spare names block/, 'a spare block that is none');
-        damaged($broken->($entry->(2)), qr/^blocks that no slot and no spare names: 1, of which 0/, 'a block that is nowhere');
-        fine($broken->($entry->(2), 528, pack 'Q', 1), [qr/^spare blocks that leaked.*: 1\z/], 'a leak');
-        damaged($broken->(536, pack 'Q', 2), qr/unregistered/, 'a mark that none is');
-        my $dead = qr/^a publisher died in the middle of a publish; the next one takes over/;
+        damaged($broken->($entry->(3)), qr/spare $spare is neither idle nor busy/, 'damage: a spare in an unknown state');
+        damaged($broken->($entry->(0xffff << 32)), qr/spare $spare names block/, 'damage: a spare names a block beyond the last');
+        damaged($broken->($entry->(2)), qr/^blocks that no slot and no spare names: 1, of which 0/,
+            'damage: a block that neither a slot nor a spare names');
+        fine($broken->($entry->(2), 528, pack 'Q', 1), [qr/^spare blocks that leaked.*: 1\z/], 'a counted leak is only noted');
+        damaged($broken->(536, pack 'Q', 2), qr/unregistered/, 'damage: an unknown registration mark');
+        my $noted = qr/^a publisher died in the middle of a publish; the next one takes over/;
         my $busy = 9 << 2 | 1;
-        fine($broken->($entry->($busy)), [$dead], 'a dead publisher');
+        fine($broken->($entry->($busy)), [$noted], 'a publisher that was killed in a publish is only noted');
         my $mine = $CAPACITY + $spare;
-        fine($broken->($entry->($busy, $end, $block), $last, $names->($mine)), [$dead], 'after its exchange');
+        fine($broken->($entry->($busy, $end, $block), $last, $names->($mine)), [$noted],
+            'a publisher that was killed after its exchange is only noted');
         fine($broken->($entry->($busy, $end + 1, $value_at->($end) ^ $end % $CAPACITY), 128, pack 'Q', $end + 1),
-            [qr/^claimed/, $dead], 'before its exchange');
+            [qr/^claimed/, $noted], 'a publisher that was killed before its exchange is only noted');
     }
     else {
-        damaged($broken->($_, pack 'Q', 1), qr/rings of integers have no blocks/, "word $_") for 512, 528, 536;
+        damaged($broken->($_, pack 'Q', 1), qr/rings of integers have no blocks/,
+            "damage: word $_ of a ring without blocks") for 512, 528, 536;
     }
 
     my $empty = fresh_path();
     $class->new($empty, $CAPACITY);
     poke($empty, $slots, pack $wide ? 'Q' : 'L', 4 | 1 << 20);
-    damaged($empty, qr/slot 0/, 'a slot that nobody wrote');
+    damaged($empty, qr/slot 0/, 'damage: a value in a slot that was never written');
 });
 
 subtest 'rings in use' => sub {
@@ -168,44 +177,45 @@ subtest 'rings in use' => sub {
         $_->hear for @kids;
         for my $round (1 .. 3) {
             my ($status, $out, $err) = cli('check', map { $_->[1] } @rings);
-            is($status, 0, "capacity $capacity, round $round") or diag $out;
-            is($err, '', 'no errors');
+            is($status, 0, "capacity $capacity, round $round: check exits with 0 while publishers are busy") or diag $out;
+            is($err, '', 'check prints no errors');
         }
         $_->kill('KILL') for @kids;
         $_->end          for @kids;
         my ($status, $out) = cli('check', map { $_->[1] } @rings);
-        is($status, 0, "capacity $capacity, all publishers killed") or diag $out;
+        is($status, 0, "capacity $capacity: check exits with 0 after all publishers were killed") or diag $out;
     }
 };
 
-subtest 'many slots' => sub {
+subtest 'a ring of two million slots' => sub {
     my $path = fresh_path();
     my $ring = variant('Int16')->class->new($path, 2**21);
     $ring->publish_multi(1 .. 8000) for 1 .. 10;
     my ($status, $out) = cli('check', $path);
-    is($status, 0, 'fine');
+    is($status, 0, 'check exits with 0');
     my ($checked) = $out =~ /\((?:Int16), (\d+) of 2097152 slots\)/;
-    ok($checked && $checked < 1_100_000, 'a part of them was looked at') or diag $out;
+    ok($checked && $checked < 1_100_000, 'check examines only part of the slots') or diag $out;
     poke($path, 4096 + 64 * 128 + 80_000 * 8, pack 'L', 77);
-    is((cli('check', $path))[0], 1, 'where things happen now is always looked at');
-    like((cli('check', '--all', $path))[1], qr/damaged \(Int16, 2097152 slots\)\n  problem: slot 80000 /, '--all');
+    is((cli('check', $path))[0], 1, 'check always examines the slots around the write position');
+    like((cli('check', '--all', $path))[1], qr/damaged \(Int16, 2097152 slots\)\n  problem: slot 80000 /,
+        'check --all examines all slots');
 };
 
-subtest 'several' => sub {
+subtest 'check of several rings' => sub {
     my ($good, $bad) = (fresh_path(), fresh_path());
     variant('Int')->class->new($_, 8) for $good, $bad;
     poke($bad, 8, pack 'L', 120);
     my ($status, $out) = cli('check', $good, '/nowhere/at/all', $bad);
-    is($status, 1, 'one is bad');
+    is($status, 1, 'check exits with 1 if one of the rings is damaged');
     is_deeply([split /\n/, $out],
         [
             "$good: fine (Int, 8 slots)",
             '/nowhere/at/all: No such file or directory',
             "$bad: layout version 120, and this library reads 2",
         ],
-        'each is told');
-    is_deeply([cli(qw(check --quiet), $good, $bad)], [1, '', ''], '--quiet');
-    is_deeply([cli(qw(check -q), $good)], [0, '', ''], '--quiet and fine');
+        'check prints a line for each ring');
+    is_deeply([cli(qw(check --quiet), $good, $bad)], [1, '', ''], 'check --quiet prints nothing and exits with 1');
+    is_deeply([cli(qw(check -q), $good)], [0, '', ''], 'check -q of a sound ring prints nothing and exits with 0');
 };
 
 done_testing;

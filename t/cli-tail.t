@@ -1,4 +1,4 @@
-# `pubsub-shared tail`: its JSON, its positions where messages were lost, and that it takes messages in batches.
+# `pubsub-shared tail`: its JSON, its positions after lost messages, and its batches.
 
 use strict;
 use warnings;
@@ -26,16 +26,16 @@ subtest 'JSON of any text' => sub {
     utf8::downgrade($_) for @odd;
     $ring->publish_multi(@texts, @bytes, @odd);
     my ($status, $out, $err) = cli(qw(tail --json -n 1k), $path);
-    is_deeply([$status, $err], [0, ''], 'tail --json');
-    unlike($out, qr/[\x00-\x09\x0b-\x1f\x7f]/, 'no control characters but newlines');
+    is_deeply([$status, $err], [0, ''], 'tail --json exits with 0 and no errors');
+    unlike($out, qr/[\x00-\x09\x0b-\x1f\x7f]/, 'the output has no control characters but newlines');
     my @got = objects($out);
-    is(@got, @texts + @bytes + @odd, 'an object for each');
-    is_deeply([map { $_->{position} } @got], [0 .. $#got], 'positions');
-    is_deeply([map { $_->{value} } splice @got, 0, @texts], \@texts, 'characters');
+    is(@got, @texts + @bytes + @odd, 'tail --json prints an object for each message');
+    is_deeply([map { $_->{position} } @got], [0 .. $#got], 'tail --json gives the positions');
+    is_deeply([map { $_->{value} } splice @got, 0, @texts], \@texts, 'messages of characters are given unchanged');
     my @latin = splice @got, 0, @bytes;
-    is_deeply([map { $_->{value} } @latin], \@texts, 'UTF-8');
+    is_deeply([map { $_->{value} } @latin], \@texts, 'messages of UTF-8 bytes are given as characters');
     require MIME::Base64;
-    is_deeply([map { MIME::Base64::decode_base64($_->{base64}) } @got], \@odd, 'bytes that are no text');
+    is_deeply([map { MIME::Base64::decode_base64($_->{base64}) } @got], \@odd, 'messages of other bytes are given as base64');
 };
 
 subtest 'JSON of numbers' => sub {
@@ -43,7 +43,7 @@ subtest 'JSON of numbers' => sub {
         my $ring = $v->class->new(my $path = fresh_path(), 16);
         $ring->publish_multi($v->values(1, 5));
         is_deeply([map { [@$_{qw(position value)}] } objects((cli(qw(tail --json), $path))[1])],
-            [map { [$_ - 1, $v->value($_)] } 1 .. 5], $v->name);
+            [map { [$_ - 1, $v->value($_)] } 1 .. 5], $v->name . ': tail --json gives positions and values');
     }
 };
 
@@ -53,33 +53,34 @@ subtest 'floating-point numbers' => sub {
     $ring->publish_multi(@numbers);
     my @lines = split /\n/, (cli('tail', $path))[1];
     is_deeply(\@lines, [qw(0.1 0.30000000000000004 1e+23 -0 9007199254740992 4.94065645841247e-324 Inf -Inf)],
-        'as few digits as give the same number');
+        'tail prints the fewest digits that give the same number');
     my @values = map { $_->{value} } objects((cli(qw(tail --json), $path))[1]);
-    is_deeply([splice @values, 6], ['Inf', '-Inf'], '--json: infinities are strings');
+    is_deeply([splice @values, 6], ['Inf', '-Inf'], 'tail --json gives infinities as strings');
     @values = PubSubTest::Variant::in_64_bits(@values);
-    is(scalar(grep { $values[$_] == $numbers[$_] } 0 .. 5), 6, 'and numbers the same numbers');
+    is(scalar(grep { $values[$_] == $numbers[$_] } 0 .. 5), 6, 'tail --json gives numbers that read back unchanged');
     $ring->publish(unpack 'd', pack 'Q', 0x7ff8 << 48);
-    like((cli(qw(tail -n 1), $path))[1], qr/\A-?NaN\n\z/, 'what is no number');
-    like((cli(qw(tail -n 1 --json), $path))[1], qr/"value":"-?NaN"/, 'is a string in JSON');
+    like((cli(qw(tail -n 1), $path))[1], qr/\A-?NaN\n\z/, 'tail prints NaN');
+    like((cli(qw(tail -n 1 --json), $path))[1], qr/"value":"-?NaN"/, 'tail --json gives NaN as a string');
 };
 
-# What is said of losses stands between the messages, as far as two streams allow.
-subtest 'positions behind a gap' => sub {
+# Loss reports are printed between the messages, as far as two streams allow.
+subtest 'positions after lost messages' => sub {
     for my $v (variants()) {
         my $ring = $v->class->new(my $path = fresh_path(), 8);
         $ring->publish_multi($v->values(1, 20));
         my ($status, $out, $err) = cli(qw(tail --json -n +3), $path);
-        is_deeply([map { $_->{position} } objects($out)], [12 .. 19], $v->name);
-        like($err, qr/\Apubsub-shared: missed 9 messages: /, 'those before are counted');
+        is_deeply([map { $_->{position} } objects($out)], [12 .. 19],
+            $v->name . ': tail --json -n +3 gives the positions of the messages that are left');
+        like($err, qr/\Apubsub-shared: missed 9 messages: /, $v->name . ': tail counts the lost messages');
     }
 };
 
-# The reader is stopped while it is lapped: all that it writes, and says to have missed, is all there was.
+# The reader is stopped while it is lapped: the messages that it prints and those that it reports as missed are all messages.
 subtest 'a reader that is lapped' => sub {
     my $ring = variant('Str')->class->new(my $path = fresh_path(), 64, 20);
     $ring->publish('first');
     my $run = cli_start(qw(tail -n 1 -f --json), $path);
-    is(readline $run->{out}, qq({"position":0,"value":"first"}\n), 'the first');
+    is(readline $run->{out}, qq({"position":0,"value":"first"}\n), 'tail -f prints the first message');
     kill STOP => $run->{pid};
     select undef, undef, undef, 0.001 until slurp("/proc/$run->{pid}/stat") =~ /\) T/;
     $ring->publish($_) for 1 .. 100;
@@ -94,12 +95,13 @@ subtest 'a reader that is lapped' => sub {
     }
     kill TERM => $run->{pid};
     cli_end($run);
-    is_deeply(\@positions, [@positions[0 .. 0], $positions[0] + 1 .. 101], 'one after the other, to the end');
-    is($missed + @positions, 101, 'with those that were missed, all of them');
+    is_deeply(\@positions, [@positions[0 .. 0], $positions[0] + 1 .. 101],
+        'positions after the gap are consecutive up to the last message');
+    is($missed + @positions, 101, 'printed and missed messages add up to all messages');
 };
 
-subtest 'speed' => sub {
-    # Not by the clock: neither a call for each message, nor an encoder that takes longer than a message may.
+subtest 'tail reads in batches' => sub {
+    # Counts calls instead of measuring time: tail must not call a read method or an encoder once per message.
     my $ring = variant('Str')->class->new(my $path = fresh_path(), 8192, 20);
     $ring->publish_multi(map {"message $_"} 1 .. 5000);
     my %calls;
@@ -119,10 +121,10 @@ subtest 'speed' => sub {
             POSIX::_exit(0);
         }
         my @lines = readline $out;
-        is(scalar(grep {/message/} @lines), 5000, "tail @$json");
+        is(scalar(grep {/message/} @lines), 5000, "tail @$json prints all messages");
         my %seen = map { /^calls (\S+) (\d+)/ ? ($1 => $2) : () } @lines;
-        cmp_ok($_, '<', 100, 'few calls') for values %seen;
-        ok(scalar keys %seen, 'they were counted');
+        cmp_ok($_, '<', 100, "tail @$json makes few calls") for values %seen;
+        ok(scalar keys %seen, "tail @$json: the calls were counted");
     }
 };
 

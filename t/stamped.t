@@ -97,8 +97,9 @@ subtest 'commands' => sub {
     my $where = fresh_path();
     is((cli(qw(create -t str -c 8 --stamped), $where))[0], 0, 'create --stamped');
     is_deeply([cli('pub', $where, 'hello')], [0, '', ''], 'pub');
-    like((cli('stat', '-i', 0, $where))[1], qr/^  stamped +yes; the newest message is \S+ old$/m, 'stat says so');
-    like((cli('stat', '-i', 0, '--json', $where))[1], qr/"age" : [0-9.e-]+,/, 'and how old it is');
+    like((cli('stat', '-i', 0, $where))[1], qr/^  stamped +yes; the newest message is \S+ old$/m,
+        'stat says that the ring is stamped');
+    like((cli('stat', '-i', 0, '--json', $where))[1], qr/"age" : [0-9.e-]+,/, 'stat --json gives the age of the newest message');
     like((cli('tail', '--time', $where))[1], qr/\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9} \d+ hello\n\z/, 'tail --time');
     like((cli('tail', '--time', '--json', $where))[1],
         qr/\A\{"time":"[^"]+","sender":\d+,"position":0,"value":"hello"\}\n\z/, 'in JSON');

@@ -80,7 +80,7 @@ sub cli_end {
     return ($? & 127 ? -($? & 127) : $? >> 8, $rest);
 }
 
-# Reads from the program until a pattern matches; what came so far.
+# Reads from the program until the pattern matches; returns all that was read.
 sub read_until {
     my ($run, $pattern) = @_;
     my $seen = '';
