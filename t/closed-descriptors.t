@@ -1,5 +1,5 @@
-# A program closes descriptors that are not its own, as a daemon closes all, and opens others, which get their numbers:
-# those are never written to, read from, given away or closed, and the rings work on.
+# A program closes descriptors of the module, as daemons close all descriptors, and opens files that get their numbers:
+# these files are never written to, read from, returned or closed, and the rings still work.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use constant { EFD_NONBLOCK => 04000, O_RDWR_CREAT => POSIX::O_RDWR() | POSIX::O
 
 my $EVENTFD = sysnum('eventfd2');
 
-# Gives a number to another file, behind perl's back.
+# Gives the number to another file, without perl's knowledge.
 sub take {
     my ($fd, $from) = @_;
     die "no descriptor: $!" if $from < 0;
@@ -24,7 +24,7 @@ sub take {
     return;
 }
 
-# To a new file: its path.
+# Opens a new file with this number; returns its path.
 sub taken_by_file {
     my ($fd) = @_;
     my $path = fresh_path();
@@ -32,7 +32,7 @@ sub taken_by_file {
     return $path;
 }
 
-# To an eventfd of somebody else's, which holds 3.
+# Opens an eventfd that does not belong to the module, with a count of 3, with this number.
 sub taken_by_eventfd {
     my ($fd, $flags) = @_;
     take($fd, syscall $EVENTFD, 3, $flags // EFD_NONBLOCK);
@@ -46,30 +46,30 @@ sub count_in {
     return hex $hex;
 }
 
-# Our own descriptor's number and something else behind it: nothing that ring and subscriber do reaches that.
+# The number $fd of our eventfd belongs to something else now: no call of ring and subscriber reaches that.
 sub leaves_alone {
-    my ($v, $ring, $sub, $fd, $unharmed) = @_;
+    my ($v, $ring, $sub, $fd, $check) = @_;
     ok($ring->publish_notify($v->value(1)), 'publish_notify returns true');
-    is($sub->poll, $v->value(1), 'and has published');
-    croaks_like(sub { $_->notify }, qr/->notify: eventfd $fd has been closed: Bad file descriptor/, 'notify tells')
+    is($sub->poll, $v->value(1), 'publish_notify has published the message');
+    croaks_like(sub { $_->notify }, qr/->notify: eventfd $fd has been closed: Bad file descriptor/, 'notify croaks')
         for $ring, $sub;
-    croaks_like(sub { $_->eventfd_consume }, qr/->eventfd_consume: eventfd $fd has been closed: /, 'eventfd_consume tells')
+    croaks_like(sub { $_->eventfd_consume }, qr/->eventfd_consume: eventfd $fd has been closed: /, 'eventfd_consume croaks')
         for $ring, $sub;
     $ring->publish($v->value(2));
-    croaks_like(sub { $sub->drain_notify }, qr/->drain_notify: eventfd $fd has been closed: /, 'drain_notify tells');
-    is($sub->poll, $v->value(2), 'and has taken nothing');
-    is($_->fileno, -1, 'no number is given away') for $ring, $sub;
-    $unharmed->('is as it was');
+    croaks_like(sub { $sub->drain_notify }, qr/->drain_notify: eventfd $fd has been closed: /, 'drain_notify croaks');
+    is($sub->poll, $v->value(2), 'drain_notify has taken no message');
+    is($_->fileno, -1, 'fileno returns -1') for $ring, $sub;
+    $check->('was not changed by these calls');
 
     my $new = $ring->eventfd;
-    cmp_ok($new, '>', 2, 'eventfd makes a new one');
-    isnt($new, $fd, 'of another number');
-    is($sub->fileno, -1, 'which the subscriber knows nothing of');
-    ok($ring->notify, 'it works');
-    is($ring->eventfd_consume, 1, 'as the old one did');
+    cmp_ok($new, '>', 2, 'eventfd creates a new eventfd');
+    isnt($new, $fd, 'the new eventfd has another number');
+    is($sub->fileno, -1, 'the subscriber does not use the new eventfd');
+    ok($ring->notify, 'notify writes to the new eventfd');
+    is($ring->eventfd_consume, 1, 'eventfd_consume reads the new eventfd');
     $sub->eventfd_set($new);
-    ok($sub->notify, 'the subscriber has it lent');
-    is($ring->eventfd_consume, 1, 'and rings it');
+    ok($sub->notify, 'the subscriber can use the new eventfd through eventfd_set');
+    is($ring->eventfd_consume, 1, 'notify of the subscriber writes to it');
     return;
 }
 
@@ -77,19 +77,19 @@ each_variant(sub {
     my ($v)   = @_;
     my $class = $v->class;
 
-    subtest "an eventfd's number is a file's" => sub {
+    subtest 'the number of an eventfd is reused for a file' => sub {
         my $ring = $v->ring(8);
         my $fd   = $ring->eventfd;
         my $sub  = $ring->subscribe;
         my $log  = taken_by_file($fd);
         leaves_alone($v, $ring, $sub, $fd, sub { is(-s $log, 0, "the file $_[0]") });
         undef $_ for $ring, $sub;
-        is(fd_target($fd), $log, 'the file is not closed');
-        is(-s $log, 0, 'and is empty');
+        is(fd_target($fd), $log, 'the file is not closed with the ring');
+        is(-s $log, 0, 'the file is empty');
         POSIX::close($fd);
     };
 
-    subtest "an eventfd's number is a strange eventfd's" => sub {
+    subtest 'the number of an eventfd is reused for an eventfd of the program' => sub {
         plan skip_all => 'number of the system call unknown here' unless $EVENTFD;
         my $ring = $v->ring(8);
         my $fd   = $ring->eventfd;
@@ -97,24 +97,24 @@ each_variant(sub {
         taken_by_eventfd($fd);
         leaves_alone($v, $ring, $sub, $fd, sub { is(count_in($fd), 3, "its count $_[0]") });
         undef $_ for $ring, $sub;
-        is(count_in($fd), 3, 'it is not closed, its count the same');
+        is(count_in($fd), 3, 'the eventfd of the program is not closed, and keeps its count');
         POSIX::close($fd);
     };
 
-    subtest "an eventfd's number is another ring's eventfd's" => sub {
+    subtest 'the number of an eventfd is reused for the eventfd of another ring' => sub {
         my ($ring, $other) = ($v->ring(8), $v->ring(8));
         my $fd = $ring->eventfd;
         POSIX::close($fd);
-        is($other->eventfd, $fd, 'the number');
-        ok($other->notify, 'rung');
-        ok($ring->publish_notify($v->value(1)), 'publish_notify of the first');
-        is($ring->fileno, -1, 'which has no eventfd any more');
+        is($other->eventfd, $fd, 'the second ring gets the number');
+        ok($other->notify, 'notify of the second ring returns true');
+        ok($ring->publish_notify($v->value(1)), 'publish_notify of the first ring returns true');
+        is($ring->fileno, -1, 'the first ring has no eventfd any more');
         undef $ring;
-        is($other->fileno, $fd, "the other's is open still");
-        is($other->eventfd_consume, 1, 'and was rung once');
+        is($other->fileno, $fd, "the eventfd of the second ring is still open");
+        is($other->eventfd_consume, 1, 'the eventfd of the second ring was written to once');
     };
 
-    subtest 'a lent one, whose number is a file\'s' => sub {
+    subtest 'the number of an eventfd given by eventfd_set is reused for a file' => sub {
         my $lender = $v->ring(8);
         my $ring   = $v->ring(8);
         my $fd     = $lender->eventfd;
@@ -123,37 +123,37 @@ each_variant(sub {
         my $log = taken_by_file($fd);
         leaves_alone($v, $ring, $sub, $fd, sub { is(-s $log, 0, "the file $_[0]") });
         undef $_ for $ring, $sub, $lender;
-        is(fd_target($fd), $log, 'the file is not closed');
+        is(fd_target($fd), $log, 'the file is not closed with the rings');
         POSIX::close($fd);
     };
 
-    subtest 'a memfd' => sub {
+    subtest 'the number of a memfd is reused for a file' => sub {
         for my $way (qw(new_memfd new_from_fd)) {
             my $ring = $class->new_memfd('t', 8);
             $ring = $class->new_from_fd($ring->memfd) if $way eq 'new_from_fd';
             my $sub  = $ring->subscribe;
             my $fd   = $ring->memfd;
             POSIX::close($fd);
-            is($ring->memfd, -1, 'closed: -1');
+            is($ring->memfd, -1, 'memfd returns -1 after close');
             my $log = taken_by_file($fd);
-            is($ring->memfd, -1, 'its number is a file\'s: -1');
+            is($ring->memfd, -1, 'memfd returns -1 after its number is reused for a file');
             $ring->publish($v->value(5));
-            is($sub->poll, $v->value(5), 'the ring works on');
-            croaks_like(sub { $class->new_from_fd($ring->memfd) }, 'new_from_fd: ', 'but cannot be passed on');
+            is($sub->poll, $v->value(5), 'the ring still works');
+            croaks_like(sub { $class->new_from_fd($ring->memfd) }, 'new_from_fd: ', 'new_from_fd croaks on the closed memfd');
             undef $_ for $ring, $sub;
-            is(fd_target($fd), $log, 'the file is not closed');
+            is(fd_target($fd), $log, 'the file is not closed with the ring');
             POSIX::close($fd);
         }
     };
 
-    subtest 'the handle of a subscriber' => sub {
+    subtest 'the descriptors of a handle are reused for files' => sub {
         my $ring = $v->ring(8);
-        # Which of the descriptors go; and how the subscriber meets that.
-        for my $closes (['what is behind it'], ['the handle\'s own'], ['both', 1]) {
+        # Which descriptors are closed, and what the subscriber does afterwards.
+        for my $closes (['inner'], ['outer'], ['both', 1]) {
             for my $way (qw(fh drop DESTROY fork)) {
                 my ($name, $both) = @$closes;
                 subtest "$name, $way" => sub {
-                    reap('in a process of its own', spawn(sub {
+                    reap("descriptors: $name, then $way: a process exits with 0", spawn(sub {
                         my @before = eventfds();
                         my $sub = $ring->subscribe;
                         my $own = fileno $sub->fh;
@@ -162,18 +162,18 @@ each_variant(sub {
                             my $pid = fork // die "fork: $!";
                             if ($pid) { waitpid $pid, 0; die "status $?" if $?; return }
                         }
-                        my %log = map { $_ => taken_by_file($_) } $both ? ($inner, $own) : $name =~ /behind/ ? $inner : $own;
+                        my %log = map { $_ => taken_by_file($_) } $both ? ($inner, $own) : $name =~ /inner/ ? $inner : $own;
                         $ring->publish($v->value(1));
-                        $sub->poll eq $v->value(1) or die 'nothing published';
+                        $sub->poll eq $v->value(1) or die 'the message was not delivered';
                         if ($way eq 'fh' || $way eq 'fork') {
                             my $fh = $sub->fh;
-                            exists $log{ fileno $fh } and die 'the number of a file';
-                            readable($fh) and die 'readable at once';
+                            exists $log{ fileno $fh } and die 'the new handle has the number of a file';
+                            readable($fh) and die 'the new handle is readable without a message';
                             $ring->publish($v->value(2));
                             until_readable($fh);
-                            $sub->poll eq $v->value(2) or die 'no message';
-                            readable($fh) and die 'readable still';
-                            $sub->fh == $fh or die 'not the same again';
+                            $sub->poll eq $v->value(2) or die 'poll returned no message';
+                            readable($fh) and die 'the handle is readable after the last message';
+                            $sub->fh == $fh or die 'fh returned another handle the second time';
                         }
                         $sub->DESTROY if $way eq 'DESTROY';
                         undef $sub;
@@ -191,7 +191,7 @@ each_variant(sub {
         }
     };
 
-    subtest 'a handle that perl opens by the number of the old one' => sub {
+    subtest 'perl opens a file with the number of the closed handle' => sub {
         my $ring = $v->ring(8);
         my $sub  = $ring->subscribe;
         my $fh   = $sub->fh;
@@ -200,16 +200,16 @@ each_variant(sub {
         my @open;
         do { open my $in, '<', '/dev/null' or die $!; push @open, $in } until fileno $open[-1] == $fd;
         my $new = $sub->fh;
-        isnt($new, $fh, 'asked anew: another handle');
-        ok(!defined fileno $fh, 'the old one is closed');
+        isnt($new, $fh, 'fh returns another handle');
+        ok(!defined fileno $fh, 'the old handle is closed');
         undef $fh;
-        ok(-c $open[-1], 'but not what has its number');
-        ok(close(pop @open), 'which its owner closes');
-        is(fd_target($fd), undef, 'and it is closed then');
+        ok(-c $open[-1], 'destroying the old handle does not close the file');
+        ok(close(pop @open), 'the program can close the file');
+        is(fd_target($fd), undef, 'the number is free after that');
     };
 });
 
-subtest 'lent anew by the same number' => sub {
+subtest 'eventfd_set with a number that is reused' => sub {
     plan skip_all => 'number of the system call unknown here' unless $EVENTFD;
     each_variant(sub {
         my ($v)  = @_;
@@ -217,15 +217,15 @@ subtest 'lent anew by the same number' => sub {
         my $fd   = 40;
         taken_by_eventfd($fd);
         $ring->eventfd_set($fd);
-        is($ring->eventfd_consume, 3, 'an eventfd that does not block');
+        is($ring->eventfd_consume, 3, 'eventfd_consume reads a non-blocking eventfd');
 
         taken_by_eventfd($fd, 0);
-        croaks_like(sub { $ring->notify }, "eventfd $fd has been closed", 'not lent yet');
+        croaks_like(sub { $ring->notify }, "eventfd $fd has been closed", 'notify croaks before eventfd_set is called again');
         $ring->eventfd_set($fd);
-        is($ring->eventfd_consume, 3, 'one that blocks');
-        is($ring->eventfd_consume, undef, 'does not block us, empty');
-        is(POSIX::write($fd, pack('Q', ~1), 8), 8, 'filled');
-        ok($ring->publish_notify($v->value(1)), 'nor full');
+        is($ring->eventfd_consume, 3, 'eventfd_consume reads a blocking eventfd');
+        is($ring->eventfd_consume, undef, 'eventfd_consume of an empty, blocking eventfd does not block');
+        is(POSIX::write($fd, pack('Q', ~1), 8), 8, 'the eventfd is filled');
+        ok($ring->publish_notify($v->value(1)), 'publish_notify to a full, blocking eventfd does not block');
 
         my ($read, $write) = POSIX::pipe();
         take($fd, $write);
@@ -233,22 +233,22 @@ subtest 'lent anew by the same number' => sub {
         my $signals = 0;
         local $SIG{PIPE} = sub { $signals++ };
         $ring->eventfd_set($fd);
-        croaks_like(sub { $ring->notify }, 'Broken pipe', 'a pipe without a reader');
-        ok($ring->publish_notify($v->value(1)), 'publish_notify');
+        croaks_like(sub { $ring->notify }, 'Broken pipe', 'notify to a pipe without a reader croaks');
+        ok($ring->publish_notify($v->value(1)), 'publish_notify to a pipe without a reader returns true');
 
         socketpair my $here, my $there, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
         take($fd, POSIX::dup(fileno $here));
         close $here;
         $ring->eventfd_set($fd);
-        ok($ring->notify, 'a socket');
+        ok($ring->notify, 'notify to a socket returns true');
         close $there;
-        croaks_like(sub { $ring->notify }, 'Broken pipe', 'whose peer has gone');
-        is($signals, 0, 'no SIGPIPE');
+        croaks_like(sub { $ring->notify }, 'Broken pipe', 'notify to a socket without a peer croaks');
+        is($signals, 0, 'no SIGPIPE was sent');
         POSIX::close($fd);
     });
 };
 
-subtest 'standard descriptors that are closed' => sub {
+subtest 'a program without standard descriptors' => sub {
     each_variant(sub {
         my ($v)   = @_;
         my $class = $v->class;
@@ -280,10 +280,11 @@ subtest 'standard descriptors that are closed' => sub {
                 my \@got = \$sub->drain;
                 \$say->("got \@got");
 END
-            is($out, $name =~ /opened|read only/ ? "got 7 7\n" : "got 7\n", $name);
-            is($status, 0, 'ends well');
+            is($out, $name =~ /opened|read only/ ? "got 7 7\n" : "got 7\n",
+                "$name: no descriptor of the module is 0 to 2, and the ring works");
+            is($status, 0, "$name: the program exits with 0");
         }
-        unlike(slurp($path), qr/a warning/, 'nothing was written to the ring');
+        unlike(slurp($path), qr/a warning/, 'a warning of the program was not written to the ring');
     });
 };
 

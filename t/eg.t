@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# The examples do what they say.
+# The example programs print what they promise.
 
 use strict;
 use warnings;
@@ -11,14 +11,14 @@ use Test::More;
 use PubSubTest;
 
 my $eg = "$FindBin::Bin/../eg";
-plan skip_all => 'the examples are not here' if !-d $eg;
+plan skip_all => 'the examples are missing' if !-d $eg;
 
-# Starts an example; its output goes to files.
+# Starts an example; its output is written to files.
 sub start {
     my ($name, $arguments, %fd) = @_;
-    my $folder = fresh_dir();
-    spew("$folder/$_", '') for qw(in out err);
-    my %run = (in => "$folder/in", out => "$folder/out", err => "$folder/err", %fd);
+    my $dir = fresh_dir();
+    spew("$dir/$_", '') for qw(in out err);
+    my %run = (in => "$dir/in", out => "$dir/out", err => "$dir/err", %fd);
     $run{pid} = fork // die "fork: $!";
     if (!$run{pid}) {
         alarm 100;
@@ -30,7 +30,7 @@ sub start {
     return \%run;
 }
 
-# Waits for it: (wait status, output, errors).
+# Waits for an example: (wait status, output, errors).
 sub finish {
     my ($run) = @_;
     waitpid $run->{pid}, 0;
@@ -39,7 +39,7 @@ sub finish {
 
 sub run { return finish(start(@_)) }
 
-# The rows of broadcast's table: worker => [pid, lines, lost, digest ...].
+# The rows of the table of broadcast: worker => [pid, lines, lost, digest ...].
 sub table {
     my ($out) = @_;
     return map { my ($worker, @row) = split; tr/,//d for @row; ($worker => \@row) } $out =~ /^ +(\d+ +\d+ .*)/mg;
@@ -48,17 +48,17 @@ sub table {
 subtest 'usage' => sub {
     for my $name (qw(basic prefork ticker logtail broadcast)) {
         my ($status, $out) = run($name, ['--help']);
-        is($status, 0, "$name --help");
-        like($out, qr/Usage:.*\Q$name\E\.pl/s, 'says how to call it');
-        is((run($name, ['--nonsense']))[0] >> 8, 2, "$name --nonsense");
+        is($status, 0, "$name --help exits with 0");
+        like($out, qr/Usage:.*\Q$name\E\.pl/s, "$name --help prints its usage");
+        is((run($name, ['--nonsense']))[0] >> 8, 2, "$name --nonsense exits with 2");
     }
 };
 
 subtest 'basic' => sub {
     my ($status, $out, $err) = run('basic', []);
-    is($status, 0,  'exit status');
-    is($err,    '', 'no complaints');
-    is($out, <<'END', 'output');
+    is($status, 0,  'basic exits with 0');
+    is($err,    '', 'basic prints no errors');
+    is($out, <<'END', 'basic prints the expected output');
 poll:     42
 drain:    1 2 3
 empty:    yes
@@ -74,74 +74,74 @@ END
 
 subtest 'prefork' => sub {
     my ($status, $out, $err) = run('prefork', [qw(--requests 3000 --workers 3)]);
-    is($status, 0,  'exit status');
-    is($err,    '', 'no complaints');
-    like($out, qr/^No answer was stale$/m, 'no answer was stale');
-    is(scalar(() = $out =~ /^worker \d+:/mg), 3, 'each worker reports');
+    is($status, 0,  'prefork exits with 0');
+    is($err,    '', 'prefork prints no errors');
+    like($out, qr/^No answer was stale$/m, 'prefork: no answer was stale');
+    is(scalar(() = $out =~ /^worker \d+:/mg), 3, 'prefork: each worker reports');
 
     ($status, $out) = run('prefork', [qw(--requests 3000 --workers 3 --ring-size 2 --keys 5)]);
-    is($status, 0, 'exit status with a ring that overflows');
-    like($out, qr/^No answer was stale$/m, 'no answer was stale');
-    like($out, qr/[1-9]\d* times everything/, 'because the workers forgot everything');
+    is($status, 0, 'prefork with a ring that overflows exits with 0');
+    like($out, qr/^No answer was stale$/m, 'prefork with a ring that overflows: no answer was stale');
+    like($out, qr/[1-9]\d* times everything/, 'prefork with a ring that overflows: the workers forgot everything');
 };
 
 subtest 'ticker' => sub {
     my ($status, $out, $err) = run('ticker', [qw(--trades 20000)]);
-    is($status, 0,  'exit status');
-    is($err,    '', 'no complaints');
-    like($out, qr/^The boards agree with the feed$/m, 'the boards agree');
+    is($status, 0,  'ticker exits with 0');
+    is($err,    '', 'ticker prints no errors');
+    like($out, qr/^The boards agree with the feed$/m, 'ticker: the boards agree with the feed');
 };
 
 subtest 'logtail' => sub {
     my ($status, $out, $err) = run('logtail', []);
-    is($status, 0,  'exit status');
-    is($err,    '', 'no complaints');
-    is(scalar(() = $out =~ /^errors: ERROR/mg), 5, 'errors found');
-    like($out, qr/^levels: 2000 lines, ERROR 5 INFO 1960 WARN 35$/m, 'levels counted');
+    is($status, 0,  'logtail exits with 0');
+    is($err,    '', 'logtail prints no errors');
+    is(scalar(() = $out =~ /^errors: ERROR/mg), 5, 'logtail finds the errors');
+    like($out, qr/^levels: 2000 lines, ERROR 5 INFO 1960 WARN 35$/m, 'logtail counts the levels');
 
-    my $folder = fresh_dir();
-    my $ring   = "$folder/ring";
-    my $log    = spew("$folder/log", "one\n\nthree\n" . 'x' x 5000 . "\nlast");
-    is((run('logtail', ['--ring', $ring, '--publish', $log]))[0], 0, 'publishes a file');
+    my $dir = fresh_dir();
+    my $ring   = "$dir/ring";
+    my $log    = spew("$dir/log", "one\n\nthree\n" . 'x' x 5000 . "\nlast");
+    is((run('logtail', ['--ring', $ring, '--publish', $log]))[0], 0, 'logtail --publish of a file exits with 0');
     ($status, $out) = run('logtail', ['--ring', $ring, '--read']);
-    is($status, 0, 'reads it afterwards');
-    is($out, "one\n\nthree\n" . 'x' x 1023 . "\nlast", 'line by line, the long one cut');
+    is($status, 0, 'logtail --read exits with 0');
+    is($out, "one\n\nthree\n" . 'x' x 1023 . "\nlast", 'logtail --read prints each line, and truncates a long line');
 
-    my $reader = start('logtail', ['--ring', "$folder/other", '--read', '--grep', '^t']);
-    ($status) = run('logtail', ['--ring', "$folder/other", '--publish'], in => spew("$folder/in", "one\ntwo\nthree\n"));
-    is($status, 0, 'publishes its standard input');
-    is_deeply([finish($reader)], [0, "two\nthree\n", ''], 'for a reader that greps');
-    is((run('logtail', ['--ring', $ring]))[0] >> 8, 2, 'a ring and nothing to do with it');
+    my $reader = start('logtail', ['--ring', "$dir/other", '--read', '--grep', '^t']);
+    ($status) = run('logtail', ['--ring', "$dir/other", '--publish'], in => spew("$dir/in", "one\ntwo\nthree\n"));
+    is($status, 0, 'logtail --publish of standard input exits with 0');
+    is_deeply([finish($reader)], [0, "two\nthree\n", ''], 'logtail --read --grep prints the lines that match');
+    is((run('logtail', ['--ring', $ring]))[0] >> 8, 2, 'logtail with a ring and no command exits with 2');
 };
 
 subtest 'broadcast' => sub {
     my ($status, $out, $err) = run('broadcast', []);
-    is($status, 0,  'exit status without arguments');
-    is($err,    '', 'no complaints');
+    is($status, 0,  'broadcast exits with 0 without arguments');
+    is($err,    '', 'broadcast prints no errors');
     my %table = table($out);
-    is(keys %table, 4, 'four workers');
-    cmp_ok($table{1}[1], '>=', 100_000, 'lines of the library');
-    like($out, qr/^Every worker got every line, in order$/m, 'got by every worker');
+    is(keys %table, 4, 'broadcast starts four workers');
+    cmp_ok($table{1}[1], '>=', 100_000, 'broadcast sends the lines of the library');
+    like($out, qr/^Every worker got every line, in order$/m, 'every worker got every line');
 
-    my $folder = fresh_dir();
+    my $dir = fresh_dir();
     my @files  = (
-        spew("$folder/a", "one\n\n\0\n" . 'x' x 3000), spew("$folder/b", ''), spew("$folder/c", "\xff\xfe\r\nlast\n"),
+        spew("$dir/a", "one\n\n\0\n" . 'x' x 3000), spew("$dir/b", ''), spew("$dir/c", "\xff\xfe\r\nlast\n"),
     );
     for my $size (2, 3, 100) {
         ($status, $out) = run('broadcast', ['--workers', 2, '--ring-size', $size, @files]);
-        is($status, 0, "odd files through rings of $size");
+        is($status, 0, "broadcast of unusual files through a ring of $size exits with 0");
         %table = table($out);
-        is_deeply([@{ $table{2} }[1 .. 3]], [6, 0, 'ok'], 'six lines, none lost');
+        is_deeply([@{ $table{2} }[1 .. 3]], [6, 0, 'ok'], "broadcast of unusual files through a ring of $size loses no line");
     }
-    ($status, $out) = run('broadcast', ["$folder/b"]);
-    is($status, 0, 'an empty file');
+    ($status, $out) = run('broadcast', ["$dir/b"]);
+    is($status, 0, 'broadcast of an empty file exits with 0');
 
-    for my $bad (["$folder/none"], [$folder], ['--workers', 0], ['--ring-size', 1]) {
-        is((run('broadcast', $bad))[0] >> 8, 2, "refused: @$bad");
+    for my $bad (["$dir/none"], [$dir], ['--workers', 0], ['--ring-size', 1]) {
+        is((run('broadcast', $bad))[0] >> 8, 2, "broadcast @$bad exits with 2");
     }
 };
 
-# A signal may come when all is over: more lines, then, and again. $send gets the pids of the publisher and the workers.
+# A signal may come after broadcast has ended: then again, with more lines. $send gets the pids of publisher and workers.
 sub broadcast_and {
     my ($send) = @_;
     my ($status, $out);
@@ -161,10 +161,10 @@ sub broadcast_and {
 
 subtest 'broadcast and a killed worker' => sub {
     my ($status, $out) = broadcast_and(sub { kill KILL => $_[1] });
-    is($status >> 8, 1, 'exit status');
-    like($out, qr/^Worker 1: killed by signal 9$/m, 'says what became of the worker');
+    is($status >> 8, 1, 'broadcast exits with 1 if a worker was killed');
+    like($out, qr/^Worker 1: killed by signal 9$/m, 'broadcast reports the killed worker');
     my %table = table($out);
-    is($table{2}[3], 'ok', 'the other one got all');
+    is($table{2}[3], 'ok', 'the other worker got all lines');
 };
 
 subtest 'broadcast and a worker that is stopped' => sub {
@@ -175,9 +175,9 @@ subtest 'broadcast and a worker that is stopped' => sub {
         kill INT => $publisher;
         kill CONT => $slow;
     });
-    is($status >> 8, 130, 'Ctrl-C while the publisher waits for it');
+    is($status >> 8, 130, 'SIGINT while the publisher waits for a stopped worker: broadcast exits with 130');
     my %table = table($out);
-    is_deeply([map { @$_[2, 3] } @table{ 1, 2 }], [0, 'ok', 0, 'ok'], 'neither lost anything of what was published');
+    is_deeply([map { @$_[2, 3] } @table{ 1, 2 }], [0, 'ok', 0, 'ok'], 'the workers lost no published line');
 
     ($status, $out) = broadcast_and(sub {
         my ($publisher, @workers) = @_;
@@ -186,17 +186,17 @@ subtest 'broadcast and a worker that is stopped' => sub {
         until_asleep($publisher);
         kill INT => $publisher;
     });
-    is($status >> 8, 130, 'Ctrl-C twice');
-    like($out, qr/^Worker $_: killed by signal 9$/m, "worker $_ is killed") for 1, 2;
+    is($status >> 8, 130, 'two SIGINTs: broadcast exits with 130');
+    like($out, qr/^Worker $_: killed by signal 9$/m, "two SIGINTs: stopped worker $_ is killed") for 1, 2;
 };
 
-subtest 'broadcast and Ctrl-C' => sub {
+subtest 'broadcast and SIGINT' => sub {
     my ($status, $out) = broadcast_and(sub { kill INT => @_ });
-    is($status >> 8, 130, 'exit status');
-    like($out, qr/^Interrupted$/m, 'says so');
+    is($status >> 8, 130, 'SIGINT: broadcast exits with 130');
+    like($out, qr/^Interrupted$/m, 'SIGINT: broadcast reports it');
     my %table = table($out);
-    is_deeply([map { $_->[3] } @table{ 1, 2 }], ['ok', 'ok'], 'what was published has arrived');
-    is($table{1}[1], $table{2}[1], 'at both workers');
+    is_deeply([map { $_->[3] } @table{ 1, 2 }], ['ok', 'ok'], 'SIGINT: the workers got all published lines');
+    is($table{1}[1], $table{2}[1], 'SIGINT: both workers got the same number of lines');
 };
 
 done_testing;

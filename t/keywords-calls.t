@@ -1,4 +1,4 @@
-# The keywords are parsed as calls of functions with a prototype are: parentheses, commas, precedence, what is refused.
+# Keywords are parsed as calls of functions with a prototype: parentheses, commas, precedence, and errors.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use PubSubTest;
 
 use Data::PubSub::Shared::Int;
 
-# What a function body returns, run on a ring with the messages 1, 2 and 3; or why it does not compile.
+# The result of a function body on a ring with the messages 1, 2 and 3; or its compilation error.
 sub outcome {
     my ($body, $ring, $sub) = @_;
     my $code = eval "sub { my (\$r, \$s, \$x, \$y, \@a) = \@_; my \%h = (r => \$r); my \$f = '$0'; \n$body }"
@@ -25,16 +25,16 @@ sub fresh {
     return ($ring, $sub);
 }
 
-# Both the keyword and a function with the prototype that it stands for.
+# The body with keywords, and with functions that have the same prototype.
 sub by_keyword  { my ($body) = @_; return $body =~ s/\b(publish|poll|lag)\b/ps_int_$1/gr }
 sub by_function { my ($body) = @_; return $body =~ s/\b(publish|poll|lag)\b/f_$1/gr }
 sub f_publish ($$) { my ($ring, $value) = @_; return $ring->publish($value) }
 sub f_poll ($) { my ($sub) = @_; return $sub->poll }
 sub f_lag ($)  { my ($sub) = @_; return $sub->lag }
 
-# [body, what it returns, what was published]
+# [body, result, published messages]
 my @calls = (
-    # a parenthesis that is a part of the value
+    # a parenthesis that is part of the value
     ['publish $r, ($x + $y) * 2',                    '1',      '14'],
     ['publish $r, ($x + $y) * 2 or die',             '1',      '14'],
     ['publish $r, (($x) + ($y)) * (2)',              '1',      '14'],
@@ -62,7 +62,7 @@ my @calls = (
     ['publish($r => 5)',                             '1',      '5'],
     ['publish $r=>5',                                '1',      '5'],
     ['[publish $r, 5,]->[0]',                        '1',      '5'],
-    # what stands behind
+    # operators and modifiers after the call
     ['publish($r, 5) and 8',                         '8',      '5'],
     ['publish($r, 5) + 1',                           '2',      '5'],
     ['publish $r, 5 and 8',                          '8',      '5'],
@@ -78,13 +78,13 @@ my @calls = (
     ["publish\t(\$r,5)",                             '1',      '5'],
     ["publish \$r, <<E;\n12\nE\n8",                  '8',      '12'],
     ["publish(\$r, <<E);\n12\nE\n8",                 '8',      '12'],
-    # one inside another
+    # nested calls
     ['publish $r, poll $s',                          '1',      '1'],
     ['publish($r, poll($s) + poll $s)',              '1',      '3'],
     ['publish $r, (poll $s) * (lag $s)',             '1',      '2'],
     ['publish($r, lag($s,))',                        '1',      '3'],
     ['publish $h{r}, publish $r, 6',                 '1',      '6 1'],
-    # the unary ones
+    # calls with one argument
     ['poll($x ? $s : $r)',                           '1',      ''],
     ['poll($x ? $s : ($r))',                         '1',      ''],
     ['poll(0 ? $r : $s)',                            '1',      ''],
@@ -123,11 +123,11 @@ for my $call (@calls) {
         my $after = $ring->subscribe;
         no warnings;
         my $got = outcome($how->($body), $ring, $sub);
-        is(join(' / ', $got, $after->drain), join(' / ', $returns, split / /, $published), $how->($name));
+        is(join(' / ', $got, $after->drain), join(' / ', $returns, split / /, $published), 'call: ' . $how->($name));
     }
 }
 
-# [body, what the error says]; the place is the call's.
+# [body, text of the error]; the error names the line of the call.
 my $few  = 'Not enough arguments for ps_int_\w+';
 my $many = 'Too many arguments for ps_int_\w+';
 my @wrong = (
@@ -157,7 +157,7 @@ my @wrong = (
     ['poll $nowhere',      'Global symbol "\$nowhere" requires'],
     ['publish $r, $nowhere + 1', 'Global symbol "\$nowhere" requires'],
 );
-# A list, of which a scalar would be the count or the last item; the last column is the first perl with such syntax.
+# Lists, which would be the count or the last item as a scalar; the last column is the first perl with this syntax.
 push @wrong, map { [$_->[0], "Type of arg $_->[1] to ps_int_\\w+ must be scalar \\(not $_->[2]\\)"] } grep { $] >= ($_->[3] // 0) } (
     ['publish $r, @a',               2, 'private array'],
     ['publish $r, (@a)',             2, 'private array'],
@@ -192,16 +192,17 @@ for my $case (@wrong) {
     my ($body, $says) = @$case;
     my ($ring, $sub) = fresh();
     no warnings;
-    like(outcome(by_keyword($body), $ring, $sub), qr/\A(?s:.*)(?:$says)(?s:.*) at \(eval \d+\) line [23]/, "refused: $body");
-    is($sub->lag, 3, 'and nothing was published');
+    like(outcome(by_keyword($body), $ring, $sub), qr/\A(?s:.*)(?:$says)(?s:.*) at \(eval \d+\) line [23]/,
+        "compilation error: $body");
+    is($sub->lag, 3, "'$body' publishes nothing");
 }
 
-# The count itself can be published, by those who say so.
+# The count of a list can be published if the program asks for it.
 my ($ring, $sub) = fresh();
 for my $count ('scalar(@a)', 'scalar @a', '@a + 0', '0 + @a', '$#a + 1', '()= f(1)', '@a ? 2 : 3', 'keys %{{ a => 1, b => 2 }}') {
     $sub->reset;
-    is(outcome(by_keyword("publish \$r, $count"), $ring, $sub), 1, $count);
-    is($sub->poll, 2, 'the count');
+    is(outcome(by_keyword("publish \$r, $count"), $ring, $sub), 1, "publish \$r, $count publishes");
+    is($sub->poll, 2, "$count publishes the count");
 }
 sub f { return (4, 5) }
 

@@ -1,4 +1,4 @@
-# The twelve keywords: syntax, scope, results and croaks.
+# The keywords: syntax, scope, results and errors.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ sub compile {
     return $code || do { fail("compiles: $body"); diag($@); sub { } };
 }
 
-# [source, what it returns, messages then left]; run on a ring that holds the values 1 to 3; @v = values 4, 5, ..
+# [source, result, number of messages left]; run on a ring that holds the values 1 to 3; @v = values 4, 5, ..
 my @syntax = (
     ['PUBLISH $ps, $v[0]',                      [1],             4],
     ['PUBLISH($ps, $v[0])',                     [1],             4],
@@ -86,8 +86,8 @@ each_variant(sub {
         my @wanted = map { defined ? s/v(\d)/$v->value($1)/ger : undef } @$expected;
         my @got    = eval { compile($v, $source)->($ring, $sub, $v->values(4, 6)) };
         diag($@) if $@;
-        is_deeply(\@got, \@wanted, $source =~ s/\n/ /gr);
-        is($sub->lag, $left, "leaves $left");
+        is_deeply(\@got, \@wanted, 'result of ' . $source =~ s/\n/ /gr);
+        is($sub->lag, $left, "messages left by $source");
     }
 
     my $ring = $v->ring(16);
@@ -95,21 +95,20 @@ each_variant(sub {
     my $poll = compile($v, 'POLL $sub');
     my $push = compile($v, 'PUBLISH $ps, $v[0]');
     for my $sample ($v->samples) {
-        ok($push->($ring, $sub, $sample), 'publish is true');
-        is($poll->(undef, $sub), $sample, 'a sample comes back');
+        ok($push->($ring, $sub, $sample), 'publish returns true');
+        is($poll->(undef, $sub), $sample, 'poll returns a sample value unchanged');
     }
     my $taken = compile($v, 'my @r; push @r, \(POLL $sub) for 1 .. 3; sub_keep(\@r); map { $$_ } @r');
     { no warnings qw(once redefine); *main::sub_keep = sub { $ring->publish_multi($v->values(7, 9)); $sub->drain } }
     $ring->publish_multi($v->values(1, 3));
-    is_deeply([$taken->($ring, $sub)], [$v->values(1, 3)], 'results that are kept stay as they are');
+    is_deeply([$taken->($ring, $sub)], [$v->values(1, 3)], 'results that are kept do not change');
 
-    # The same code on objects that change.
     my @rings = map { $v->ring(8) } 1 .. 3;
     my @subs  = map { $_->subscribe } @rings;
     $rings[$_]->publish($v->value($_)) for 0 .. 2;
-    is_deeply([map { $poll->(undef, $_) } @subs], [$v->values(0, 2)], 'one place, several objects');
+    is_deeply([map { $poll->(undef, $_) } @subs], [$v->values(0, 2)], 'one keyword in the code works on several objects');
 
-    subtest 'croaks' => sub {
+    subtest 'wrong arguments croak' => sub {
         my %word = map { $_ => $v->keyword($_) } qw(publish poll lag);
         my ($class, $sub_class) = ($v->class, $v->sub_class);
         my $other = (grep { $_->name ne $v->name } variants())[0]->ring(8);
@@ -118,31 +117,31 @@ each_variant(sub {
         for my $bad (@bad) {
             my $name = $bad // 'undef';
             my $why  = "Expected a \Q$class\E object";
-            croaks_like(sub { $push->($bad, undef, $v->value(1)) }, "\\A$word{publish}: $why", "publish on $name");
+            croaks_like(sub { $push->($bad, undef, $v->value(1)) }, "\\A$word{publish}: $why", "publish croaks on $name");
             $why = "Expected a \Q$sub_class\E object";
-            croaks_like(sub { $poll->(undef, $bad) }, "\\A$word{poll}: $why", "poll on $name");
-            croaks_like(sub { compile($v, 'LAG $sub')->(undef, $bad) }, "\\A$word{lag}: $why", "lag on $name");
+            croaks_like(sub { $poll->(undef, $bad) }, "\\A$word{poll}: $why", "poll croaks on $name");
+            croaks_like(sub { compile($v, 'LAG $sub')->(undef, $bad) }, "\\A$word{lag}: $why", "lag croaks on $name");
         }
-        croaks_like(sub { $poll->(undef, $ring) }, "\\A$word{poll}: Expected a", 'poll on a ring');
-        croaks_like(sub { $push->($sub, undef, 1) }, "\\A$word{publish}: Expected a", 'publish on a subscriber');
-        my $dead = $v->ring(8);
-        my $its  = $dead->subscribe;
-        $_->DESTROY for $dead, $its;
+        croaks_like(sub { $poll->(undef, $ring) }, "\\A$word{poll}: Expected a", 'poll croaks on a ring');
+        croaks_like(sub { $push->($sub, undef, 1) }, "\\A$word{publish}: Expected a", 'publish croaks on a subscriber');
+        my $destroyed = $v->ring(8);
+        my $its = $destroyed->subscribe;
+        $_->DESTROY for $destroyed, $its;
         my $lag = compile($v, 'LAG $sub');
         my ($no_ring, $no_sub) = map {"Attempted to use a destroyed \Q$_\E object"} $class, $sub_class;
-        croaks_like(sub { $push->($dead, undef, 1) }, "\\A$word{publish}: $no_ring", 'publish, destroyed');
-        croaks_like(sub { $poll->(undef, $its) },     "\\A$word{poll}: $no_sub",     'poll, destroyed');
-        croaks_like(sub { $lag->(undef, $its) },      "\\A$word{lag}: $no_sub",      'lag, destroyed');
+        croaks_like(sub { $push->($destroyed, undef, 1) }, "\\A$word{publish}: $no_ring", 'publish croaks on a destroyed ring');
+        croaks_like(sub { $poll->(undef, $its) },     "\\A$word{poll}: $no_sub",     'poll croaks on a destroyed subscriber');
+        croaks_like(sub { $lag->(undef, $its) },      "\\A$word{lag}: $no_sub",      'lag croaks on a destroyed subscriber');
         if ($v->is_str) {
             croaks_like(
                 sub { $push->($ring, undef, 'x' x 257) },
-                "\\A$word{publish}: message too long \\(257 > 256\\)", 'too long'
+                "\\A$word{publish}: message too long \\(257 > 256\\)", 'publish croaks on a long message'
             );
         }
-        is($sub->lag, 0, 'nothing was published');
+        is($sub->lag, 0, 'the calls that croak publish nothing');
     };
 
-    subtest 'tied and overloaded' => sub {
+    subtest 'tied arguments' => sub {
         package Once { sub TIESCALAR { bless [$_[1], 0] } sub FETCH { $_[0][1]++; $_[0][0] } }
         package main;
         tie my $tied_ring,  'Once', $ring;
@@ -151,12 +150,12 @@ each_variant(sub {
         my $direct = eval "use @{[$v->class]}; sub { @{[$v->keyword('publish')]} \$_[0], \$_[1] }";
         my $taker  = eval "use @{[$v->class]}; sub { @{[$v->keyword('poll')]} \$_[0] }";
         my $behind = eval "use @{[$v->class]}; sub { @{[$v->keyword('lag')]} \$_[0] }";
-        ok($direct->($tied_ring, $tied_value), 'publish');
-        is($behind->($tied_sub), 1, 'lag');
-        is($taker->($tied_sub), $v->value(5), 'poll');
+        ok($direct->($tied_ring, $tied_value), 'publish accepts a tied ring and a tied value');
+        is($behind->($tied_sub), 1, 'lag accepts a tied subscriber');
+        is($taker->($tied_sub), $v->value(5), 'poll accepts a tied subscriber');
         is((tied $tied_ring)->[1],  1, 'the ring is fetched once');
-        is((tied $tied_value)->[1], 1, 'and so is the value');
-        is((tied $tied_sub)->[1],   2, 'and the subscriber, once for each keyword');
+        is((tied $tied_value)->[1], 1, 'the value is fetched once');
+        is((tied $tied_sub)->[1],   2, 'the subscriber is fetched once by each keyword');
     };
 });
 
