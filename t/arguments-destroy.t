@@ -1,5 +1,5 @@
-# Arguments whose use destroys, replaces or re-enters the object of the call: it croaks, or has its
-# result where nothing was destroyed; nothing dangles.
+# Arguments whose evaluation destroys, replaces or re-enters the object of the call: the call croaks, or
+# returns its result if nothing was destroyed. No freed memory is used.
 
 use strict;
 use warnings;
@@ -9,9 +9,9 @@ use Test::More;
 use PubSubTest;
 use PubSubTest::Arguments;
 
-# name => [what is done to the caller's variables, must the call croak if it was done].
-# $h->{ring}, $h->{sub} hold the objects; $h->{it} is the one that the call goes to.
-my %deeds = (
+# name => [action on the variables of the caller, whether the call must croak after it].
+# $h->{ring} and $h->{sub} hold the objects; $h->{it} is the object of the call.
+my %actions = (
     'DESTROY'           => [sub { $_[0]{it}->DESTROY }, 1],
     'undef'             => [sub { undef $_[0]{it} }, 1],
     'assign'            => [sub { $_[0]{it} = 'something else' }, 1],
@@ -35,7 +35,7 @@ sub reenter {
     return;
 }
 
-# The call on the very variable that the deed changes, by method, function and (where there is one) keyword.
+# The call on the variable that the action changes, by method, by function and, if there is one, by keyword.
 sub ways {
     my ($v, $kind, $method) = @_;
     my $class = $kind eq 'ring' ? $v->class : $v->sub_class;
@@ -61,23 +61,23 @@ my $expected = qr/destroyed|replaced|Expected a|must be|\Aenough|code|file descr
 each_variant(sub {
     my ($v)   = @_;
     my @slots = grep { $_->[0] ne 'class' } slots($v);
-    survives(@slots . ' places for deeds', sub {
+    survives(@slots . ' arguments: no action crashes', sub {
         my ($note) = @_;
-        my %bad;    # complaint => the first cell it is about
+        my %bad;    # complaint => the first combination with it
         for my $slot (@slots) {
             my ($kind, $method, $good, $place) = @$slot;
             for my $mechanism (mechanisms(waits($method) ? 0 : 2)) {
                 my ($how, $make) = @$mechanism;
-                for my $deed (sort keys %deeds) {
-                    my ($do, $must_croak) = @{ $deeds{$deed} };
+                for my $action (sort keys %actions) {
+                    my ($do, $must_croak) = @{ $actions{$action} };
                     for my $way (ways($v, $kind, $method)) {
-                        my $cell = "$kind $method, argument $place, $way->[0], $how, $deed";
+                        my $cell = "$kind $method, argument $place, $way->[0], $how, $action";
                         $note->($cell);
                         my ($ring, $done) = ($v->ring(8), 0);
                         my %h = (v => $v, ring => $ring, sub => $ring->subscribe);
                         $h{spare} = $kind eq 'ring' ? $v->ring(8) : $ring->subscribe;
                         $h{it}    = $h{$kind};
-                        delete $h{$kind} if $deed !~ /re-enter|clear|overflow|ring/;
+                        delete $h{$kind} if $action !~ /re-enter|clear|overflow|ring/;
                         $ring->publish($v->value(1));
                         undef $ring;
                         my $value = $make->(sub { return if $done++; $do->(\%h) });
@@ -90,7 +90,7 @@ each_variant(sub {
                         my $error = $@;
                         my $bad = sub { $bad{"$kind $method, $how: $_[0]"} //= $cell };
                         $SIG{__WARN__} = sub { $bad->($_[0] =~ s/0x\w+|at .+? line.*//gsr) };
-                        $bad->("the argument is not looked at") if !$done && $how !~ /warned/;
+                        $bad->("the argument is not evaluated") if !$done && $how !~ /warned/;
                         $bad->("the argument is fetched $done times") if $done > 1 && $how eq 'tied';
                         $bad->("no croak") if $done && $must_croak && $lived;
                         $bad->($error) if !$lived && $error !~ $expected;
@@ -102,7 +102,7 @@ each_variant(sub {
     });
 });
 
-# What a ring makes of values that nothing happens to.
+# What a ring delivers for these values if nothing interferes.
 sub delivered {
     my ($v, @values) = @_;
     my $ring = $v->ring(64);
@@ -111,13 +111,13 @@ sub delivered {
     return $sub->drain;
 }
 
-# The stack holds no count of what lies on it: arguments that free other arguments.
-subtest 'arguments that free their neighbours' => sub {
+# The stack does not count references to its values: arguments that free other arguments.
+subtest 'arguments that free other arguments' => sub {
     each_variant(sub {
         my ($v) = @_;
         for my $mechanism (mechanisms($v->value(2))) {
             my ($how, $make) = @$mechanism;
-            survives($how, sub {
+            survives("$how: no argument that was freed is used", sub {
                 local $SIG{__WARN__};
                 for my $round (1 .. 50) {
                     my $ring  = $v->ring(64);
@@ -130,7 +130,7 @@ subtest 'arguments that free their neighbours' => sub {
                     die "count: $count" if defined $count && $count != 32;
                     $ring->publish($v->value(9));
                     my @got = $sub->drain;
-                    pop @got eq $v->value(9) or die 'the next message is not the last one';
+                    pop @got eq $v->value(9) or die 'the message published last is not the last one';
                     next if !defined $count;
                     splice @got, $_, 1 for -1, 1;
                     "@got" eq "@right" or die "got @got";

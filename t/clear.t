@@ -1,4 +1,4 @@
-# clear: all before it is discarded, positions start at 0 again, live subscribers go on.
+# clear: earlier messages are discarded, positions start at 0 again, and subscribers continue.
 
 use strict;
 use warnings;
@@ -20,53 +20,53 @@ each_variant(sub {
     $ahead->cursor(14);
 
     is_deeply([$ring->clear], [], 'clear returns nothing');
-    is($ring->write_pos, 0, 'write_pos');
-    is($ring->stats->{write_pos}, 0, 'write_pos in stats');
-    is($ring->stats->{publish_ok}, 0, 'publish_ok in stats');
+    is($ring->write_pos, 0, 'write_pos is 0 after clear');
+    is($ring->stats->{write_pos}, 0, 'write_pos in stats is 0 after clear');
+    is($ring->stats->{publish_ok}, 0, 'publish_ok in stats is 0 after clear');
     my %subs = (behind => $behind, current => $current, part => $part, ahead => $ahead);
     for my $name (sort keys %subs) {
         my $sub = $subs{$name};
-        is($sub->write_pos, 0, "$name: write_pos");
-        is($sub->lag, 0, "$name: lag");
-        ok(!$sub->has_overflow, "$name: no overflow");
-        is($sub->poll, undef, "$name: nothing to poll");
-        is_deeply([$sub->drain], [], "$name: nothing to drain");
-        is($sub->cursor, 0, "$name: cursor");
-        is($sub->overflow_count, 0, "$name: a clear is no loss");
+        is($sub->write_pos, 0, "$name: write_pos is 0");
+        is($sub->lag, 0, "$name: lag is 0");
+        ok(!$sub->has_overflow, "$name: has_overflow is false");
+        is($sub->poll, undef, "$name: poll returns undef");
+        is_deeply([$sub->drain], [], "$name: drain returns nothing");
+        is($sub->cursor, 0, "$name: cursor is 0");
+        is($sub->overflow_count, 0, "$name: discarded messages do not count as lost");
     }
-    is_deeply([$ring->subscribe_all->drain], [], 'a new subscriber finds nothing old');
+    is_deeply([$ring->subscribe_all->drain], [], 'subscribe_all after clear finds no old message');
 
     my $other = $v->class->new($path);
-    is($other->write_pos, 0, 'another handle sees it too');
+    is($other->write_pos, 0, 'another handle sees write_pos 0');
     $other->publish_multi($v->values(21, 23));
     for my $name (sort keys %subs) {
-        is_deeply([$subs{$name}->drain], [$v->values(21, 23)], "$name: goes on with what comes after the clear");
-        is($subs{$name}->cursor, 3, "$name: cursor");
+        is_deeply([$subs{$name}->drain], [$v->values(21, 23)], "$name: the subscriber gets messages published after clear");
+        is($subs{$name}->cursor, 3, "$name: the cursor counts from the clear");
     }
     is($ring->write_pos, 3, 'write_pos counts from the clear');
-    is($ring->stats->{publish_ok}, 3, 'and so does publish_ok');
+    is($ring->stats->{publish_ok}, 3, 'publish_ok counts from the clear');
 
     $behind->cursor(1);
-    is_deeply([$behind->drain], [$v->values(22, 23)], 'seeking counts from the clear');
+    is_deeply([$behind->drain], [$v->values(22, 23)], 'cursor(1) is the second message after the clear');
     $behind->reset_oldest;
-    is($behind->cursor, 0, 'reset_oldest stops at the clear');
+    is($behind->cursor, 0, 'reset_oldest sets the cursor to the clear');
     $ring->publish_multi($v->values(24, 40));
-    is_deeply([$behind->drain], [$v->values(33, 40)], 'overflow after a clear');
-    is($behind->overflow_count, 12, 'counts from the clear');
+    is_deeply([$behind->drain], [$v->values(33, 40)], 'after clear and an overflow, drain returns the messages that are left');
+    is($behind->overflow_count, 12, 'overflow_count counts from the clear');
 
     $ring->clear for 1 .. 5;
     $ring->publish($v->value(1));
-    is($behind->poll, $v->value(1), 'clearing an empty ring does no harm');
+    is($behind->poll, $v->value(1), 'a publish after several clears is delivered');
     for my $round (1 .. 50) {
         $ring->publish_multi($v->values(1, $round % 11));
         $ring->clear;
         $ring->publish($v->value($round));
-        is_deeply([$current->drain], [$v->value($round)], "round $round") if $round % 2;
+        is_deeply([$current->drain], [$v->value($round)], "round $round: the message after clear is delivered") if $round % 2;
     }
-    is($current->overflow_count, 0, 'without any loss');
+    is($current->overflow_count, 0, 'repeated clears lose no message');
 });
 
-subtest 'who waits for a message ahead goes on behind the clear, whether or not that message has come' => sub {
+subtest 'a cursor ahead of the write position continues after clear' => sub {
     each_variant(sub {
         my ($v) = @_;
         for my $ahead (3, 9) {
@@ -77,19 +77,20 @@ subtest 'who waits for a message ahead goes on behind the clear, whether or not 
                 $ring->publish_multi($v->values(1, 3));
                 $ring->clear;
                 $ring->publish_multi($v->values(11, 20));
-                is($sub->lag, 10, "$read, from $ahead: lag");
+                is($sub->lag, 10, "$read, from $ahead: lag counts the messages after the clear");
                 my @got;
                 if    ($read eq 'poll')    { while (defined(my $message = $sub->poll)) { push @got, $message } }
                 elsif ($read eq 'poll_cb') { $sub->poll_cb(sub { push @got, $_[0] }) }
                 else                       { @got = $sub->$read($read eq 'drain' ? () : 20) }
-                is_deeply(\@got, [$v->values(11, 20)], 'each message once');
-                is_deeply([$sub->cursor, $sub->overflow_count], [10, 0], 'cursor and losses');
+                is_deeply(\@got, [$v->values(11, 20)], "$read, from $ahead: each message after the clear is delivered once");
+                is_deeply([$sub->cursor, $sub->overflow_count], [10, 0],
+                    "$read, from $ahead: the cursor counts from the clear, and no message is lost");
             }
         }
     });
 };
 
-subtest 'racing with publishers and subscribers' => sub {
+subtest 'clear races with publishers and a subscriber' => sub {
     each_variant(sub {
         my ($v)  = @_;
         my $ring = $v->ring(16);
@@ -118,15 +119,15 @@ subtest 'racing with publishers and subscribers' => sub {
         $reader->hear;
         $_->tell('go') for @publishers;
         $ring->clear for 1 .. 2000;
-        reap('publishers', @publishers);
+        reap('the publishers exit with 0', @publishers);
         $ring->clear;
         $ring->publish($v->value(32767));
-        reap('the reader saw every publisher in order, and the message after the last clear', $reader);
+        reap('the reader gets the messages of each publisher in order, and the last message', $reader);
         is($ring->write_pos, 1, 'write_pos counts from the last clear');
     });
 };
 
-subtest 'a clear ends no wait' => sub {
+subtest 'clear does not end a wait' => sub {
     each_variant(sub {
         my ($v)  = @_;
         my $ring = $v->ring(16);
@@ -141,8 +142,8 @@ subtest 'a clear ends no wait' => sub {
         $ring->publish($v->value(1));
         $sub->poll;
         $kid->tell('go');
-        is($sub->poll_wait, $v->value(5), 'the message after it does');
-        reap('publisher', $kid);
+        is($sub->poll_wait, $v->value(5), 'poll_wait returns the message after the clear');
+        reap('the publisher exits with 0', $kid);
     });
 };
 

@@ -1,5 +1,5 @@
-# A program that becomes a daemon, in each of the usual ways, with rings, eventfds and handles made before: it does no
-# harm to the files that it opens afterwards, and its rings work on.
+# A program daemonizes in each of the usual ways, with rings, eventfds and handles that it has opened before: files that
+# it opens afterwards are not affected, and its rings still work.
 
 use strict;
 use warnings;
@@ -9,15 +9,15 @@ use POSIX ();
 use Test::More;
 use PubSubTest;
 
-# Daemons are children of the first ancestor that asks for them.
+# Become the subreaper, so that daemons become children of this process.
 use constant PR_SET_CHILD_SUBREAPER => 36;
 my $prctl = sysnum('prctl');
-plan skip_all => 'number of the system call unknown here' unless $prctl;
-plan skip_all => 'no subreaper' if syscall($prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0;
+plan skip_all => 'the number of the system call is unknown for this architecture' unless $prctl;
+plan skip_all => 'this process cannot become a subreaper' if syscall($prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0;
 
-# What each does with the descriptors of the program.
+# Ways to daemonize; they differ in what they do with open descriptors.
 my @ways = (
-    ['a double fork that closes all' => <<'END'],
+    ['a double fork that closes all descriptors' => <<'END'],
         exit 0 if fork // die "fork: $!";
         POSIX::setsid();
         exit 0 if fork // die "fork: $!";
@@ -26,18 +26,18 @@ my @ways = (
         open STDOUT, '>',  '/dev/null' or die;
         open STDERR, '>&', \*STDOUT    or die;
 END
-    ['one that leaves 0 to 2 closed' => <<'END'],
+    ['a fork that leaves 0 to 2 closed' => <<'END'],
         exit 0 if fork // die "fork: $!";
         POSIX::close($_) for 0 .. 255;
 END
-    ['closing all without a fork' => <<'END'],
+    ['closing all descriptors but 0 to 2, without a fork' => <<'END'],
         POSIX::close($_) for 3 .. 255;
 END
     ['Proc::Daemon' => <<'END', 'Proc::Daemon'],
         require Proc::Daemon;
         Proc::Daemon::Init();
 END
-    ['Net::Server::Daemonize, which closes nothing but 0 to 2' => <<'END', 'Net::Server::Daemonize'],
+    ['Net::Server::Daemonize, which closes only 0 to 2' => <<'END', 'Net::Server::Daemonize'],
         require Net::Server::Daemonize;
         Net::Server::Daemonize::daemonize($>, (split ' ', $) )[0], undef);
 END
@@ -78,7 +78,7 @@ sub one {
 
             DAEMONIZE
 
-            # Logs by all numbers that are free, some of them perl's own handles, others not.
+            # Opens logs with all free numbers, half of them as handles of perl.
             my (@log, %by_number);
             for my $n (1 .. 40) {
                 my $log = "$logs/$n";
@@ -97,21 +97,21 @@ sub one {
                 my ($sub, $other) = splice @subs, 0, 2;
                 $ring->publish_notify($values[0]);
                 eval { $_->eventfd_consume } for $ring, $sub;
-                $check->($sub->poll eq $values[0], 'the message');
+                $check->($sub->poll eq $values[0], 'the first message was not delivered');
                 undef $other;
                 my $fh = $sub->fh;
-                $check->(!exists $by_number{ fileno $fh }, 'the handle has a number of its own');
+                $check->(!exists $by_number{ fileno $fh }, 'the handle has the number of a log');
                 $ring->publish($values[1]);
                 vec(my $bits = '', fileno $fh, 1) = 1;
-                $check->(select($bits, undef, undef, undef) == 1, 'the handle is readable');
-                $check->($sub->poll eq $values[1], 'the second message');
-                $check->(fileno $sub->fh > 2, 'not a standard one');
+                $check->(select($bits, undef, undef, undef) == 1, 'the handle is not readable');
+                $check->($sub->poll eq $values[1], 'the second message was not delivered');
+                $check->(fileno $sub->fh > 2, 'the handle has a standard number');
                 my $fd = $ring->eventfd;
-                $check->(!exists $by_number{$fd} && $fd > 2, 'an eventfd of its own');
+                $check->(!exists $by_number{$fd} && $fd > 2, 'the eventfd has the number of a log or a standard number');
                 $ring->notify;
-                $check->(($ring->eventfd_consume // 0) == 1, 'which counts');
+                $check->(($ring->eventfd_consume // 0) == 1, 'the eventfd does not count');
                 my $memfd = $ring->memfd;
-                $check->(!exists $by_number{$memfd}, 'memfd is that, or -1');
+                $check->(!exists $by_number{$memfd}, 'memfd returns the number of a log');
             }
             undef @rings;
             for my $fd (keys %by_number) {
@@ -127,9 +127,9 @@ END
     }
     my %status;
     while ((my $ended = waitpid -1, 0) > 0) { $status{$ended} = $? }
-    is_deeply([grep {$_} values %status], [], 'it ends well') or diag(join ' ', %status);
-    is($heard->poll, 'end', 'all was right');
-    is_deeply([$own->drain], [$v->values(1, 2)], 'others have its messages');
+    is_deeply([grep {$_} values %status], [], 'all processes of the daemon exit with 0') or diag(join ' ', %status);
+    is($heard->poll, 'end', 'the daemon reports no wrong result');
+    is_deeply([$own->drain], [$v->values(1, 2)], 'other processes get the messages of the daemon');
     return;
 }
 

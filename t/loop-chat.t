@@ -1,4 +1,4 @@
-# The chat: what is said to one worker of a prefork server reaches the browsers of all.
+# The chat example: a message to one worker of a prefork server reaches the browsers of all workers.
 
 use strict;
 use warnings;
@@ -7,8 +7,8 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 
-eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all => 'Mojolicious 9 is not here';
--e "$FindBin::Bin/../eg/chat.pl" or plan skip_all => 'the examples are not here';
+eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all => 'Mojolicious 9 is not installed';
+-e "$FindBin::Bin/../eg/chat.pl" or plan skip_all => 'the examples are missing';
 require Mojo::UserAgent;
 require Mojo::IOLoop;
 require Mojo::JSON;
@@ -23,14 +23,14 @@ my $server  = PubSubTest::Chat->start($WORKERS);
 my $ua      = Mojo::UserAgent->new(inactivity_timeout => 0);
 my @browsers;
 
-# Runs the loop until it is so.
+# Runs the loop until the condition is true.
 sub until_so {
     my ($so) = @_;
     Mojo::IOLoop->one_tick until $so->();
     return;
 }
 
-# A WebSocket client, once it has heard which worker it is connected to.
+# A WebSocket client that has been told which worker it is connected to.
 sub browser {
     my $browser = { heard => [] };
     $ua->websocket(
@@ -57,7 +57,7 @@ sub says {
     return;
 }
 
-# Every worker gets some.
+# Opens connections until each worker has one.
 my %at;
 for (1 .. 200) {
     my $browser = browser();
@@ -66,9 +66,9 @@ for (1 .. 200) {
     last if keys %at == $WORKERS && @browsers >= 6;
 }
 is(keys %at, $WORKERS, 'browsers are connected to different workers');
-cmp_ok(scalar(@browsers), '>=', 6, scalar(@browsers) . ' of them');
+cmp_ok(scalar(@browsers), '>=', 6, scalar(@browsers) . ' browsers are connected');
 
-subtest 'everybody hears everybody' => sub {
+subtest 'each browser gets all messages' => sub {
     my @workers = sort keys %at;
     my @said;
     for my $worker (@workers) {
@@ -79,36 +79,39 @@ subtest 'everybody hears everybody' => sub {
         until_so(sub { !grep { @{ $_->{heard} } < $n } @browsers });
     }
     for my $browser (@browsers) {
-        is_deeply([map { [@$_{qw(worker name text)}] } @{ $browser->{heard} }], \@said, "at $browser->{worker}");
+        is_deeply([map { [@$_{qw(worker name text)}] } @{ $browser->{heard} }], \@said,
+            "a browser at worker $browser->{worker} gets all messages");
     }
 };
 
-subtest 'many at once' => sub {
+subtest 'many messages at once' => sub {
     my $before = @{ $browsers[0]{heard} };
     for my $n (1 .. 50) { says($browsers[ $n % @browsers ], 'x', "message $n") }
     until_so(sub { !grep { @{ $_->{heard} } < $before + 50 } @browsers });
     my @order = map { $_->{text} } @{ $browsers[0]{heard} };
     is_deeply(
         [sort @order[$before .. $#order]], [sort map {"message $_"} 1 .. 50],
-        'all messages'
+        'a browser gets all messages'
     );
-    is_deeply([map { $_->{text} } @{ $_->{heard} }], \@order, 'in one order for all') for @browsers[1 .. $#browsers];
+    is_deeply([map { $_->{text} } @{ $_->{heard} }], \@order,
+        'all browsers get the messages in one order') for @browsers[1 .. $#browsers];
 };
 
-subtest 'a newcomer' => sub {
+subtest 'a browser that connects later' => sub {
     my $late = browser();
     my $all  = @{ $browsers[0]{heard} };
     until_so(sub { @{ $late->{heard} } >= 50 });
     says($late, '', 'hello');
     until_so(sub { $late->{heard}[-1]{text} eq 'hello' && @{ $browsers[0]{heard} } == $all + 1 });
-    is_deeply($late->{heard}, [@{ $browsers[0]{heard} }[-51 .. -1]], 'gets the last fifty, and then the rest, once');
-    is($late->{heard}[-1]{name}, 'anonymous', 'who has no name gets one');
+    is_deeply($late->{heard}, [@{ $browsers[0]{heard} }[-51 .. -1]],
+        'it gets the last fifty messages, and then each new message once');
+    is($late->{heard}[-1]{name}, 'anonymous', 'a message without a name gets one');
     $late->{tx}->finish;
 };
 
 subtest 'EventSource and POST' => sub {
     my $stream = '';
-    # Not by the user agent: that of Mojolicious 9.53 shows nothing of an answer without a length before its end.
+    # Not by the user agent: that of Mojolicious 9.53 does not pass on a response without a length before its end.
     my $url = Mojo::URL->new($server->url('http'));
     Mojo::IOLoop->client({ address => $url->host, port => $url->port } => sub {
         my (undef, $error, $socket) = @_;
@@ -122,28 +125,28 @@ subtest 'EventSource and POST' => sub {
     my %form = (name => 'Ünal', text => 'posted ☺');
     $ua->post($server->url('http') . '/say' => form => \%form => sub { $said = $_[1] });
     until_so(sub { $said && $stream =~ /posted .*\n\n\z/ });
-    is($said->res->code, 200, 'POST');
+    is($said->res->code, 200, 'POST returns 200');
     my ($last) = $stream =~ /data: (.*)\n\n\z/;
-    is(Mojo::JSON::decode_json($last)->{name}, 'Ünal', 'comes by EventSource');
+    is(Mojo::JSON::decode_json($last)->{name}, 'Ünal', 'the posted message arrives by EventSource');
     until_so(sub { !grep { $_->{heard}[-1]{text} ne 'posted ☺' } @browsers });
-    pass('and to all WebSockets');
+    pass('the posted message arrives at all WebSockets');
 };
 
-subtest 'another program says something' => sub {
+subtest 'another program publishes a message' => sub {
     my $ring = Data::PubSub::Shared::Str->new($server->ring);
     my $json = Mojo::JSON::encode_json({ name => 'cron', text => 'backup done', worker => $$ });
     $ring->publish("chat $json");
     until_so(sub { !grep { $_->{heard}[-1]{text} ne 'backup done' } @browsers });
-    pass('all browsers hear it');
-    is($ring->stats->{recoveries}, 0, 'no publisher died');
+    pass('all browsers get the message');
+    is($ring->stats->{recoveries}, 0, 'no publisher was killed');
 };
 
-subtest 'nonsense' => sub {
+subtest 'malformed and long messages' => sub {
     my $tx = $browsers[0]{tx};
     $tx->send($_) for 'no json', '[]', '{}', '{"text":null}', '{"text":""}', '{"name":["x"],"text":{"a":1}}';
     says($browsers[0], 'n' x 1000, "\x{1F600}" x 2000);
     until_so(sub { length $browsers[1]{heard}[-1]{text} == 500 });
-    is(length $browsers[1]{heard}[-1]{name}, 40, 'is cut, and harms nobody');
+    is(length $browsers[1]{heard}[-1]{name}, 40, 'malformed messages are ignored, and a long name is truncated');
 };
 
 subtest 'a worker is killed' => sub {
@@ -157,10 +160,10 @@ subtest 'a worker is killed' => sub {
     until_so(sub { ($new = browser())->{worker} ne $victim });
     says($new, 'new', 'still here');
     until_so(sub { !grep { $_->{heard}[-1]{text} ne 'still here' } @rest, $new });
-    pass('the others go on');
+    pass('the browsers of other workers get the message');
 };
 
-is($server->stop, 0, 'the server ends well');
-unlike($server->errors, qr/ at .+ line \d|lost/, 'without complaints') or diag($server->errors);
+is($server->stop, 0, 'the server exits with 0');
+unlike($server->errors, qr/ at .+ line \d|lost/, 'the server reports no errors') or diag($server->errors);
 
 done_testing;

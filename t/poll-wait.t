@@ -1,4 +1,4 @@
-# poll_wait and poll_wait_multi: timeouts, and being woken.
+# poll_wait and poll_wait_multi: timeouts, and wake-ups.
 
 use strict;
 use warnings;
@@ -17,30 +17,33 @@ each_variant(sub {
 
     subtest 'timeouts' => sub {
         for my $timeout (0, 0.0, '0', 1e-9, 0.001, 0.05, '0.01') {
-            is_deeply([$sub->poll_wait($timeout)], [undef], "poll_wait($timeout): undef");
-            is_deeply([$sub->poll_wait_multi(3, $timeout)], [], "poll_wait_multi(3, $timeout): nothing");
+            is_deeply([$sub->poll_wait($timeout)], [undef], "poll_wait($timeout) of an empty ring returns undef");
+            is_deeply([$sub->poll_wait_multi(3, $timeout)], [], "poll_wait_multi(3, $timeout) of an empty ring returns nothing");
         }
         my @each = (undef, -1, -0.5, $inf, -$inf, 0, 0.5, 3, 1e300, '2', 9223372036854775807, 1e18);
         for my $timeout (@each) {
             my $name = $timeout // 'undef';
             $ring->publish_multi($v->values(1, 2));
-            is($sub->poll_wait($timeout), $v->value(1), "poll_wait($name): there is one already");
-            is_deeply([$sub->poll_wait_multi(3, $timeout)], [$v->value(2)], "poll_wait_multi(3, $name)");
+            is($sub->poll_wait($timeout), $v->value(1), "poll_wait($name) returns a message that is there");
+            is_deeply([$sub->poll_wait_multi(3, $timeout)], [$v->value(2)],
+                "poll_wait_multi(3, $name) returns a message that is there");
         }
         $ring->publish($v->value(5));
-        is($sub->poll_wait, $v->value(5), 'poll_wait without a timeout');
+        is($sub->poll_wait, $v->value(5), 'poll_wait without a timeout returns a message that is there');
         for my $case (['abc', '"abc"'], [$nan, '(?i:nan)'], ['1s', '"1s"'], ['nan', '"?(?i:nan)"?']) {
             my ($timeout, $shown) = @$case;
             my $must = "timeout must be a number of seconds, not $shown";
-            croaks_like(sub { $sub->poll_wait($timeout) }, quotemeta($v->sub_class) . "->poll_wait: $must", $shown);
-            croaks_like(sub { $sub->poll_wait_multi(1, $timeout) }, "->poll_wait_multi: $must", "$shown, multi");
+            croaks_like(sub { $sub->poll_wait($timeout) }, quotemeta($v->sub_class) . "->poll_wait: $must",
+                "poll_wait croaks on timeout $shown");
+            croaks_like(sub { $sub->poll_wait_multi(1, $timeout) }, "->poll_wait_multi: $must",
+                "poll_wait_multi croaks on timeout $shown");
         }
-        croaks_like(sub { $sub->poll_wait(1, 2) },          'Usage: ', 'too many arguments');
-        croaks_like(sub { $sub->poll_wait_multi },          'Usage: ', 'too few arguments');
-        croaks_like(sub { $sub->poll_wait_multi(1, 2, 3) }, 'Usage: ', 'too many arguments');
+        croaks_like(sub { $sub->poll_wait(1, 2) },          'Usage: ', 'poll_wait croaks on too many arguments');
+        croaks_like(sub { $sub->poll_wait_multi },          'Usage: ', 'poll_wait_multi croaks on too few arguments');
+        croaks_like(sub { $sub->poll_wait_multi(1, 2, 3) }, 'Usage: ', 'poll_wait_multi croaks on too many arguments');
     };
 
-    subtest 'woken by a child' => sub {
+    subtest 'a publish by a child ends a wait' => sub {
         my $path  = fresh_path();
         my $named = $v->class->new($path, 16);
         my %rings = (anonymous => $ring, named => $named, memfd => $v->class->new_memfd('t', 16));
@@ -61,20 +64,20 @@ each_variant(sub {
                 $kid->tell('go');
                 if ($way < 5) {
                     my $timeout = (undef, 60, -1, $inf)[$way - 1];
-                    is($reader->poll_wait($timeout), $v->value($way), "$kind: woken by publish");
+                    is($reader->poll_wait($timeout), $v->value($way), "$kind: publish wakes poll_wait");
                 }
                 else {
                     my @got = $reader->poll_wait_multi(3, $way == 5 ? () : undef);
-                    cmp_ok(scalar @got, '>=', 1, "$kind: poll_wait_multi returns at least one");
+                    cmp_ok(scalar @got, '>=', 1, "$kind: poll_wait_multi returns at least one message");
                     push @got, $reader->poll_wait while $way < 7 && @got < 3;
-                    is_deeply(\@got, [$v->values($way, $way < 7 ? $way + 2 : $way)], "$kind: and the batch is whole");
+                    is_deeply(\@got, [$v->values($way, $way < 7 ? $way + 2 : $way)], "$kind: the batch is whole");
                 }
             }
-            reap("$kind: publisher", $kid);
+            reap("$kind: the publisher exits with 0", $kid);
         }
     };
 
-    subtest 'woken by a stranger' => sub {
+    subtest 'an unrelated process' => sub {
         my $path = fresh_path();
         my $here = $v->class->new($path, 16);
         my $mine = $here->subscribe;
@@ -89,12 +92,12 @@ each_variant(sub {
 PERL
             die $output if $status || $output ne '1 2';
         });
-        is($mine->poll_wait, 1, 'a perl started on its own publishes');
+        is($mine->poll_wait, 1, 'a message of an unrelated process ends a wait');
         $here->publish(2);
-        reap('and is woken itself', $kid);
+        reap('the unrelated process is woken and exits with 0', $kid);
     };
 
-    subtest 'many sleepers' => sub {
+    subtest 'many sleeping processes' => sub {
         my @kids = map {
             spawn(sub {
                 my ($peer) = @_;
@@ -109,10 +112,10 @@ PERL
         $ring->publish($v->value(1));
         until_asleep($_->pid) for @kids;
         $ring->publish_multi($v->values(2, 3));
-        reap('each is woken, each gets all', @kids);
+        reap('each process is woken and gets all messages', @kids);
     };
 
-    subtest 'ping pong' => sub {
+    subtest 'two processes answer each other' => sub {
         my ($there, $back) = map { $v->ring(4) } 1 .. 2;
         my $answers = $back->subscribe;
         my $kid = spawn(sub {
@@ -128,7 +131,7 @@ PERL
             $wrong++ if $answers->poll_wait ne $v->value($n);
         }
         is($wrong, 0, 'no wake-up is lost in 3000 rounds');
-        reap('partner', $kid);
+        reap('the other process exits with 0', $kid);
     };
 });
 

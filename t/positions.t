@@ -1,5 +1,5 @@
-# Rings that have run for a very long time: positions and laps near 2**31, 2**32 and 2**63. No stall,
-# no stale value, and every message is accounted for.
+# Rings that have run for a very long time: positions and laps near 2**31, 2**32 and 2**63. No call hangs,
+# no old value is delivered, and all messages are accounted for.
 
 use strict;
 use warnings;
@@ -10,8 +10,8 @@ use PubSubTest;
 
 use constant { WRITE_POS => 128, BASE => 256 };
 
-# Slots as a ring has them when it gets to that position: each with the tag of its last message,
-# (lap + 1) << 1, beside its value. Which half is the tag is seen from one message of a fresh ring.
+# The slots of a ring at that position: each has the tag of its last message, (lap + 1) << 1, beside
+# its value. One message to a new ring shows which of the two words is the tag.
 sub aged_slots {
     my ($v, $position, $capacity) = @_;
     return '' if $v->is_str;
@@ -104,8 +104,8 @@ each_variant(sub {
     }
 });
 
-# No real ring is ever so (its slots would be of the lap before), but a damaged file may be.
-subtest 'only write_pos moved, slots untouched' => sub {
+# No real ring is in this state (its slots would have tags of the previous lap), but a damaged file may be.
+subtest 'the write position is changed, the slots are not' => sub {
     each_variant(sub {
         my ($v) = @_;
         for my $power (20, 31, 32, 33, 34, 40, 62) {
@@ -118,7 +118,7 @@ subtest 'only write_pos moved, slots untouched' => sub {
                 my $all  = $ring->subscribe_all;
                 my $sub  = $ring->subscribe;
                 $note->('poll');
-                defined $all->poll_wait(0) and die 'a message out of nothing';
+                defined $all->poll_wait(0) and die 'poll_wait returned a message';
                 for my $n (1 .. 20) {
                     $note->("publish $n");
                     $ring->publish($v->value($n));

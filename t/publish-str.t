@@ -1,4 +1,4 @@
-# Strings: any bytes, the flag of their encoding, and their limits.
+# Strings: any bytes, the UTF-8 flag, and limits.
 
 use strict;
 use warnings;
@@ -41,11 +41,11 @@ subtest 'bytes and characters' => sub {
         digits     => '0 but true',    'UTF-8 bytes' => "\xe2\x98\xba",
     );
     for my $name (sort keys %messages) {
-        ok($ring->publish($messages{$name}), "$name: publish is true");
+        ok($ring->publish($messages{$name}), "$name: publish returns true");
         same(scalar $sub->poll, $messages{$name}, $name);
     }
     my @names = sort keys %messages;
-    is($ring->publish_multi(@messages{@names}), @names, 'publish_multi counts');
+    is($ring->publish_multi(@messages{@names}), @names, 'publish_multi returns the number of strings');
     my @got = $sub->drain;
     same($got[$_], $messages{ $names[$_] }, "drained $names[$_]") for 0 .. $#names;
 };
@@ -56,28 +56,31 @@ subtest 'limits' => sub {
         my $sub  = $ring->subscribe;
         my $most = 'm' x $size;
         $ring->publish($most);
-        is($sub->poll, $most, "$size bytes fit in $size");
+        is($sub->poll, $most, "a string of $size bytes fits msg_size $size");
 
         my $more = $size + 1;
         my $why  = "\Q$class\E->\\w+: message too long \\($more > $size\\)";
-        croaks_like(sub { $ring->publish("${most}m") }, $why, "$more bytes do not");
-        croaks_like(sub { $ring->publish_notify("${most}m") }, $why, 'nor with publish_notify');
-        croaks_like(sub { $ring->publish_multi('', $most, "${most}m", '') }, $why, 'nor in a batch');
-        is($ring->write_pos, 1, 'nothing of it was published');
-        is($sub->poll, undef, 'nothing of it arrives');
-        is($ring->stats->{publish_ok}, 1, 'nothing of it is counted');
+        croaks_like(sub { $ring->publish("${most}m") }, $why, "msg_size $size: publish croaks on $more bytes");
+        croaks_like(sub { $ring->publish_notify("${most}m") }, $why, "msg_size $size: publish_notify croaks on $more bytes");
+        croaks_like(sub { $ring->publish_multi('', $most, "${most}m", '') }, $why,
+            "msg_size $size: publish_multi croaks on $more bytes");
+        is($ring->write_pos, 1, 'calls that croak do not move the write position');
+        is($sub->poll, undef, 'calls that croak deliver nothing');
+        is($ring->stats->{publish_ok}, 1, 'calls that croak are not counted');
     }
     my $ring = $class->new(undef, 4, 8);
     my $sub  = $ring->subscribe;
-    croaks_like(sub { $ring->publish("\x{263a}" x 3) }, 'message too long \(9 > 8\)', 'bytes count, not characters');
+    croaks_like(sub { $ring->publish("\x{263a}" x 3) }, 'message too long \(9 > 8\)', 'the limit counts bytes, not characters');
     utf8::upgrade(my $upgraded = "\xe9" x 5);
-    croaks_like(sub { $ring->publish($upgraded) }, 'message too long \(10 > 8\)', 'as they are in memory');
+    croaks_like(sub { $ring->publish($upgraded) }, 'message too long \(10 > 8\)',
+        'the limit counts the bytes of the string in memory');
     $ring->publish("\xe9" x 8);
-    is($sub->poll, "\xe9" x 8, 'eight bytes');
-    croaks_like(sub { $ring->publish('x' x 10_000_000) }, 'message too long \(10000000 > 8\)', 'far too long');
+    is($sub->poll, "\xe9" x 8, 'a string of eight bytes fits');
+    croaks_like(sub { $ring->publish('x' x 10_000_000) }, 'message too long \(10000000 > 8\)',
+        'publish croaks on ten million bytes');
 };
 
-subtest 'sizes that fill the arena in all ways' => sub {
+subtest 'sequences of sizes that fill the arena in different ways' => sub {
     for my $capacity (2, 4) {
         my $ring = $class->new(undef, $capacity, 40);
         my $sub  = $ring->subscribe;
@@ -94,11 +97,11 @@ subtest 'sizes that fill the arena in all ways' => sub {
             push @bad, "held at $number" if join('|', $all->drain) ne join('|', @last);
         }
         is_deeply(\@bad, [], "capacity $capacity: the last $capacity messages are always whole");
-        is($sub->overflow_count, 0, 'and none is lost');
+        is($sub->overflow_count, 0, "capacity $capacity: no message is lost");
     }
 };
 
-subtest 'what becomes a string' => sub {
+subtest 'values that are not strings' => sub {
     my $ring = $class->new(undef, 16);
     my $sub  = $ring->subscribe;
     my $reference = [];
@@ -111,37 +114,38 @@ subtest 'what becomes a string' => sub {
     for (@values) {
         my ($name, $value) = @$_;
         $ring->publish($value);
-        is($sub->poll, "$value", $name);
+        is($sub->poll, "$value", "$name is published as a string");
     }
     { no warnings; $ring->publish(undef); }
-    is($sub->poll, '', 'undef');
+    is($sub->poll, '', 'undef is published as an empty string');
     my @warned;
     { local $SIG{__WARN__} = sub { push @warned, @_ }; $ring->publish(undef); }
-    like("@warned", qr/uninitialized/, 'with the usual warning');
+    like("@warned", qr/uninitialized/, 'undef causes the usual warning');
     $sub->drain;
 
     tie my $tied, 'Counted', "t\x{263a}";
     $ring->publish($tied);
     same(scalar $sub->poll, "t\x{263a}", 'a tied scalar');
-    is((tied $tied)->[1], 1, 'is fetched once');
+    is((tied $tied)->[1], 1, 'a tied scalar is fetched once');
     $ring->publish_multi($tied, 'between', $tied);
-    is_deeply([$sub->drain], ["t\x{263a}", 'between', "t\x{263a}"], 'in publish_multi');
-    is((tied $tied)->[1], 3, 'once for each argument');
+    is_deeply([$sub->drain], ["t\x{263a}", 'between', "t\x{263a}"], 'publish_multi accepts tied scalars');
+    is((tied $tied)->[1], 3, 'publish_multi fetches a tied scalar once for each argument');
 
     my $small  = $class->new(undef, 4, 10);
     my $reader = $small->subscribe;
     my $text   = Text->new;
     $small->publish($text);
-    is($reader->poll, 'xxx', 'an overloaded object');
-    is($text->[0], 1, 'is asked once');
-    croaks_like(sub { $small->publish($text) }, 'message too long \(23 > 10\)', 'measured by that answer');
-    is($small->publish_multi(Text->new, 'a'), 2, 'in publish_multi');
-    is_deeply([$reader->drain], ['xxx', 'a'], 'asked once too');
-    is($small->publish('same'), 1, 'publish'), is($reader->poll, 'same', 'poll') for 1 .. 2;
+    is($reader->poll, 'xxx', 'an overloaded object is published as its string');
+    is($text->[0], 1, 'the object is converted once');
+    croaks_like(sub { $small->publish($text) }, 'message too long \(23 > 10\)', 'the length of the first conversion is checked');
+    is($small->publish_multi(Text->new, 'a'), 2, 'publish_multi accepts an overloaded object');
+    is_deeply([$reader->drain], ['xxx', 'a'], 'publish_multi converts the object once');
+    is($small->publish('same'), 1, 'publish returns true again'), is($reader->poll, 'same',
+        'poll returns the same string again') for 1 .. 2;
 
     my $got = do { $small->publish('first'); $reader->poll };
     $small->publish('other') for 1 .. 8;
-    is($got, 'first', 'a message polled is a copy');
+    is($got, 'first', 'a message that was polled is a copy');
 };
 
 done_testing;

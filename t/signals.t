@@ -1,4 +1,4 @@
-# Signals during a wait: handlers run at once, may die, and otherwise the wait goes on.
+# Signals during a wait: handlers run at once; their exceptions end the wait, otherwise the wait continues.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use PubSubTest;
 
 watchdog_process();
 
-# A timer that fires again and again until its scope ends.
+# A timer that fires repeatedly until its scope ends.
 sub ticking { setitimer(ITIMER_REAL, 0.01, 0.01); return bless [], 'Ticking' }
 sub Ticking::DESTROY { setitimer(ITIMER_REAL, 0); return }
 
@@ -35,31 +35,31 @@ each_variant(sub {
                 $wait->();
                 1;
             };
-            ok(!$ok, 'ends the wait');
-            is($@, "wake up\n", 'with its own error');
+            ok(!$ok, "$name: an exception of a handler ends the wait");
+            is($@, "wake up\n", "$name: the exception is passed on unchanged");
             $ring->publish($v->value(3));
-            is($sub->poll, $v->value(3), 'and the subscriber works on');
+            is($sub->poll, $v->value(3), "$name: the subscriber still works");
         };
 
         subtest "a handler that returns, $name" => sub {
             my $ticks = 0;
             local $SIG{ALRM} = sub { $ring->publish($v->value(4)) if ++$ticks == 5 };
             my $timer = ticking();
-            is($wait->(), $v->value(4), 'the wait goes on until there is a message');
-            cmp_ok($ticks, '>=', 5, 'the handler ran each time');
+            is($wait->(), $v->value(4), "$name: the wait continues until there is a message");
+            cmp_ok($ticks, '>=', 5, "$name: the handler ran for each signal");
         };
     }
 
-    subtest 'the original deadline' => sub {
+    subtest 'signals do not extend a timeout' => sub {
         my $ticks = 0;
         local $SIG{ALRM} = sub { $ticks++ };
         my $timer = ticking();
-        is($sub->poll_wait(0.1), undef, 'holds for poll_wait under a storm of signals');
-        is_deeply([$sub->poll_wait_multi(2, 0.1)], [], 'and for poll_wait_multi');
-        cmp_ok($ticks, '>', 0, 'there was a storm');
+        is($sub->poll_wait(0.1), undef, 'poll_wait times out despite frequent signals');
+        is_deeply([$sub->poll_wait_multi(2, 0.1)], [], 'poll_wait_multi times out despite frequent signals');
+        cmp_ok($ticks, '>', 0, 'the handler ran');
     };
 
-    subtest 'children ending' => sub {
+    subtest 'children end during a wait' => sub {
         my $reaped = 0;
         local $SIG{CHLD} = sub { $reaped++ while waitpid(-1, POSIX::WNOHANG()) > 0 };
         my $kid = spawn(sub {
@@ -77,16 +77,16 @@ each_variant(sub {
         is($sub->poll_wait, $v->value(6), 'SIGCHLD does not end the wait');
         $SIG{CHLD} = 'DEFAULT';
         $reaped++ while waitpid(-1, 0) > 0;
-        is($reaped, 31, 'and all were reaped');
+        is($reaped, 31, 'all children were reaped');
     };
 
-    subtest 'a handler in the subscriber' => sub {
+    subtest 'a handler uses the subscriber that waits' => sub {
         my %handlers = (
             'destroys it' => [sub { $_[0]->DESTROY }, 'destroyed during the call'],
             'undefines it' => [sub { undef $_[0] }, '(?:destroyed|replaced) during the call'],
             'replaces it' => [sub { $_[0] = $ring->subscribe }, 'replaced during the call'],
         );
-        # Signals this process once, when it waits: a timer could be too early on a busy machine, or come twice.
+        # Sends one signal to this process while it waits: a timer could fire too early on a busy host, or twice.
         my $nudge = sub {
             my $kid = spawn(sub {
                 my ($peer) = @_;
@@ -104,7 +104,7 @@ each_variant(sub {
                 my $victim = $ring->subscribe;
                 local $SIG{USR1} = sub { $how->($victim) };
                 my $kid = $nudge->();
-                croaks_like(sub { $victim->$method(@arguments) }, "$method: .*$why", "$method: $name");
+                croaks_like(sub { $victim->$method(@arguments) }, "$method: .*$why", "$method croaks if a handler $name");
                 $kid->end;
             }
         }
@@ -115,12 +115,13 @@ each_variant(sub {
             undef $ring;
         };
         my $kid = $nudge->();
-        is($victim->poll_wait, $v->value(2), 'polls it, and drops the ring: the rest is for the wait');
+        is($victim->poll_wait, $v->value(2),
+            'a handler polls the subscriber and destroys the ring: poll_wait returns the next message');
         $kid->end;
     };
 });
 
-subtest 'Ctrl-C' => sub {
+subtest 'signals that end a process' => sub {
     each_variant(sub {
         my ($v)  = @_;
         my $ring = $v->ring(16);
@@ -148,9 +149,9 @@ subtest 'Ctrl-C' => sub {
         $kid->hear;
         until_asleep($kid->pid);
         $kid->kill('INT');
-        reap('or runs its handler', $kid);
+        reap('SIGINT runs the handler of a process that waits', $kid);
         $ring->publish($v->value(1));
-        is($ring->subscribe_all->poll, $v->value(1), 'the ring is fine');
+        is($ring->subscribe_all->poll, $v->value(1), 'the ring still works');
     });
 };
 
