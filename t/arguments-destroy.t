@@ -140,8 +140,8 @@ subtest 'arguments that free other arguments' => sub {
     });
 };
 
-# [method, its arguments, what came of it]: each argument in its turn frees all others, and what they were is used again.
-subtest 'arguments of other methods, too' => sub {
+# [object, method, its arguments, code for its result]: each argument in turn frees all others, and their memory is reused.
+subtest 'arguments of other methods that free each other' => sub {
     my $v       = variant('Str');
     my $text    = 'some text';
     my $of_ring = sub { my ($result) = @_; my $s = $result->stats; return join ' ', @$s{qw(capacity msg_size publishers readers keep)} };
@@ -173,7 +173,7 @@ subtest 'arguments of other methods, too' => sub {
         };
         my $right    = $call->(@$arguments);
         my $has_list = grep { ref eq 'ARRAY' } @$arguments;
-        survives("$method", sub {
+        survives("$method: no argument that was freed is used", sub {
             for my $place (grep { defined $arguments->[$_] && ref $arguments->[$_] ne 'CODE' } 0 .. $#$arguments) {
                 my $good = $arguments->[$place];
                 my @given = map { ref eq 'ARRAY' ? [@$_] : ref || !defined ? $_ : "$_" } @$arguments;
@@ -188,15 +188,15 @@ subtest 'arguments of other methods, too' => sub {
                 else             { tie $given[$place], 'PubSubTest::Tied', $free }
                 my $got = eval { $call->(@given) } // $@;
                 die "argument $place: got '$got', not '$right'" if $got ne $right && !($has_list && $got =~ /must be a string/);
-                die "argument $place was not looked at" if !$freed;
+                die "argument $place was not evaluated" if !$freed;
             }
         });
     }
 };
 
-subtest 'prefixes whose list goes while they are taken' => sub {
+subtest 'a list of prefixes that is freed during the call' => sub {
     my $sub  = variant('Str')->ring->subscribe;
-    survives('a list that nobody else has', sub {
+    survives('prefix with a list whose last reference is dropped during the call', sub {
         my $list = ['a', undef, 'c'];
         $list->[1] = bless sub { undef $list; my @other = map { [1 .. $_] } 1 .. 100; 'b' }, 'PubSubTest::Overloaded';
         $sub->prefix($list);

@@ -1,5 +1,5 @@
-# Every argument of every method crossed with every strange value: a croak or a result, and the
-# object works on.
+# Each argument of each method combined with each unusual value: an error or a result, and the
+# object still works.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ each_variant(sub {
     my @slots  = slots($v);
     my $where  = fresh_dir();
 
-    survives(@slots . ' places for ' . @values . ' values', sub {
+    survives(@slots . ' arguments, each with ' . @values . ' values: errors or results', sub {
         my ($note) = @_;
         local $SIG{__WARN__} = sub { };
         my @bad;
@@ -38,7 +38,7 @@ each_variant(sub {
                 my $result    = eval { call($target, $method, $value, $place, @arguments); 1 };
                 my $error     = $@;
                 my $cell      = "$method, argument $place, $name";
-                push @bad, "$cell: strange error: $error"
+                push @bad, "$cell: unexpected error: $error"
                     if !$result && $error !~ / at .+ line \d+\.?$|\A(?:fetched|asked)\n/;
                 push @bad, "$cell: a prefix without a cause: $error" if $error =~ /: at .+ line/;
                 next if $kind eq 'class';
@@ -62,7 +62,7 @@ each_variant(sub {
             $ring->publish($v->value(1));
             tie my $value, 'Counted', $good->[$place];
             call({ ring => $ring, sub => $sub, class => $v->class }->{$kind}, $method, \$value, $place, @$good);
-            is((tied $value)->[1], 1, "$method, argument $place");
+            is((tied $value)->[1], 1, "$method fetches argument $place once");
         }
         chdir '/' or die $!;
     };
@@ -76,16 +76,16 @@ each_variant(sub {
         for my $method (grep { !$variadic{$_} } sort keys %$methods) {
             my @arguments = @{ $methods->{$method} };
             my $usage     = "Usage: \Q$class\E::$method\\(";
-            croaks_like(sub { $object->$method(@arguments, 1, 2, 3) }, $usage, "$method: too many");
+            croaks_like(sub { $object->$method(@arguments, 1, 2, 3) }, $usage, "$method croaks on too many arguments");
             next if !@arguments || $optional{$method};
-            croaks_like(sub { $object->$method }, $usage, "$method: too few");
+            croaks_like(sub { $object->$method }, $usage, "$method croaks on too few arguments");
         }
     }
 });
 
 done_testing;
 
-# The call with the value itself, not a copy, at its place.
+# Calls the method with the value itself, not a copy, as argument $place.
 sub call {
     my ($target, $method, $value, $place, @a) = @_;
     return $target->$method($$value, @a[1 .. $#a]) if $place == 0;

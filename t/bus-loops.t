@@ -1,4 +1,4 @@
-# Channels in event loops: listeners are called by the loop, and the next message is a promise or a future.
+# Buses in event loops: the loop calls listeners, and `next` returns a promise or a future.
 
 use strict;
 use warnings;
@@ -7,8 +7,8 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-# For each loop a program of its own, because a bus finds its loop by what is loaded. [what it needs, code]: START has the
-# options of the bus, RUN runs until STOP.
+# For each loop a program of its own, because a bus finds its loop by the loaded modules. [required modules, code]: START
+# returns options of the bus, RUN runs until STOP.
 my %LOOP = (
     'Mojo::IOLoop' => [
         ['Mojo::IOLoop', 'Mojo::Promise'],
@@ -59,7 +59,7 @@ RUN();
 waitpid $pid, 0;
 print "numbers ", (join(' ', @got) eq join(' ', 1 .. 350) ? 'all' : "@got"), "\n";
 
-# Those who wait for one message, two at once; one is cancelled if that is possible.
+# Two waits for one message; a third is cancelled if that is possible.
 my $first  = $bus->next('once');
 my $second = $bus->next('on*');
 my $third  = $bus->next('once');
@@ -70,14 +70,14 @@ $bus->notify(once => 'hello')->notify(once => 'again');
 RUN();
 print "resolved @resolved\n";
 
-# A loop goes on while listeners come and go.
+# The loop continues while listeners are added and removed.
 $bus->unlisten(numbers => $code);
 $bus->listen(end => sub { STOP() });
 $bus->notify(numbers => 'unheard')->notify(end => 1);
 RUN();
 print 'in the end ', scalar(@got), ' and data ', $data[-1], "\n";
 
-# Something else has taken the path: that ends no loop.
+# Another file replaces the ring: that does not end the loop.
 my @errors;
 $bus->on(error => sub { push @errors, $_[1]; STOP() });
 unlink $path;
@@ -98,15 +98,15 @@ for my $name (sort keys %LOOP) {
     my ($needs, $loop, $on_done) = @{ $LOOP{$name} };
     SKIP: {
         my @missing = grep { !eval "require $_; 1" } @$needs;
-        skip "$name: @missing is not here", 2 if @missing;
+        skip "$name: @missing is not installed", 2 if @missing;
         my ($out, $status) = run_perl("$loop\n$PROGRAM", fresh_path(), $on_done);
-        is($out, "numbers all\nresolved hello hello\nin the end 350 and data 350\nerror PATH: too small for a ring file (4 bytes)\nend\n", $name);
-        is($status, 0, 'and a good end');
+        is($out, "numbers all\nresolved hello hello\nin the end 350 and data 350\nerror PATH: too small for a ring file (4 bytes)\nend\n", "$name: listeners, promises and errors");
+        is($status, 0, "$name: the program exits with 0");
     }
 }
 
 SKIP: {
-    skip 'Future::AsyncAwait or IO::Async is not here', 1 if !eval { require Future::AsyncAwait; require IO::Async::Loop; 1 };
+    skip 'Future::AsyncAwait or IO::Async is not installed', 1 if !eval { require Future::AsyncAwait; require IO::Async::Loop; 1 };
     my ($out) = run_perl(<<'END', fresh_path());
         use strict;
         use warnings;
@@ -121,11 +121,11 @@ SKIP: {
         $bus->notify(n => 41);
         print $talk->get, "\n";
 END
-    is($out, "got 42\n", 'async and await');
+    is($out, "got 42\n", 'async and await work');
 }
 
 subtest 'a process that forks while its loop runs' => sub {
-    plan skip_all => 'Mojolicious is not here' if !eval { require Mojo::IOLoop; 1 };
+    plan skip_all => 'Mojolicious is not installed' if !eval { require Mojo::IOLoop; 1 };
     my ($out, $status) = run_perl(<<'END', fresh_path());
         use strict;
         use warnings;
@@ -139,14 +139,15 @@ subtest 'a process that forks while its loop runs' => sub {
         my $pid = fork // die;
         if (!$pid) {
             $name = 'child';
-            $bus->notify(x => 'from the child');    # its first use: from here on it listens for itself
+            $bus->notify(x => 'from the child');    # from its first use, the child listens for itself
             Mojo::IOLoop->timer(0.1 => sub { $bus->notify(x => 'end') });
         }
         Mojo::IOLoop->start;
         if ($pid) { waitpid $pid, 0; print "child $?\n" }
 END
-    is(join('', sort split /^/, $out), "child 0\nchild: end\nchild: from the child\nparent: end\nparent: from the child\n", 'both hear all');
-    is($status, 0, 'and end well');
+    is(join('', sort split /^/, $out), "child 0\nchild: end\nchild: from the child\nparent: end\nparent: from the child\n",
+        'parent and child get all messages');
+    is($status, 0, 'parent and child exit with 0');
 };
 
 done_testing;

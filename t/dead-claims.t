@@ -1,6 +1,5 @@
-# Very many positions whose publishers died: no call passes them all without looking after signals, and none says that there is
-# nothing while it has not seen all.
-
+# Very many positions that killed publishers have claimed: every call handles signals while it passes them, and no call
+# reports an empty ring before it has passed all of them.
 use strict;
 use warnings;
 use FindBin;
@@ -30,7 +29,7 @@ for my $v (grep { !$_->is_str } variants()) {
         poll_cb         => sub { my $got; $_[0]->poll_cb(sub { $got = $_[0] }); $got },
     );
 
-    # A ring in which as many claims are dead as said, with a message behind them.
+    # A ring with DEAD claims that are never filled, and one message after them.
     my $with_dead = sub {
         my $path = fresh_path();
         my $ring = $v->class->new($path, 4 * 65536);
@@ -45,7 +44,7 @@ for my $v (grep { !$_->is_str } variants()) {
             my $sub  = $ring->subscribe_all;
             my ($got, %at);
 
-            # Comes again as soon as it was handled: so it is handled wherever a call looks after signals.
+            # The handler sends the signal again: so it runs wherever a call checks for signals.
             my $again = 1;
             local $SIG{USR1} = sub { $at{ $sub->cursor }++; kill USR1 => $$ if $again };
             kill USR1 => $$;
@@ -55,35 +54,36 @@ for my $v (grep { !$_->is_str } variants()) {
                 $tries++;
             }
             $again = 0;
-            is($got, $v->value(7), 'the message behind them is found');
-            is($nothing_at, 0, 'nothing is said to be there only before the first claim is given up');
-            cmp_ok(scalar(grep { $_ > 0 && $_ < DEAD } keys %at), '>=', 2, 'signals are handled on the way');
-            is_deeply([$sub->cursor, $sub->overflow_count, $sub->lag], [DEAD + 1, 0, 0], 'the account');
-            is($ring->stats->{abandoned}, DEAD, 'all are counted');
+            is($got, $v->value(7), 'the message after the claims is found');
+            is($nothing_at, 0, 'a call returns undef only before the first claim is abandoned');
+            cmp_ok(scalar(grep { $_ > 0 && $_ < DEAD } keys %at), '>=', 2, 'signals are handled while claims are passed');
+            is_deeply([$sub->cursor, $sub->overflow_count, $sub->lag], [DEAD + 1, 0, 0],
+                'cursor, overflow_count and lag after the message');
+            is($ring->stats->{abandoned}, DEAD, 'all claims are counted as abandoned');
 
-            # Void by now, for whoever comes later.
+            # The claims are marked as abandoned by now.
             $sub->reset_oldest;
-            is($calls{$name}->($sub), $v->value(7), 'and found at once, where they are void already');
+            is($calls{$name}->($sub), $v->value(7), 'the message after abandoned positions is found by one call');
 
             $sub->reset_oldest;
             local $SIG{USR1} = sub { $sub->cursor ? die "enough\n" : kill USR1 => $$ };
             kill USR1 => $$;
-            ok(!eval { $calls{$name}->($sub); 1 }, 'a handler that dies ends the call');
-            is($@, "enough\n", 'with its own error');
-            cmp_ok($sub->cursor, '<', DEAD, 'before the end');
+            ok(!eval { $calls{$name}->($sub); 1 }, 'an exception of a handler ends the call');
+            is($@, "enough\n", 'the exception is passed on unchanged');
+            cmp_ok($sub->cursor, '<', DEAD, 'the call ends before the last claim');
             $SIG{USR1} = 'IGNORE';
-            is($calls{$name}->($sub), $v->value(7), 'and the next call goes on');
+            is($calls{$name}->($sub), $v->value(7), 'the next call finds the message');
         };
     }
 
-    subtest $v->name . ' with messages among them' => sub {
+    subtest $v->name . ' with several messages after the claims' => sub {
         my $ring = $with_dead->();
         my $sub  = $ring->subscribe;
         $ring->publish($v->value(8));
         my $reader = $ring->subscribe_all;
-        is($reader->poll_wait, $v->value(7), 'the first');
-        is_deeply([$reader->drain], [$v->value(8)], 'the others');
-        is_deeply([$sub->drain],    [$v->value(8)], 'for somebody who is beyond them, too');
+        is($reader->poll_wait, $v->value(7), 'poll_wait returns the first message');
+        is_deeply([$reader->drain], [$v->value(8)], 'drain returns the second message');
+        is_deeply([$sub->drain],    [$v->value(8)], 'a subscriber after the claims gets the second message');
     };
 
     subtest $v->name . ' and a handler that destroys the subscriber' => sub {
@@ -92,18 +92,18 @@ for my $v (grep { !$_->is_str } variants()) {
         $sub->reset_oldest;
         local $SIG{USR1} = sub { $sub->cursor ? $sub->DESTROY : kill USR1 => $$ };
         kill USR1 => $$;
-        croaks_like(sub { $sub->poll }, 'destroyed during the call', 'is told');
+        croaks_like(sub { $sub->poll }, 'destroyed during the call', 'poll croaks');
     };
 
     subtest $v->name . ' and a handle for event loops' => sub {
         my $ring = $with_dead->();
         my $sub  = $ring->subscribe_all;
         until_readable($sub->fh);
-        is($sub->poll, $v->value(7), 'the message');
-        ok(!readable($sub->fh), 'nothing more');
+        is($sub->poll, $v->value(7), 'the handle becomes readable for the message after the claims');
+        ok(!readable($sub->fh), 'the handle is not readable after the message');
         $sub->reset_oldest;
         until_readable($sub->fh);
-        is($sub->poll, $v->value(7), 'behind void positions, too');
+        is($sub->poll, $v->value(7), 'the handle becomes readable for the message after abandoned positions');
     };
 }
 

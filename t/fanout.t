@@ -1,5 +1,5 @@
-# Several publishers, several subscribers, all at once: nothing lost, nothing twice, each publisher's
-# messages in order. In a small ring, what is lost is counted.
+# Several publishers and several subscribers at the same time: no message is lost or delivered twice, and the messages of
+# each publisher arrive in order. In a small ring, lost messages are counted.
 
 use strict;
 use warnings;
@@ -30,7 +30,7 @@ sub publisher {
     });
 }
 
-# Reads to the end by all methods in turn; tells (delivered, overflow, positions passed).
+# Reads to the end with all methods in turn; tells (delivered, lost, positions passed).
 sub subscriber {
     my ($v, $ring) = @_;
     return spawn(sub {
@@ -58,7 +58,7 @@ sub subscriber {
             sub { $take->($_) for $sub->poll_multi(10) },
         );
         until ($done) { $ways[$sub->lag ? $turn++ % @ways : 0]->() }
-        die 'more after the end' if $sub->lag;
+        die 'messages after the last message' if $sub->lag;
         $peer->tell(join ' ', $delivered, $sub->overflow_count, $sub->cursor - $start);
     });
 }
@@ -72,22 +72,22 @@ for my $capacity (32768, 64) {
             $_->hear for @subscribers;
             my @publishers = map { publisher($v, $ring, $_ - 1) } 1 .. $PUBLISHERS;
             $_->tell('go') for @publishers;
-            reap('publishers', @publishers);
+            reap('the publishers exit with 0', @publishers);
             $ring->publish($v->value($END));
             my @totals = map { $_->hear // '' } @subscribers;
-            reap('subscribers: each publisher in order, nothing twice, nothing torn', @subscribers);
+            reap('subscribers get the messages of each publisher in order, none twice, none torn', @subscribers);
 
             my $stats = $ring->stats;
             my $sent  = $PUBLISHERS * $EACH + 1;
-            is($stats->{publish_ok}, $sent, 'publish_ok counts every message') if !$stats->{abandoned};
+            is($stats->{publish_ok}, $sent, 'publish_ok counts all messages') if !$stats->{abandoned};
             for my $total (@totals) {
                 my ($delivered, $lost, $passed) = split / /, $total;
-                is($passed, $stats->{write_pos}, 'all positions passed');
-                is($delivered + $lost, $passed, 'delivered + overflow_count = positions passed')
+                is($passed, $stats->{write_pos}, 'a subscriber passes all positions');
+                is($delivered + $lost, $passed, 'delivered and lost messages add up to the passed positions')
                     if !$stats->{abandoned};
-                cmp_ok($delivered + $lost, '<=', $passed, 'none counted twice');
-                cmp_ok($delivered + $lost, '>=', $sent,   'every message accounted for');
-                is($delivered, $sent, 'nothing lost') if $capacity > $sent;
+                cmp_ok($delivered + $lost, '<=', $passed, 'no position is counted twice');
+                cmp_ok($delivered + $lost, '>=', $sent,   'all messages are accounted for');
+                is($delivered, $sent, 'no message is lost in a large ring') if $capacity > $sent;
             }
         });
     };

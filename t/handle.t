@@ -1,4 +1,4 @@
-# What handles and subscribers say of themselves and of each other: readonly, ring, generation, sub_class.
+# Methods that describe handles and subscribers: readonly, ring, generation, sub_class.
 
 use strict;
 use warnings;
@@ -13,49 +13,50 @@ each_variant(sub {
     my $path  = fresh_path();
     my $ring  = $class->new($path, 16);
     my $only  = $class->new_readonly($path);
-    ok(!$ring->readonly, 'a ring that can be written to');
-    ok($only->readonly,  'one for reading only');
-    ok(!$class->new(undef, 8)->readonly, 'one without a name');
+    ok(!$ring->readonly, 'readonly of a writable handle is false');
+    ok($only->readonly,  'readonly of a read-only handle is true');
+    ok(!$class->new(undef, 8)->readonly, 'readonly of an anonymous ring is false');
 
     my $maps = shared_maps();
     my $sub  = $ring->subscribe;
     my $same = $sub->ring;
     isa_ok($same, $class);
-    is($same->path, $path, 'the ring of a subscriber');
-    is(shared_maps(), $maps, 'is mapped once');
+    is($same->path, $path, 'ring of a subscriber has the path of its ring');
+    is(shared_maps(), $maps, 'ring of a subscriber shares the mapping');
     $same->publish($v->value(1));
-    is($sub->poll, $v->value(1), 'and can be published to');
+    is($sub->poll, $v->value(1), 'ring of a subscriber can publish');
     undef $ring;
     undef $same;
     $sub->ring->publish($v->value(2));
-    is($sub->poll, $v->value(2), 'also when all other handles are gone');
-    ok($only->subscribe->ring->readonly, 'that of a ring for reading only is such a one');
+    is($sub->poll, $v->value(2), 'ring works after all other handles are destroyed');
+    ok($only->subscribe->ring->readonly, 'ring of a read-only subscriber is read-only');
     $ring = $class->new($path);
     my $fd = $ring->eventfd;
-    is($ring->subscribe->ring->fileno, $fd, 'it has the eventfd of the subscriber');
+    is($ring->subscribe->ring->fileno, $fd, 'ring has the eventfd of the subscriber');
     $ring->unlink;
     my $next = $class->new($path, 8);
-    ok($sub->reopen, 'reopen');
-    is($sub->ring->capacity, 8, 'leads to the next one');
+    ok($sub->reopen, 'reopen returns true');
+    is($sub->ring->capacity, 8, 'after reopen, ring is the new ring');
 
     subtest 'generation' => sub {
         my $where = fresh_path();
         my $one   = $class->new($where, 8);
         my $first = $one->generation;
-        like($first, qr{\A\S+/0\z}, 'a text');
+        like($first, qr{\A\S+/0\z}, 'generation is a text');
         $one->publish_multi($v->values(1, 3));
-        is($one->generation, $first, 'messages do not change it');
-        is($class->new($where)->generation,          $first, 'it is the same for every process');
-        is($class->new_readonly($where)->generation, $first, 'and for reading only');
+        is($one->generation, $first, 'messages do not change generation');
+        is($class->new($where)->generation,          $first, 'another handle returns the same generation');
+        is($class->new_readonly($where)->generation, $first, 'a read-only handle returns the same generation');
         $one->clear;
-        isnt($one->generation, $first, 'a clear changes it');
+        isnt($one->generation, $first, 'clear changes generation');
         my $second = $one->generation;
         $one->clear;
-        is($one->generation, $second, 'one that discards nothing does not: positions are what they were');
+        is($one->generation, $second, 'clear of an empty ring does not change generation');
         $one->unlink;
         my $two = $class->new($where, 8);
-        isnt($two->generation, $_, 'another ring has another one') for $first, $second;
-        isnt($class->new(undef, 8)->generation, $class->new(undef, 8)->generation, 'rings without a name, too');
+        isnt($two->generation, $_, 'a new ring has another generation') for $first, $second;
+        isnt($class->new(undef, 8)->generation, $class->new(undef, 8)->generation,
+            'two anonymous rings have different generations');
     };
 });
 
@@ -70,25 +71,25 @@ subtest 'subclasses' => sub {
         *{"${mine}::Sub::ring_class"} = sub { return $mine };
         my $ring = $mine->new(undef, 8);
         for my $sub ($ring->subscribe, $ring->subscribe_all) {
-            is(ref $sub, "${mine}::Sub", $v->name . ': the hook names the class of subscribers');
-            is(ref $sub->ring, $mine, 'and theirs that of rings');
+            is(ref $sub, "${mine}::Sub", $v->name . ': sub_class sets the class of subscribers');
+            is(ref $sub->ring, $mine, $v->name . ': ring_class sets the class of rings');
         }
-        is($base->sub_class, $v->sub_class, 'what is said otherwise');
-        is($v->sub_class->ring_class, $base, 'and by subscribers');
-        is(ref $base->new(undef, 8)->subscribe, $v->sub_class, 'rings of the module');
+        is($base->sub_class, $v->sub_class, 'the default of sub_class');
+        is($v->sub_class->ring_class, $base, 'the default of ring_class');
+        is(ref $base->new(undef, 8)->subscribe, $v->sub_class, 'without a subclass, subscribers have the class of the module');
 
         for my $bad ('Nothing', 'Mine', undef, [], '', $base) {
             no warnings 'redefine';
             local *{"${mine}::sub_class"} = sub { return $bad };
             my $shown = ref $bad ? 'ARRAY' : $bad // 'undef';
             croaks_like(sub { $ring->subscribe }, "subscribe: sub_class of $mine must name a class derived from " . $v->sub_class . ", not $shown",
-                "a hook that says $shown");
+                "subscribe croaks if sub_class returns $shown");
         }
         no warnings 'redefine';
         local *{"${mine}::sub_class"} = sub { $_[0]->DESTROY; return "${mine}::Sub" };
-        croaks_like(sub { $ring->subscribe }, 'destroyed during the call', 'a hook that destroys the ring');
+        croaks_like(sub { $ring->subscribe }, 'destroyed during the call', 'subscribe croaks if sub_class destroys the ring');
     }
-    is($calls, 2 * variants(), 'asked once for each');
+    is($calls, 2 * variants(), 'sub_class is called once for each subscriber');
 };
 
 done_testing;

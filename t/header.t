@@ -1,4 +1,4 @@
-# Damaged files: error or a working ring, never a crash, a hang or a touch outside of the mapping.
+# Damaged files: an error or a working ring, never a crash, a hang or an access outside of the mapping.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use PubSubTest;
 
 my $CAPACITY = 8;
 
-# Does all that follows addresses, whatever comes back.
+# Calls all methods that follow offsets in the file, whatever they return.
 sub exercise {
     my ($v, $ring) = @_;
     my $sub = $ring->subscribe_all;
@@ -41,16 +41,16 @@ each_variant(sub {
     survives("every byte of the header flipped ($head bytes)", sub {
         my ($note) = @_;
         for my $at (0 .. $head - 1) {
-            # Page-filling zeros say little: one byte in sixteen of them is enough here.
+            # Pages of zeros are alike: one byte in sixteen is enough.
             next if $at >= 1024 && $at % 16;
             $note->("header byte $at");
             for my $flip (0xff, 0x01, 0x80) {
                 my $bytes = $used;
                 substr($bytes, $at, 1) ^= chr $flip;
-                poke($path, 0, $bytes);    # in place: thousands of new files take a minute on a busy disk
+                poke($path, 0, $bytes);    # in place: creating thousands of files takes a minute on a busy disk
                 eval { exercise($v, $class->new($path, $CAPACITY)); 1 }
                     or $@ =~ / at .+ line \d+/
-                    or die "strange error: $@";
+                    or die "unexpected error: $@";
             }
         }
     });
@@ -75,7 +75,7 @@ each_variant(sub {
 
     survives('every byte of spares flipped while in use', sub {
         my ($note) = @_;
-        # The first ones, because who finds them spoilt takes others; and the last one.
+        # The first spares, because a publisher that finds one of them damaged takes another; and the last spare.
         for my $at (map { my $spare = $_; map { $head + $spare * 128 + $_ } 0 .. 23 } $publishers ? (0, 1, $publishers - 1) : ()) {
             $note->("spare byte $at");
             for my $flip (0xff, 0x01, 0x80) {
@@ -91,7 +91,7 @@ each_variant(sub {
         }
     });
 
-    subtest 'geometry' => sub {
+    subtest 'damaged geometry' => sub {
         my $bad = 0;
         for my $at (0 .. 31) {
             my $bytes = $used;
@@ -99,29 +99,31 @@ each_variant(sub {
             spew($path, $bytes);
             next if eval { $class->new($path); 1 };
             $bad++;
-            like($@, qr/invalid or incompatible/, "byte $at: refused");
-            ok(slurp($path) eq $bytes, "byte $at: not written to");
+            like($@, qr/invalid or incompatible/, "byte $at: new croaks");
+            ok(slurp($path) eq $bytes, "byte $at: the file is unchanged");
         }
-        cmp_ok($bad, '>=', 8, 'the magic number and more is looked at');
+        cmp_ok($bad, '>=', 8, 'damage of at least eight bytes is detected');
     };
 
-    subtest 'length' => sub {
+    subtest 'files of a wrong length' => sub {
         for my $length (1, 8, 100) {
             spew($path, substr $used, 0, $length);
-            croaks_like(sub { $class->new($path, $CAPACITY) }, 'too small', "$length bytes");
+            croaks_like(sub { $class->new($path, $CAPACITY) }, 'too small', "new of $length bytes croaks");
         }
         my $all = length $used;
         for my $length ($head, $head + 1, $all - 4096 > $head ? $all - 4096 : (), $all - 1) {
             spew($path, substr $used, 0, $length);
-            croaks_like(sub { $class->new($path, $CAPACITY) }, 'invalid or incompatible', "cut to $length of $all");
-            is(-s $path, $length, 'not mended');
+            croaks_like(sub { $class->new($path, $CAPACITY) }, 'invalid or incompatible',
+                "new of a file that is cut to $length of $all bytes croaks");
+            is(-s $path, $length, 'the cut file is not extended');
         }
         for my $more (1, 4096, $all) {
             spew($path, $used . "\0" x $more);
-            croaks_like(sub { $class->new($path, $CAPACITY) }, 'invalid or incompatible', "$more bytes too many");
+            croaks_like(sub { $class->new($path, $CAPACITY) }, 'invalid or incompatible',
+                "new of a file with $more extra bytes croaks");
         }
         spew($path, $used);
-        is_deeply([$class->new($path)->subscribe_all->drain], [$v->values(1, 5)], 'whole, it is a ring');
+        is_deeply([$class->new($path)->subscribe_all->drain], [$v->values(1, 5)], 'the unchanged file is a working ring');
     };
 });
 

@@ -1,4 +1,4 @@
-# Every method called on what is no object of its class: always the same croak, never a crash.
+# All methods called on values that are not objects of their class: always the same error, never a crash.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ package Throw  { sub TIESCALAR { bless [] } sub FETCH { die "fetched\n" } }
 
 package main;
 
-# name => a list of one that is no object of $class; objects of a right kind lend their insides.
+# name => [a value that is not an object of $class]; some are made from a real object.
 sub impostors {
     my ($v, $class, $good, @others) = @_;
     my $number = eval { 0 + ($$good // 1) } || 1;
@@ -96,28 +96,28 @@ each_variant(sub {
             }
         });
         tie my $tied, 'Fetch', $good;
-        is($tied->capacity, 8, 'a tied scalar that holds an object is that object');
-        is($class->can('capacity')->($tied), 8, 'called as a function too');
+        is($tied->capacity, 8, 'a tied scalar that holds an object can be an invocant');
+        is($class->can('capacity')->($tied), 8, 'a function accepts the tied scalar, too');
         my $turns = (tied $tied);
         my $fresh = $class eq $v->class ? $v->ring(32) : $v->ring(32)->subscribe;
         $turns->[0] = $fresh;
-        is($class->can('capacity')->($tied), 32, 'asked again at each call: another object');
+        is($class->can('capacity')->($tied), 32, 'the tied scalar is fetched at each call');
         $turns->[0] = undef;
-        croaks_like(sub { $class->can('capacity')->($tied) }, 'Expected a', 'none any more');
+        croaks_like(sub { $class->can('capacity')->($tied) }, 'Expected a', 'a tied scalar that holds undef is refused');
         my $reblessed = bless $v->ring(8), 'Elsewhere';
         is(eval { $v->class->can('capacity')->($reblessed); 1 } ? 1 : $@ =~ /Expected a/ ? 1 : 0, 1,
-            'an object blessed elsewhere: croak or result');
+            'an object that was reblessed into another class is refused or works');
     }
 
-    # Hand-made objects are destroyed in silence.
+    # Destroying objects that the module did not make has no effect.
     bless [], $v->class;
     bless {}, $v->sub_class;
     bless \(my $scalar = 1), $v->class;
     bless sub { $v }, $v->sub_class;
-    is($sub->poll, $v->value(1), 'after all that the ring is untouched');
+    is($sub->poll, $v->value(1), 'the message is still in the ring');
     is($ring->write_pos, 1, 'nothing was published');
 });
 
-is_deeply(\@warnings, [], 'and nothing was warned of');
+is_deeply(\@warnings, [], 'there are no warnings');
 
 done_testing;

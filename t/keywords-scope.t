@@ -1,4 +1,4 @@
-# Where the keywords are words of the language, and what they become there.
+# Where the keywords are available, and how they are compiled.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use B::Deparse ();
 use Test::More;
 use PubSubTest;
 
-# Is the word a keyword in that source? Run on a subscriber it then gives its lag of 1.
+# Is the word a keyword in that source? Called with a subscriber, the code then returns its lag of 1.
 sub works {
     my ($source, $sub) = @_;
     no strict;
@@ -29,32 +29,32 @@ each_variant(sub {
     $ring->publish($v->value(1));
     my $call = "sub { $lag \$_[0] }";
 
-    is(works("use $class; $call", $sub), 'yes', 'use');
-    like(works($call, $sub), qr/\Ano/, 'without use');
-    like(works("use strict; $call", $sub), qr/\Ano/, 'without use, under strict');
-    like(works("require $class; $call", $sub), qr/\Ano/, 'require switches nothing on');
-    like(works("use $class (); $call", $sub), qr/\Ano/, 'nor does an empty import list');
-    like(works("use $class; no $class; $call", $sub), qr/\Ano/, 'no switches off');
-    is(works("use $class; no $class; use $class; $call", $sub), 'yes', 'and use on again');
+    is(works("use $class; $call", $sub), 'yes', 'use enables the keyword');
+    like(works($call, $sub), qr/\Ano/, 'without use, the word is not a keyword');
+    like(works("use strict; $call", $sub), qr/\Ano/, 'without use, the word is not a keyword under strict');
+    like(works("require $class; $call", $sub), qr/\Ano/, 'require does not enable the keyword');
+    like(works("use $class (); $call", $sub), qr/\Ano/, 'an empty import list does not enable the keyword');
+    like(works("use $class; no $class; $call", $sub), qr/\Ano/, 'no disables the keyword');
+    is(works("use $class; no $class; use $class; $call", $sub), 'yes', 'use enables the keyword again after no');
     is(works("use $class; { no $class; } $call", $sub), 'yes', 'no ends with its block');
-    like(works("{ use $class; } $call", $sub), qr/\Ano/, 'and so does use');
-    is(works("use $class; { { $call } }", $sub), 'yes', 'blocks inside have it');
-    is(works("use $class; eval q{$call}", $sub), 'yes', 'and so has a string eval');
-    like(works("use $class; eval q{no $class; $call}", $sub), qr/\Ano/, 'which may switch it off for itself');
-    is(works("use $class; package Elsewhere; $call", $sub), 'yes', 'packages do not matter');
+    like(works("{ use $class; } $call", $sub), qr/\Ano/, 'use ends with its block');
+    is(works("use $class; { { $call } }", $sub), 'yes', 'use applies to inner blocks');
+    is(works("use $class; eval q{$call}", $sub), 'yes', 'use applies to a string eval');
+    like(works("use $class; eval q{no $class; $call}", $sub), qr/\Ano/, 'no in a string eval applies to it alone');
+    is(works("use $class; package Elsewhere; $call", $sub), 'yes', 'use applies to other packages in its scope');
     for my $other (grep { $_->name ne $v->name } variants()) {
-        like(works("use @{[$other->class]}; $call", $sub), qr/\Ano/, $other->name . ' does not bring it');
-        is(works("use $class; no @{[$other->class]}; $call", $sub), 'yes', $other->name . ' does not take it');
+        like(works("use @{[$other->class]}; $call", $sub), qr/\Ano/, $other->name . ' does not enable the keyword');
+        is(works("use $class; no @{[$other->class]}; $call", $sub), 'yes', $other->name . ' does not disable the keyword');
     }
-    is(works("use $class; sub { my \%h = ($lag => 1); \$h{$lag} }", $sub), 'yes', 'a hash key stays a hash key');
-    is(works("use $class; sub { \$_[0]->lag }", $sub), 'yes', 'methods go on as before');
+    is(works("use $class; sub { my \%h = ($lag => 1); \$h{$lag} }", $sub), 'yes', 'a hash key of that name is not a keyword');
+    is(works("use $class; sub { \$_[0]->lag }", $sub), 'yes', 'a method of that name is not a keyword');
 
     for my $wrong ("$lag", "$lag()", "$lag \$_[0] \$_[1]", $v->keyword('publish') . ' $_[0]',
         $v->keyword('publish') . '()', $v->keyword('publish') . '($_[0])', $v->keyword('publish') . '($_[0], 1, 2)')
     {
         no warnings;
         is(eval "use $class; sub { $wrong }", undef, "a syntax error: $wrong");
-        like($@, qr/syntax error|parse failed|[Ee]xpected|[Tt]oo (?:many|few)|Not enough/, 'and named so');
+        like($@, qr/syntax error|parse failed|[Ee]xpected|[Tt]oo (?:many|few)|Not enough/, "the error is named: $wrong");
     }
 
     for my $name (qw(publish poll lag)) {
@@ -65,21 +65,21 @@ each_variant(sub {
         my $ops = '';
         B::Concise::walk_output(\$ops);
         B::Concise::compile('-exec', $code)->();
-        like($ops, qr/\b$word\b/, "$word: an op of that name");
-        unlike($ops, qr/entersub|method/, "$word: no sub is called");
+        like($ops, qr/\b$word\b/, "$word: is an op of that name");
+        unlike($ops, qr/entersub|method/, "$word: does not call a sub");
 
         my @descriptions;
         walk(B::svref_2object($code)->ROOT, sub { push @descriptions, $_[0]->desc if $_[0]->name eq $word });
-        is(scalar @descriptions, 1, "$word: once");
-        unlike($descriptions[0] // '', qr/\A(?:unknown custom operator)?\z/, "$word: has a description");
+        is(scalar @descriptions, 1, "$word: compiles to one op");
+        unlike($descriptions[0] // '', qr/\A(?:unknown custom operator)?\z/, "$word: the op has a description");
 
         my @warnings;
         local $SIG{__WARN__} = sub { push @warnings, @_ };
         my $text = B::Deparse->new->coderef2text($code);
         like($text, qr/\b$word\b/, "$word: B::Deparse shows it");
-        is_deeply(\@warnings, [], "$word: without a complaint");
+        is_deeply(\@warnings, [], "$word: B::Deparse does not warn");
         my $again = eval "use $class; sub $text";
-        is($@, '', "$word: and what it shows compiles");
+        is($@, '', "$word: the output of B::Deparse compiles");
     }
 });
 

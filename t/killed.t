@@ -1,5 +1,5 @@
-# Publishers and subscribers that are killed or stopped at any moment: the others go on, and every
-# message that arrives is whole.
+# Publishers and subscribers are killed or stopped at any moment: the others continue, and all
+# delivered messages are whole.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use POSIX qw(WUNTRACED);
 use Test::More;
 use PubSubTest;
 
-# Messages that show whether they are whole: for Str, one letter at a length that belongs to it.
+# Messages that show whether they are whole: for Str, one repeated letter with a length that depends on it.
 sub message {
     my ($v, $number) = @_;
     return $number % 30000 if !$v->is_str;
@@ -22,7 +22,7 @@ sub whole {
     return $message =~ /\A([a-z])\1*\z/ && length $message == 1 + 9 * (ord($1) - 97);
 }
 
-# All that is in the ring: past the positions that a killed publisher had claimed, which take a moment.
+# All messages of the ring; positions that a killed publisher had claimed take a moment.
 sub everything {
     my ($sub) = @_;
     my @all;
@@ -63,14 +63,14 @@ each_variant(sub {
         }
         $steady->kill('KILL');
         $steady->end;
-        is($torn, 0, 'nothing torn');
+        is($torn, 0, 'no message is torn');
         $read->(everything($sub));
         $ring->publish_multi(map { message($v, $_) } 1 .. 5);
-        is_deeply([everything($sub)], [map { message($v, $_) } 1 .. 5], 'the ring works after sixty deaths');
-        cmp_ok($sub->overflow_count, '<=', $sub->cursor, 'losses are counted in reason');
+        is_deeply([everything($sub)], [map { message($v, $_) } 1 .. 5], 'the ring works after sixty publishers were killed');
+        cmp_ok($sub->overflow_count, '<=', $sub->cursor, 'not more messages count as lost than were published');
     };
 
-    subtest 'SIGKILL of sleepers' => sub {
+    subtest 'SIGKILL of sleeping subscribers' => sub {
         my $ring = $v->ring(16);
         my @kids = map {
             spawn(sub { my $sub = $ring->subscribe; $_[0]->tell('ready'); $sub->poll_wait; $sub->poll_wait })
@@ -82,8 +82,8 @@ each_variant(sub {
         $_->end for @victims;
         my $sub = $ring->subscribe;
         $ring->publish_multi($v->values(1, 2));
-        reap('the other sleepers wake', @kids);
-        is_deeply([$sub->drain], [$v->values(1, 2)], 'and the publisher went on');
+        reap('the other sleeping subscribers get their messages', @kids);
+        is_deeply([$sub->drain], [$v->values(1, 2)], 'the publisher is not disturbed');
     };
 
     subtest 'SIGSTOP' => sub {
@@ -97,26 +97,26 @@ each_variant(sub {
             waitpid $kid->pid, WUNTRACED;
             my @got  = everything($sub);
             my $torn = grep { !whole($v, $_) } @got;
-            is($torn, 0, 'stopped: what there is, is whole');
-            is($sub->poll_wait(0.003), undef, 'and after that there is no more');
+            is($torn, 0, 'a publisher is stopped: all messages are whole');
+            is($sub->poll_wait(0.003), undef, 'a publisher is stopped: poll_wait times out after the last message');
             if (!$v->is_str) {
                 my $other = $ring->subscribe;
                 $ring->publish($v->value(31000));
-                is($other->poll_wait, $v->value(31000), 'others publish past it');
+                is($other->poll_wait, $v->value(31000), 'a publisher is stopped: others can publish');
             }
             $sub->reset;
             $kid->kill('CONT');
-            ok(whole($v, $sub->poll_wait), 'continued: it goes on');
+            ok(whole($v, $sub->poll_wait), 'a publisher is continued: its messages are whole');
             $kid->kill('KILL');
             $kid->end;
         }
         $ring->publish($v->value(1));
         $sub->reset_oldest;
-        is((everything($sub))[-1], $v->value(1), 'and the ring is fine');
+        is((everything($sub))[-1], $v->value(1), 'the ring works after all publishers were killed');
     };
 });
 
-subtest 'a publisher stopped for laps' => sub {
+subtest 'a publisher is stopped while others lap the ring' => sub {
     each_variant(sub {
         my ($v) = @_;
         plan skip_all => 'a stopped publisher may hold the lock' if $v->is_str;
@@ -142,10 +142,10 @@ subtest 'a publisher stopped for laps' => sub {
             $kid->kill('CONT');
         }
         $kid->tell('go');
-        reap('it comes to its end', $kid);
+        reap('the publisher exits with 0', $kid);
         my @rest = $seen->drain;
         is_deeply([@rest[-4 .. -1]], [30000 .. 30003], 'its last messages arrive');
-        is($wrong, 0, 'and none came back from an earlier lap');
+        is($wrong, 0, 'no message of an earlier lap is delivered');
     });
 };
 

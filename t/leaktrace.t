@@ -1,4 +1,4 @@
-# No method leaks a scalar, in success or in failure.
+# No method leaks a scalar, whether it succeeds or fails.
 
 use strict;
 use warnings;
@@ -80,7 +80,7 @@ each_variant(sub {
     };
     for my $call (sort keys %calls) {
         $calls{$call}->() for 1 .. 2;
-        no_leaks_ok(sub { $calls{$call}->() }, $call);
+        no_leaks_ok(sub { $calls{$call}->() }, "no leak: $call");
     }
 });
 

@@ -1,4 +1,4 @@
-# Who outlives whom: subscribers and handles, global destruction, exec.
+# Lifetimes: subscribers outlive handles; global destruction; exec.
 
 use strict;
 use warnings;
@@ -19,20 +19,20 @@ each_variant(sub {
         $ring->publish_multi($v->values(1, 3));
         undef $ring;
         is_deeply([$sub->drain], [$v->values(1, 3)], 'a subscriber outlives its handle');
-        is($sub->write_pos, 3, 'and all of its methods work');
-        is($sub->capacity, 8, 'all');
-        is($sub->poll_wait(0.001), undef, 'all');
+        is($sub->write_pos, 3, 'write_pos works without the handle');
+        is($sub->capacity, 8, 'capacity works without the handle');
+        is($sub->poll_wait(0.001), undef, 'poll_wait works without the handle');
         undef $sub;
-        is_deeply([$late->drain], [$v->values(1, 3)], 'and so does another');
+        is_deeply([$late->drain], [$v->values(1, 3)], 'a second subscriber outlives the first');
         undef $late;
-        is(shared_maps(), $maps, 'the last one takes the mapping away');
+        is(shared_maps(), $maps, 'the ring is unmapped with its last subscriber');
     }
 
     my $two  = $v->ring(8);
     my $maps = shared_maps();
     my $s1   = $two->subscribe;
     is(shared_maps(), $maps, 'a subscriber shares the mapping of its handle');
-    is($class->new(undef, 8)->subscribe->poll, undef, 'a handle that was never kept');
+    is($class->new(undef, 8)->subscribe->poll, undef, 'a subscriber of a temporary handle works');
 
     my $prologue = <<'PERL';
         use strict; use warnings; require Data::PubSub::Shared;
@@ -59,8 +59,8 @@ PERL
     );
     for my $name (sort keys %programs) {
         my ($output, $status) = run_perl("$prologue $programs{$name}", $class, fresh_path());
-        is($status, 0, "global destruction: $name: ends well");
-        like($output, qr/\A(?:1|11)?\z/, "$name: in silence");
+        is($status, 0, "global destruction: $name: the program exits with 0");
+        like($output, qr/\A(?:1|11)?\z/, "global destruction: $name: the program prints no errors");
     }
 
     my $path  = fresh_path();
@@ -78,9 +78,9 @@ PERL
         print "mapped: $_" for grep { /\Q$path\E|memfd/ } <$maps>;
         print "published ", $class->new($path)->publish(1), "\n";
 PERL
-    is($output, "inherited: \npublished 1\n", 'exec: nothing is inherited, the path leads back');
-    is($status, 0, 'ends well');
-    is($sub->poll, 1, 'the message arrives');
+    is($output, "inherited: \npublished 1\n", 'after exec, nothing is inherited, and the ring can be opened by its path');
+    is($status, 0, 'the new program exits with 0');
+    is($sub->poll, 1, 'the message of the new program arrives');
 });
 
 done_testing;

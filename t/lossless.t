@@ -27,7 +27,7 @@ sub reader {
         }
     });
     my $said = $kid->hear;
-    is($said, 'ready', 'a reader') if $said ne 'the reader subscribes';
+    is($said, 'ready', 'a reader subscribes') if $said ne 'ready';
     return $kid;
 }
 

@@ -1,4 +1,4 @@
-# A subscriber that falls behind: where it goes on, and what it counts.
+# A subscriber that falls behind: where it continues, and what it counts.
 
 use strict;
 use warnings;
@@ -13,17 +13,17 @@ each_variant(sub {
     my $sub  = $ring->subscribe;
 
     $ring->publish_multi($v->values(1, 8));
-    is($sub->lag, 8, 'lag: the whole ring');
-    ok(!$sub->has_overflow, 'that is not too much');
+    is($sub->lag, 8, 'lag is the capacity when the ring is full');
+    ok(!$sub->has_overflow, 'has_overflow is false when the ring is full');
     $ring->publish($v->value(9));
-    is($sub->lag, 9, 'lag: one more');
-    ok($sub->has_overflow, 'is too much');
-    is($sub->overflow_count, 0, 'not counted before it is met');
-    is($sub->poll, $v->value(2), 'goes on at the oldest held');
-    is($sub->overflow_count, 1, 'and counts the one lost');
-    ok(!$sub->has_overflow, 'and has no overflow any more');
-    is($sub->cursor, 2, 'cursor');
-    is_deeply([$sub->drain], [$v->values(3, 9)], 'the rest is there');
+    is($sub->lag, 9, 'lag is one more after the next message');
+    ok($sub->has_overflow, 'has_overflow is true after the next message');
+    is($sub->overflow_count, 0, 'overflow_count is 0 before the next read');
+    is($sub->poll, $v->value(2), 'poll returns the oldest message that is left');
+    is($sub->overflow_count, 1, 'overflow_count counts the lost message');
+    ok(!$sub->has_overflow, 'has_overflow is false after the read');
+    is($sub->cursor, 2, 'cursor is after the message that was read');
+    is_deeply([$sub->drain], [$v->values(3, 9)], 'drain returns the other messages');
 
     my %ways = (
         poll       => sub { my @all; while (defined(my $x = $_[0]->poll)) { push @all, $x } @all },
@@ -38,12 +38,12 @@ each_variant(sub {
     for my $way (sort keys %ways) {
         my $late = $ring->subscribe;
         $ring->publish_multi($v->values(1, 8 + 27));
-        is_deeply([$ways{$way}->($late)], [$v->values(28, 35)], "$way: the last eight");
-        is($late->overflow_count, 27, "$way: the others are counted");
-        is($late->lag, 0, "$way: all read");
+        is_deeply([$ways{$way}->($late)], [$v->values(28, 35)], "$way returns the last eight messages");
+        is($late->overflow_count, 27, "$way: overflow_count counts the others");
+        is($late->lag, 0, "$way: lag is 0");
     }
 
-    # Publish and read in all sorts of steps; the equation holds after each.
+    # Publishes and reads in steps of different sizes; the counts add up after each step.
     my $reader = $ring->subscribe;
     my $start  = $reader->cursor;
     my ($delivered, $expected, $wrong, $order) = (0, 0, 0, 0);
@@ -61,10 +61,10 @@ each_variant(sub {
         $wrong++ if $delivered + $reader->overflow_count != $reader->cursor - $start;
         $wrong++ if $reader->lag != $ring->write_pos - $reader->cursor;
     }
-    cmp_ok($reader->overflow_count, '>', 100, 'there was overflow');
-    cmp_ok($delivered, '>', 500, 'and delivery');
-    is($wrong, 0, 'delivered + overflow_count = positions passed, at every step');
-    is($order, 0, 'in order');
+    cmp_ok($reader->overflow_count, '>', 100, 'some messages were lost');
+    cmp_ok($delivered, '>', 500, 'some messages were delivered');
+    is($wrong, 0, 'delivered and lost messages add up to the passed positions at each step');
+    is($order, 0, 'messages are delivered in order');
 });
 
 subtest 'while another process publishes' => sub {
@@ -89,14 +89,14 @@ subtest 'while another process publishes' => sub {
                 $delivered++;
             }
         }
-        reap('publisher', $kid);
-        is($order, 0, 'in order, nothing twice');
-        is($sub->cursor, $ring->write_pos, 'all positions passed');
-        my $void = $ring->stats->{abandoned};
+        reap('the publisher exits with 0', $kid);
+        is($order, 0, 'messages are delivered in order, none twice');
+        is($sub->cursor, $ring->write_pos, 'all positions were passed');
+        my $abandoned = $ring->stats->{abandoned};
         my $sum  = $delivered + $sub->overflow_count;
-        cmp_ok($sum, '<=', $sub->cursor, 'no position counted twice');
-        cmp_ok($sum, '>=', 25001, 'no message unaccounted');
-        is($sum, $sub->cursor, 'exact, nothing having been abandoned') if !$void;
+        cmp_ok($sum, '<=', $sub->cursor, 'no position is counted twice');
+        cmp_ok($sum, '>=', 25001, 'all messages are accounted for');
+        is($sum, $sub->cursor, 'without abandoned positions, the counts add up exactly') if !$abandoned;
     });
 };
 

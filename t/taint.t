@@ -1,4 +1,4 @@
-# Under -T: messages are tainted, as what shmread reads; tainted names of files to write or remove are refused.
+# Under -T: messages are tainted, as data of shmread; new and unlink refuse tainted paths.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use Test::More;
 use PubSubTest;
 use PubSubTest::Program;
 
-plan skip_all => 'this perl knows no taint' if $Config{taint_disabled} || !eval { run_taint('print ${^TAINT}') == 1 };
+plan skip_all => 'this perl has no taint mode' if $Config{taint_disabled} || !eval { run_taint('print ${^TAINT}') == 1 };
 
 each_variant(sub {
     my ($v) = @_;
@@ -72,13 +72,13 @@ END
         'not made', 'there',
         'reading is allowed, path tainted 1',
         'path of a ring tainted 0',
-        'unlink fine', 'gone'), 'tainted and refused');
-    is($status, 0, 'no crash');
+        'unlink fine', 'gone'), 'messages are tainted, and tainted paths are refused');
+    is($status, 0, 'the program exits with 0');
 });
 
 done_testing;
 
-# A perl with -T: (output and errors, wait status).
+# Runs a program under perl -T: (output and errors, wait status).
 sub run_taint {
     my ($program, @arguments) = @_;
     delete local @ENV{qw(IFS CDPATH ENV BASH_ENV)};

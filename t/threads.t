@@ -1,4 +1,4 @@
-# ithreads: objects stay with the thread that made them, each thread makes its own.
+# ithreads: objects work only in the thread that created them; each thread can open the ring itself.
 
 use strict;
 use warnings;
@@ -38,13 +38,13 @@ each_variant(sub {
         }
         return @found;
     })->join;
-    is($blessed, 'plain', 'in a new thread the objects are no objects');
-    like($errors[0], qr/Expected a \Q${\ $v->class }\E object/, 'a method called on one croaks');
-    like($errors[1], qr/Expected a \Q${\ $v->sub_class }\E object/, 'on a subscriber as well');
-    isnt($errors[$_], 'no error', 'a method call croaks') for 2, 3;
-    ok(defined fd_target($fd), 'the end of the thread closes nothing of ours');
+    is($blessed, 'plain', 'in a new thread, the objects of its parent are not objects');
+    like($errors[0], qr/Expected a \Q${\ $v->class }\E object/, 'a method of a ring croaks on such a value');
+    like($errors[1], qr/Expected a \Q${\ $v->sub_class }\E object/, 'a method of a subscriber croaks on such a value');
+    isnt($errors[$_], 'no error', 'a method call on such a value croaks') for 2, 3;
+    ok(defined fd_target($fd), 'the end of the thread does not close the eventfd of the parent');
     $ring->publish($v->value(2));
-    is($sub->poll, $v->value(2), 'and ours go on');
+    is($sub->poll, $v->value(2), 'the objects of the parent still work');
 
     my @got = threads->create({ context => 'list' }, sub {
         my $mine   = $v->class->new($path);
@@ -53,8 +53,8 @@ each_variant(sub {
         $mine->eventfd;
         return $reader->drain;
     })->join;
-    is_deeply(\@got, [$v->values(2, 3)], 'a thread makes its own');
-    is($sub->poll, $v->value(3), 'on the same ring');
+    is_deeply(\@got, [$v->values(2, 3)], 'a thread opens the ring by its path');
+    is($sub->poll, $v->value(3), 'the parent gets the message of the thread');
 
     my @threads = map {
         my $id = $_;
@@ -71,7 +71,7 @@ each_variant(sub {
         $wrong++ if $next{ int($number / 1000) }++ != $number % 1000;
     }
     is($wrong, 0, 'four threads publish, each in order');
-    is_deeply([values %next], [(16) x 4], 'nothing is lost');
+    is_deeply([values %next], [(16) x 4], 'no message is lost');
 
     my $waiter = threads->create(sub {
         my $mine = $v->class->new($path)->subscribe_all;
@@ -80,7 +80,7 @@ each_variant(sub {
         return $first;
     });
     $ring->publish($v->value(5)), select undef, undef, undef, 0.001 while $waiter->is_running;
-    is($waiter->join, $v->value(5), 'a thread waits, another wakes it');
+    is($waiter->join, $v->value(5), 'a thread that waits is woken by another thread');
 
     my $keyword = $v->keyword('poll');
     my $publish = $v->keyword('publish');
@@ -89,12 +89,12 @@ each_variant(sub {
         my $mine = $v->class->new($path);
         return join '|', map { $code->($mine, $mine->subscribe, $v->value($_)) } 1 .. 3;
     })->join;
-    is($through, join('|', $v->values(1, 3)), 'keywords compiled before a thread work in it');
+    is($through, join('|', $v->values(1, 3)), 'keywords compiled before a thread was created work in it');
     $sub->reset;
-    is($code->($ring, $sub, $v->value(8)), $v->value(8), 'and here');
+    is($code->($ring, $sub, $v->value(8)), $v->value(8), 'the same keywords work in the parent');
 
     is(open_fds(), $open, 'threads leave no descriptor');
-    is(shared_maps(), $maps, 'and no mapping');
+    is(shared_maps(), $maps, 'threads leave no mapping');
 });
 
 done_testing;
