@@ -1,4 +1,4 @@
-# The distribution loads, every class has its version and every method that was promised.
+# The distribution loads; all classes have the version of the distribution and the documented methods.
 
 use strict;
 use warnings;
@@ -17,16 +17,16 @@ my @sub = qw(
     notify DESTROY CLONE_SKIP
 );
 
-like($Data::PubSub::Shared::VERSION, qr/\A\d+\.\d+\z/, 'version');
+like($Data::PubSub::Shared::VERSION, qr/\A\d+\.\d+\z/, 'the version is a number');
 
 for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str Num)) {
     require_ok($class);
     is($class->VERSION, Data::PubSub::Shared->VERSION, "$class has the version of the distribution");
     can_ok($class, @ring);
     can_ok("${class}::Sub", @sub);
-    ok($class->CLONE_SKIP,         "$class objects stay out of new threads");
-    ok("${class}::Sub"->CLONE_SKIP, "$class subscribers too");
-    is($class->can('poll'), undef, "$class itself has no poll");
+    ok($class->CLONE_SKIP,         "$class objects are not cloned into new threads");
+    ok("${class}::Sub"->CLONE_SKIP, "${class}::Sub objects are not cloned into new threads");
+    is($class->can('poll'), undef, "$class has no poll");
     is("${class}::Sub"->can('publish'), undef, "${class}::Sub has no publish");
 }
 can_ok('Data::PubSub::Shared::Str', 'msg_size');

@@ -1,4 +1,4 @@
-# The package that all variants inherit from makes no rings, and says which do.
+# The base class of all variants does not create rings; its constructors croak and name the classes that do.
 
 use strict;
 use warnings;
@@ -21,14 +21,15 @@ my %call = (
 for my $method (sort keys %call) {
     eval { Data::PubSub::Shared->$method(@{ $call{$method} }) };
     my $expected = "Data::PubSub::Shared->$method: this is a method of $packages at " . __FILE__;
-    is(substr($@, 0, length $expected), $expected, $method);
-    is($_->sub_class->can($method), undef, 'a ' . $_->name . ' subscriber has no such method') for variants();
+    is(substr($@, 0, length $expected), $expected, "Data::PubSub::Shared->$method croaks");
+    is($_->sub_class->can($method), undef, 'a ' . $_->name . " subscriber has no method $method") for variants();
 }
-ok(!-e $path, 'no file was made');
-ok(-e $call{unlink}[0], 'and none removed');
+ok(!-e $path, 'no file is created');
+ok(-e $call{unlink}[0], 'no file is removed');
 
 @Something::ISA = 'Data::PubSub::Shared';
-croaks_like(sub { Something->new }, 'Something->new: this is a method of', 'nor does a subclass of it');
+croaks_like(sub { Something->new }, 'Something->new: this is a method of',
+    'the constructor of a subclass of the base class croaks');
 isa_ok(variant('Int')->ring(8), 'Data::PubSub::Shared');
 
 done_testing;

@@ -1,4 +1,4 @@
-# A file that another process is about to fill: `new` waits, and signal handlers run meanwhile.
+# A file that another process has locked to fill it in: `new` waits, and signal handlers run during the wait.
 
 use strict;
 use warnings;
@@ -26,11 +26,11 @@ each_variant(sub {
     until_asleep($kid->pid);
     $kid->kill('USR1');
     $kid->kill('USR2');
-    is($kid->hear, 'enough', 'a handler that dies ends it');
-    is($kid->hear, 1,        'after one that returned');
-    reap('ended', $kid);
+    is($kid->hear, 'enough', 'an exception of a handler ends the wait');
+    is($kid->hear, 1,        'a handler that returns does not end the wait');
+    reap('the waiting process exits with 0', $kid);
     flock $held, LOCK_UN;
-    is($v->class->new($path, 16)->publish($v->value(1)), 1, 'the next one fills the file');
+    is($v->class->new($path, 16)->publish($v->value(1)), 1, 'the next new fills in the file');
 });
 
 done_testing;

@@ -1,4 +1,4 @@
-# After an explicit DESTROY every method says so, and nothing else happens.
+# After an explicit DESTROY, all methods croak, and nothing else happens.
 
 use strict;
 use warnings;
@@ -26,37 +26,37 @@ each_variant(sub {
         my $class = $v->class;
         croaks_like(
             sub { $ring->$method(@arguments) },
-            "\Q$class\E->$method: Attempted to use a destroyed \Q$class\E object", $method
+            "\Q$class\E->$method: Attempted to use a destroyed \Q$class\E object", "$method croaks on a destroyed ring"
         );
     }
     eval { $ring->DESTROY };
-    pass('a second DESTROY does no harm');
+    pass('a second DESTROY has no effect');
 
     my $live = $v->ring(8);
-    my $dead = $live->subscribe;
+    my $destroyed = $live->subscribe;
     $live->publish($v->value(1));
-    $dead->DESTROY;
+    $destroyed->DESTROY;
     for my $method (sort keys %sub_methods) {
         my @arguments = @{ $sub_methods{$method} };
         my $class = $v->sub_class;
         croaks_like(
-            sub { $dead->$method(@arguments) },
-            "\Q$class\E->$method: Attempted to use a destroyed \Q$class\E object", $method
+            sub { $destroyed->$method(@arguments) },
+            "\Q$class\E->$method: Attempted to use a destroyed \Q$class\E object", "$method croaks on a destroyed subscriber"
         );
     }
-    eval { $dead->DESTROY };
+    eval { $destroyed->DESTROY };
     $live->publish($v->value(2));
-    is_deeply([$live->subscribe_all->drain], [$v->values(1, 2)], 'the ring of a destroyed subscriber is fine');
+    is_deeply([$live->subscribe_all->drain], [$v->values(1, 2)], 'the ring of a destroyed subscriber still works');
 
-    is($sub->poll, undef, 'a subscriber made before its ring was destroyed lives on');
+    is($sub->poll, undef, 'a subscriber outlives its destroyed ring');
     $sub->DESTROY;
 
     my $other = $v->ring(8);
     my $copy  = $other;
     $copy->DESTROY;
-    croaks_like(sub { $other->capacity }, 'destroyed', 'all references lead to one object');
+    croaks_like(sub { $other->capacity }, 'destroyed', 'other references to a destroyed ring are destroyed, too');
 });
 
-is_deeply(\@warnings, [], 'no warnings when destroyed objects go out of scope');
+is_deeply(\@warnings, [], 'there are no warnings when destroyed objects go out of scope');
 
 done_testing;

@@ -1,4 +1,4 @@
-# No room: a full file system, a limit on the size of files. A clear error, nothing left behind.
+# No space: a full file system, a limit on the size of files. The error is clear, and no file is left.
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-# A tmpfs of 256 kB in a mount namespace of a child's own, which ends with the child.
+# Runs $code in a child with a tmpfs of 256 kB, in a mount namespace that ends with the child.
 sub on_small_disk {
     my ($code) = @_;
     my $dir = fresh_dir();
@@ -32,20 +32,20 @@ each_variant(sub {
             my $open = open_fds();
             eval { $class->new("$dir/ring", 65536); 1 } and die 'no error';
             $@ =~ /->new: .*No space left on device/ or die "wrong error: $@";
-            entries($dir) and die 'left: ' . join ' ', entries($dir);
-            open_fds() == $open or die 'a descriptor is left';
+            entries($dir) and die 'files left: ' . join ' ', entries($dir);
+            open_fds() == $open or die 'a descriptor was left open';
 
             my $ring = $class->new("$dir/small", 64);
             $ring->publish_multi($v->values(1, 64)) for 1 .. 10;
             $ring->unlink;
             undef $ring;
 
-            # Room for half of it: an empty file is not filled in, until there is room.
+            # Space for half of it: an empty file is not filled in until there is enough space.
             my $capacity = $v->is_str ? 256 : 8192;
             my $half     = $class->new(undef, $capacity)->stats->{mmap_size} / 2;
             my $path     = spew("$dir/empty", '');
             spew("$dir/ballast", 'x' x (256 * 1024 - $half));
-            eval { $class->new($path, $capacity); 1 } and die 'no error with half the room';
+            eval { $class->new($path, $capacity); 1 } and die 'no error with half of the space';
             $@ =~ /No space left on device/ or die "wrong error: $@";
             unlink "$dir/ballast";
             $class->new($path, $capacity)->publish($v->value(1));
@@ -55,7 +55,7 @@ each_variant(sub {
             $kid->end;
             plan skip_all => 'needs the right to mount';
         }
-        reap('the error is clear, nothing is left, what was not filled can be filled later', $kid);
+        reap('new on a full tmpfs croaks and leaves nothing; the empty file can be filled in later', $kid);
     };
 
     subtest 'RLIMIT_FSIZE' => sub {
@@ -73,9 +73,10 @@ PERL
                 or die "fork: $!";
             my $output = do { local $/; <$out> };
             close $out;
-            is($?, 0, 'no signal ends it');
-            like($output, qr/\A\S+->new: .*File too large.*\nclean\n1\n\z/, 'the error is clear, small rings work');
-            is_deeply([entries($dir)], ['ring-small'], 'nothing else is left');
+            is($?, 0, 'the program is not ended by SIGXFSZ');
+            like($output, qr/\A\S+->new: .*File too large.*\nclean\n1\n\z/,
+                'new croaks with File too large, and a small ring works');
+            is_deeply([entries($dir)], ['ring-small'], 'no other file is left');
         }
     };
 });

@@ -1,4 +1,4 @@
-# Handles for event loops as on kernels before Linux 5.16, where each watched ring has a thread of its own.
+# Handles and sets as on kernels before Linux 5.16: one thread for each ring.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use PubSubTest::Watchers;
 
 my $why = without_waitv();
 plan skip_all => $why if $why;
-cmp_ok(watchers(500), '==', 500, 'a thread a ring');
+cmp_ok(watchers(500), '==', 500, '500 rings need 500 threads');
 subtest $_ => sub { do "$FindBin::Bin/$_.t" or die $@ || $! } for qw(fh set);
 
 done_testing;

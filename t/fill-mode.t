@@ -1,4 +1,4 @@
-# A file that its owner made beforehand, and `new` fills: the mode is the one asked for, as if `new` had made it.
+# `new` fills in a file that its owner created before: the file gets the requested mode, as a file that `new` creates.
 
 use strict;
 use warnings;
@@ -25,27 +25,28 @@ each_variant(sub {
             my $umask = umask 077;
             my $ring  = $class->new($path, 16, @size, @$case > 1 ? $mode : ());
             umask $umask;
-            is(mode_of($path), sprintf('%04o', $mode // 0600), sprintf '%s, %04o before', $kind, $before);
-            is((stat $path)[1], $inode, 'in place');
+            is(mode_of($path), sprintf('%04o', $mode // 0600),
+                sprintf 'a file (%s) of mode %04o gets the requested mode', $kind, $before);
+            is((stat $path)[1], $inode, 'the ring is created in the same file');
         }
     }
     my $path = fresh_path();
     $class->new($path, 16, @size, 0640);
     $class->new($path, 16, @size, 0600);
-    is(mode_of($path), '0640', 'a ring keeps its own');
+    is(mode_of($path), '0640', 'an existing ring keeps its mode');
     my $none = fresh_path();
     for my $mode (0, 0400, 0200, 0066) {
         my $shown = sprintf '0%o', $mode;
         croaks_like(
             sub { $class->new($none, 16, @size, $mode) },
-            qr/\Q$class\E->new: mode \d+ \(octal $shown\) must let the owner read and write/, "mode $shown"
+            qr/\Q$class\E->new: mode \d+ \(octal $shown\) must let the owner read and write/, "mode $shown croaks"
         );
-        ok(!-e $none, 'makes no file');
+        ok(!-e $none, "mode $shown leaves no file");
     }
     my $short = spew(fresh_path(), 'text');
     chmod 0644, $short;
     eval { $class->new($short, 16) };
-    is(mode_of($short), '0644', 'what is refused, too');
+    is(mode_of($short), '0644', 'a refused file keeps its mode');
 });
 
 done_testing;

@@ -1,4 +1,4 @@
-# What the commands ask the core: a ring's file from outside.
+# The inspection of ring files that the commands use.
 
 use strict;
 use warnings;
@@ -20,30 +20,31 @@ each_variant(sub {
     $ring->publish_multi($v->values(1, 3));
     my $seen = inspected($path);
     my @stat = stat $path;
-    is_deeply([@$seen{qw(size mode uid id)}], [$stat[7], 0640, $stat[4], "$stat[0]:$stat[1]"], 'the file, as stat says');
-    is($seen->{allocated}, $stat[12] * 512, 'its space on the disk') if length $stat[12];
-    is_deeply([@$seen{qw(variant raw_pos base used write_pos)}], [$v->name, 23, 20, 3, 3], 'the ring');
-    like($seen->{identity}, qr/\A\Q$seen->{id}\E:(?:0|\d+\.\d{9})\z/, 'which file it is');
-    is(inspected($path)->{identity}, $seen->{identity}, 'each time');
-    is($seen->{unregistered}, 0, 'all publishers are known');
-    is_deeply([@$seen{qw(has_magic likely by_descriptor reason)}], [1, 1, 0, undef], 'it is a ring');
+    is_deeply([@$seen{qw(size mode uid id)}], [$stat[7], 0640, $stat[4], "$stat[0]:$stat[1]"],
+        'size, mode, owner and id of the file agree with stat');
+    is($seen->{allocated}, $stat[12] * 512, 'allocated is the disk space of the file') if length $stat[12];
+    is_deeply([@$seen{qw(variant raw_pos base used write_pos)}], [$v->name, 23, 20, 3, 3], 'variant and positions of the ring');
+    like($seen->{identity}, qr/\A\Q$seen->{id}\E:(?:0|\d+\.\d{9})\z/, 'identity names the file');
+    is(inspected($path)->{identity}, $seen->{identity}, 'identity is the same each time');
+    is($seen->{unregistered}, 0, 'no publisher is unregistered');
+    is_deeply([@$seen{qw(has_magic likely by_descriptor reason)}], [1, 1, 0, undef], 'the file is recognised as a ring');
 
     my $other = fresh_path();
     $v->class->new($other, 16);
-    isnt(inspected($other)->{identity}, $seen->{identity}, 'another file');
+    isnt(inspected($other)->{identity}, $seen->{identity}, 'another file has another identity');
     my $plan = { Data::PubSub::Shared::CLI::File::plan($v->name, 16, $v->is_str ? (msg_size => 256) : ()) };
-    is_deeply($plan, { capacity => 16, mmap_size => -s $path }, 'how large it was going to be');
+    is_deeply($plan, { capacity => 16, mmap_size => -s $path }, 'plan returns the size that the file has');
 
     my $memfd = $v->class->new_memfd('nameless', 16);
     $seen = inspected("/proc/self/fd/" . $memfd->memfd);
-    is_deeply([@$seen{qw(variant by_descriptor)}], [$v->name, 1], 'a ring without a path');
+    is_deeply([@$seen{qw(variant by_descriptor)}], [$v->name, 1], 'a memfd ring can be inspected');
 
-    # Cut at each page, and made long: never a signal, always a word.
+    # Cut at each page, and extended: always a reason, never a signal.
     my $whole = slurp($path);
     my $cut = fresh_path();
     for my $length (0, 1, 4095, 4096, length($whole) - 1, length($whole) + 1) {
         spew($cut, substr($whole . "\0", 0, $length));
-        like(inspected($cut)->{reason}, qr/too small|wrong size/, "$length bytes");
+        like(inspected($cut)->{reason}, qr/too small|wrong size/, "a file of $length bytes is refused with a reason");
     }
 });
 

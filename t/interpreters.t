@@ -1,5 +1,5 @@
-# Several interpreters in one process that load the module, one after the other and at the same instant; and one that loads it
-# again. Each case is a process of its own, as a crash is what it looks for.
+# Several interpreters of one process load the module, one after the other and at the same time; and one interpreter loads
+# it again. Each case is a process of its own, because it may crash.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-# What a program prints, also by warnings, and how it ended.
+# The output and warnings of a program, and its exit status if that is not 0.
 sub runs {
     my ($source) = @_;
     my @command = ($^X, (map {"-I$_"} @INC), '-e', $source);
@@ -19,7 +19,7 @@ sub runs {
     return $? ? "ended with $?, printed: $text" : $text;
 }
 
-# Uses every part once that loading sets up: methods, objects' classes and keywords.
+# Uses each part that loading sets up: methods, classes of objects, keywords.
 my $use = q{
     sub try_all {
         my $sum = 0;
@@ -39,7 +39,7 @@ my $use = q{
 };
 my $all = 5 * 2023;
 
-is(runs("$use print try_all()"), $all, 'one interpreter');
+is(runs("$use print try_all()"), $all, 'one interpreter works');
 
 subtest 'the module is loaded again' => sub {
     my $again = q{
@@ -49,7 +49,8 @@ subtest 'the module is loaded again' => sub {
             require Data::PubSub::Shared;
         }
     };
-    is(runs("$use $again print join ' ', map { again(); try_all() } 1 .. 5"), join(' ', ($all) x 5), 'five times');
+    is(runs("$use $again print join ' ', map { again(); try_all() } 1 .. 5"), join(' ', ($all) x 5),
+        'the module works after it was loaded again, five times');
     is(runs("$again" . q{
         use Data::PubSub::Shared::Int;
         my $ring = Data::PubSub::Shared::Int->new(undef, 8);
@@ -57,7 +58,7 @@ subtest 'the module is loaded again' => sub {
         sub put { ps_int_publish $ring, $_[0] }
         put(1); again(); put(2); $ring->publish(3);
         print join ' ', ps_int_lag $sub, $sub->drain;
-    }), '3 1 2 3', 'objects and compiled code from before go on');
+    }), '3 1 2 3', 'objects and compiled code from before still work');
 };
 
 SKIP: {
@@ -65,9 +66,9 @@ SKIP: {
 
     is(runs("use threads; $use" . q{
         print join ' ', map { threads->create(\&try_all)->join } 1 .. 5;
-    }), join(' ', ($all) x 5), 'five threads, one after the other');
+    }), join(' ', ($all) x 5), 'five threads work, one after the other');
 
-    # Each loads it for itself, since none of them had it when it began.
+    # Each thread loads the module itself, because it was not loaded when the threads started.
     my $at_once = "use threads; use threads::shared; $use" . q{
         my $ready :shared = 0;
         my @threads = map { threads->create(sub {
@@ -78,7 +79,7 @@ SKIP: {
     };
     my %seen;
     $seen{ runs($at_once) }++ for 1 .. 40;
-    is_deeply(\%seen, { join(' ', ($all) x 4) => 40 }, 'four threads at the same instant, 40 times');
+    is_deeply(\%seen, { join(' ', ($all) x 4) => 40 }, 'four threads load the module at the same time, 40 times');
 }
 
 done_testing;

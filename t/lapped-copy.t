@@ -1,4 +1,4 @@
-# A publisher so busy that it overwrites each string while it is copied: no call holds its caller up for that.
+# A publisher that is so busy that it overwrites each string while it is copied: no read call takes long because of it.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ for my $capacity (2, 4) {
         $peer->tell('busy');
         $mine->publish($big[$n++ % 3]) while 1;
     });
-    is($kid->hear, 'busy', "$capacity slots: there is a busy publisher");
+    is($kid->hear, 'busy', "$capacity slots: the publisher is busy");
 
     my %calls = (
         'poll'                       => sub { $_[0]->poll },
@@ -46,18 +46,18 @@ for my $capacity (2, 4) {
                 $torn{$name}++ if length $message != SIZE || $message ne substr($message, 0, 1) x SIZE;
             }
         }
-        is($sub->cursor - $start, $got + $sub->overflow_count, "$name returns, and its account is right");
+        is($sub->cursor - $start, $got + $sub->overflow_count, "$name returns, and delivered and lost messages add up");
     }
-    is_deeply(\%torn, {}, 'nothing is torn');
+    is_deeply(\%torn, {}, 'no message is torn');
 
-    # Comes again as soon as it was handled: so it is handled wherever a call looks after signals.
+    # The handler sends the signal again: so it runs wherever a call checks for signals.
     for my $wait ('poll_wait', 'poll_wait_multi') {
         my $sub   = $ring->subscribe;
         my $times = 0;
         local $SIG{USR1} = sub { ++$times < 10 ? kill USR1 => $$ : die "enough\n" };
         kill USR1 => $$;
         my $ended = !eval { $sub->$wait($wait eq 'poll_wait' ? () : 1) while 1; 1 };
-        is("$ended $times $@", "1 10 enough\n", "$wait without an end: signals are handled");
+        is("$ended $times $@", "1 10 enough\n", "$wait without a timeout handles signals");
     }
     kill KILL => $kid->pid;
     $kid->end;

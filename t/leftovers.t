@@ -1,4 +1,4 @@
-# What a test leaves behind, however it ends: nothing.
+# A test leaves no files, however it ends.
 
 use strict;
 use warnings;
@@ -8,21 +8,21 @@ use Test::More;
 use PubSubTest;
 
 for my $way ('exit 3', 'die', map {"kill $_ => \$\$; sleep 1 while 1"} qw(ALRM TERM KILL)) {
-    my $folder = fresh_dir();
-    my ($out) = run_perl(<<'END', $folder, $way);
+    my $dir = fresh_dir();
+    my ($out) = run_perl(<<'END', $dir, $way);
         BEGIN { $ENV{TMPDIR} = shift }
         use PubSubTest;
-        my $folder = $ENV{TMPDIR};
+        my $dir = $ENV{TMPDIR};
         spew(fresh_path(), 'x');
         my $kid = spawn(sub { my ($peer) = @_; fresh_path(); $peer->tell($ENV{TMPDIR}); $peer->hear });
-        print $kid->hear eq $folder && -d $folder ? "running\n" : "no folder\n";
+        print $kid->hear eq $dir && -d $dir ? "running\n" : "no directory\n";
         close STDOUT;
         eval shift;
         die $@;
 END
-    like($out, qr/^running$/m, $way);
-    select undef, undef, undef, 0.001 while entries($folder);
-    pass('nothing is left');
+    like($out, qr/^running$/m, "the test runs before: $way");
+    select undef, undef, undef, 0.001 while entries($dir);
+    pass("no file is left after: $way");
 }
 
 done_testing;

@@ -1,4 +1,4 @@
-# A subscriber's handle in EV.
+# The handle of a subscriber in EV.
 
 use strict;
 use warnings;
@@ -6,11 +6,11 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 
-eval { require EV; 1 } or plan skip_all => 'EV is not here';
+eval { require EV; 1 } or plan skip_all => 'EV is not installed';
 require PubSubTest::Loop;
 PubSubTest::Loop->import;
 
-# One loop of each kind that this system has; libev's epoll is the common one.
+# One loop for each backend of this system; epoll is the usual one.
 my %kind = (select => EV::BACKEND_SELECT(), poll => EV::BACKEND_POLL(), epoll => EV::BACKEND_EPOLL());
 for my $name (sort keys %kind) {
     next if !(EV::supported_backends() & $kind{$name});

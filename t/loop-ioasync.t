@@ -1,4 +1,4 @@
-# A subscriber's handle in IO::Async, over each of its loops that is here.
+# The handle of a subscriber in IO::Async, with each of its loops that is installed.
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 
 eval { require IO::Async::Loop; require IO::Async::Timer::Periodic; require IO::Async::Handle; 1 }
-    or plan skip_all => 'IO::Async is not here';
+    or plan skip_all => 'IO::Async is not installed';
 require PubSubTest::Loop;
 PubSubTest::Loop->import;
 

@@ -1,4 +1,4 @@
-# A subscriber's handle in Mojo::IOLoop, over each of its reactors that is here.
+# The handle of a subscriber in Mojo::IOLoop, with each of its reactors that is installed.
 
 use strict;
 use warnings;
@@ -6,7 +6,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 
-eval { require Mojo::IOLoop; require Mojo::Reactor::Poll; 1 } or plan skip_all => 'Mojolicious is not here';
+eval { require Mojo::IOLoop; require Mojo::Reactor::Poll; 1 } or plan skip_all => 'Mojolicious is not installed';
 require PubSubTest::Loop;
 PubSubTest::Loop->import;
 

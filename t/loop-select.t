@@ -1,4 +1,4 @@
-# A subscriber's handle without a loop of anybody's: select, IO::Select, IO::Poll.
+# The handle of a subscriber without an event loop module: select, IO::Select, IO::Poll.
 
 use strict;
 use warnings;
@@ -10,14 +10,14 @@ use Test::More;
 use Time::HiRes 'time';
 use PubSubTest::Loop;
 
-# The rest of a loop around a call that says which handles are readable, after some seconds at most.
+# The rest of a loop around a call that returns the readable handles, after at most that many seconds.
 my (%watched, %timer, $stopped);
 sub run_with {
     my ($wait) = @_;
     $stopped = 0;
     until ($stopped) {
         for my $fh ($wait->(0.002)) {
-            my $code = $watched{ fileno $fh } or next;    # an earlier callback took it away
+            my $code = $watched{ fileno $fh } or next;    # an earlier callback has removed it
             $code->{code}->();
         }
         $_->() for values %timer;

@@ -1,5 +1,5 @@
-# Publishers of strings and the locks by which others know that they live: where there are none, and where strangers have
-# locked the file.
+# Publishers of strings and the locks that show that they are alive: rings without locks, and files that other programs
+# have locked.
 
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ use Fcntl qw(F_RDLCK F_WRLCK F_SETLK SEEK_SET);
 
 my $class = 'Data::PubSub::Shared::Str';
 
-# A lock of the old kind on `length` bytes from `start` on; 0: up to the end. Held as long as the process lives.
+# Takes a POSIX lock on `length` bytes from `start` on (0: to the end of the file). Held until the process ends.
 sub locks {
     my ($path, $kind, $start, $length) = @_;
     my $kid = spawn(sub {
@@ -23,27 +23,27 @@ sub locks {
         $peer->tell(fcntl($file, F_SETLK, $lock) ? 'locked' : "fcntl: $!");
         $peer->hear;
     });
-    is($kid->hear, 'locked', 'a stranger has the lock');
+    is($kid->hear, 'locked', 'another program has the lock');
     return $kid;
 }
 
 sub check { my ($path) = @_; return scalar qx{$^X -Mblib bin/pubsub-shared check --quiet $path 2>&1} . ($? >> 8) }
 
-# What the header says of publishers without a number.
+# The mark in the header for publishers without a number.
 sub mark { my ($path) = @_; return peek($path, 536, 8) }
 
-subtest 'a file that was renamed, and another in its place: no number, and still fine' => sub {
+subtest 'a ring file was renamed and replaced: publishers work without a number' => sub {
     my $path = fresh_path();
     my $ring = $class->new($path, 16, 64, publishers => 2);
     rename $path, "$path.2" or die "rename: $!";
     my $another = $class->new($path, 16, 64);
     $ring->publish($_) for 1 .. 40;
-    is($another->write_pos, 0, 'the other file is another ring');
-    is(mark("$path.2"), 'no locks', 'the ring says so');
-    is(check("$path.2"), '0', 'check finds nothing wrong');
+    is($another->write_pos, 0, 'the new file is another ring');
+    is(mark("$path.2"), 'no locks', 'the header of the renamed ring says that it has no locks');
+    is(check("$path.2"), '0', 'check finds no problem');
     my $other = $class->new("$path.2");
     $other->publish($_) for 41 .. 80;
-    is(join(' ', $ring->subscribe_all->drain), join(' ', 65 .. 80), 'both publish');
+    is(join(' ', $ring->subscribe_all->drain), join(' ', 65 .. 80), 'both handles publish to the renamed ring');
 };
 
 my @locks = (
@@ -54,21 +54,21 @@ my @locks = (
 );
 for (@locks) {
     my ($name, @lock) = @$_;
-    subtest "a stranger locks $name" => sub {
+    subtest "another program locks $name" => sub {
         my $path  = fresh_path();
         my $ring  = $class->new($path, 16, 64, publishers => 2);
         my $kid   = locks($path, @lock);
         my $other = $class->new($path);
-        is(mark($path), "\0" x 8, 'nobody has published');
+        is(mark($path), "\0" x 8, 'before a publish, the header does not say that there are no locks');
         $_->publish('x') for $ring, $other;
-        is(mark($path), 'no locks', 'the ring says that there are publishers without a number');
-        is(() = $ring->subscribe_all->drain, 2, 'publishers do not wait for it');
+        is(mark($path), 'no locks', 'after a publish, the header says that there are publishers without a number');
+        is(() = $ring->subscribe_all->drain, 2, 'publishers do not wait for the lock');
         $kid->tell("end");
-        is($kid->end, 0, "the stranger ends");
+        is($kid->end, 0, "the other program exits with 0");
         $ring->publish('y');
         $class->new($path)->publish('z');
-        is(join('', $ring->subscribe_all->drain), 'xxyz', 'afterwards, too');
-        is(check($path), '0', 'nothing is damaged');
+        is(join('', $ring->subscribe_all->drain), 'xxyz', 'publishers work after the lock is released');
+        is(check($path), '0', 'check finds no problem');
     };
 }
 

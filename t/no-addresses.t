@@ -1,4 +1,4 @@
-# A process that may not map as much as a ring needs: an error, and nothing is left that takes room.
+# A process that may not map as much memory as a ring needs: an error, and no file or space is left in use.
 
 use strict;
 use warnings;
@@ -20,16 +20,16 @@ for my $v (grep { $_->name =~ /^Int(?:16)?\z/ } variants()) {
     for my $before (undef, '') {
         my $dir = fresh_dir();
         spew("$dir/ring", $before) if defined $before;
-        # The numbers are far apart: what perl itself takes, what it may have, and what the ring needs.
+        # These numbers are far apart: the memory of perl itself, the limit, and the size of the ring.
         my @perl = ($^X, (map {"-I$_"} grep { !ref } @INC), '-e', $PROGRAM);
         open my $out, '-|', '/bin/sh', '-c', 'ulimit -v 1000000 && exec "$@" 2>&1', 'sh', @perl, $class, "$dir/ring", 1 << 28
             or die "fork: $!";
         my $output = do { local $/; <$out> };
         close $out;
         my $no = qr/\Q$class\E->new: (?:\Q$dir\E\/ring: )?mmap\(\d+ bytes\): Cannot allocate memory.*\n/;
-        like($output, qr/\A$no${no}1\n\z/, $class . (defined $before ? ', an empty file before' : ''));
-        is_deeply([entries($dir)], [defined $before ? 'ring' : (), 'ring-small'], 'nothing is left');
-        is(-s "$dir/ring", 0, 'the empty file is empty') if defined $before;
+        like($output, qr/\A$no${no}1\n\z/, "$class: new croaks" . (defined $before ? ', with an empty file before' : ''));
+        is_deeply([entries($dir)], [defined $before ? 'ring' : (), 'ring-small'], 'no further file is left');
+        is(-s "$dir/ring", 0, 'the empty file is still empty') if defined $before;
     }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# Every program and module here runs with the core modules of the oldest perl that is claimed, 5.22: what newer ones
-# export, and newer syntax, is not used.
+# All programs and modules run with perl 5.22, the oldest supported version, and its core modules: they use no newer
+# syntax and no newer exports.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use Test::More;
 
 use PubSubTest;
 
-# What the versions that came with perl 5.22 export.
+# The exports of the module versions that came with perl 5.22.
 my %exports = (
     'List::Util' => 'all any first max maxstr min minstr none notall pairfirst pairgrep pairkeys pairmap pairs pairvalues '
         . 'product reduce shuffle sum sum0',
@@ -20,7 +20,7 @@ my %exports = (
         . 'set_prototype tainted unweaken weaken',
 );
 
-# Syntax of later perls. Signatures are there, but experimental: in programs that need Mojolicious, which asks for them.
+# Syntax of later perls. Signatures exist, but are experimental: only programs that need Mojolicious use them.
 my %syntax = (
     'indented here-documents (5.26)'       => qr/<<~/,
     'postfix dereference (stable in 5.24)' => qr/->(?:\@|%|\$#?)\*/,
@@ -41,7 +41,7 @@ find({ no_chdir => 1, wanted => sub {
     return $File::Find::prune = 1 if m{/(?:\.git|blib|target|node_modules)\z};
     push @files, $_ if -f && m{(?:\.(?:pl|pm|t|PL)|/bin/[\w-]+)\z};
 } }, grep {-e} map {"$root/$_"} qw(bin lib eg t xt bench maint Makefile.PL));
-cmp_ok(scalar @files, '>', 20, 'files');
+cmp_ok(scalar @files, '>', 20, 'there are files to check');
 
 for my $file (sort @files) {
     next if $file =~ m{/old-perls\.t\z};
@@ -55,7 +55,7 @@ for my $file (sort @files) {
     push @bad, "$1::Util::$2" while $text =~ /\b(List|Scalar)::Util::(\w+)/g and $exports{"$1::Util"} !~ /\b$2\b/;
     my $code = $text =~ s/^\s*#.*$//mgr;
     push @bad, grep { $code =~ $syntax{$_} } sort keys %syntax;
-    is_deeply(\@bad, [], $file =~ s{.*?/\.\./}{}r);
+    is_deeply(\@bad, [], ($file =~ s{.*?/\.\./}{}r) . ' uses no newer syntax or exports');
 }
 
 done_testing;

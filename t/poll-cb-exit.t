@@ -1,5 +1,5 @@
-# Ways out of a poll_cb handler other than returning: `last`, `next`, `goto`, `exit`. Perl may refuse
-# to leave that way, or leave; the program goes on in good order, and the message is taken.
+# A callback of poll_cb leaves by other means than a return: `last`, `next`, `goto`, `exit`. Perl may refuse
+# that or do it; in both cases the program continues normally, and the message counts as delivered.
 
 use strict;
 use warnings;
@@ -36,8 +36,8 @@ my %ways = (
 for my $v (grep { $_->name =~ /\A(?:Int|Str)\z/ } variants()) {
     for my $way (sort keys %ways) {
         my ($output, $status) = run_perl("$prologue $ways{$way}\n$epilogue", $v->class);
-        is($status, 0, $v->name . " $way: ends well") or diag $output;
-        is($output, "handled=1 lag=2\nrest=2 3 then=9\n", $v->name . " $way: one message taken, all goes on once");
+        is($status, 0, $v->name . " $way: the program exits with 0") or diag $output;
+        is($output, "handled=1 lag=2\nrest=2 3 then=9\n", $v->name . " $way: one message is delivered, and the program continues");
     }
     for my $case (
         ['return',    '$sub->poll_cb(sub { return $handled++ });', "handled=3 lag=0\nrest= then=9\n"],
@@ -47,9 +47,9 @@ for my $v (grep { $_->name =~ /\A(?:Int|Str)\z/ } variants()) {
     ) {
         my ($way, $code, $expected, $exit) = @$case;
         my ($output, $status) = run_perl("$prologue $code\n$epilogue", $v->class);
-        is($status >> 8, $exit || 0, $v->name . " $way: exit status") or diag $output;
-        is($status & 127, 0, $v->name . " $way: no signal");
-        is($output, $expected, $v->name . " $way: output");
+        is($status >> 8, $exit || 0, $v->name . " $way: the program exits as expected") or diag $output;
+        is($status & 127, 0, $v->name . " $way: the program is not ended by a signal");
+        is($output, $expected, $v->name . " $way: the program prints what is expected");
     }
 }
 

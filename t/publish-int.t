@@ -1,4 +1,4 @@
-# Integers: taken as Perl takes integers, cut to the width as C does.
+# Integers: converted as Perl converts integers, truncated to the width as in C.
 
 use strict;
 use warnings;
@@ -39,9 +39,9 @@ each_variant(sub {
     for my $case (@{ $cut{ $v->bits } }, @everywhere) {
         my ($in, $out) = @$case;
         ok($ring->publish($in), "publish($in) is true");
-        is($sub->poll, $out, "$in arrives as $out");
-        is($ring->publish_multi($in, $in), 2, "publish_multi($in) too");
-        is_deeply([$sub->drain], [$out, $out], 'as the same');
+        is($sub->poll, $out, "publish($in) returns true");
+        is($ring->publish_multi($in, $in), 2, "publish_multi($in, $in) returns 2");
+        is_deeply([$sub->drain], [$out, $out], "publish_multi($in) arrives as $out");
     }
     {
         no warnings;
@@ -49,21 +49,21 @@ each_variant(sub {
             my $name     = $in // 'undef';
             my $expected = unpack $v->template, pack $v->template, $in;
             $ring->publish($in);
-            is($sub->poll, $expected, "'$name' arrives as pack sees it");
+            is($sub->poll, $expected, "'$name' arrives as pack converts it");
         }
     }
     for my $odd (9**9**9, -9**9**9, 9**9**9 / 9**9**9) {
         my $published = eval { $ring->publish($odd) };
-        is(scalar(my @got = $sub->drain), $published ? 1 : 0, "$odd is published or refused");
+        is(scalar(my @got = $sub->drain), $published ? 1 : 0, "$odd is delivered only if publish returned true");
     }
 
     my @samples = $v->samples;
-    is($ring->publish_multi(@samples), @samples, 'publish_multi counts');
-    is_deeply([$sub->drain], \@samples, 'the ends of the range pass whole');
+    is($ring->publish_multi(@samples), @samples, 'publish_multi returns the number of values');
+    is_deeply([$sub->drain], \@samples, 'the smallest and largest values are delivered unchanged');
 
-    croaks_like(sub { $ring->publish }, 'Usage: .*::publish\(', 'no argument');
-    croaks_like(sub { $ring->publish(1, 2) }, 'Usage: .*::publish\(', 'two arguments');
-    is($sub->lag, 0, 'and nothing published');
+    croaks_like(sub { $ring->publish }, 'Usage: .*::publish\(', 'publish croaks without an argument');
+    croaks_like(sub { $ring->publish(1, 2) }, 'Usage: .*::publish\(', 'publish croaks on two arguments');
+    is($sub->lag, 0, 'the calls that croak publish nothing');
 });
 
 done_testing;

@@ -1,4 +1,4 @@
-# Readers that die, or cannot be known, hold nobody up: nor a publisher that only tries.
+# Publishers, also those that use try_publish, do not wait for readers that were killed or were refused.
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-# A reader in another process, killed with nothing read.
+# A reader in another process that has read nothing.
 sub killed_reader {
     my ($ring, @options) = @_;
     my $kid = spawn(sub {
@@ -24,44 +24,47 @@ each_variant(sub {
     my ($v) = @_;
     my $new = sub { $v->class->new(@_, 16, $v->is_str ? 64 : (), lossless => 1) };
 
-    subtest 'who only tries passes a dead reader' => sub {
+    subtest 'try_publish passes a killed reader' => sub {
         my $ring = $new->(fresh_path());
         my $kid  = killed_reader($ring);
-        is(scalar(grep { $ring->try_publish($v->value($_)) } 1 .. 20), 16, 'it is waited for while it lives');
-        is_deeply([map { $_->{pid} } $ring->waiting_for], [$kid->pid], 'and named');
+        is(scalar(grep { $ring->try_publish($v->value($_)) } 1 .. 20), 16,
+            'try_publish fails if the ring is full and the reader is alive');
+        is_deeply([map { $_->{pid} } $ring->waiting_for], [$kid->pid], 'waiting_for returns the reader');
         $kid->kill('KILL');
         $kid->end;
-        # Each try that finds no room may look, once every 20 ms.
+        # A try that finds no room checks for killed readers once every 20 ms.
         select undef, undef, undef, 0.001 until $ring->try_publish($v->value(21));
-        is(scalar(grep { $ring->try_publish($v->value($_)) } 1 .. 40), 40, 'dead, it is not');
-        is_deeply([$ring->readers], [], 'nor listed');
+        is(scalar(grep { $ring->try_publish($v->value($_)) } 1 .. 40), 40, 'try_publish succeeds after the reader was killed');
+        is_deeply([$ring->readers], [], 'the killed reader is no longer listed');
     };
 
-    subtest 'who is refused leaves nothing behind' => sub {
+    subtest 'a reader that is refused leaves no entry' => sub {
         my $path = fresh_path();
         my $ring = $new->($path);
         $ring->unlink;
-        croaks_like(sub { $ring->subscribe }, qr/could not tell whether this reader lives/, 'no reader of a ring that is gone');
-        croaks_like(sub { $ring->subscribe(name => 'audit') }, qr/could not tell whether this reader lives/, 'nor by name');
-        is(scalar(grep { $ring->try_publish($v->value($_)) } 1 .. 40), 40, 'publishers go on');
+        croaks_like(sub { $ring->subscribe }, qr/could not tell whether this reader lives/, 'subscribe to a removed ring croaks');
+        croaks_like(sub { $ring->subscribe(name => 'audit') }, qr/could not tell whether this reader lives/,
+            'subscribe by name to a removed ring croaks');
+        is(scalar(grep { $ring->try_publish($v->value($_)) } 1 .. 40), 40, 'publishers do not wait for these readers');
     };
 
-    subtest 'who comes late finds most of what is held' => sub {
+    subtest 'subscribe_all after an overflow' => sub {
         my $ring = $new->(undef);
         $ring->publish($v->value($_)) for 1 .. 17;
-        is_deeply([$ring->subscribe_all->drain], [$v->values(3, 17)], 'but for an eighth');
+        is_deeply([$ring->subscribe_all->drain], [$v->values(3, 17)],
+            'subscribe_all gets the messages of the ring but for an eighth');
     };
 
-    subtest 'a forked child is there as soon as it waits' => sub {
+    subtest 'a forked child is listed when it waits' => sub {
         my $ring = $new->(undef);
         my $sub  = $ring->subscribe;
         my $kid  = spawn(sub { $sub->poll_wait });
         select undef, undef, undef, 0.001 until 2 == grep { $_->{alive} } $ring->readers;
         my @pids = sort { $a <=> $b } map { $_->{pid} } $ring->readers;
-        is_deeply(\@pids, [sort { $a <=> $b } $$, $kid->pid], 'beside its parent');
+        is_deeply(\@pids, [sort { $a <=> $b } $$, $kid->pid], 'parent and child are listed');
         $ring->publish($v->value(1));
-        reap('it reads', $kid);
-        is($sub->poll, $v->value(1), 'and so does its parent');
+        reap('the child gets the message and exits with 0', $kid);
+        is($sub->poll, $v->value(1), 'the parent gets the message');
     };
 });
 

@@ -1,4 +1,4 @@
-# Descriptors, mappings and memory stay as they were, however many objects come and go.
+# Descriptors, mappings and memory do not grow with the number of objects created and destroyed.
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use PubSubTest;
 
-# Runs the code often; after a warm-up nothing may grow with the number of rounds.
+# Runs the code many times; after a warm-up, nothing may grow with the number of rounds.
 sub flat {
     my ($name, $rounds, $code) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -17,8 +17,8 @@ sub flat {
     $code->() for 1 .. $rounds;
     my @after = (open_fds(), shared_maps());
     my $grown = rss_kb() - $rss;
-    is_deeply(\@after, \@before, "$name: descriptors and mappings");
-    cmp_ok($grown, '<', 1024, "$name: memory after $rounds rounds") or diag("grown by $grown kB");
+    is_deeply(\@after, \@before, "$name: no descriptor or mapping leaks");
+    cmp_ok($grown, '<', 1024, "$name: memory does not grow in $rounds rounds") or diag("grown by $grown kB");
     return;
 }
 
@@ -34,10 +34,10 @@ each_variant(sub {
     my $value = $v->value(1);
 
     flat('anonymous rings', 3000, sub { $v->ring(16) });
-    flat('files made and removed', 500, sub { $class->new("$dir/x", 16)->unlink });
-    flat('files joined', 2000, sub { $class->new($path) });
+    flat('files created and removed', 500, sub { $class->new("$dir/x", 16)->unlink });
+    flat('files opened', 2000, sub { $class->new($path) });
     flat('memfds', 1000, sub { $class->new_memfd('t', 16) });
-    flat('from descriptors', 2000, sub { $class->new_from_fd($memfd->memfd) });
+    flat('rings opened by descriptor', 2000, sub { $class->new_from_fd($memfd->memfd) });
     flat('subscribers', 10_000, sub { $ring->subscribe; $ring->subscribe_all });
     flat('eventfds', 3000, sub {
         my $r = $v->ring(2);
@@ -57,7 +57,7 @@ each_variant(sub {
         eval { $r->publish($value) };
         eval { $s->poll };
     });
-    flat('croaks of the constructors', 2000, sub {
+    flat('constructors that croak', 2000, sub {
         eval { $class->new($text, 16) };
         eval { $class->new("$dir/none/x", 16) };
         eval { $class->new($dir, 16) };
@@ -65,7 +65,7 @@ each_variant(sub {
         eval { $class->new_from_fd(0) };
         eval { $class->new_memfd('t', 0) };
     });
-    flat('croaks of the methods', 10_000, sub {
+    flat('methods that croak', 10_000, sub {
         eval { $ring->publish };
         eval { $sub->drain(-1) };
         eval { $sub->cursor('abc') };
@@ -74,7 +74,7 @@ each_variant(sub {
         eval { $ring->publish('x' x 300) } if $v->is_str;
         eval { $ring->publish_multi('x', 'x' x 300) } if $v->is_str;
     });
-    flat('dying handlers', 10_000, sub {
+    flat('callbacks that die', 10_000, sub {
         $ring->publish($value);
         eval { $sub->poll_cb(sub { die "x\n" }) };
     });

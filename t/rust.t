@@ -1,4 +1,4 @@
-# A Rust program and a Perl one talk to each other through two rings.
+# A Rust program and a Perl program exchange messages through two rings.
 use strict;
 use warnings;
 
@@ -10,7 +10,7 @@ use PubSubTest;
 my ($cargo, $target) = map { chomp; $_ } qx{sed -n 's/^CARGO = //p; s/^CARGO_TARGET = //p' Makefile 2>/dev/null};
 plan skip_all => 'run from the built project' if !$target;
 
-# Runs cargo without network: (whether it succeeded, what it said).
+# Runs cargo without network: (true if it succeeded, its output).
 sub cargo {
     my (@arguments) = @_;
     my $pid = open(my $out, '-|') // die "fork: $!";
@@ -24,21 +24,21 @@ sub cargo {
     return (close $out ? 1 : 0, $said);
 }
 
-# Ends the test without a failure, unless it is Cargo.lock that is wrong.
+# Skips the test, or dies if Cargo.lock is out of date.
 sub skip_for {
     my ($why, $said) = @_;
     die "Cargo.lock is out of date: $said" if $said =~ /--locked/;
     my ($line) = $said =~ /^(?:error: *)?(\S.*)/m;
-    plan skip_all => "$why: " . ($line // 'it says nothing');
+    plan skip_all => "$why: " . ($line // 'no output');
 }
 
-watchdog(1800);    # a compiler on a busy machine takes its time
+watchdog(1800);    # a compiler takes long on a busy host
 my ($works, $said) = cargo('--version');
 skip_for('cargo does not run', $said) if !$works;
-my $into  = -w 'target/release' ? 'target' : fresh_dir();    # another user may have built
+my $into  = -w 'target/release' ? 'target' : fresh_dir();    # another user may have built there
 my @build = (qw(build --quiet --offline --locked --release --example exchange --target-dir), $into, '--target', $target);
 ($works, $said) = cargo(@build);
-skip_for('the crates are not here, and tests ask no network', $said) if $said =~ /--offline|--locked/;
+skip_for('the crates are not installed, and tests use no network', $said) if $said =~ /--offline|--locked/;
 ok $works, 'the example builds' or diag $said;
 watchdog(60);
 
@@ -52,8 +52,8 @@ for my $i (1 .. $count) {
     $word eq $i or BAIL_OUT("word $i is $word");
     $answers->publish($word);
 }
-is <$rust>, "$count words answered\n", 'each word was answered';
-ok close $rust, 'and both sides were content';
-is $words->overflow_count, 0, 'nothing was lost on the way';
+is <$rust>, "$count words answered\n", 'the Rust program got an answer to each word';
+ok close $rust, 'the Rust program exits with 0';
+is $words->overflow_count, 0, 'no word was lost';
 
 done_testing;

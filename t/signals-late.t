@@ -1,4 +1,4 @@
-# A signal that comes after a wait has begun and before it sleeps: its handler runs in the wait, not when the sleep is over.
+# A signal arrives after a wait has begun and before it sleeps: the handler runs during the wait, not after its timeout.
 
 use strict;
 use warnings;
@@ -10,8 +10,8 @@ use PubSubTest;
 
 watchdog_process();
 
-# What the handler publishes is what the wait returns if the handler ran in time. The timeout is shorter than the longest sleep,
-# so nothing else ends a wait that slept too early; a machine that is slow to run us finds the signal pending at the deadline.
+# If the handler runs in time, the wait returns the message that it publishes. The timeout is shorter than the longest sleep,
+# so nothing else ends a wait that slept too early; a slow host finds the signal pending at the deadline.
 each_variant(sub {
     my ($v)  = @_;
     my $ring = $v->ring(16);
@@ -21,8 +21,8 @@ each_variant(sub {
     my @sets  = map { Data::PubSub::Shared::Set->new(@$_) } [@subs[0, 1]], \@subs;
     my @wait  = (sub { $sub->poll_wait(0.9) }, sub { $sub->poll_wait_multi(2, 0.9) }, map { my $set = $_; sub { $set->wait(0.9) } } @sets);
 
-    # Between the last look at signals and the sleep there are some nanoseconds left, so one of these may be late, once in a long
-    # while; without that look one of some ten is.
+    # Some nanoseconds are left between the last check for signals and the sleep, so one of these may be late, very rarely;
+    # without that check, about one in ten is.
     my ($tries, $late) = (400, 0);
     local $SIG{ALRM} = sub { $_->publish($v->value(6)) for $ring, $rings[1] };
     for my $try (1 .. $tries) {
@@ -31,7 +31,7 @@ each_variant(sub {
         $late++ if !defined $message;
         $_->reset for $sub, $subs[1];
     }
-    cmp_ok($late, '<=', 1, "$tries signals at $tries instants");
+    cmp_ok($late, '<=', 1, "of $tries signals at $tries instants, at most one handler runs late");
 });
 
 done_testing;

@@ -1,4 +1,4 @@
-# The tests themselves: what they do not owe to how they were started, and where from.
+# The tests themselves: they do not depend on how and where they were started.
 
 use strict;
 use warnings;
@@ -19,11 +19,12 @@ subtest 'signals that are ignored or blocked' => sub {
             . 'my $pid = fork; if (!$pid) { sleep 60 } kill INT => $pid; waitpid $pid, 0; print $?');
         $peer->tell($out);
     });
-    is($kid->hear, join(' ', map({"$_ DEFAULT"} qw(INT QUIT TERM PIPE USR1)), POSIX::SIGINT()), 'arrive');
-    is($kid->end, 0, 'and are told');
+    is($kid->hear, join(' ', map({"$_ DEFAULT"} qw(INT QUIT TERM PIPE USR1)), POSIX::SIGINT()),
+        'the tests reset signals that are ignored or blocked');
+    is($kid->end, 0, 'the child exits with 0');
 };
 
-subtest 'a private home' => sub {
+subtest '@INC with a directory that others may not enter' => sub {
     my @nobody = nobody() or plan skip_all => 'needs root';
     my $home = fresh_dir();
     chmod 0700, $home or die "chmod: $!";
@@ -34,8 +35,8 @@ subtest 'a private home' => sub {
         become(@nobody);
         $peer->tell(eval "require $module; 1" ? 'loaded' : $@);
     });
-    is($kid->hear, 'loaded', 'keeps nobody from loading what comes with perl');
-    is($kid->end, 0, 'and ends well');
+    is($kid->hear, 'loaded', 'an unprivileged user can load core modules');
+    is($kid->end, 0, 'the child exits with 0');
 };
 
 done_testing;

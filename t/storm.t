@@ -1,4 +1,4 @@
-# Many processes at one path at once: one ring, never a half-made one.
+# Many processes open one path at the same time: they get one ring, never an incomplete one.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ each_variant(sub {
                 my ($peer) = @_;
                 while (defined(my $path = $peer->hear)) {
                     last if $path eq 'end';
-                    no warnings 'Data::PubSub::Shared';    # of two capacities one is there
+                    no warnings 'Data::PubSub::Shared';    # the ring has only one of the two capacities
                     my $ring = $class->new($path, 16 << $id % 2);
                     $ring->publish($v->value($id));
                     $peer->tell(join ' ', (stat $path)[1], $ring->capacity);
@@ -42,13 +42,13 @@ each_variant(sub {
             $class->unlink($path);
         }
         $_->tell('end') for @kids;
-        reap("$start: nobody fails", @kids);
-        is($wrong, 0, "$start: all have the same file and capacity");
-        is($lost, 0, "$start: all publish into it");
+        reap("$start: all processes exit with 0", @kids);
+        is($wrong, 0, "$start: all processes have the same file and capacity");
+        is($lost, 0, "$start: all processes publish to it");
     }
-    is_deeply([entries($dir)], [], 'nothing is left over');
+    is_deeply([entries($dir)], [], 'no file is left');
 
-    # Making, using, removing, over and over.
+    # Creates, uses and removes rings repeatedly.
     my $path = "$dir/shared";
     my @kids = map {
         my $id = $_;
@@ -65,11 +65,11 @@ each_variant(sub {
         });
     } 1 .. 4;
     $_->tell('go') for @kids;
-    reap('making and removing at once: nobody fails', @kids);
+    reap('processes that create and remove rings at the same time exit with 0', @kids);
     $class->unlink($path);
-    is_deeply([entries($dir)], [], 'nothing is left over');
+    is_deeply([entries($dir)], [], 'no file is left');
 
-    # The same, killed at any instant: the path can always be opened.
+    # The same, with processes that are killed at any moment: the path can always be opened.
     my $failed = 0;
     for my $round (1 .. 30) {
         my $victim = spawn(sub {
@@ -85,7 +85,7 @@ each_variant(sub {
         $failed++ if $ring && !eval { $ring->publish($v->value(1)) };
         $class->unlink($path) if $round % 2;
     }
-    is($failed, 0, 'creators killed at any instant leave a path that can be opened');
+    is($failed, 0, 'killed creators leave a path that can be opened');
 });
 
 done_testing;

@@ -1,4 +1,4 @@
-# Subclassing rings and subscribers.
+# Subclasses of rings and subscribers.
 
 use strict;
 use warnings;
@@ -27,30 +27,30 @@ each_variant(sub {
         isa_ok($ring, $class);
         isa_ok($ring, $base);
     }
-    is($gone, 3, 'its DESTROY is called for each');
+    is($gone, 3, 'DESTROY of the subclass is called once for each object');
     $gone = 0;
 
     my $ring = $class->new($path, 8);
     my $sub  = $ring->subscribe;
     isa_ok($sub, $v->sub_class);
     $ring->twice($v->value(1));
-    is($calls, 2, 'an overridden method is called');
-    is_deeply([$sub->drain], [($v->value(1)) x 2], 'and does its work');
-    is($ring->capacity, 8, 'an inherited method');
+    is($calls, 2, 'the overridden publish is called');
+    is_deeply([$sub->drain], [($v->value(1)) x 2], 'the overridden publish publishes');
+    is($ring->capacity, 8, 'an inherited method works');
     my $memfd = $class->new_memfd('t', 8);
     isa_ok($class->new_from_fd($memfd->memfd), $class);
-    ok($class->unlink($path), 'unlink as a class method of the subclass');
-    ok(!-e $path, 'removes the file');
+    ok($class->unlink($path), 'unlink is a class method of the subclass');
+    ok(!-e $path, 'unlink removes the file');
 
     undef $ring;
-    is($gone, 2, 'DESTROY of the subclass, once for each (one from new_from_fd)');
+    is($gone, 2, 'DESTROY is called for the ring and the object of new_from_fd');
     $sub->DESTROY;
-    croaks_like(sub { $sub->poll }, 'destroyed', 'the subscriber is an ordinary one');
+    croaks_like(sub { $sub->poll }, 'destroyed', "a destroyed subscriber of a subclass's ring croaks");
 
     $memfd->DESTROY;
-    croaks_like(sub { $memfd->capacity }, "Attempted to use a destroyed", 'a destroyed object of the subclass');
+    croaks_like(sub { $memfd->capacity }, "Attempted to use a destroyed", 'a destroyed object of the subclass croaks');
     my $fake = bless [], $class;
-    croaks_like(sub { $fake->capacity }, "Expected a \Q$base\E object", 'a hand-made object of the subclass');
+    croaks_like(sub { $fake->capacity }, "Expected a \Q$base\E object", 'an object that the module did not make croaks');
     bless $fake, 'Nothing';
 
     my $reader = bless $v->ring(8)->subscribe, "My::${name}::Reader";
@@ -58,13 +58,13 @@ each_variant(sub {
         no strict 'refs';
         @{"My::${name}::Reader::ISA"} = ($v->sub_class);
     }
-    is($reader->poll, undef, 'a subscriber reblessed into a subclass');
+    is($reader->poll, undef, 'a subscriber that was reblessed into a subclass works');
 
     my $keyword = $v->keyword('publish');
     my $publish = eval "use $base; sub { $keyword \$_[0], \$_[1] }" or die $@;
     my $object  = $class->new(undef, 8);
-    ok($publish->($object, $v->value(3)), 'keywords take objects of the subclass');
-    is($object->subscribe_all->poll, $v->value(3), 'and publish');
+    ok($publish->($object, $v->value(3)), 'the keyword accepts an object of the subclass');
+    is($object->subscribe_all->poll, $v->value(3), 'the keyword publishes');
 });
 
 done_testing;

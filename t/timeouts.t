@@ -1,5 +1,5 @@
-# The timeout of a wait is looked at before the ring is: what it means, and whether it is refused, is the same with messages and
-# without.
+# The timeout of a wait is checked before the ring: its meaning and its errors are the same with and without messages in the
+# ring.
 
 use strict;
 use warnings;
@@ -12,13 +12,13 @@ use PubSubTest;
 package Seconds { use overload '0+' => sub { ${ $_[0] } }, fallback => 1 }
 
 my ($no, $yes) = (0, 1);
-# A false one: there is nothing to wait for.
+# Timeouts of 0.
 my @none = (
     ['!1', !1], ['a false condition', !$yes && 5], ['an empty string', ''], ['0', 0], ['0.0', 0.0], ['"0"', '0'],
     ['"0 but true"', '0 but true'], ['a comparison', $no == $yes], ['dualvar', dualvar(0, 'none')],
     ['an object', bless \(my $zero = 0), 'Seconds'],
 );
-# [what, value, what the error shows]
+# [description, value, how the error shows it]
 my @refused = (
     ['a word', 'abc', '"abc"'], ['a space', ' ', '" "'], ['half a number', '5s', '"5s"'], ['nan', 'nan' + 0, 'NaN'],
     ['"NaN"', 'NaN', 'NaN'], ['a reference', [], 'a reference'], ['a word with a NUL', "\0", '"\\\\0"'],
@@ -38,21 +38,22 @@ each_variant(sub {
         local $SIG{__WARN__} = sub { push @warnings, @_ };
         for my $case (@none) {
             my ($what, $timeout) = @$case;
-            is($wait{$method}->($timeout), undef, "$method, $what, no message");
+            is($wait{$method}->($timeout), undef, "$method with $what and no message returns undef");
             $ring->publish($v->value(1));
-            is($wait{$method}->($timeout), $v->value(1), "$method, $what, a message");
+            is($wait{$method}->($timeout), $v->value(1), "$method with $what returns a message that is there");
         }
-        is_deeply(\@warnings, [], 'no warning');
+        is_deeply(\@warnings, [], "$method: there are no warnings");
         for my $case (@refused) {
             my ($what, $timeout, $shown) = @$case;
             my $error = "->$method: timeout must be a number of seconds, not $shown";
-            croaks_like(sub { $wait{$method}->($timeout) }, $error, "$method, $what, no message");
+            croaks_like(sub { $wait{$method}->($timeout) }, $error, "$method croaks on $what if there is no message");
             $ring->publish($v->value(2));
-            croaks_like(sub { $wait{$method}->($timeout) }, $error, "$method, $what, a message");
-            is($sub->poll, $v->value(2), 'which is still there');
+            croaks_like(sub { $wait{$method}->($timeout) }, $error, "$method croaks on $what if there is a message");
+            is($sub->poll, $v->value(2), "$method takes no message if it croaks");
         }
-        # A count of none is no reason to look at less.
-        croaks_like(sub { $sub->poll_wait_multi(0, 'abc') }, 'timeout must be', 'no message is asked for');
+        # The timeout is checked even if the count is 0.
+        croaks_like(sub { $sub->poll_wait_multi(0, 'abc') }, 'timeout must be',
+            'poll_wait_multi with a count of 0 croaks on a bad timeout');
     }
 });
 

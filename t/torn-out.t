@@ -1,5 +1,5 @@
-# A signal handler that perl runs at once, in the middle of a call (POSIX::sigaction, not safe), and that dies: the process was
-# torn out of its publication, but lives. The ring works on, for this process and for others.
+# A signal handler that perl runs at once, in the middle of a call (POSIX::sigaction, unsafe signals), dies: the process has
+# left its publish unfinished, but is alive. The ring still works, for this process and for others.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use PubSubTest;
 
 use constant SIZE => 16 << 20;
 
-# A ring, and messages that take long to publish: so the timer, which begins when the call does, ends it in the middle.
+# The timer starts with a publish that takes long, so the handler ends it in the middle; five times.
 sub torn_out_of {
     my ($publish) = @_;
     my $died = 0;
@@ -32,22 +32,22 @@ subtest 'strings' => sub {
     my $ring = $v->class->new($path, 2, SIZE);
     my $sub  = $ring->subscribe;
     my $big  = 'x' x SIZE;
-    is(torn_out_of(sub { $ring->publish($big) }), 5, 'torn out of publish, again and again');
+    is(torn_out_of(sub { $ring->publish($big) }), 5, 'a handler ends publish in the middle, five times');
     $ring->publish('after');
     my $last;
     for my $message ($sub->drain) {
         $last = $message;
-        ok($last eq $big || $last eq 'after', 'a whole message');
+        ok($last eq $big || $last eq 'after', 'each delivered message is whole');
     }
-    is($last, 'after', 'then this process publishes');
+    is($last, 'after', 'this process can publish after that');
 
     my $other = spawn(sub { $v->class->new($path)->publish('other') });
-    reap('and another one', $other);
-    is($sub->poll, 'other', 'whose message arrives');
-    is($sub->cursor, $ring->write_pos, 'and that is all');
+    reap('another process can publish after that', $other);
+    is($sub->poll, 'other', 'the message of the other process is delivered');
+    is($sub->cursor, $ring->write_pos, 'no further message is delivered');
 };
 
-# Integers are gathered in memory that perl allocates. Who is torn out of malloc itself may crash, and is no case of ours.
+# Integers are collected in memory that perl allocates. A handler that leaves malloc itself may crash; that is not tested.
 sub tried_in_a_child {
     my ($code) = @_;
     for (1 .. 20) {
@@ -68,12 +68,13 @@ for my $v (grep { !$_->is_str } variants()) {
             $ring->publish($v->value(9));
             return "torn out $died times";
         });
-        is($said, 'torn out 5 times', 'of publish_multi, and publishes then');
+        is($said, 'torn out 5 times',
+            'a handler ends publish_multi in the middle, five times, and the process can publish after that');
         my $got;
         do { $got = $sub->poll_wait } until $sub->lag == 0;
-        is($got, $v->value(9), 'the ring works on');
+        is($got, $v->value(9), 'the ring still works');
         $ring->publish($v->value(8));
-        is($sub->poll, $v->value(8), 'for others, too');
+        is($sub->poll, $v->value(8), 'another process can publish after that');
     };
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# The programs of the tutorial run as they stand, and print what it says; and every line of code on the page is one of theirs.
+# The programs of the tutorial run unchanged and print the output that it shows; all code on the page is part of a program.
 
 use strict;
 use warnings;
@@ -17,9 +17,9 @@ cmp_ok(scalar @programs, '>=', 8, 'the page has programs');
 run_program($_) for @programs;
 
 my ($table, @other) = grep { !$_->{name} } verbatim('Tutorial.pod');
-is(scalar @other, 0, 'nothing on the page is untested, but the table of calls') or diag map { $_->{text} } @other;
+is(scalar @other, 0, 'all code on the page but the table of calls is tested') or diag map { $_->{text} } @other;
 
-# What the table names exists.
+# The calls in the table exist.
 my %can;
 for my $line (split /\n/, $table->{text}) {
     my $calls = length $line > 47 ? substr $line, 47 : next;

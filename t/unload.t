@@ -1,4 +1,4 @@
-# What the module leaves behind in its process: nothing that would keep its library loaded when a host unloads its perl.
+# The module leaves nothing in its process that would keep its library loaded when the host program unloads perl.
 
 use strict;
 use warnings;
@@ -10,13 +10,13 @@ use PubSubTest;
 
 plan skip_all => 'this perl cannot unload' if !defined &DynaLoader::dl_unload_file;
 
-# The library's path, where this process has it mapped.
+# The path of the library if this process has it mapped.
 sub library {
     my ($line) = grep { m{/Data/PubSub/Shared/Shared\.\w+$} } split /\n/, slurp('/proc/self/maps');
     return $line ? $line =~ s/.* //r : undef;
 }
 
-# [what is done before, as every host may]
+# name => code that the host program runs before it unloads perl
 my %before = (
     'nothing'                     => sub { },
     'fh'                          => sub { my ($v) = @_; my $sub = $v->ring(8)->subscribe; $sub->fh; $sub->fh },
@@ -58,14 +58,14 @@ each_variant(sub {
             my ($peer) = @_;
             my $before = library() // 'not loaded';
             $before{$name}->($v);
-            # As mod_perl does when it ends an interpreter. No code of the library runs after this, not even its destructors.
+            # As mod_perl ends an interpreter. After this, no code of the library runs, not even its destructors.
             my ($index) = grep { $DynaLoader::dl_modules[$_] eq 'Data::PubSub::Shared' } 0 .. $#DynaLoader::dl_modules;
             DynaLoader::dl_unload_file($DynaLoader::dl_librefs[$index]);
             $peer->tell("$before -> " . (library() // 'gone'));
             $peer->hear;
             POSIX::_exit(0);
         });
-        like($kid->hear, qr{^/.* -> gone\z}, "unloaded after: $name");
+        like($kid->hear, qr{^/.* -> gone\z}, "the library is unloaded after: $name");
         kill KILL => $kid->pid;
         $kid->end;
     }

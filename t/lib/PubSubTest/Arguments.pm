@@ -1,6 +1,6 @@
 package PubSubTest::Arguments;
 
-# Arguments that a method may be given by a careless or a hostile program, and the places for them.
+# Unusual arguments for methods, and the arguments that they can replace.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ package PubSubTest::Overloaded {
         '&{}'    => \&code,
         fallback => 1;
 
-    # Itself code, so asked for code while it is another's.
+    # The object is code itself, so it is reblessed while its code is called.
     sub code {
         my ($self) = @_;
         bless $self, 'PubSubTest::Bare';
@@ -41,7 +41,7 @@ package PubSubTest::Arguments;
 
 my $inf = 9**9**9;
 
-# [name, function that makes the value] for each; the function's result is passed itself, not a copy.
+# [name, function that returns a reference to the value]; the value itself is passed, not a copy.
 sub strange_values {
     my @plain = (
         undef, '', '0', 'abc', '12abc', ' 3', "5\n", "\0", "a\0b", '0x10', '1e3', '0 but true', 'nan', 'inf', '-inf',
@@ -85,7 +85,7 @@ sub strange_values {
     return @values;
 }
 
-# [what: ring, sub or class; method; its good arguments; which of them to replace]
+# [ring, sub or class; method; valid arguments; index of the argument to replace]
 sub slots {
     my ($v) = @_;
     my $value = $v->value(5);
@@ -109,11 +109,11 @@ sub slots {
     return map { my $call = $_; map { [@$call, $_] } 0 .. $#{ $call->[2] } } @calls;
 }
 
-# Whether the method's argument is a timeout.
+# Whether an argument of the method is a timeout.
 sub waits { return $_[0] =~ /wait|latest/ }
 
-# [name, function: code -> reference to an argument that runs the code and is worth $value when used];
-# the last two run it from a warning about the argument.
+# [name, function: code -> reference to an argument that runs the code and has the value $value when used];
+# the last two run the code from a warning about the argument.
 sub mechanisms {
     my ($value) = @_;
     return (

@@ -1,6 +1,6 @@
 package PubSubTest::Chat;
 
-# eg/chat.pl under the real prefork server, for tests that talk to it.
+# eg/chat.pl with the prefork server, for tests that connect to it.
 
 use strict;
 use warnings;
@@ -10,16 +10,16 @@ use IO::Socket::INET ();
 use PubSubTest;
 use PubSubTest::Program;
 
-# Why browsers could not reach a server here; undef where they can.
+# The reason why browsers could not reach a server on this host; undef if they can.
 sub unreachable {
     my %here   = (LocalAddr => '127.0.0.1', Listen => 1);
-    my $server = IO::Socket::INET->new(%here) or return "nobody can listen at 127.0.0.1: $!";
+    my $server = IO::Socket::INET->new(%here) or return "cannot listen at 127.0.0.1: $!";
     my %there  = (PeerAddr => '127.0.0.1', PeerPort => $server->sockport, Timeout => 10);
-    my $client = IO::Socket::INET->new(%there) or return "nobody can be reached at 127.0.0.1: $!";
+    my $client = IO::Socket::INET->new(%there) or return "cannot connect to 127.0.0.1: $!";
     return undef;
 }
 
-# A server with $workers processes, which ends with the object.
+# A server with $workers processes; it ends with the object.
 sub start {
     my ($class, $workers) = @_;
     my $dir     = fresh_dir();
@@ -43,7 +43,7 @@ sub url    { my ($self, $scheme) = @_; return "$scheme://127.0.0.1:$self->{port}
 sub ring   { return "$_[0]{dir}/chat.ring" }
 sub errors { return slurp("$_[0]{dir}/err") }
 
-# Its wait status.
+# Stops the server; returns its wait status.
 sub stop {
     my ($self) = @_;
     return $self->{status} if defined $self->{status};

@@ -1,6 +1,6 @@
 package PubSubTest::Loop;
 
-# What every event loop must do with a subscriber's handle. A test says how its loop watches, runs and stops.
+# Tests of a subscriber's handle for all event loops. A test file supplies how its loop watches, runs and stops.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ sub loop_ok {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     subtest $name => sub {
         each_variant(sub { everything($_[0], %loop) });
-        cmp_ok(thread_count(1), '==', 1, 'no thread is left') if !$loop{threads};
+        cmp_ok(thread_count(1), '==', 1, 'no thread is left after the loop') if !$loop{threads};
     };
     return;
 }
@@ -51,13 +51,13 @@ sub everything {
         $loop{unwatch}->($watcher);
         is_deeply(
             [sort @got], [sort map { ($_, $_) } $v->values(1, 150)],
-            'all their messages, though each callback takes ten at most'
+            'all messages arrive, although each callback takes ten at most'
         );
-        cmp_ok($calls, '>=', 30, 'the loop calls again for the rest');
-        is($empty, 0, 'and never for nothing');
+        cmp_ok($calls, '>=', 30, 'the loop calls again for the other messages');
+        is($empty, 0, 'no call comes without a message');
     };
 
-    subtest 'one message at a time, there and back' => sub {
+    subtest 'one message at a time, answered by another process' => sub {
         my ($sub, $n) = ($ring->subscribe, 0);
         my $watcher = $loop{watch}->(
             $sub->fh,
@@ -69,12 +69,12 @@ sub everything {
         );
         $stranger[0]->ask(publish => $v->value($n));
         $loop{run}->();
-        is($n, 100, 'a hundred rounds');
+        is($n, 100, 'a hundred messages are answered');
         $stranger[0]->expect('done') for 0 .. 100;
         $loop{unwatch}->($watcher);
     };
 
-    subtest 'other watchers' => sub {
+    subtest 'other watchers while messages keep coming' => sub {
         my ($sub, $ticks, $seen) = ($ring->subscribe, 0, 0);
         my ($timer, $watcher);
         $watcher = $loop{watch}->(
@@ -82,18 +82,18 @@ sub everything {
             sub {
                 $sub->poll;
                 $seen++;
-                $ring->publish($v->value(1)) if $ticks < 3;    # never quiet
+                $ring->publish($v->value(1)) if $ticks < 3;    # so the handle is always readable
                 $loop{stop}->() if $ticks >= 3;
             }
         );
         $timer = $loop{every}->(0.002, sub { $ticks++ });
         $ring->publish($v->value(1));
         $loop{run}->();
-        cmp_ok($ticks, '>=', 3, 'have their turn while messages keep coming');
+        cmp_ok($ticks, '>=', 3, 'a timer runs while messages keep coming');
         $loop{unwatch}->($_) for $watcher, $timer;
     };
 
-    subtest 'subscribers that go inside their callbacks' => sub {
+    subtest 'subscribers are destroyed in their callbacks' => sub {
         my %watched;
         my $calls = 0;
         for my $n (1 .. 4) {
@@ -102,7 +102,7 @@ sub everything {
             $watched{$n}{watcher} = $loop{watch}->(
                 $sub->fh,
                 sub {
-                    my $mine = $watched{$n} or return fail('called when gone');
+                    my $mine = $watched{$n} or return fail('no callback is called for a destroyed subscriber');
                     $calls++;
                     $mine->{sub}->poll;
                     return if ++$mine->{calls} < $n;
@@ -117,8 +117,8 @@ sub everything {
         $stranger[1]->ask(publish_multi => $v->values(1, 20)) if $v->is_str;
         $loop{run}->();
         $stranger[1]->expect('done');
-        is($calls, 1 + 2 + 3 + 4, 'each is called as often as it wants');
-        is(thread_count($threads), $threads, 'and leaves no thread');
+        is($calls, 1 + 2 + 3 + 4, 'each callback is called until its subscriber is destroyed');
+        is(thread_count($threads), $threads, 'the threads end with their subscribers');
     };
 
     subtest 'signals' => sub {
@@ -126,10 +126,10 @@ sub everything {
         my $watcher = $loop{watch}->($sub->fh, sub { $sub->drain; $loop{stop}->() if $came });
         local $SIG{USR1} = sub { $came++; $ring->publish($v->value(1)) };
         my $kid = spawn(sub { my ($peer) = @_; $peer->hear; until_asleep(getppid); kill USR1 => getppid });
-        my $timer = $loop{every}->(0.01, sub { });    # some loops only look for signals between their turns
+        my $timer = $loop{every}->(0.01, sub { });    # some loops check for signals only between their turns
         $kid->tell('go');
         $loop{run}->();
-        is($came, 1, 'arrive');
+        is($came, 1, 'the signal handler runs once');
         $loop{unwatch}->($_) for $watcher, $timer;
         end($kid);
     };
@@ -142,45 +142,45 @@ sub everything {
 sub end {
     my ($kid) = @_;
     shutdown $kid->{socket}, 1;
-    is($kid->hear, undef, 'a process ends');
+    is($kid->hear, undef, 'a process closes its end');
     eval { $kid->end };
     return;
 }
 
-# An example of this loop does what it says.
+# The example program for this loop works.
 sub example_ok {
     my ($name, @arguments) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $program = "$FindBin::Bin/../eg/$name.pl";
     SKIP: {
-        skip 'the examples are not here', 1 if !-e $program;
+        skip 'the examples are missing', 1 if !-e $program;
         my ($out, $status) = run_file($program, '--messages', 500, @arguments);
-        is($status, 0, "$name ends well") or diag($out);
-        like($out, qr/^1000 messages of 2 publishers, 0 lost/m, 'and gets all messages');
+        is($status, 0, "$name exits with 0") or diag($out);
+        like($out, qr/^1000 messages of 2 publishers, 0 lost/m, "$name gets all messages");
 
         ($out, $status) = run_file($program, '--help');
-        is($status, 0, '--help');
-        like($out, qr/Usage:.*\Q$name\E\.pl/s, 'says how to call it');
-        is((run_file($program, '--nonsense'))[1] >> 8, 2, '--nonsense');
+        is($status, 0, "$name --help exits with 0");
+        like($out, qr/Usage:.*\Q$name\E\.pl/s, "$name --help prints its usage");
+        is((run_file($program, '--nonsense'))[1] >> 8, 2, "$name --nonsense exits with 2");
 
-        # In the background, on a ring that others publish to by the same program.
+        # In the background, with a ring to which the same program publishes in another process.
         my $path = fresh_path();
         my ($pid, $follower) = read_perl(sub { }, $program, '--ring', $path);
         my $hello = "it runs\n";
         my $ring;
         1 until -e $path && ($ring = eval { Data::PubSub::Shared::Str->new($path) });
         my $waits = $ring->subscribe;
-        1 until $ring->stats->{sub_waiters};    # its thread sleeps: it has subscribed
+        1 until $ring->stats->{sub_waiters};    # its thread sleeps, so it has subscribed
         my $feed = open(my $lines, '|-') // die "fork: $!";
         exec_perl($program, '--ring', $path, '--publish') if !$feed;
         print {$lines} $hello;
-        ok(close $lines, '--publish ends well');
-        is($waits->poll, 'it runs', 'and has published its input');
-        # It prints when its buffer is full, or when it ends.
+        ok(close $lines, "$name --publish exits with 0");
+        is($waits->poll, 'it runs', "$name --publish publishes its input");
+        # The follower prints when its buffer is full, or when it ends.
         1 until -e "/proc/$pid" && $ring->stats->{sub_waiters};
         kill INT => $pid;
-        is(do { local $/; <$follower> } =~ s/^\d+ messages.*//msr, $hello, '--ring follows, until Ctrl-C');
-        ok(close $follower, 'and ends well');
+        is(do { local $/; <$follower> } =~ s/^\d+ messages.*//msr, $hello, "$name --ring prints the messages until SIGINT");
+        ok(close $follower, "$name --ring exits with 0");
     }
     return;
 }

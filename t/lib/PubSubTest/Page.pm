@@ -1,7 +1,7 @@
 package PubSubTest::Page;
 
-# The programs of a page of documentation: a verbatim block after `=for test NAME ARGUMENTS` is a program, one after `=for
-# output NAME` what it prints. A name that ends in .sh is the shell's.
+# The programs on a page of documentation: a verbatim block after `=for test NAME ARGUMENTS` is a program, one after `=for
+# output NAME` is its output. A name that ends in .sh means a shell script.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ use PubSubTest::Program;
 
 our @EXPORT = qw(programs verbatim run_program);
 
-# The verbatim blocks of a page: { text }, with { name, arguments } or { name, output => 1 } where they are a program's.
+# The verbatim blocks of a page: { text }, with { name, arguments } for a program or { name, output => 1 } for its output.
 sub verbatim {
     my ($page) = @_;
     my (@blocks, $says);
@@ -43,22 +43,22 @@ sub programs {
     return map { { %$_, output => $output{ $_->{name} } } } grep { !$_->{output} } @blocks;
 }
 
-# Modules that are not here.
+# Modules that are not installed.
 sub missing {
     my ($text) = @_;
     return grep { !/\A(?:strict|warnings|utf8|Data::.*)\z/ && !eval "require $_; 1" } $text =~ /^use ([A-Z][\w:]*)/mg;
 }
 
-# Runs a program in a directory that it takes for /dev/shm, and looks at what it prints. The directory; nothing where modules
-# are missing.
+# Runs a program in a directory that replaces /dev/shm, and checks its output. Returns the directory; nothing if modules are
+# missing.
 sub run_program {
     my ($program) = @_;
     my ($name, $text) = @$program{qw(name text)};
     my $dir;
     SKIP: {
         my @missing = missing($text);
-        skip "$name: @missing is not here", 3 if @missing;
-        my $private = $text =~ /^\s*\$> = /m ? PubSubTest::private_above() : undef;    # one that becomes somebody else
+        skip "$name: @missing is not installed", 3 if @missing;
+        my $private = $text =~ /^\s*\$> = /m ? PubSubTest::private_above() : undef;    # for programs that switch to another user
         skip "$name: others may not enter $private", 3 if defined $private;
         $dir = fresh_dir();
         chmod 0755, $dir, $dir =~ s{/[^/]*\z}{}r;
@@ -72,18 +72,18 @@ sub run_program {
         my (undef, $out) = read_perl($prepare, $file, @{ $program->{arguments} });
         my $printed = do { local $/; <$out> };
         close $out;
-        is($?, 0, "$name ends well");
-        is($printed =~ s{\Q$dir\E}{/dev/shm}gr, $program->{output}, 'and prints what it says');
-        is_deeply([grep { !/\Aprogram\z|\.ring\z/ } entries($dir)], [], 'nothing is left but rings');
+        is($?, 0, "$name exits with 0");
+        is($printed =~ s{\Q$dir\E}{/dev/shm}gr, $program->{output}, "$name prints the output that the page shows");
+        is_deeply([grep { !/\Aprogram\z|\.ring\z/ } entries($dir)], [], "$name leaves only rings");
     }
     return $dir;
 }
 
-# A program of perl's that has the shell run the lines, with this distribution's command.
+# A Perl program that runs these lines in the shell, with the command of this distribution.
 sub shell_in {
     my ($dir, $text) = @_;
     my $command = join ' ', map {"'$_'"} $^X, (map {"-I$_"} grep { !ref } @INC), "$FindBin::Bin/../bin/pubsub-shared";
-    # A function's name may have no dash.
+    # The name of a shell function cannot have a dash.
     $text =~ s/\bpubsub-shared (?=[a-z])/pubsub_shared /g;
     return "system('sh', '-e', '-c', <<'SHELL') == 0 or exit 1;\npubsub_shared() { $command \"\$\@\"; }\n${text}SHELL\n";
 }

@@ -1,6 +1,6 @@
 package PubSubTest::Peer;
 
-# One end of a talk between parent and child, in lines. A `hear` is the barrier of these tests.
+# One end of a connection between parent and child, in lines. `hear` is the barrier of these tests.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ sub new {
 
 sub pid { return $_[0]{pid} }
 
-# What is told to one who has gone is lost; that shows when it is heard or ended.
+# A line to a process that has exited is lost; `hear` and `end` show that.
 sub tell {
     my ($self, $line) = @_;
     local $SIG{PIPE} = 'IGNORE';
@@ -26,7 +26,7 @@ sub tell {
     return;
 }
 
-# The next line, undef when the other end has gone.
+# The next line; undef if the other end is closed.
 sub hear {
     my ($self) = @_;
     my $end;

@@ -1,6 +1,6 @@
 package PubSubTest::Program;
 
-# Programs in a perl of their own, with our @INC.
+# Runs programs in a new perl with our @INC.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use POSIX ();
 
 our @EXPORT = qw(exec_perl read_perl run_file);
 
-# Becomes that perl.
+# Replaces this process by that perl.
 sub exec_perl {
     my (@arguments) = @_;
     no warnings 'exec';
@@ -18,8 +18,8 @@ sub exec_perl {
     POSIX::_exit(127);
 }
 
-# Starts one, after $prepare->() in the child: (process id, handle that reads what it prints). It ends with this test's
-# watchdog, if not before.
+# Starts a perl, after $prepare->() in the child: (process id, handle that reads its output). The watchdog of this test
+# ends it, if necessary.
 sub read_perl {
     my ($prepare, @arguments) = @_;
     my $left = alarm 0;
@@ -33,7 +33,7 @@ sub read_perl {
     return ($pid, $out);
 }
 
-# Runs one to its end: (output and errors, wait status).
+# Runs a file to its end: (output and errors, wait status).
 sub run_file {
     my ($file, @arguments) = @_;
     my (undef, $out) = read_perl(sub { open STDERR, '>&', \*STDOUT }, $file, @arguments);

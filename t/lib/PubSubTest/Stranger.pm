@@ -1,7 +1,7 @@
 package PubSubTest::Stranger;
 
-# A process that is no relative of the test's: a perl of its own that opens a ring by its path and publishes what it
-# is told, with plain `publish`. It inherits nothing but the socket that it is told through.
+# A process that is not related to the test: a new perl that opens a ring by its path and calls methods as
+# commanded, with plain `publish`. It inherits only the socket for these commands.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use PubSubTest::Program;
 
 our @ISA = 'PubSubTest::Peer';
 
-# Lines: a method of the ring and its arguments in hex. Each is answered.
+# Each line is a method of the ring and its arguments in hex, and is answered.
 my $PROGRAM = <<'END';
     use Data::PubSub::Shared;
     alarm 100;
@@ -46,14 +46,14 @@ sub start {
     return $self;
 }
 
-# Has it call a method, and returns when it has.
+# Has the process call a method, and returns when it has.
 sub call {
     my ($self, @words) = @_;
     $self->ask(@words);
     return $self->expect('done');
 }
 
-# The same, without waiting for it.
+# The same without waiting for the answer.
 sub ask {
     my ($self, $method, @arguments) = @_;
     return $self->tell(join ' ', $method, map { 'x' . unpack 'H*', $_ } @arguments);
@@ -68,7 +68,7 @@ sub expect {
     return;
 }
 
-# Ends it; its wait status.
+# Ends the process; returns its wait status.
 sub dismiss {
     my ($self) = @_;
     close $self->{socket};

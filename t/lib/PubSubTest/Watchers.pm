@@ -1,7 +1,7 @@
 package PubSubTest::Watchers;
 
-# The threads that watch rings: how many there are to be, and kernels that can do less: without queues of io_uring one for each 127
-# rings, and without futex_waitv one for each ring, as before Linux 5.16.
+# The threads that watch rings: their expected number, and kernels with fewer system calls: one thread for each 127 rings
+# without io_uring, and one for each ring without futex_waitv, as before Linux 5.16.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ use PubSubTest qw(sysnum);
 our @EXPORT = qw(has_queue has_waitv watchers without_entering without_queue without_waitv);
 
 use constant {
-    IO_URING_SETUP  => 425,    # these on all processors
+    IO_URING_SETUP  => 425,    # the same on all architectures
     IO_URING_ENTER  => 426,
     FUTEX_WAITV     => 449,
     FEATURES_AT     => 20,     # in struct io_uring_params
@@ -41,18 +41,18 @@ sub has_waitv {
     return syscall(FUTEX_WAITV, 0, 0, 0, 0, 0) < 0 && $! == EINVAL;
 }
 
-# Threads of a process that watches so many rings.
+# The number of threads of a process that watches this number of rings.
 sub watchers {
     my ($rings) = @_;
     return $rings && 1 if has_queue();
     return has_waitv() ? int(($rings + RINGS_PER_WATCHER - 1) / RINGS_PER_WATCHER) : $rings;
 }
 
-# From now on this process and its children do not have this system call. Returns why that cannot be done; nothing where it is done.
+# Forbids this system call to this process and its children. Returns the reason if that fails, otherwise nothing.
 sub without {
     my ($number) = @_;
-    my $prctl = sysnum('prctl') or return 'number of the system call unknown here';
-    # (code, jump if true, jump if false, constant): load the call's number; that one: an error; any other: allowed.
+    my $prctl = sysnum('prctl') or return 'the number of the system call is unknown for this architecture';
+    # (code, jump if true, jump if false, constant): load the number of the call; for this one, return an error; allow others.
     my $filter = pack('(SCCL)*',
         0x20, 0, 0, 0,
         0x15, 0, 1, $number,
@@ -65,16 +65,16 @@ sub without {
     return;
 }
 
-# To be called before the module asks what there is. Returns why it cannot be done; nothing where there are none.
+# To be called before the module checks the kernel. Returns the reason if that fails, otherwise nothing.
 sub without_queue {
     return if !has_queue();
     return without(IO_URING_SETUP) // (has_queue() ? 'the filter has no effect' : undef);
 }
 
-# From now on there are queues that nobody can use.
+# Forbids io_uring_enter: queues can be created, but not used.
 sub without_entering { return without(IO_URING_ENTER) }
 
-# The same for futex_waitv, and for queues.
+# Forbids futex_waitv and io_uring.
 sub without_waitv {
     my $why = without_queue() // (has_waitv() ? without(FUTEX_WAITV) : undef);
     return $why // (has_waitv() ? 'the filter has no effect' : undef);
