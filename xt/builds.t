@@ -1,5 +1,5 @@
-# The module built in many surroundings: what the environment and somebody's configuration may say, other compilers and
-# flags, odd folders, the ways to install; and where it cannot be built, one sentence.
+# Builds of the module in many environments: environment variables and configuration of cargo, other compilers and flags,
+# unusual directories, all ways to install; and the error on systems that are not supported.
 
 use strict;
 use warnings;
@@ -11,7 +11,7 @@ use File::Temp qw(tempdir);
 use FindBin;
 use lib "$FindBin::Bin/lib", "$FindBin::Bin/../t/lib";
 
-# Many builds on a busy machine.
+# Many builds on a busy host.
 BEGIN { $ENV{PUBSUB_TEST_WATCHDOG} //= 1800 }
 use PubSubTest qw(slurp);
 use Test::More;
@@ -26,7 +26,7 @@ delete @ENV{qw(
 )};
 $ENV{CARGO} = $cargo;
 
-# A fresh copy of the sources in a folder of that name. `linked`: with the core that the tree has already.
+# A fresh copy of the sources in a directory with that name. `linked`: with the core that this tree has built.
 my $copies = 0;
 sub sources {
     my (%how) = @_;
@@ -37,7 +37,7 @@ sub sources {
     return $dir;
 }
 
-# Runs a command there; its output on failure.
+# Runs a command there; prints its output if it fails.
 sub works {
     my ($dir, $name, @command) = @_;
     my $said = XT::Build::run($dir, @command);
@@ -51,7 +51,7 @@ sub builds {
         && works($dir, "make @make", 'make', '-s', @make);
 }
 
-# What is built or installed there works: which Shared.so was loaded, and a message through each kind of ring.
+# Checks a built or installed module: prints the path of the loaded Shared.so after a message through each kind of ring.
 my $TRY = <<'PERL';
 use Data::PubSub::Shared;
 for my $class (map {"Data::PubSub::Shared::$_"} qw(Int Int32 Int16 Str Num)) {
@@ -69,21 +69,21 @@ sub tried {
     return $? == 0 && $said =~ m{^/.*Shared\.so} ? 1 : (diag($said), 0)[1];
 }
 
-sub runs { return ok(tried($_[0], map {"$_[0]/blib/$_"} qw(lib arch)), 'and it works') }
+sub runs { return ok(tried($_[0], map {"$_[0]/blib/$_"} qw(lib arch)), 'the built module works') }
 
 sub installed_command {
     my ($command) = @_;
     return scalar grep { -x "$_/$command" } split /:/, $ENV{PATH};
 }
 
-# --- What cargo is told from outside
+# --- Environment and configuration of cargo
 
 my %outside = (
     'RUSTFLAGS is empty'             => { RUSTFLAGS => '' },
-    'RUSTFLAGS names a processor'    => { RUSTFLAGS => '-C target-cpu=native' },
+    'RUSTFLAGS names a CPU'    => { RUSTFLAGS => '-C target-cpu=native' },
     'CARGO_BUILD_TARGET'             => { CARGO_BUILD_TARGET => 'wasm32-unknown-unknown' },
     'CARGO_TARGET_DIR'               => { CARGO_TARGET_DIR => "$tmp/elsewhere" },
-    '[build] target in somebody\'s configuration' => { config => qq([build]\ntarget = "wasm32-unknown-unknown"\n) },
+    '[build] target in the configuration of the user' => { config => qq([build]\ntarget = "wasm32-unknown-unknown"\n) },
 );
 for my $name (sort keys %outside) {
     subtest $name => sub {
@@ -101,7 +101,7 @@ for my $name (sort keys %outside) {
     };
 }
 
-subtest 'the crate as a dependency' => sub {
+subtest 'the crate is a dependency of another crate' => sub {
     my $dir = "$tmp/dependent";
     make_path("$dir/src");
     my %files = (
@@ -124,27 +124,28 @@ RUST
         print {$out} $files{$file};
         close $out or die "$file: $!";
     }
-    my $answer = qr/^Some\(5\)\n\z/m;    # cargo may have said something before
+    my $answer = qr/^Some\(5\)\n\z/m;    # cargo may have printed something before
     for my $flags (undef, '', '-C target-cpu=native') {
         local $ENV{RUSTFLAGS} = $flags // '';
         delete $ENV{RUSTFLAGS} if !defined $flags;
         my $said = XT::Build::run($dir, $cargo, qw(run --quiet --offline));
-        like($said, $answer, 'RUSTFLAGS ' . (defined $flags ? "'$flags'" : 'not set'));
+        like($said, $answer, 'a dependent crate works with RUSTFLAGS ' . (defined $flags ? "'$flags'" : 'unset'));
     }
 
-    # The host's own target, as somebody's environment or configuration may name it.
+    # The target of the host itself, as an environment or a configuration may name it.
     my ($host) = XT::Build::run($dir, qw(rustc --version --verbose)) =~ /^host: (.+)$/m;
     {
         local $ENV{CARGO_BUILD_TARGET} = $host;
-        like(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), $answer, 'CARGO_BUILD_TARGET');
+        like(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), $answer, 'a dependent crate works with CARGO_BUILD_TARGET');
     }
     make_path("$dir/.cargo");
     open my $config, '>', "$dir/.cargo/config.toml" or die "config.toml: $!";
     print {$config} qq([build]\ntarget = "$host"\n);
     close $config or die "config.toml: $!";
-    like(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), $answer, 'a target in a configuration');
+    like(XT::Build::run($dir, $cargo, qw(run --quiet --offline)), $answer,
+        'a dependent crate works with a target in a configuration');
 
-    # Other processors, as far as their standard library is installed.
+    # Other architectures, if their standard library is installed.
     for my $other (['aarch64-unknown-linux-gnu', 0], ['s390x-unknown-linux-gnu', 0], ['riscv64gc-unknown-linux-gnu', 1]) {
         my ($triple, $refused) = @$other;
         SKIP: {
@@ -153,12 +154,13 @@ RUST
             my $said = XT::Build::run($dir, $cargo, qw(check --quiet --offline --target), $triple);
             my @errors = $said =~ /^error(?!: could not compile|: aborting).*$/mg;
             is(scalar @errors, $refused, "$triple: " . ($refused ? 'refused with one error' : 'compiles')) or diag $said;
-            like("@errors", qr/cannot exchange 16 bytes without a lock: build for x86-64 or arm64/, 'which says why') if $refused;
+            like("@errors", qr/cannot exchange 16 bytes without a lock: build for x86-64 or arm64/,
+                "$triple: the error gives the reason") if $refused;
         }
     }
 };
 
-# --- The glue: other compilers, flags, folders
+# --- The glue: other compilers, flags, directories
 
 my @hardening = qw(-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -Wformat -Werror=format-security);
 my %glue = (
@@ -177,8 +179,8 @@ for my $name (sort keys %glue) {
     };
 }
 
-subtest 'a folder with spaces and other signs' => sub {
-    my $dir = sources(name => q(a folder (of 'mine')));
+subtest 'a directory with spaces and special characters' => sub {
+    my $dir = sources(name => q(a directory (of 'mine')));
     builds($dir) and runs($dir);
 };
 
@@ -189,21 +191,21 @@ subtest 'make -j8, make clean and again, make realclean' => sub {
     builds($dir, [], '-j8') and runs($dir);
     works($dir, 'make realclean', qw(make realclean));
     my $fresh = sources();
-    is(XT::Build::run('/', qw(diff -r -q), $fresh, $dir), '', 'leaves what was there at first');
+    is(XT::Build::run('/', qw(diff -r -q), $fresh, $dir), '', 'make realclean leaves only the original files');
 };
 
-subtest 'sources that nobody may write, linked into another folder' => sub {
+subtest 'read-only sources, linked into another directory' => sub {
     my $from = sources();
     my $to   = "$from/../linked";
     my $list = sub { XT::Build::run($from, qw(find . -printf), '%p %T@ %s\n') };
-    works($from, 'read-only', qw(chmod -R a-w .));
+    works($from, 'chmod of the sources to read-only', qw(chmod -R a-w .));
     my $before = $list->();
-    works($from, 'links', qw(cp -rs), realpath($from), $to);
-    works($to, 'folders of our own', qw(chmod -R u+w .)) if !-w "$to/src";
+    works($from, 'cp -rs of the sources', qw(cp -rs), realpath($from), $to);
+    works($to, 'chmod of the directories to writable', qw(chmod -R u+w .)) if !-w "$to/src";
     XT::Build::copy_file($core, "$to/target/$target/release/libdata_pubsub_shared.a");
     builds($to, [], 'CARGO=true') and runs(realpath($to));
-    is($list->(), $before, 'the sources are as they were');
-    works($from, 'writable again, to be removed', qw(chmod -R u+w .));
+    is($list->(), $before, 'the sources are unchanged');
+    works($from, 'chmod of the sources to writable, to remove them', qw(chmod -R u+w .));
 };
 
 my %install = (
@@ -217,37 +219,37 @@ for my $name (sort keys %install) {
         my $to = "$tmp/to-$name";
         my ($arguments, $make) = map { $_->($to) } @{ $install{$name} };
         builds($installing, $arguments, 'CARGO=true') or return;
-        is(XT::Build::run($installing, qw(find xs -name *.o ! -newer Makefile)), '', 'all is compiled anew, as for another perl');
+        is(XT::Build::run($installing, qw(find xs -name *.o ! -newer Makefile)), '', 'all is compiled again, as for another perl');
         works($installing, "make install @$make", qw(make -s install CARGO=true), @$make);
         my ($module, $object) = map { (XT::Build::run($to, 'find', $to, '-path', $_) =~ /(.+)\n/)[0] // '' }
             '*/Data/PubSub/Shared.pm', '*/auto/Data/PubSub/Shared/Shared.so';
-        ok(tried('/', map {s{/(?:auto/)?Data/PubSub/.*}{}r} $module, $object), 'what is installed works');
-        ok(scalar XT::Build::run($to, 'find', $to, '-name', 'pubsub-shared', '-perm', '-111'), 'and the command is there');
+        ok(tried('/', map {s{/(?:auto/)?Data/PubSub/.*}{}r} $module, $object), 'the installed module works');
+        ok(scalar XT::Build::run($to, 'find', $to, '-name', 'pubsub-shared', '-perm', '-111'), 'the command is installed');
     };
 }
 
-subtest 'a home that others may not enter' => sub {
+subtest 'a home directory that others may not enter' => sub {
     plan skip_all => 'needs root' if $>;
-    is((stat $tmp)[2] & 077, 0, 'it is one');
+    is((stat $tmp)[2] & 077, 0, 'the temporary directory is private');
     local $ENV{TMPDIR} = '/tmp';
-    works($installing, 'its tests', qw(cp -r), XT::Build->root . '/t', '.') or return;
-    works($installing, 'those that become somebody else', 'prove', '-b', map {"t/$_.t"} qw(start cli cli-check-dir constructor-attach constructor-path));
+    works($installing, 'cp of the tests', qw(cp -r), XT::Build->root . '/t', '.') or return;
+    works($installing, 'tests that switch to another user pass', 'prove', '-b', map {"t/$_.t"} qw(start cli cli-check-dir constructor-attach constructor-path));
 };
 
 subtest 'LINKTYPE=static' => sub {
     my $dir = sources(linked => 1);
     builds($dir, ['LINKTYPE=static'], 'CARGO=true', 'LINKTYPE=static') or return;
     my $archive = "$dir/blib/arch/auto/Data/PubSub/Shared/Shared.a";
-    ok(-e $archive, 'the archive');
+    ok(-e $archive, 'the archive is built');
     plan skip_all => 'libperl.a is not installed' if !-e "$Config{archlibexp}/CORE/libperl.a";
-    works($dir, 'a perl with the module in it', qw(make -s perl CARGO=true LINKTYPE=static)) or return;
+    works($dir, 'make of a perl that contains the module', qw(make -s perl CARGO=true LINKTYPE=static)) or return;
     my $said = XT::Build::run($dir, './perl', '-Iblib/lib', '-Iblib/arch', '-e', $TRY =~ s/^print.*//mr . 'print "fine\n"');
-    is($said, "fine\n", 'which works');
+    is($said, "fine\n", 'that perl works');
 };
 
-# --- Where it cannot be built
+# --- Systems on which the module cannot be built
 
-# Runs Makefile.PL as it would run elsewhere: (its status, what it said, whether it wrote a Makefile).
+# Runs Makefile.PL in that environment: (exit status, output, whether it wrote a Makefile).
 sub configured {
     my ($environment, @perl) = @_;
     my $dir = sources();
@@ -256,10 +258,11 @@ sub configured {
     return ($? >> 8, $said, -e "$dir/Makefile" ? 1 : 0);
 }
 
-subtest 'no cargo at all' => sub {
+subtest 'no cargo' => sub {
     my ($status, $said, $makefile) = configured({ CARGO => '/nonexistent', PATH => "$tmp/none", HOME => "$tmp/none" });
-    is("$status $makefile", '0 0', 'no Makefile and no error: not applicable here');
-    like($said, qr/needs Rust's cargo, 1\.63 or later, and found none \(tried: .*\)\.\nInstall it/, 'it says what to install');
+    is("$status $makefile", '0 0', 'without cargo, Makefile.PL writes no Makefile and exits with 0');
+    like($said, qr/needs Rust's cargo, 1\.63 or later, and found none \(tried: .*\)\.\nInstall it/,
+        'without cargo, Makefile.PL says what to install');
 };
 
 sub cargo_that_says {
@@ -281,12 +284,13 @@ for my $refused (
 ) {
     my ($version, $host, $sentence) = @$refused;
     my ($status, $said, $makefile) = configured({ CARGO => cargo_that_says($version, $host) });
-    is("$status $makefile", '0 0', "$host with $version: not applicable here");
-    like($said, qr/\AData::PubSub::Shared $sentence.*\nNo Makefile was written\.\n\z/, 'in one sentence');
+    is("$status $makefile", '0 0', "$host with $version: Makefile.PL writes no Makefile and exits with 0");
+    like($said, qr/\AData::PubSub::Shared $sentence.*\nNo Makefile was written\.\n\z/,
+        "$host with $version: Makefile.PL prints the reason");
 }
 for my $taken (['1.84.0', 's390x-unknown-linux-gnu'], ['1.95.0', 'powerpc64le-unknown-linux-gnu'], ['1.63.0', 'aarch64-alpine-linux-musl']) {
     my ($status, $said, $makefile) = configured({ CARGO => cargo_that_says(@$taken) });
-    is("$status $makefile", '0 1', "$taken->[1] with $taken->[0] is taken") or diag $said;
+    is("$status $makefile", '0 1', "$taken->[1] with $taken->[0] is accepted") or diag $said;
 }
 
 for my $perl (
@@ -295,9 +299,9 @@ for my $perl (
 ) {
     my ($name, $code, $sentence) = @$perl;
     my ($status, $said, $makefile) = configured({}, '-MConfig', '-e', "$code do './Makefile.PL' or die \$@");
-    isnt("$status", '0', "$name: an end that testers know");
-    like($said, qr/$sentence.*\n\z/, 'in one sentence');
-    is($makefile, 0, 'and no Makefile');
+    isnt("$status", '0', "$name: Makefile.PL exits with an error");
+    like($said, qr/$sentence.*\n\z/, "$name: Makefile.PL prints the reason");
+    is($makefile, 0, "$name: Makefile.PL writes no Makefile");
 }
 
 done_testing;

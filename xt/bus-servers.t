@@ -1,6 +1,6 @@
-# Channels under real servers, with twenty clients and four workers. Prefork and hypnotoad: each WebSocket connection gets all that
-# is said while it is there, in one order, also while workers are killed and the server is replaced by its signal. Starman, and
-# uWSGI with threads: without a loop, each worker has heard all that was said since it first looked.
+# Buses in real servers, with twenty clients and four workers. Prefork and hypnotoad: each WebSocket connection gets all
+# messages while it is open, in one order, also while workers are killed and the server is restarted by signal. Starman and
+# uWSGI with threads: without an event loop, each worker has all messages since its first request.
 
 use strict;
 use warnings;
@@ -23,19 +23,19 @@ sub listen_to {
     return Data::PubSub::Shared::Str->new($path, 65_536, 100)->subscribe_all;
 }
 
-# Whether what a listener got is a piece of all that was said, without a hole, and not later than it should begin.
+# Checks that the messages of a listener are a part of all messages without a gap, and begin early enough.
 sub piece_ok {
     my ($got, $all, $at, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my %index = map { $all->[$_] => $_ } 0 .. $#$all;
     my $from  = @$got ? $index{ $got->[0] } : $at;
-    ok($from <= $at, "$name: from the beginning") or diag("began at $from, should at $at");
-    return is_deeply($got, [@$all[$from .. $from + $#$got]], "$name: nothing missed, nothing twice, in order");
+    ok($from <= $at, "$name: the messages begin early enough") or diag("began at $from, should at $at");
+    return is_deeply($got, [@$all[$from .. $from + $#$got]], "$name: no message missed, none twice, in order");
 }
 
 #--- WebSockets
 
-# Also where it becomes so without an event.
+# Also notices conditions that become true without an event.
 sub until_so {
     my ($so) = @_;
     my $timer = Mojo::IOLoop->recurring(0.02 => sub { });
@@ -54,7 +54,7 @@ sub browser {
         # The first message may come with the handshake.
         $ua->websocket("$url/ws" => sub {
             (undef, $tx) = @_;
-            return $gone = 1 if !$tx->is_websocket;    # the server is just being replaced, or the worker killed
+            return $gone = 1 if !$tx->is_websocket;    # the server is being replaced, or the worker was killed
             $open{ 0 + $browser } = $browser;
             $browser->{tx} = $tx;
             $tx->on(message => sub {
@@ -82,7 +82,7 @@ sub storm {
         push @browsers, browser($url, $ring);
         $at{ $browsers[-1]{worker} } = 1;
     }
-    is(scalar keys %at, WORKERS, 'clients are connected to all workers: ' . @browsers);
+    is(scalar keys %at, WORKERS, 'number of workers with clients, of clients: ' . @browsers);
     my $say = sub {
         for (1 .. $_[0]) {
             my @now = values %open;
@@ -90,7 +90,7 @@ sub storm {
             Mojo::IOLoop->one_tick if !($serial % 7) && @now;
         }
     };
-    # All that is in the ring has come to all who are connected.
+    # Waits until all messages of the ring have arrived at all open connections.
     my $settle = sub {
         my $still = 0;
         until_so(sub {
@@ -111,10 +111,11 @@ sub storm {
         my @live = values %open;
         cmp_ok(scalar @all, '>', 0, "$name: " . @all . ' messages so far, ' . @live . ' connections');
         piece_ok($_->{got}, \@all, $_->{at}, "$name, worker $_->{worker}") for @live;
-        piece_ok($_->{got}, \@all, $_->{at}, "$name, worker $_->{worker}, which is gone") for grep { !$open{ 0 + $_ } } values %before;
+        piece_ok($_->{got}, \@all, $_->{at},
+            "$name, worker $_->{worker}, connection closed") for grep { !$open{ 0 + $_ } } values %before;
         push @browsers, map { browser($url, $ring) } 1 .. CLIENTS - keys %open;
     };
-    $round->('nothing happens', sub { });
+    $round->('without disturbance', sub { });
     for my $time (1, 2) {
         $round->("a worker is killed, $time", sub {
             my ($victim) = map { $_->{worker} } (values %open)[0];
@@ -134,7 +135,7 @@ sub until_there {
 }
 
 subtest 'prefork' => sub {
-    plan skip_all => 'Mojolicious 9 is not here' if !$mojo;
+    plan skip_all => 'Mojolicious 9 is not installed' if !$mojo;
     ($ua, %open) = (Mojo::UserAgent->new(inactivity_timeout => 0, max_connections => 0));
     my ($dir, $port) = (fresh_dir(), free_port());
     my $app = spew("$dir/app", $XT::BusServers::MOJO);
@@ -143,13 +144,13 @@ subtest 'prefork' => sub {
     until_there($port);
     storm(url_of($port), "$dir/bus");
     undef $ua;
-    is(stop_server($pid), 0, 'the server ends well');
-    is(slurp("$dir/output") =~ s/^.*(?:Web application available|stopped|Worker \d+).*\n//mgr, '', 'without complaints');
+    is(stop_server($pid), 0, 'the server exits with 0');
+    is(slurp("$dir/output") =~ s/^.*(?:Web application available|stopped|Worker \d+).*\n//mgr, '', 'the server reports no errors');
 };
 
 subtest 'hypnotoad' => sub {
-    plan skip_all => 'Mojolicious 9 is not here' if !$mojo;
-    my $hypnotoad = in_path('hypnotoad') or plan skip_all => 'Hypnotoad is not here';
+    plan skip_all => 'Mojolicious 9 is not installed' if !$mojo;
+    my $hypnotoad = in_path('hypnotoad') or plan skip_all => 'Hypnotoad is not installed';
     ($ua, %open) = (Mojo::UserAgent->new(inactivity_timeout => 0, max_connections => 0));
     my ($dir, $port) = (fresh_dir(), free_port());
     my $app = spew("$dir/app", $XT::BusServers::MOJO);
@@ -164,7 +165,7 @@ subtest 'hypnotoad' => sub {
         $round->("hot deployment, $time", sub {
             kill USR2 => $old;
             until_so(sub { my $now = $master->(); $now && $now != $old && kill 0, $now });
-            # The old workers let their connections go when they have waited for long enough.
+            # The old workers close their connections after a timeout.
             until_so(sub { !grep { $was{ $_->{worker} } } values %open });
         });
     }
@@ -188,7 +189,7 @@ sub request {
     return { who => $who, end => $end, heard => \@heard };
 }
 
-# Twenty clients say something and look, again and again; what was published before an answer is in it.
+# Twenty clients publish and ask repeatedly; an answer includes all that was published before it.
 sub look_around {
     my ($port, $ring_path, $workers, $renew, $kill) = @_;
     my @kids = map {
@@ -201,9 +202,9 @@ sub look_around {
             until (-e "$ring_path.stop") {
                 my $answer = request($port, 'say=' . $id . '-' . ++$n) or next;
                 my $before = $last{ $answer->{who} };
-                $before && @{ $answer->{heard} } < $before->{count} and die 'it has forgotten something';
+                $before && @{ $answer->{heard} } < $before->{count} and die 'a worker has lost messages';
                 $last{ $answer->{who} } = { count => scalar @{ $answer->{heard} } };
-                grep { $_ eq "$id-$n" } @{ $answer->{heard} } or die "it has not heard $id-$n itself";
+                grep { $_ eq "$id-$n" } @{ $answer->{heard} } or die "the worker that published $id-$n does not have it";
             }
             $peer->tell($n);
         });
@@ -216,7 +217,7 @@ sub look_around {
     spew("$ring_path.stop", '');
     my $said = 0;
     $said += $_->hear for @kids;
-    reap("the clients are content: $said messages", @kids);
+    reap("the clients got correct answers and exit with 0: $said messages", @kids);
     my (%account, @all);
     for (1 .. 2_000) {
         my $answer = request($port, '') or next;
@@ -224,16 +225,16 @@ sub look_around {
         last if keys %account >= $workers;
     }
     @all = map { s/\Asaid //r } listen_to($ring_path)->drain;
-    is(scalar keys %account, $workers, "all $workers have answered");
+    is(scalar keys %account, $workers, "all $workers workers have answered");
     for my $who (sort keys %account) {
         my $got = $account{$who}{heard};
-        is_deeply($got, [@all[@all - @$got .. $#all]], "$who has heard all to the end, " . @$got . ', once');
+        is_deeply($got, [@all[@all - @$got .. $#all]], "$who has all messages up to the last once: " . @$got);
     }
     return;
 }
 
 subtest 'Starman' => sub {
-    my $starman = in_path('starman') or plan skip_all => 'Starman is not here';
+    my $starman = in_path('starman') or plan skip_all => 'Starman is not installed';
     my ($dir, $port) = (fresh_dir(), free_port());
     my $app = spew("$dir/app.psgi", $XT::BusServers::PSGI);
     my $pid = start_server($dir, { XT_BUS => "$dir/bus" }, $^X, $starman, '--preload-app', '--workers', WORKERS, '--listen',
@@ -241,11 +242,11 @@ subtest 'Starman' => sub {
     until_there($port);
     my $kill = sub { my @workers = children_of($pid); kill KILL => $workers[0] if @workers };
     look_around($port, "$dir/bus", WORKERS, sub { kill HUP => $pid }, $kill);
-    is(stop_server($pid), 0, 'the server ends well');
+    is(stop_server($pid), 0, 'the server exits with 0');
 };
 
 subtest 'uWSGI with threads' => sub {
-    my $uwsgi = in_path('uwsgi') or plan skip_all => 'uWSGI is not here';
+    my $uwsgi = in_path('uwsgi') or plan skip_all => 'uWSGI is not installed';
     my ($plugin) = grep { -e } map {"$_/psgi_plugin.so"} qw(/usr/lib/uwsgi/plugins /usr/lib64/uwsgi /usr/lib/uwsgi);
     plan skip_all => 'uWSGI has no psgi plugin' if !$plugin;
     my ($dir, $port) = (fresh_dir(), free_port());

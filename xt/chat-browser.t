@@ -1,5 +1,5 @@
-# The chat's page in a real browser: two tabs at different workers, and one that uses EventSource.
-# CHAT_SCREENSHOT names a PNG file to write.
+# The page of the chat example in a real browser: two tabs at different workers, and one that uses EventSource.
+# CHAT_SCREENSHOT names a PNG file for a screenshot.
 
 use strict;
 use warnings;
@@ -8,10 +8,10 @@ use FindBin;
 use lib "$FindBin::Bin/../t/lib", "$FindBin::Bin/../lib";
 use Test::More;
 
-eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all => 'Mojolicious 9 is not here';
+eval { require Mojolicious; Mojolicious->VERSION('9.00'); 1 } or plan skip_all => 'Mojolicious 9 is not installed';
 my ($chromium) = grep { -x } map { my $dir = $_; map {"$dir/$_"} qw(chromium chromium-browser google-chrome) }
     split /:/, $ENV{PATH};
-$chromium or plan skip_all => 'there is no Chromium here';
+$chromium or plan skip_all => 'Chromium is not installed';
 require Mojo::IOLoop;
 require Mojo::JSON;
 require Mojo::UserAgent;
@@ -24,15 +24,15 @@ if (my $why = PubSubTest::Chat->unreachable) { plan skip_all => $why }
 my $ua      = Mojo::UserAgent->new(inactivity_timeout => 0, max_websocket_size => 1 << 26);
 my $server  = PubSubTest::Chat->start(3);
 my $browser = start_browser();
-my %target_of;    # of a tab
+my %target_of;    # session of a tab => its target
 
-# Runs Chromium and connects to its devtools: what it says on its standard error tells where.
+# Runs Chromium and connects to its devtools; it prints their address on its standard error.
 sub start_browser {
     my $dir = fresh_dir();
     pipe my $read, my $write or die "pipe: $!";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
-        alarm 600;    # it outlives no test that was killed
+        alarm 600;    # in case the test is killed
         POSIX::setpgid(0, 0);
         open STDIN,  '<', '/dev/null';
         open STDOUT, '>', '/dev/null';
@@ -63,7 +63,7 @@ END {
     if ($browser && $browser->{pid}) {
         local $?;
         kill TERM => $browser->{pid};
-        1 while readline $browser->{err};    # until the last of its processes has gone
+        1 while readline $browser->{err};    # until the last of its processes has exited
         waitpid $browser->{pid}, 0;
     }
 }
@@ -74,7 +74,7 @@ sub until_so {
     return;
 }
 
-# A command of the devtools protocol; its result.
+# Sends a command of the devtools protocol; returns its result.
 sub command {
     my ($method, $parameters, $session) = @_;
     my $id = ++$browser->{id};
@@ -87,7 +87,7 @@ sub command {
     return $answer->{result};
 }
 
-# The value of an expression in a tab; a promise's when it is there.
+# Returns the value of an expression in a tab; waits for the value of a promise.
 sub evaluate {
     my ($tab, $expression) = @_;
     my $result = command('Runtime.evaluate',
@@ -96,7 +96,7 @@ sub evaluate {
     return $result->{result}{value};
 }
 
-# Looks again at each frame until the condition holds in the tab.
+# Checks the condition in the tab repeatedly until it is true.
 sub until_there {
     my ($tab, $condition) = @_;
     my $look = "() => ($condition) ? done(true) : setTimeout(look, 5)";
@@ -109,14 +109,14 @@ sub tab {
     my $tab = command('Target.attachToTarget', { targetId => $target->{targetId}, flatten => Mojo::JSON->true });
     $target_of{ $tab->{sessionId} } = $target->{targetId};
     my $there = q{document.getElementById('state')};
-    1 until eval { until_there($tab->{sessionId}, $there) };    # the empty document goes meanwhile
+    1 until eval { until_there($tab->{sessionId}, $there) };    # the empty document is replaced during the call
     until_there($tab->{sessionId}, q{/worker \d+/.test(document.getElementById('state').textContent)});
     return $tab->{sessionId};
 }
 
 sub worker_of { return (evaluate($_[0], q{document.getElementById('state').textContent}) =~ /(\d+)/)[0] }
 
-# As a user does: types and submits.
+# Types and submits a message as a user does.
 sub says {
     my ($tab, $name, $text) = @_;
     my $json = Mojo::Util::decode('UTF-8', Mojo::JSON::encode_json([$name, $text]));
@@ -125,7 +125,7 @@ sub says {
     return;
 }
 
-# Each message as "name: text".
+# The messages as "name: text".
 sub rows {
     my ($tab) = @_;
     my $row = q{li.querySelector('b').textContent + ': ' + li.lastChild.textContent};
@@ -137,7 +137,7 @@ for (1 .. 50) {
     push @tabs, tab('/');
     last if worker_of($tabs[-1]) != worker_of($tabs[0]);
 }
-isnt(worker_of($tabs[-1]), worker_of($tabs[0]), 'two tabs at different workers');
+isnt(worker_of($tabs[-1]), worker_of($tabs[0]), 'two tabs are connected to different workers');
 push @tabs, tab('/?events');
 
 my @said = (
@@ -152,11 +152,11 @@ for my $n (0 .. $#said) {
     until_there($_, 'document.querySelectorAll("#log li").length == ' . ($n + 1)) for @tabs;
 }
 my $expected = [map { ($_->[0] || 'anonymous') . ": $_->[1]" } @said];
-is_deeply(rows($_), $expected, 'a tab shows what was said, in order') for @tabs;
+is_deeply(rows($_), $expected, 'a tab shows all messages in order') for @tabs;
 
 my $late = tab('/');
 until_there($late, 'document.querySelectorAll("#log li").length == 5');
-is_deeply(rows($late), $expected, 'who comes later sees it, too');
+is_deeply(rows($late), $expected, 'a tab that is opened later shows all messages');
 
 my $server_of_late = worker_of($late);
 kill KILL => $server_of_late;
@@ -164,10 +164,10 @@ until_there($late, "/worker \\d+/.test(document.getElementById('state').textCont
     . "&& !document.getElementById('state').textContent.includes('$server_of_late')");
 says($late, 'Dora', 'My worker was killed; I am back.');
 until_there($late, 'document.querySelectorAll("#log li").length == 6');
-is(rows($late)->[-1], 'Dora: My worker was killed; I am back.', 'a page connects again when its worker is gone');
+is(rows($late)->[-1], 'Dora: My worker was killed; I am back.', 'a tab connects again after its worker was killed');
 
 my $png = Mojo::Util::b64_decode(command('Page.captureScreenshot', { format => 'png' }, $late)->{data});
-like($png, qr/\A\x89PNG/, 'a screenshot');
+like($png, qr/\A\x89PNG/, 'the screenshot is a PNG');
 spew($ENV{CHAT_SCREENSHOT}, $png) if $ENV{CHAT_SCREENSHOT};
 
 subtest 'contrast' => sub {
@@ -191,29 +191,31 @@ subtest 'contrast' => sub {
     }
 };
 
-subtest 'phone, dark, reading above, disconnected' => sub {
+subtest 'small screen, dark scheme, scrolled up, disconnected' => sub {
     command('Target.activateTarget', { targetId => $target_of{$late} });
     my %size = (width => 360, height => 640, deviceScaleFactor => 1, mobile => Mojo::JSON->true);
     command('Emulation.setDeviceMetricsOverride', \%size, $late);
     command('Emulation.setEmulatedMedia', { features => [{ name => 'prefers-color-scheme', value => 'dark' }] }, $late);
-    is(evaluate($late, 'document.documentElement.scrollWidth'), 360, 'nothing is wider than 360 px');
-    is(evaluate($late, 'getComputedStyle(document.body).backgroundColor'), 'rgb(17, 22, 28)', 'a dark scheme');
+    is(evaluate($late, 'document.documentElement.scrollWidth'), 360, 'on a small screen, nothing is wider than 360 px');
+    is(evaluate($late, 'getComputedStyle(document.body).backgroundColor'), 'rgb(17, 22, 28)',
+        'the dark scheme has a dark background');
     says($late, 'Dora', "line\n" x 40) for 1 .. 3;
     until_there($late, 'document.querySelectorAll("#log li").length == 9');
     evaluate($late, q{document.getElementById('log').scrollTop = 0});
-    # Perhaps its worker was the one that was killed.
+    # Its worker may be the one that was killed.
     until_there($tabs[0], q{!document.getElementById('send').disabled});
     says($tabs[0], 'Ann', 'You are reading above.');
     until_there($late, 'document.querySelectorAll("#log li").length == 10');
-    is(evaluate($late, q{document.getElementById('log').scrollTop}), 0, 'what comes does not move who reads above');
-    is(evaluate($late, q{document.getElementById('more').textContent}), "1 new message \x{2193}", 'but says so');
-    is(evaluate($late, q{document.querySelectorAll('li.own').length}), 4, 'own messages are apart');
-    ok(evaluate($late, q{!document.getElementById('send').disabled}), 'Send is there');
+    is(evaluate($late, q{document.getElementById('log').scrollTop}), 0, 'a new message does not move a log that is scrolled up');
+    is(evaluate($late, q{document.getElementById('more').textContent}), "1 new message \x{2193}",
+        'a log that is scrolled up shows the number of new messages');
+    is(evaluate($late, q{document.querySelectorAll('li.own').length}), 4, 'own messages are marked');
+    ok(evaluate($late, q{!document.getElementById('send').disabled}), 'the button Send is enabled');
     $server->stop;
     until_there($late, q{document.getElementById('send').disabled});
-    pass('and is not, while disconnected');
+    pass('the button Send is disabled while disconnected');
 };
 
-is($server->stop, 0, 'the server ends well');
+is($server->stop, 0, 'the server exits with 0');
 
 done_testing;

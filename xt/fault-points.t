@@ -1,6 +1,6 @@
-# A publisher is killed, stopped or held up at each named point of each variant. The others go on,
-# nothing is torn, nothing comes twice, nobody sleeps for good, and every subscriber's account is
-# right. At the end: how long the others were held up at worst.
+# A publisher is killed, stopped or delayed at each fault point of each variant. The others continue, no message is torn
+# or delivered twice, no subscriber sleeps forever, and the counts of all subscribers add up. At the end, this prints the
+# longest delays of the others.
 
 use strict;
 use warnings;
@@ -14,9 +14,9 @@ use Test::More;
 
 use constant CAPACITY => 64;
 
-# How many of the three messages of a hurt publish are in the ring, if its publisher never goes on;
-# whether it holds a spare block there; whether it has woken those who sleep. A publisher of strings that
-# finds two spares commits the last two messages, which stand at an even position, in one exchange.
+# The number of the three messages of a disturbed publish that are in the ring if its publisher never continues; whether
+# it holds a spare block there; whether it has woken the sleepers. A publisher of strings with two
+# spares commits the last two messages, which are at an even position, in one exchange.
 my %POINTS = (
     integers => {
         'after-claim'   => { single => 1, there => 0, voids => 1 },
@@ -47,8 +47,8 @@ sub worst {
     return;
 }
 
-# A ring, a subscriber here, one that sleeps elsewhere and tells what comes, and a publisher that is
-# told to publish and gets hurt. The first message comes from here.
+# A ring, a subscriber in this process, a sleeping subscriber in another that tells its messages, and a publisher with a
+# fault. The first message is published by this process.
 sub scene {
     my ($v, $fault, @options) = @_;
     my $path = fresh_path();
@@ -77,7 +77,7 @@ sub scene {
     return \%scene;
 }
 
-# Reads here until that message has come; how long that took.
+# Reads in this process until that message has come; returns the seconds that it took.
 sub read_until {
     my ($scene, $message) = @_;
     my $start = now();
@@ -100,28 +100,29 @@ sub hear_until {
     return now() - $start;
 }
 
-# The last message, and then: both subscribers got exactly this, and both accounts are right.
+# Publishes a last message, and checks that both subscribers got exactly these, and that their counts add up.
 sub settle {
     my ($scene, @expected) = @_;
     my ($v, $ring, $sub) = @$scene{qw(v ring sub)};
     $ring->publish($v->value(9999));
     read_until($scene, $v->value(9999));
     unshift @expected, $v->value(1);
-    is_deeply($scene->{got}, [@expected, $v->value(9999)], 'everything arrived, once, whole and in order');
+    is_deeply($scene->{got}, [@expected, $v->value(9999)], 'all messages arrived once, whole and in order');
     my $account;
     do { $account = $scene->{sleeper}->hear; push @{ $scene->{heard} }, $account } until $account =~ /^account/;
     pop @{ $scene->{heard} };
-    is_deeply($scene->{heard}, \@expected, 'the sleeper got the same');
+    is_deeply($scene->{heard}, \@expected, 'the sleeping subscriber got the same messages');
     my $stats = $ring->stats;
     my (undef, $delivered, $lost, $passed) = split ' ', $account;
-    is($delivered + $lost, $passed - $stats->{abandoned}, 'account of the sleeper');
-    is(@expected + 1 + $sub->overflow_count, $sub->cursor - $stats->{abandoned}, 'account of the subscriber here');
-    is($stats->{publish_ok}, @expected + 1, 'publish_ok counts what arrived');
-    is($scene->{sleeper}->end, 0, 'the sleeper ends');
+    is($delivered + $lost, $passed - $stats->{abandoned}, 'the counts of the sleeping subscriber add up');
+    is(@expected + 1 + $sub->overflow_count, $sub->cursor - $stats->{abandoned},
+        'the counts of the subscriber in this process add up');
+    is($stats->{publish_ok}, @expected + 1, 'publish_ok counts the messages that arrived');
+    is($scene->{sleeper}->end, 0, 'the process of the sleeping subscriber exits with 0');
     return $stats;
 }
 
-# Has the victim publish: one message that goes through, then those that it is hurt at.
+# Has the victim publish the messages that meet the fault.
 sub provoke {
     my ($scene, $point) = @_;
     my $v      = $scene->{v};
@@ -137,41 +138,41 @@ sub killed {
     my ($v, $name, $point, @options) = @_;
     my $scene = scene($v, "$name=kill@" . ($point->{passage} || 1), @options);
     my @there = (provoke($scene, $point))[0 .. $point->{there} - 1];
-    is($scene->{victim}->end & 127, 9, 'it dies there');
+    is($scene->{victim}->end & 127, 9, 'the publisher is killed at the point');
     my $start = now();
     $scene->{ring}->publish($v->value(5));
     worst(@options && $point->{held} ? 'publish with the only spare, after a kill' : 'publish after a kill', now() - $start);
-    worst('message behind a dead publisher', read_until($scene, $v->value(5)));
+    worst('message after a killed publisher', read_until($scene, $v->value(5)));
     hear_until($scene, $v->value(5));
-    worst('sleeper woken behind a dead publisher', now() - $start);
+    worst('wake-up after a killed publisher', now() - $start);
     my $stats = settle($scene, @there, $v->value(5));
-    is($stats->{abandoned}, $point->{voids} || 0, 'abandoned');
-    is($stats->{recoveries}, $point->{held} && @options ? 1 : 0, 'a spare is taken over when it is needed');
+    is($stats->{abandoned}, $point->{voids} || 0, 'abandoned counts the unfilled positions');
+    is($stats->{recoveries}, $point->{held} && @options ? 1 : 0, 'the spare is taken over if it is needed');
     return if !$v->is_str;
-    is($stats->{leaked}, 0, 'no spare leaked');
+    is($stats->{leaked}, 0, 'no spare has leaked');
     return;
 }
 
-# Whoever takes a dead one's spare over may die, too.
+# The process that takes over the spare of a killed process is killed, too.
 sub killed_twice {
     my ($v, $name, $point) = @_;
     my $scene = scene($v, "$name=kill@" . ($point->{passage} || 1), publishers => 1);
     my @there = (provoke($scene, $point))[0 .. $point->{there} - 1];
-    is($scene->{victim}->end & 127, 9, 'it dies there');
-    my $heir = XT::Remote->start(env => { PUBSUB_FAULT => 'recovering=kill' });
-    is($heir->ask("our \$r = @{[$v->class]}->new('$scene->{path}'); 1"), 1, 'another comes');
-    $heir->tell("\$r->publish('@{[$v->value(6)]}')");
-    is($heir->end & 127, 9, 'and dies while it takes over');
+    is($scene->{victim}->end & 127, 9, 'the publisher is killed at the point');
+    my $second = XT::Remote->start(env => { PUBSUB_FAULT => 'recovering=kill' });
+    is($second->ask("our \$r = @{[$v->class]}->new('$scene->{path}'); 1"), 1, 'a second publisher starts');
+    $second->tell("\$r->publish('@{[$v->value(6)]}')");
+    is($second->end & 127, 9, 'the second publisher is killed while it takes over the spare');
     $scene->{ring}->publish($v->value(5));
     read_until($scene, $v->value(5));
     hear_until($scene, $v->value(5));
     my $stats = settle($scene, @there, $v->value(5));
-    is($stats->{recoveries}, 1, 'the third does it');
-    is($stats->{leaked}, 0, 'no spare leaked');
+    is($stats->{recoveries}, 1, 'a third publisher takes over the spare');
+    is($stats->{leaked}, 0, 'no spare has leaked');
     return;
 }
 
-# Nobody publishes after the dead: what is in the ring reaches the sleepers all the same.
+# No process publishes after the kill: the messages in the ring reach sleeping subscribers nevertheless.
 sub killed_alone {
     my ($v, %points) = @_;
     my @scenes;
@@ -184,7 +185,7 @@ sub killed_alone {
     my $start = now();
     for my $scene (@scenes) {
         hear_until($scene, $scene->{there}[-1]);
-        worst('sleeper beside a dead publisher, nobody else publishes', now() - $start);
+        worst('wake-up beside a killed publisher, without further publishes', now() - $start);
         settle($scene, @{ $scene->{there} });
     }
     return;
@@ -195,7 +196,7 @@ sub stopped {
     my $scene = scene($v, "$name=stop@" . ($point->{passage} || 1));
     my ($victim, $ring) = @$scene{qw(victim ring)};
     my @hurt = provoke($scene, $point);
-    ok($victim->stopped, 'it stops there');
+    ok($victim->stopped, 'the publisher stops at the point');
     my @there = @hurt[0 .. $point->{there} - 1];
     if (@there) { read_until($scene, $there[-1]) }
     my @laps  = $v->values(100, 100 + CAPACITY + 10);
@@ -204,16 +205,16 @@ sub stopped {
         $ring->publish($message);
         read_until($scene, $message);
         hear_until($scene, $message);
-        worst('message past a stopped publisher', now() - $start);
+        worst('message after a stopped publisher', now() - $start);
         $start = now();
     }
     kill CONT => $victim->pid;
-    is($victim->hear, $point->{single} ? 1 : scalar @hurt, 'continued, it comes to its end');
+    is($victim->hear, $point->{single} ? 1 : scalar @hurt, 'the continued publisher finishes its call');
     my @late = @hurt[$point->{there} .. $#hurt];
     read_until($scene, $late[-1]) if @late;
     my $stats = settle($scene, @there, @laps, @late);
-    is($stats->{abandoned}, $point->{voids} || 0, 'abandoned');
-    is($stats->{recoveries}, 0, 'nothing was taken from the living');
+    is($stats->{abandoned}, $point->{voids} || 0, 'abandoned counts the unfilled positions');
+    is($stats->{recoveries}, 0, 'no spare is taken over from a publisher that is alive');
     $victim->finish;
     return;
 }
@@ -222,7 +223,7 @@ sub delayed {
     my ($v, $name, $point) = @_;
     my $scene = scene($v, "$name=delay:20000@" . ($point->{passage} || 1));
     my @hurt = provoke($scene, $point);
-    is($scene->{victim}->hear, scalar @hurt, 'it comes to its end');
+    is($scene->{victim}->hear, scalar @hurt, 'the delayed publisher finishes its call');
     read_until($scene, $hurt[-1]);
     $scene->{ring}->publish($v->value(5));
     settle($scene, @hurt, $v->value(5));
@@ -230,8 +231,8 @@ sub delayed {
     return;
 }
 
-# The first two are creation's: see creation.t; the fourth is a reader's: see lapped-copy.t; the others are those of the table of
-# readers and of lossless rings: see fault-readers.t.
+# The first two are of creation: see creation.t; the fourth is of a reader: see lapped-copy.t; the others are of the table
+# of readers and of lossless rings: see fault-readers.t.
 my %seen = map { $_ => 1 } qw(before-link mid-header recovering mid-copy
     seat-taken name-written named joining leaving limit-seen room-announced);
 each_variant(sub {
@@ -241,15 +242,15 @@ each_variant(sub {
         $seen{$name} = 1;
         subtest "killed at $name" => sub { killed($v, $name, $points{$name}) };
         subtest "stopped at $name" => sub { stopped($v, $name, $points{$name}) };
-        subtest "held up at $name" => sub { delayed($v, $name, $points{$name}) };
+        subtest "delayed at $name" => sub { delayed($v, $name, $points{$name}) };
     }
-    subtest 'killed, and nobody publishes afterwards' => sub { killed_alone($v, %points) };
+    subtest 'killed, without further publishes' => sub { killed_alone($v, %points) };
     return if !$v->is_str;
     %points = %{ $POINTS{strings} };
     for my $name (sort keys %points) {
         subtest "killed at $name with the only spare" => sub { killed($v, $name, $points{$name}, publishers => 1) };
         next if !$points{$name}{held};
-        subtest "killed at $name, and again while that is taken over" => sub { killed_twice($v, $name, $points{$name}) };
+        subtest "killed at $name, and again while the spare is taken over" => sub { killed_twice($v, $name, $points{$name}) };
     }
 });
 
@@ -258,6 +259,6 @@ for my $file (glob XT::Build->root . '/src/{*,*/*,*/*/*}.rs') {
     my $text = slurp($file);
     $named{$1} = 1 while $text =~ /fault_point!\("([^"]+)"\)/g;
 }
-is_deeply([sort keys %seen], [sort keys %named], 'every point that the sources name was tried');
+is_deeply([sort keys %seen], [sort keys %named], 'all fault points in the sources are tested');
 diag(sprintf '%-55s %7.1f ms at worst', $_, 1000 * $worst{$_}) for sort keys %worst;
 done_testing;

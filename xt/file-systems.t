@@ -1,6 +1,6 @@
-# Rings on file systems of many kinds, full ones among them: FUSE, btrfs, ext4 from a loop device, overlayfs, a small
-# tmpfs, hugetlbfs; files that were restored with holes; a control group with little memory. Each is mounted in a
-# namespace of a child's own, and goes with it.
+# Rings on many file systems, also full ones: FUSE, btrfs, ext4 on a loop device, overlayfs, a small tmpfs, hugetlbfs;
+# files that were restored with holes; a control group with little memory. Each is mounted in a namespace of a child, and
+# is unmounted with it.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ $ENV{PATH} .= ':/usr/sbin:/sbin';
 sub have { return grep { -x "$_/$_[0]" } split /:/, $ENV{PATH} }
 sub quiet { return system("$_[0] >/dev/null 2>&1") == 0 }
 
-# Has a child mount something at a fresh directory, and then runs the body there, in that child.
+# Has a child mount something at a fresh directory and run the body there.
 sub mounted {
     my ($name, $mount, $body) = @_;
     my $dir = fresh_dir();
@@ -32,14 +32,14 @@ sub mounted {
             quiet("umount -R $dir || umount -l $dir");
             die $error if !$lived;
         });
-        my $why = $kid->hear // 'the child died';
+        my $why = $kid->hear // 'the child ended';
         if ($why ne 'mounted') { $kid->end; plan skip_all => $why }
         reap($name, $kid);
     };
     return;
 }
 
-# An image of its own with that file system in it.
+# Mounts an image file with that file system.
 sub image {
     my ($size, $make, $options) = @_;
     return sub {
@@ -56,14 +56,14 @@ sub image {
 
 sub check { $_[0] or die "$_[1]\n"; return }
 
-# The directory is empty but for these.
+# Checks that the directory holds only these files.
 sub only {
     my ($dir, @expected) = @_;
     my @left = grep { $_ ne 'lost+found' } entries($dir);
-    return check("@left" eq "@expected", "there is @left, and should be @expected");
+    return check("@left" eq "@expected", "the directory holds @left instead of @expected");
 }
 
-# The code croaks with an error like that.
+# Checks that the code croaks with such an error.
 sub croaks {
     my ($code, $pattern) = @_;
     my $lived = eval { $code->(); 1 };
@@ -71,7 +71,7 @@ sub croaks {
     return;
 }
 
-# Takes all the room that is left, to the last block.
+# Uses all free space, to the last block.
 sub fill_up {
     my ($dir) = @_;
     my $at = 0;
@@ -82,7 +82,7 @@ sub fill_up {
 my ($int, $str) = map { variant($_) } qw(Int Str);
 my $SLOTS = 1 << 17;    # 2 MiB
 
-# Several laps over the whole ring, out to the disk each time.
+# Publishes several laps of the whole ring, and writes each to the disk.
 sub laps {
     my ($v, $ring, $count) = @_;
     my @values = $v->values(1, 4096);
@@ -96,7 +96,7 @@ sub laps {
     return;
 }
 
-# A copy as rsync -S and cp --sparse=always make it: zeros are holes.
+# A copy as rsync -S and cp --sparse=always make it: zeros become holes.
 sub with_holes {
     my ($to) = @_;
     my $from = fresh_path();
@@ -155,17 +155,17 @@ mounted('FUSE' => sub {
         my $kid  = spawn(sub { my $its = $v->class->new($path); $its->publish($v->value($_)) for 1 .. 500 });
         $kid->end;
         my @got = $sub->drain;
-        check("@got" eq "@{[$v->values(1, 500)]}", $v->name . ': ' . @got . ' of 500 arrive at the maker');
+        check("@got" eq "@{[$v->values(1, 500)]}", $v->name . ': ' . @got . ' of 500 arrive at the creator');
         $ring->publish($v->value(7));
-        check(($v->class->new_readonly($path)->subscribe_all->drain)[-1] eq $v->value(7), 'readers see them');
-        check($ring->unlink && !-e $path, 'unlink');
+        check(($v->class->new_readonly($path)->subscribe_all->drain)[-1] eq $v->value(7), 'a reader does not see the message');
+        check($ring->unlink && !-e $path, 'unlink failed');
         spew($path, '');
         $ring = $v->class->new($path, 8);
         $ring->publish($v->value(3));
-        check($v->class->new($path)->subscribe_all->poll eq $v->value(3), 'an empty file that is filled');
+        check($v->class->new($path)->subscribe_all->poll eq $v->value(3), 'an empty file was not filled in');
         unlink $path;
     }
-    # It has no nameless files: what a killed creator leaves, and one whose handler dies.
+    # FUSE has no unnamed files: checks the file that a killed creator leaves, and a creator whose handler exits.
     only($dir);
     if (have('strace')) {
         my @perl = ($^X, (map {"-I$_"} grep { !ref } @INC), '-MData::PubSub::Shared', '-e');
@@ -241,14 +241,14 @@ mounted('overlayfs' => sub {
 }, sub {
     my ($dir) = @_;
     my $low = $int->class->new("$dir/lower");
-    check($low->subscribe_all->poll == 5, 'what was in the lower layer');
+    check($low->subscribe_all->poll == 5, 'the message of the lower layer is missing');
     for my $path ("$dir/lower", "$dir/new") {
         my $ring = $int->class->new($path, 1024);
         my $sub  = $ring->subscribe;
         spawn(sub { my $its = $int->class->new($path); $its->publish($_) for 1 .. 500 })->end;
         my $n = () = $sub->drain;
         check($n == 500, "$path: $n of 500 arrive");
-        check($ring->unlink && !-e $path, "$path: unlink");
+        check($ring->unlink && !-e $path, "$path: unlink failed");
     }
 });
 
@@ -269,13 +269,13 @@ mounted('a small tmpfs' => sub {
     only($dir);
     spew("$dir/empty", '');
     croaks(sub { $int->class->new("$dir/empty", 1 << 23) }, $need);
-    check(-s "$dir/empty" == 0, 'an empty file is not empty any more');
+    check(-s "$dir/empty" == 0, 'the empty file is not empty anymore');
 });
 
-# The limit is less than the ring: without a look at it, the kernel kills.
+# The limit is less than the ring needs: if the module did not check it, the kernel would kill the process.
 my $LIMIT = 96 << 20;
 
-# Puts this process into a control group with that limit, and returns its folder; undef where that cannot be.
+# Puts this process into a control group with that limit; returns its directory, or undef if that fails.
 sub small_group {
     my $groups = slurp('/proc/self/cgroup');
     for my $way (
@@ -305,13 +305,13 @@ subtest 'a control group with little memory' => sub {
         croaks(sub { $int->class->new($path, 1 << 23) },       $need);
         croaks(sub { $int->class->new(undef, 1 << 23) },       $need);
         croaks(sub { $int->class->new_memfd('x', 1 << 23) },   $need);
-        check(!-e $path, 'something is left');
+        check(!-e $path, 'a file is left');
         $int->class->new($path, 1 << 18)->unlink;
     });
     my $group = $kid->hear;
     my $end   = $kid->end;
-    plan skip_all => 'no control group with a limit can be made here' if $group eq 'cannot';
-    is($end, 0, 'an error, not a kill');
+    plan skip_all => 'no control group with a limit can be created here' if $group eq 'cannot';
+    is($end, 0, 'the process gets an error and is not killed');
     rmdir $group;
     unlink $path;
 };

@@ -1,7 +1,8 @@
 #!/usr/bin/env perl
-# Perl, Rust, C and Python publish to one ring and read from it at once, while processes of each are killed and stopped at
-# random. What was published is in the ring, once and in its publisher's order, or may be, where its publisher was killed in the
-# middle; all readers find the same at each position, and each accounts for every position. In a lossless ring they get all.
+# Perl, Rust, C and Python programs publish to one ring and read from it, while processes of each are killed and stopped at
+# random. Each published message is in the ring once and in the order of its publisher, except that a message may be missing
+# or not if its publisher was killed while it published; all readers find the same message at each position, and account for
+# all positions. In a lossless ring they get all messages.
 
 use strict;
 use warnings;
@@ -29,7 +30,7 @@ my ($cargo, $target) = slurp("$root/Makefile") =~ /^CARGO = (.+)\nCARGO_TARGET =
 
 sub run_there { return XT::Build::run($root, @_) }
 
-# --- The programs: what starts each, or why it is left out
+# --- The programs: the command of each, or the reason why it is left out
 
 sub perl_peer { return [$^X, "-Mblib=$root", "$root/xt/languages/peer.pl"] }
 
@@ -44,9 +45,9 @@ sub c_peer {
     return $? ? $said : ["$tmp/peer"];
 }
 
-# As a wheel has it, but without pip.
+# Laid out like a wheel, but without pip.
 sub python_peer {
-    -d "$root/python" or return 'there is no python/ here';
+    -d "$root/python" or return 'there is no python/ in this tree';
     run_there(qw(python3 -c), 'import sys; assert sys.version_info >= (3, 9)');
     return 'there is no Python 3.9 or later' if $?;
     my $said = run_there($cargo, qw(build --quiet --offline --locked --manifest-path python/Cargo.toml --target-dir target/python));
@@ -66,7 +67,7 @@ for my $language (sort keys %peers) {
 my @languages = sort keys %peers;
 plan skip_all => "only @languages" if @languages < 2;
 
-# --- One ring, and who is on it
+# --- The processes on one ring
 
 my (%processes, $select);    # by handle: { pid, language, role, id, rest, lines }
 
@@ -82,7 +83,7 @@ sub start {
     return $process;
 }
 
-# Reads what one has written. False: it has ended.
+# Reads the output of a process. False if it has ended.
 sub take {
     my ($process) = @_;
     my $got = sysread $process->{out}, my $piece, 1024;
@@ -98,7 +99,7 @@ sub take {
     return 0;
 }
 
-# Reads what somebody has written; waits for that, for as many seconds at most.
+# Reads available output; waits for it for at most that many seconds.
 sub take_some { my ($most) = @_; take($processes{$_}) for $select->can_read($most); return }
 
 sub until_ready {
@@ -125,14 +126,14 @@ sub storm {
         until_ready($process);
         return $process;
     };
-    # One reader of each lives through it; another one of each does not.
+    # One reader of each language lives until the end; another may be killed.
     push @readers, $reader->($_) for @languages;
     my @doomed = map { $reader->($_) } @languages;
     $publisher->($_) for @languages, @languages;
 
     my ($kills, $stopped) = (0);
     while (grep { $_->{role} eq 'publish' } values %processes) {
-        # One that is stopped may stop all others.
+        # A stopped process may stop all others.
         take_some($stopped ? 0.02 : undef);
         next if rand() > 0.5;
         if ($stopped) {
@@ -160,16 +161,16 @@ sub storm {
     kill KILL => $_->{pid} for @doomed;
     kill CONT => $_->{pid} for values %processes;
     take_some() while grep { $_->{role} eq 'publish' } values %processes;
-    # Readers that have written as much as their pipes take go on when this process reads them.
+    # Readers that wait for space in their pipes continue when this process reads.
     my $ring = "Data::PubSub::Shared::$kind"->new($path, 0);
     take_some(0.02) until $ring->try_publish(-1);
     take_some() while %processes;
     return { readers => \@readers, publishers => \@published };
 }
 
-# --- The accounts
+# --- Checks
 
-# What a number was published as.
+# The message for a number.
 sub text_of { my ($kind, $number) = @_; return $kind eq 'Str' ? "$number " . 'x' x ($number % 50) : $number }
 
 sub check_storm {
@@ -179,7 +180,7 @@ sub check_storm {
     my (%at, @wrong);
     for my $reader (@{ $result->{readers} }) {
         my $language = $reader->{language};
-        is($reader->{status}, 0, "$language: content") or next;
+        is($reader->{status}, 0, "$language: the reader exits with 0") or next;
         my ($next, $lost, $received, $gaps, $untold) = (0, 0, 0, 0, 0);
         my $account = pop @{ $reader->{lines} };
         for my $line (@{ $reader->{lines} }) {
@@ -190,7 +191,7 @@ sub check_storm {
             }
             my ($position, $message) = $line =~ /^P (\d+) (.+)$/s or push(@wrong, "$language: $line"), next;
             push @wrong, "$language: $position after $next" if $position < $next + $untold;
-            # Positions that nobody filled need not be told.
+            # Positions that were never filled need not be reported.
             $gaps += $position - $next - $untold;
             ($next, $untold) = ($position + 1, 0);
             $received++;
@@ -199,10 +200,11 @@ sub check_storm {
             push @wrong, "$language: $position holds $message and $at{$position}" if ($at{$position} //= $message) ne $message;
         }
         $gaps += $end - $next - $untold if $untold || $next < $end;
-        is($account, "A $received $lost", "$language: the account is that of what it told");
-        cmp_ok($gaps, '<=', $stats->{abandoned}, "$language: the rest are positions that were abandoned, of $stats->{abandoned}");
+        is($account, "A $received $lost", "$language: the counts of the reader agree with its output");
+        cmp_ok($gaps, '<=', $stats->{abandoned}, "$language: other positions were abandoned, $stats->{abandoned} in all");
     }
-    is_deeply([@wrong ? @wrong[0 .. ($#wrong < 9 ? $#wrong : 9)] : ()], [], 'messages are whole, in order, and the same for all');
+    is_deeply([@wrong ? @wrong[0 .. ($#wrong < 9 ? $#wrong : 9)] : ()], [],
+        'messages are whole, in order, and the same for all readers');
 
     my %numbers;
     for my $position (sort { $a <=> $b } keys %at) {
@@ -212,7 +214,7 @@ sub check_storm {
     return (\%numbers, $stats);
 }
 
-# Nobody is lapped: everything is there.
+# For rings that are never lapped: all messages are there.
 sub complete {
     my ($numbers, $stats, $result) = @_;
     my ($all, @wrong) = (0);
@@ -224,16 +226,16 @@ sub complete {
         push @wrong, "$publisher->{language} $id: out of order" if grep { $found[$_] != $_ } 0 .. $#found;
         $all += @found;
     }
-    is_deeply(\@wrong, [], 'what was published is there, once and in order');
-    is($stats->{publish_ok}, $all + 1, 'and nothing else');
+    is_deeply(\@wrong, [], 'each published message is there once and in order');
+    is($stats->{publish_ok}, $all + 1, 'no other message is there');
     return;
 }
 
-# Many are lapped: what is there is in its publisher's order.
+# For rings that are lapped: the messages of each publisher are in order.
 sub in_order {
     my ($numbers) = @_;
     my @wrong = grep { my $list = $numbers->{$_}; grep { $list->[$_] <= $list->[$_ - 1] } 1 .. $#$list } keys %$numbers;
-    is_deeply(\@wrong, [], 'messages of each publisher are in its order');
+    is_deeply(\@wrong, [], 'the messages of each publisher are in order');
     return;
 }
 
@@ -245,24 +247,24 @@ for my $kind (qw(Int Str)) {
         my ($path, $capacity, @options) = @_;
         return "Data::PubSub::Shared::$kind"->new($path, $capacity, ($kind eq 'Str' ? 100 : ()), @options);
     };
-    # Nothing is lost: everything is there.
+    # Nothing is lost: all messages are there.
     my $whole = sub {
         my ($path, $new) = @_;
         my $result = storm($kind, $path, %how);
         my @ends   = map { $_->{lines}[-1] } @{ $result->{readers} };
         my ($numbers, $stats) = check_storm($kind, $new, $result);
         complete($numbers, $stats, $result);
-        is_deeply([grep { !/ 0$/ } @ends], [], 'nobody lost anything');
+        is_deeply([grep { !/ 0$/ } @ends], [], 'no reader lost a message');
     };
-    subtest "$kind: @languages, and nobody is lapped" => sub {
+    subtest "$kind: @languages, a large ring" => sub {
         my $path = fresh_path();
         $whole->($path, $ring->($path, 1 << 17));
     };
-    subtest "$kind: @languages, and a small ring that is lossless" => sub {
+    subtest "$kind: @languages, a small lossless ring" => sub {
         my $path = fresh_path();
         $whole->($path, $ring->($path, 64, lossless => 1));
     };
-    subtest "$kind: @languages, and a small ring" => sub {
+    subtest "$kind: @languages, a small ring" => sub {
         my $path = fresh_path();
         my $new  = $ring->($path, 64);
         my ($numbers) = check_storm($kind, $new, storm($kind, $path, %how));

@@ -1,6 +1,6 @@
-# Starman and Hypnotoad with three workers each, and rings that the server opened before it forked them. Clients talk to
-# them over loopback while workers are killed and the server is restarted by its signal: every number whose client got an
-# answer is in the rings, once; and no worker that lives has missed a message, or has one that is not there.
+# Starman and Hypnotoad with three workers each, and rings that the server opened before it forked them. Clients connect
+# over loopback while workers are killed and the server is restarted by signal: each number that a client got an answer to
+# is in the rings once, and no worker that is alive misses a message or has one that was not published.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ use constant { WORKERS => 3, CLIENTS => 4, PR_SET_CHILD_SUBREAPER => 36 };
 
 if (my $why = PubSubTest::Chat->unreachable) { plan skip_all => $why }
 
-# A server that became a daemon is this process's child, still.
+# Servers that daemonize become children of this process.
 my $prctl = sysnum('prctl');
 plan skip_all => 'daemons cannot be followed here' unless $prctl && syscall($prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
 
@@ -33,7 +33,7 @@ my %SERVER = (
             my $served = XT::Served->new($ENV{XT_RINGS});
             sub {
                 my ($number) = $_[0]{QUERY_STRING} =~ /\Asay=(\d+)\z/;
-                $_->[0] for $served->handles;    # a thread each, which a kill or a restart ends
+                $_->[0] for $served->handles;    # one thread each, which a kill or a restart ends
                 my $text = $served->answer($number);
                 return [200, ['Content-Type' => 'text/plain', 'Content-Length' => length $text], [$text]];
             };
@@ -44,7 +44,7 @@ END
                 '--pid', $self->{pid_file}, '--keepalive-timeout', 60, '--env', 'deployment', $self->{app});
         },
         signal  => 'HUP',
-        # The server stays, its workers are others.
+        # The server process stays, with new workers.
         renewed => sub { my ($self, $master) = @_; $self->master == $master },
     },
     hypnotoad => {
@@ -57,7 +57,7 @@ END
             use Mojo::IOLoop;
             use XT::Served;
             my $served = XT::Served->new($ENV{XT_RINGS});
-            # In each worker its handles are in its loop: messages come before anybody asks.
+            # In each worker, the handles are in its loop, so messages arrive without a request.
             Mojo::IOLoop->next_tick(sub ($loop) {
                 for ($served->handles) { my ($fh, $code) = @$_; $loop->reactor->io($fh => $code)->watch($fh, 1, 0) }
             });
@@ -71,7 +71,7 @@ END
 END
         command => sub { my ($self) = @_; return (in_path('hypnotoad'), $self->{app}) },
         signal  => 'USR2',
-        # A new server takes over, and the old one ends.
+        # A new server process replaces the old one.
         renewed => sub { my ($self, $master) = @_; $self->master != $master && !running($master) },
     },
 );
@@ -102,25 +102,26 @@ sub storm {
         my ($victim) = ($server->workers)[random(WORKERS)];
         kill KILL => $victim;
         until_so(sub { my @now = $server->workers; @now == WORKERS && !grep { $_ == $victim } @now });
-        is($look->(), WORKERS, "worker killed, $time: all answer");
+        is($look->(), WORKERS, "kill $time of a worker: all workers answer");
     }
     for my $time (1 .. 2) {
         my ($master, %old) = ($server->master, map { $_ => 1 } $server->workers);
         kill $server->{signal} => $master;
         until_so(sub { $server->{renewed}->($server, $master) });
         until_so(sub { my @now = $server->workers; @now == WORKERS && !grep { $old{$_} } @now });
-        is($look->(), WORKERS, "restarted, $time: all answer, and all are new");
+        is($look->(), WORKERS, "restart $time: all workers answer, and all are new");
     }
     spew($stop, '');
-    reap('the clients got what was right', @kids);
-    is($look->(), WORKERS, 'in the end all answer');
+    reap('the clients got correct answers and exit with 0', @kids);
+    is($look->(), WORKERS, 'at the end all workers answer');
     my @last = splice @heard, -WORKERS;
     $server->stop;
 
-    # What really was in the rings.
+    # All messages that were published.
     my %held = map { $_ => [$all{$_}->drain] } keys %all;
-    is($all{$_}->overflow_count, 0, "$_: this test has lost nothing") for sort keys %all;
-    is(scalar @{ $held{int} }, scalar @{ $held{str} }, 'as many in both') if !grep { /lost/ } map { slurp($_) } glob "$dir/client-*";
+    is($all{$_}->overflow_count, 0, "$_: this process lost no message") for sort keys %all;
+    is(scalar @{ $held{int} }, scalar @{ $held{str} }, 'both rings have the same number of messages')
+        if !grep { /lost/ } map { slurp($_) } glob "$dir/client-*";
     my (%said, %maybe);
     for my $log (glob "$dir/client-*") {
         for (split /\n/, slurp($log)) {
@@ -134,22 +135,24 @@ sub storm {
     $times{int}{$_}++                    for @{ $held{int} };
     $times{str}{ s/\Anumber //r }++      for @{ $held{str} };
     for my $name (qw(int str)) {
-        is_deeply([grep { ($times{$name}{$_} // 0) != 1 } keys %said], [], "$name: each number that was answered is there, once");
-        is_deeply([grep { !$said{$_} && !($maybe{$_} && $times{$name}{$_} == 1) } keys %{ $times{$name} }], [], 'and no other');
+        is_deeply([grep { ($times{$name}{$_} // 0) != 1 } keys %said], [],
+            "$name: each number that was answered was published once");
+        is_deeply([grep { !$said{$_} && !($maybe{$_} && $times{$name}{$_} == 1) } keys %{ $times{$name} }], [],
+            "$name: no other number was published");
     }
 
     my @wrong = grep { !is_right($_, \%held) } @heard, @last;
-    is_deeply(\@wrong, [], 'every account of a worker is right: nothing missed, nothing twice, in order');
+    is_deeply(\@wrong, [], 'each report of a worker is correct: no message missed, none twice, in order');
     my %ends = (int => scalar @{ $held{int} }, str => scalar @{ $held{str} });
     is_deeply([grep { $_->{start} + $_->{count} != $ends{ $_->{ring} } } map { @{ $_->{followers} } } @last], [],
-        'and in the end each has all');
+        'at the end, each worker has all messages');
     return;
 }
 
-# Whether each follower of an account has exactly the messages from where it began.
+# Whether each follower in a report has exactly the messages from its start on.
 sub is_right {
-    my ($account, $held) = @_;
-    for my $f (@{ $account->{followers} }) {
+    my ($report, $held) = @_;
+    for my $f (@{ $report->{followers} }) {
         my $all = $held->{ $f->{ring} };
         return 0 if $f->{lost} || $f->{start} + $f->{count} > @$all;
         return 0 if $f->{digest} ne md5_hex(map {"$_,"} @$all[$f->{start} .. $f->{start} + $f->{count} - 1]);
@@ -167,7 +170,7 @@ sub parse {
     return { pid => $pid, end => \%end, followers => \@followers };
 }
 
-# Says numbers, and looks, until it is told to stop. What had been published before a request is in the answer to it.
+# Publishes numbers and asks for reports until it is stopped. A report includes all that was published before its request.
 sub client {
     my ($server, $id, $log, $stopped) = @_;
     dies_with_parent();
@@ -196,7 +199,7 @@ sub in_path { my ($name) = @_; return (grep { -x } map {"$_/$name"} split /:/, $
 
 sub until_so { my ($so) = @_; select undef, undef, undef, 0.01 until $so->(); return }
 
-# Zombies are none.
+# Whether the process runs; zombies do not count.
 sub running {
     my ($pid) = @_;
     1 while waitpid(-1, POSIX::WNOHANG()) > 0;
@@ -231,7 +234,7 @@ sub start {
     return;
 }
 
-# Somebody who stops the server when this process ends, in whatever way.
+# A process that stops the server when this process ends, however it ends.
 sub leash {
     my ($self) = @_;
     pipe my $end, my $leash or die "pipe: $!";
@@ -250,7 +253,7 @@ sub leash {
     return;
 }
 
-# The server's pid; false where it has none now.
+# The pid of the server; 0 if it has none now.
 sub master {
     my ($self) = @_;
     main::running(0);
@@ -274,7 +277,7 @@ sub connect {
     return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port});
 }
 
-# The answer, a line; undef where the worker was gone first. The connection stays.
+# The answer, a line; undef if the worker was killed first. The connection stays open.
 sub ask {
     my ($self, $socket, $number) = @_;
     local $SIG{PIPE} = 'IGNORE';
@@ -287,7 +290,7 @@ sub ask {
     return $got =~ s/.*\r\n\r\n(.*)\n\z/$1/sr;
 }
 
-# An answer of each worker that there is now. A worker has one connection at a time, so those that are kept lead to all.
+# An answer of each current worker. A worker has one connection at a time, so open connections lead to all workers.
 sub survey {
     my ($self) = @_;
     my (%answer, @kept);
@@ -297,7 +300,7 @@ sub survey {
         my $socket = $self->connect or next;
         my $line   = $self->ask($socket) // next;
         my $parsed = main::parse($line);
-        @kept = () if $answer{ $parsed->{pid} };    # its last connection has ended
+        @kept = () if $answer{ $parsed->{pid} };    # the worker has closed its last connection
         push @kept, $socket;
         $answer{ $parsed->{pid} } = $parsed;
     }

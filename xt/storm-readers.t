@@ -1,7 +1,7 @@
-# A lossless ring with four publishers and eight readers, with names, without, and some that may be skipped; half of all live in
-# pid namespaces of their own, where that may be. Somebody is killed, or stopped for a while, at every moment. No reader loses
-# a message for as long as it lives, one with a name goes on exactly where it was killed, those that may be skipped know
-# what they lost, and publishers pass a dead reader at once. At the end: how long they waited for a dead one at worst.
+# A lossless ring with four publishers and eight readers, with and without names, two of them lossy; half of all processes
+# run in pid namespaces of their own, if possible. At every moment, a process is killed or stopped for a while. No reader that
+# is alive loses a message; a reader with a name continues exactly where it was killed; lossy readers count their losses;
+# and publishers stop waiting for a killed reader at once. At the end, this prints the longest such wait.
 
 use strict;
 use warnings;
@@ -17,17 +17,17 @@ use Test::More;
 
 use constant { CAPACITY => 256, MOST => 60, READERS => 8 };
 
-# How each reader subscribes. The first of each kind is never killed, but for those with names.
+# The options of each reader. The first of each kind is never killed, except for those with names.
 my @KINDS = ([name => 'one'], [name => 'two'], [], [], [], [], [lossy => 1], [lossy => 1]);
 my %MORTAL = map { $_ => 1 } 0, 1, 4, 5, 7;
 
-# On the board: of publishers, then of readers; a reader writes its place and the senders' next numbers at once.
+# On the board: of publishers, then of readers; a reader stores its position and the next number of each sender at once.
 use constant { RETURNED => 0, BEGUN => 4, LAST => 8, STOP => 12, LOST => 13, PLACE => 13 + READERS };
 
 my $namespaces = $> == 0 && sysnum('unshare') && system('unshare --pid --fork true >/dev/null 2>&1') == 0;
 my ($kills, $stops, $passed, $worst) = (0, 0, 0, 0);
 
-# A process in this pid namespace or, for odd numbers, in one of its own.
+# Runs $code in this pid namespace or, for odd numbers, in a new one.
 sub process {
     my ($number, $code) = @_;
     my $inside = $namespaces && $number % 2;
@@ -85,13 +85,13 @@ sub publisher {
     });
 }
 
-# The account of one with a name goes on with the next that has it.
+# A named reader continues the account of the last reader of that name.
 sub reader {
     my ($storm, $who) = @_;
-    my ($board, $places) = ($storm->{board}, PLACE + 5 * $who);
+    my ($board, $position) = ($storm->{board}, PLACE + 5 * $who);
     my ($kind) = @{ $KINDS[$who] };
     my $named = ($kind // '') eq 'name';
-    my @before = $named && $storm->{begun}[$who]++ ? $board->get($places, 5) : ();
+    my @before = $named && $storm->{begun}[$who]++ ? $board->get($position, 5) : ();
     my $process = process($who, sub {
         my ($peer) = @_;
         $board->attach;
@@ -111,25 +111,25 @@ sub reader {
             my @got = grep {defined} $ways[random(scalar @ways)]->();
             $goes_on = $account->take(@got);
             $board->set(LOST + $who, $sub->overflow_count);
-            $board->set($places, $sub->cursor, map { $_ // 0 } @{ $account->{next} }[0 .. 3]);
+            $board->set($position, $sub->cursor, map { $_ // 0 } @{ $account->{next} }[0 .. 3]);
         }
         $peer->tell(join ' ', $account->equation, @$account{qw(torn backwards)});
         $peer->tell("@$_") for @{ $account->{missing} };
         $peer->tell('next');
     });
-    my ($start) = ($process->{peer}->hear // '') =~ /^ready (\d+)$/ or die "reader $who did not come";
+    my ($start) = ($process->{peer}->hear // '') =~ /^ready (\d+)$/ or die "reader $who did not start";
     if (@before) {
-        # What a call had returned, but nobody wrote down, was in the dead one's hands.
+        # Messages that a call had returned, but that were not recorded yet, were lost with the killed process.
         my $in_hand = $start - $before[0];
-        push @{ $storm->{odd} }, "reader $who goes on at $start, and was at $before[0]"
+        push @{ $storm->{odd} }, "reader $who continues at $start, and was at $before[0]"
             if $in_hand < 0 || $in_hand > MOST + $storm->{ring}->stats->{abandoned};
         $storm->{in_hand}[$who] += $in_hand;
     }
     return $process;
 }
 
-# Hurts somebody; what a publisher had begun and not finished may have been published or not.
-sub hurt {
+# Kills or stops a process; a publish that was not finished may have happened or not.
+sub disturb {
     my ($storm) = @_;
     my ($board, $publishers, $readers) = @$storm{qw(board publishers readers)};
     my $what = random(10);
@@ -147,7 +147,7 @@ sub hurt {
         ended($publishers->[$who]);
         my ($returned, $begun) = ($board->get(RETURNED + $who), $board->get(BEGUN + $who));
         push @{ $storm->{open} }, [$who, $returned, $begun] if $returned != $begun;
-        $board->set(RETURNED + $who, $begun);    # the next may die before it returns, too
+        $board->set(RETURNED + $who, $begun);    # the next one may be killed before it returns, too
         $publishers->[$who] = publisher($storm, $who);
     }
     elsif ($what < 9) {
@@ -159,13 +159,13 @@ sub hurt {
         $readers->[$who] = reader($storm, $who);
     }
     else {
-        pass_the_dead($storm, 4 + random(2));
+        wait_for_killed($storm, 4 + random(2));
     }
     return;
 }
 
-# One that publishers wait for, because it was stopped, dies: how long they still wait.
-sub pass_the_dead {
+# Stops a reader until publishers wait for it, kills it, and measures how long they still wait.
+sub wait_for_killed {
     my ($storm, $who) = @_;
     my ($board, $ring, $reader) = @$storm{qw(board ring)};
     $reader = $storm->{readers}[$who];
@@ -175,17 +175,17 @@ sub pass_the_dead {
     my $waited = waits_alone($storm);
     signal($reader, 'KILL');
     ended($reader);
-    my $dead = int(1e6 * now());
-    select undef, undef, undef, 0.0005 until min($board->get(LAST, 4)) > $dead;
+    my $killed = int(1e6 * now());
+    select undef, undef, undef, 0.0005 until min($board->get(LAST, 4)) > $killed;
     if ($waited) {
         $passed++;
-        $worst = max($worst, map { $_ - $dead } $board->get(LAST, 4));
+        $worst = max($worst, map { $_ - $killed } $board->get(LAST, 4));
     }
     $storm->{readers}[$who] = reader($storm, $who);
     return;
 }
 
-# Publishers wait for one reader, and for no other.
+# Whether publishers wait for exactly one reader.
 sub waits_alone { return 1 == grep { $_->{lag} >= CAPACITY - 40 } $_[0]{ring}->waiting_for }
 
 sub storm {
@@ -199,14 +199,15 @@ sub storm {
     my ($ring, $board) = @$storm{qw(ring board)};
     $storm->{readers}    = [map { reader($storm, $_) } 0 .. READERS - 1];
     $storm->{publishers} = [map { publisher($storm, $_) } 0 .. 3];
-    my $hurts = for_seconds($share, sub { hurt($storm); select undef, undef, undef, rand 0.002 });
-    pass_the_dead($storm, 4);
-    is_deeply([map { $_->{alive} } grep { !defined $_->{name} } $ring->readers], [(1) x 6], 'all others are known to live');
+    my $disturbances = for_seconds($share, sub { disturb($storm); select undef, undef, undef, rand 0.002 });
+    wait_for_killed($storm, 4);
+    is_deeply([map { $_->{alive} } grep { !defined $_->{name} } $ring->readers], [(1) x 6],
+        'all readers without names are known to be alive');
     $board->set(STOP, 1);
-    is_deeply([map { ended($_) } @{ $storm->{publishers} }], [(0) x 4], 'the publishers end');
+    is_deeply([map { ended($_) } @{ $storm->{publishers} }], [(0) x 4], 'the publishers exit with 0');
     $ring->publish($storm->{traffic}->last_message);
     my $stats = $ring->stats;
-    is_deeply($storm->{odd}, [], 'who has a name goes on where it was');
+    is_deeply($storm->{odd}, [], 'readers with names continue where they were');
     for my $who (0 .. READERS - 1) {
         my $peer = $storm->{readers}[$who]{peer};
         my ($kind) = ($KINDS[$who][0] // 'plain');
@@ -214,24 +215,24 @@ sub storm {
         my (@missing, $line);
         push @missing, [split ' ', $line] while defined($line = $peer->hear) && $line ne 'next';
         my $name = "reader $who, $kind:";
-        is_deeply([$torn, $backwards], [0, 0], "$name nothing torn, nothing twice or out of order");
-        cmp_ok($delivered + $lost, '<=', $positions, "$name no more than there was");
-        cmp_ok($delivered + $lost, '>=', $positions - $stats->{abandoned}, "$name all accounted for");
+        is_deeply([$torn, $backwards], [0, 0], "$name no message is torn, delivered twice or out of order");
+        cmp_ok($delivered + $lost, '<=', $positions, "$name not more messages than positions");
+        cmp_ok($delivered + $lost, '>=', $positions - $stats->{abandoned}, "$name all positions are accounted for");
         my $may_miss = $kind eq 'lossy' ? $lost : $storm->{in_hand}[$who];
-        cmp_ok($storm->{traffic}->unaccounted(\@missing, $storm->{open}), '<=', $may_miss, "$name nothing is missing")
+        cmp_ok($storm->{traffic}->unaccounted(\@missing, $storm->{open}), '<=', $may_miss, "$name no message is missing")
             or diag(join ' ', 'missing:', (map {"[@$_]"} @missing), 'may be:', map {"[@$_]"} @{ $storm->{open} });
-        is($lost, 0, "$name nothing was lost") if $kind ne 'lossy';
+        is($lost, 0, "$name no message was lost") if $kind ne 'lossy';
     }
-    is_deeply([map { ended($_) } @{ $storm->{readers} }], [(0) x READERS], 'the readers end');
-    is_deeply([$board->get(LOST, 6)], [(0) x 6], 'nor did those that were killed lose anything');
+    is_deeply([map { ended($_) } @{ $storm->{readers} }], [(0) x READERS], 'the readers exit with 0');
+    is_deeply([$board->get(LOST, 6)], [(0) x 6], 'readers that were killed lost no message either');
     my @left = sort { $a->{name} cmp $b->{name} } $ring->readers;
-    is_deeply([map { "$_->{name} $_->{alive}" } @left], ['one 0', 'two 0'], 'only names are left in the table');
-    note("$hurts hurts, $stats->{write_pos} positions, $stats->{abandoned} abandoned");
+    is_deeply([map { "$_->{name} $_->{alive}" } @left], ['one 0', 'two 0'], 'only readers with names are left in the table');
+    note("$disturbances disturbances, $stats->{write_pos} positions, $stats->{abandoned} abandoned");
     return;
 }
 
 each_variant(sub { storm($_[0], 0.5) });
-diag(sprintf '%d killed, %d stopped, %s pid namespaces; publishers waited for %d dead readers, %.1f ms at worst',
+diag(sprintf '%d killed, %d stopped, %s pid namespaces; publishers waited for %d killed readers, %.1f ms at worst',
     $kills, $stops, $namespaces ? 'two and more' : 'no other', $passed, $worst / 1000);
-cmp_ok($worst, '<', 5e6, 'nobody waits long for a dead reader');
+cmp_ok($worst, '<', 5e6, 'publishers do not wait long for a killed reader');
 done_testing;

@@ -1,8 +1,8 @@
-# Publishers of strings with few spares, in two pid namespaces and mount namespaces with boot ids of their own: killed, stopped,
-# forked and attached anew at every moment, and many of them at the points where it hurts most. Nothing is torn, nothing comes twice or out of order, every account is exact;
-# and when nobody is left, one publisher alone finds each block where it belongs.
+# Publishers of strings with few spares, in two pid namespaces and mount namespaces with their own boot ids: killed, stopped,
+# forked and started again at every moment, many of them at the most delicate points. No message is torn, delivered twice or
+# out of order, and all counts add up; and at the end, a single publisher finds each block where it belongs.
 #
-# Once in a ring that goes round all the time, and once in one that is large enough to lose nothing.
+# Once in a ring that is lapped all the time, and once in one that is large enough to lose nothing.
 
 use strict;
 use warnings;
@@ -19,13 +19,13 @@ use POSIX ();
 use Test::More;
 
 use constant { CLASS => 'Data::PubSub::Shared::Str', SPARES => 3, SENDERS => 4, SUBSCRIBERS => 3 };
-# On the board.
+# Indexes on the board.
 use constant { RETURNED => 0, BEGUN => 4, CURSOR => 8, STOP => 11 };
 use constant { NEWNS => 0x20000, NEWPID => 0x20000000 };
 use constant BOOT_ID => '/proc/sys/kernel/random/boot_id';
 
 my $apart = $> == 0 && system("unshare --pid --fork --mount mount --bind /dev/null @{[BOOT_ID]} 2>/dev/null") == 0;
-diag('publishers are not apart: this process may not make namespaces') if !$apart;
+diag('publishers share namespaces: this process may not create any') if !$apart;
 
 # --- Publishers
 
@@ -41,7 +41,7 @@ sub publish_some {
     return;
 }
 
-# Until it is told to stop or is killed. Several handles at once, some inherited by children that publish in its place.
+# Publishes until it is stopped or killed, with several handles, some of them inherited by children that publish instead.
 sub publish_on {
     my ($storm, $who) = @_;
     my ($board) = @$storm{qw(board)};
@@ -69,7 +69,7 @@ sub publish_on {
             }
             waitpid $pid, 0;
             die "a child ends with $?\n" if $? && $? != 9;
-            return if $?;    # what it was to publish may be there or not
+            return if $?;    # its messages may have been published or not
         }
         else {
             publish_some($storm, $who, $ring);
@@ -80,14 +80,14 @@ sub publish_on {
 
 my @POINTS = qw(spare-taken written after-claim before-exchange exchanged before-return recovering before-wake);
 
-# What befalls a process by itself, if anything.
+# A fault for a process, or none.
 sub fault {
     return '' if !random(3);
-    my $deed = qw(kill kill stop delay:5000) [random(4)];
-    return "$POINTS[random(scalar @POINTS)]=$deed@" . (1 + random(random(2) ? 8 : 400));
+    my $action = qw(kill kill stop delay:5000) [random(4)];
+    return "$POINTS[random(scalar @POINTS)]=$action@" . (1 + random(random(2) ? 8 : 400));
 }
 
-# (pid, a descriptor that ends when it and all its children are gone).
+# (pid, a descriptor that is closed when the process and all its children have ended).
 sub start_publisher {
     my ($storm, $who) = @_;
     pipe my $family, my $member or die "pipe: $!";
@@ -112,7 +112,7 @@ sub end_of {
     return $status;
 }
 
-# A place of its own with two publishers, to which things happen. Tells what was open when they did.
+# A process that starts two publishers, in namespaces of their own, and kills and stops them. Tells which publishes were unfinished.
 sub keeper {
     my ($storm, @senders) = @_;
     return spawn(sub {
@@ -124,7 +124,7 @@ sub keeper {
             my $file = fresh_path();
             spew($file, sprintf "%08x-0000-4000-8000-%012x\n", random(1 << 30), $senders[0]);
             syscall(sysnum('unshare'), NEWNS | NEWPID) == 0 or die "unshare: $!";
-            # The first process of a pid namespace: the others need it, and its /proc.
+            # The first process of a pid namespace, which the others and /proc need.
             pipe my $made, my $making or die "pipe: $!";
             $init = fork // die "fork: $!";
             if (!$init) {
@@ -206,7 +206,8 @@ sub check {
 sub storm {
     my (%how) = @_;
     my $path  = fresh_path();
-    # Made by another process: this one must not pass a fault point, or its children would not look into their environment.
+    # Created by another process: this one must not pass a fault point, because its children would then not read their
+    # environment.
     my $maker = XT::Remote->start;
     my $made  = $maker->ask("ref @{[CLASS]}->new('$path', $how{capacity}, 256, publishers => @{[SPARES]})");
     $made eq CLASS or die $made;
@@ -226,8 +227,8 @@ sub storm {
         ($kills, $stops, $bad) = ($kills + $k, $stops + $s, $bad + $b);
         push @open, map { [split ' '] } @o;
     }
-    is($bad, 0, "$kills killed, $stops stopped; no other end");
-    is_deeply([map { $_->end } @keepers], [0, 0], 'those that hurt them end');
+    is($bad, 0, "$kills killed, $stops stopped; all publishers ended by these signals");
+    is_deeply([map { $_->end } @keepers], [0, 0], 'the processes that killed and stopped them exit with 0');
 
     my $ring = $storm->{ring};
     $ring->publish($storm->{traffic}->last_message);
@@ -235,20 +236,21 @@ sub storm {
     for my $who (0 .. SUBSCRIBERS - 1) {
         my ($delivered, $lost, $passed, $torn, $backwards, @missing) = split /;/, $subs[$who]->hear // '0;0;0;9;9';
         @missing = map { [split ' '] } @missing;
-        is("$torn $backwards", '0 0', "subscriber $who: $delivered whole, in order, once");
-        my $void = $passed - $delivered - $lost;
-        ok($void >= 0 && $void <= $stats->{abandoned}, "$void void, of $stats->{abandoned}");
-        is($passed, $stats->{write_pos}, 'it passed everything');
+        is("$torn $backwards", '0 0', "subscriber $who: $delivered messages, whole, in order, once");
+        my $missing = $passed - $delivered - $lost;
+        ok($missing >= 0 && $missing <= $stats->{abandoned},
+            "subscriber $who: $missing positions without a message, of $stats->{abandoned} abandoned");
+        is($passed, $stats->{write_pos}, "subscriber $who passed all positions");
         my $short = $storm->{traffic}->unaccounted(\@missing, \@open);
-        $how{lapped} ? cmp_ok($short, '<=', $lost, 'what is missing was lost') : is("$short $lost", '0 0', 'nothing is missing');
+        $how{lapped} ? cmp_ok($short, '<=', $lost, "subscriber $who: missing messages were counted as lost") : is("$short $lost", '0 0', "subscriber $who: no message is missing or lost");
     }
-    is_deeply([map { $_->end } @subs], [(0) x @subs], 'subscribers end');
-    is($stats->{leaked}, 0, 'nothing leaked');
-    is(check($path), 'sound', 'each block has one owner');
+    is_deeply([map { $_->end } @subs], [(0) x @subs], 'the subscribers exit with 0');
+    is($stats->{leaked}, 0, 'no spare has leaked');
+    is(check($path), 'sound', 'check: each block has one owner');
     $ring->publish_multi(('x') x $ring->capacity) for 1 .. 3;
-    is(check($path), 'sound', 'and after three more laps');
+    is(check($path), 'sound', 'check: each block has one owner after three more laps');
     diag("$stats->{write_pos} positions, $kills killed, $stops stopped, $stats->{recoveries} blocks taken over, "
-        . "$stats->{abandoned} void");
+        . "$stats->{abandoned} abandoned");
     return;
 }
 

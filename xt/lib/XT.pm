@@ -1,10 +1,10 @@
 package XT;
 
-# What the long and hostile tests share: how long they run, their random numbers, children that do
-# not outlive them, and a clock.
+# What all long and hostile tests share: their duration, random numbers, children that end with their
+# parent, and a clock.
 #
-#   XT_SECONDS   how long each storm lasts, in seconds (fractions allowed)
-#   XT_SEED      the random numbers of an earlier run, which printed it
+#   XT_SECONDS   the duration of each storm, in seconds (fractions allowed)
+#   XT_SEED      repeats the random numbers of an earlier run, which printed it
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 our @EXPORT = qw(seconds random random_bytes now for_seconds dies_with_parent in_storm state_of until_state $QUICK);
 
-# Storms are short unless somebody asked for long ones.
+# Storms are short by default.
 our $QUICK = !defined $ENV{XT_SECONDS};
 my $SECONDS = $ENV{XT_SECONDS} // 2;
 my $SEED    = $ENV{XT_SEED}    // int(time ^ $$ << 8) & 0x7fffffff;
@@ -37,7 +37,7 @@ sub random_bytes { return pack 'C*', map { random(256) } 1 .. $_[0] }
 
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
 
-# Calls the code over and over until the time is up: $share of that of a storm. Returns how often.
+# Calls the code repeatedly until that share of the duration of a storm is over. Returns the number of calls.
 sub for_seconds {
     my ($share, $code) = @_;
     my $end   = now() + $share * $SECONDS;
@@ -46,15 +46,15 @@ sub for_seconds {
     return $count;
 }
 
-# The kernel kills this process when the one that forked it ends.
+# The kernel kills this process when its parent ends.
 sub dies_with_parent {
     my %prctl = (x86_64 => 157, aarch64 => 167, s390x => 172, powerpc64le => 171);
-    my ($machine) = grep { $Config{archname} =~ /\A$_/ } sort keys %prctl;
-    syscall $prctl{$machine}, 1, 9, 0, 0, 0 if $machine;
+    my ($architecture) = grep { $Config{archname} =~ /\A$_/ } sort keys %prctl;
+    syscall $prctl{$architecture}, 1, 9, 0, 0, 0 if $architecture;
     return;
 }
 
-# How a child begins that is in a storm for as long as its parent says, with random numbers of its own.
+# To be called first in a child that runs until its parent ends it; the child gets random numbers of its own.
 sub in_storm {
     dies_with_parent();
     alarm 0;
@@ -62,7 +62,7 @@ sub in_storm {
     return;
 }
 
-# One letter: R, S, T, Z ...; empty where there is no such process.
+# The state of the process as one letter (R, S, T, Z ...); empty if there is no such process.
 sub state_of {
     my ($pid) = @_;
     open my $stat, '<', "/proc/$pid/stat" or return '';

@@ -1,7 +1,7 @@
 package XT::Board;
 
-# Numbers that processes leave for each other, each written by one of them, in a file without a name.
-# What a process wrote before it was killed stands.
+# Numbers that processes share through an unnamed file; each number is written by one process only.
+# Numbers that a process wrote before it was killed stay.
 
 use strict;
 use warnings;
@@ -10,14 +10,14 @@ use Fcntl qw(SEEK_SET);
 
 sub new {
     my ($class, $count) = @_;
-    open my $file, '+>', undef or die "a nameless file: $!";
+    open my $file, '+>', undef or die "an unnamed file: $!";
     my $self = bless { file => $file, count => $count }, $class;
     $self->set($_, 0) for 0 .. $count - 1;
     $self->attach;
     return $self;
 }
 
-# In each process: a file position of its own.
+# To be called in each process, which needs a file position of its own.
 sub attach {
     my ($self) = @_;
     open my $file, '+<', '/proc/self/fd/' . fileno $self->{file} or die "open: $!";

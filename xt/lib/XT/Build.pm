@@ -1,7 +1,7 @@
 package XT::Build;
 
-# Builds of the module with something different about them, each in a folder of its own below
-# target/xt: a copy of the sources that is brought up to date, never the tree itself.
+# Builds of the module with other options, each in its own directory below target/xt: a copy of the
+# sources that is kept up to date; the tree itself is never changed.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ my $ROOT = Cwd::abs_path("$FindBin::Bin/..");
 
 sub root { return $ROOT }
 
-# use XT::Build 'fault';   this program, and what it starts, uses the build with fault points
+# use XT::Build 'fault';   this program and its children use the build with fault points
 sub import {
     my ($class, $which) = @_;
     return if !$which;
@@ -35,13 +35,13 @@ sub import {
 # The core with its fault points.
 sub fault { return $_[0]->build('fault', make => ["CARGO_FEATURES=--features fault"]) }
 
-# The core that the tree has; undef where the tree is not built.
+# The core that this tree has built; undef if there is none.
 sub core {
     my $core = core_below($ROOT) // return;
     return -e $core ? $core : undef;
 }
 
-# Where the Makefile of a folder wants the core.
+# Where the Makefile in that directory expects the core.
 sub core_below {
     my ($dir) = @_;
     open my $makefile, '<', "$dir/Makefile" or return;
@@ -49,15 +49,15 @@ sub core_below {
     return defined $target ? "$dir/target/$target/release/libdata_pubsub_shared.a" : undef;
 }
 
-# The glue alone, built differently and linked with the core that the tree has.
+# Builds the XS part with other options, and links it with the core that this tree has built.
 sub glue {
     my ($class, $name, %how) = @_;
     my $core = core() or return { why => 'the project is not built' };
     return $class->build($name, %how, core => $how{core} // $core, make => ['CARGO=true', @{ $how{make} || [] }]);
 }
 
-# { dir, inc } of a build that is up to date, or { why }. perl: which one; make: its arguments;
-# core: the library to link, instead of asking cargo.
+# Returns { dir, inc } of an up-to-date build, or { why } if it fails. perl: the perl to use; make: arguments of make;
+# core: a library to link instead of running cargo.
 sub build {
     my ($class, $name, %how) = @_;
     my $dir = "$ROOT/target/xt/$name";
@@ -77,7 +77,7 @@ sub build {
     return { dir => $dir, inc => ["$dir/blib/lib", "$dir/blib/arch"], object => $object };
 }
 
-# Output of a command in that folder; $? is its status.
+# The output of a command in that directory; $? is its status.
 sub run {
     my ($dir, @command) = @_;
     my $pid = open(my $out, '-|') // die "fork: $!";
@@ -96,7 +96,7 @@ sub run {
     return $log;
 }
 
-# Everything but what was built, and what is not needed to build.
+# Copies all files but those that were built, and those that a build does not need.
 sub copy_sources {
     my ($dir) = @_;
     my $skip = qr{\A(?:target|blib|t|xt|eg|bench|bridge|python|tests|examples|vendor|\.git|\.ci|Makefile|XSParseKeyword\.h|MYMETA\..*|pm_to_blib)\z};
@@ -109,7 +109,7 @@ sub copy_sources {
     return;
 }
 
-# Only where they differ, so that make sees what is new.
+# Copies only files that differ, so that make sees which are new.
 sub copy_file {
     my ($from, $to) = @_;
     return if -e $to && File::Compare::compare($from, $to) == 0;

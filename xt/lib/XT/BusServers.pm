@@ -1,7 +1,7 @@
 package XT::BusServers;
 
-# The applications of xt/bus-servers.t, and servers that run them: started in a process group of their own, which ends with the
-# test.
+# The applications of xt/bus-servers.t and the servers that run them. A server runs in a process group of its own, which ends
+# with the test.
 
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ use PubSubTest;
 
 our @EXPORT = qw(in_path free_port start_server stop_server children_of);
 
-# Each connection of a browser gets all that is said after it was greeted.
+# Each WebSocket connection gets all messages after the greeting.
 our $MOJO = <<'END';
 use Mojolicious::Lite -signatures;
 plugin SharedBus => { path => $ENV{XT_BUS}, capacity => 65_536, msg_size => 100 };
@@ -33,7 +33,7 @@ app->log->level('error');
 app->start;
 END
 
-# No loop runs: each request begins with a look. The answer is who this is and what it has heard.
+# Without an event loop, each request calls pump. The answer is the worker and its messages.
 our $PSGI = <<'END';
 use strict;
 use warnings;
@@ -46,7 +46,7 @@ sub {
     my ($own) = $env->{QUERY_STRING} =~ /\Asay=(\S+)\z/;
     $bus->notify(said => $own) if defined $own;
     $bus->pump;
-    # Its own message may stand behind one that another worker is in the middle of.
+    # Its own message may be behind one that another worker is still publishing.
     $bus->pump(1) while defined $own && !grep { $_ eq $own } @heard;
     my $text = join ' ', $$ . '-' . (0 + \@heard), $bus->ring->write_pos, @heard;
     return [200, ['Content-Type' => 'text/plain', 'Content-Length' => length $text, Connection => 'close'], [$text]];
@@ -74,7 +74,7 @@ sub start_server {
         my $include = join ':', map { File::Spec->rel2abs($_) } grep { !ref } @INC;
         delete @ENV{ grep {/\A(?:HYPNOTOAD|MOJO|PLACK)_/} keys %ENV };
         %ENV = (%ENV, PERL5LIB => $include, %$env);
-        alarm 900;    # it outlives no test that was killed
+        alarm 900;    # in case the test is killed
         { no warnings 'exec'; exec @command }
         POSIX::_exit(127);
     }

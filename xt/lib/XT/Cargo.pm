@@ -1,6 +1,6 @@
 package XT::Cargo;
 
-# Cargo, as the tests of the core run it: at the top of the checkout.
+# Runs cargo in the top directory of the checkout, for the tests of the core.
 
 use strict;
 use warnings;
@@ -12,11 +12,11 @@ use Test::More;
 
 our @EXPORT = qw(cargo needs_cargo);
 
-chdir "$FindBin::Bin/.." or die "cannot go to the top: $!";
+chdir "$FindBin::Bin/.." or die "cannot change to the top directory: $!";
 chomp(my $cargo = qx{sed -n 's/^CARGO = //p' Makefile 2>/dev/null});
 $cargo ||= $ENV{CARGO} || 'cargo';
 
-# Runs it: (its exit status, all that it said). `every` is given each line as it comes.
+# Runs cargo: (exit status, output). `every` is called with each line of output.
 sub cargo {
     my ($every, @arguments) = @_;
     my $pid = open(my $out, '-|') // die "fork: $!";
@@ -35,16 +35,16 @@ sub cargo {
     return ($?, $all);
 }
 
-# Skips all tests without cargo 1.$minor, or where the crates cannot be had. `manifest`: which package, if not the core.
+# Skips all tests without cargo 1.$minor or without the crates. `manifest`: the package, if not the core.
 sub needs_cargo {
     my ($minor, @manifest) = @_;
     my ($status, $says) = cargo(sub { }, '--version');
     plan skip_all => "cargo does not run: $says" if $status;
     my ($has) = $says =~ /^cargo 1\.([0-9]+)/;
-    plan skip_all => "this takes cargo 1.$minor, and here is $says" if ($has // 0) < $minor;
+    plan skip_all => "cargo 1.$minor or later is needed, this is $says" if ($has // 0) < $minor;
     ($status, $says) = cargo(sub { }, qw(fetch --locked), @manifest);
     die $says if $says =~ /--locked/;
-    plan skip_all => 'the crates cannot be had: ' . ($says =~ /^(error.*)/m)[0] if $status;
+    plan skip_all => 'the crates cannot be fetched: ' . ($says =~ /^(error.*)/m)[0] if $status;
     return;
 }
 

@@ -1,7 +1,7 @@
 package XT::Exercise;
 
-# Everything that a program can do with the module, right and wrong, once, in one process and without
-# a test framework: food for programs that watch memory.  perl -MXT::Exercise=run[,VARIANT...] -e 1
+# Calls everything in the module once, with valid and invalid arguments, in one process and without
+# a test framework, for memory checkers.  perl -MXT::Exercise=run[,VARIANT...] -e 1
 
 use strict;
 use warnings;
@@ -21,8 +21,8 @@ sub import {
     return;
 }
 
-# Calls the code with each variant (of those names), each part and its name, in a folder of its own:
-# some strange values are names of files.
+# Calls the code with each variant (of those names), each part and its name, in a new directory:
+# some unusual values are file names.
 sub each_part {
     my ($code, @names) = @_;
     my %parts = parts();
@@ -37,7 +37,7 @@ sub each_part {
     return;
 }
 
-# Each takes a variant.
+# The code of each part takes a variant.
 sub parts {
     return (
         methods   => \&methods,   strange   => \&strange, invocants => \&invocants, meanwhile => \&meanwhile,
@@ -56,7 +56,7 @@ sub objects {
     return ($ring, $sub);
 }
 
-# Each method, in each context, and with too many and too few arguments.
+# Each method in each context, and with too many and too few arguments.
 sub methods {
     my ($v) = @_;
     my %methods = (ring => { $v->ring_methods }, sub => { $v->sub_methods });
@@ -92,7 +92,7 @@ sub methods {
     return;
 }
 
-# Each argument of each call replaced by each strange value.
+# Each argument of each call replaced by each unusual value.
 sub strange {
     my ($v) = @_;
     for my $slot (slots($v)) {
@@ -103,7 +103,7 @@ sub strange {
             splice @arguments, $at, 1, $strange->[1]->();
             my $it = $what eq 'ring' ? $ring : $what eq 'sub' ? $sub : $v->class;
             my $value = splice @arguments, $at, 1;
-            # A poll that waits forever is no use here.
+            # Timeouts that would wait forever are left out.
             next if waits($method) && $strange->[0] !~ /abc|nan|ref|dies/;
             next if $method =~ /new/ && $at == 1 && $strange->[0] =~ /2147|\d{10}|1e|e\+/;
             $at == 0 ? eval { my @x = $it->$method($$value, @arguments) }
@@ -130,7 +130,7 @@ sub invocants {
     return;
 }
 
-# Arguments whose use destroys, replaces, re-enters or overflows.
+# Arguments whose evaluation destroys, replaces or re-enters the object, or overflows the ring.
 sub meanwhile {
     my ($v) = @_;
     for my $slot (slots($v)) {
@@ -138,19 +138,19 @@ sub meanwhile {
         next if $what eq 'class' || waits($method) && $at == 1;
         for my $mechanism (mechanisms($good->[$at])) {
             my ($ring, $sub, @kept);
-            my @deeds = (
+            my @actions = (
                 sub { $_[0]->DESTROY if ref $_[0] }, sub { undef $_[0] }, sub { $_[0] = $ring },
                 sub { push @kept, $_[0]; undef $_[0] }, sub { die "enough\n" },
                 sub { $ring && $ring->publish_multi($v->values(1, 30)) }, sub { $sub && $sub->drain },
                 sub { $ring->clear if $ring },
             );
-            for my $deed (@deeds) {
+            for my $action (@actions) {
                 ($ring, $sub) = objects($v);
                 my $it = $what eq 'ring' ? $ring : $sub;
-                local $SIG{__WARN__} = sub { };    # some mechanisms put theirs here
+                local $SIG{__WARN__} = sub { };    # some mechanisms set their own
                 my @before    = @$good[0 .. $at - 1];
                 my @after     = @$good[$at + 1 .. $#$good];
-                my $argument  = $mechanism->[1]->(sub { $deed->($it) });
+                my $argument  = $mechanism->[1]->(sub { $action->($it) });
                 eval { my @x = $it->$method(@before, $$argument, @after) };
             }
         }
@@ -174,7 +174,7 @@ sub callbacks {
     return;
 }
 
-# Batches of every size, overflow, clear, seeks; for strings every length and both kinds of text.
+# Batches of all sizes, overflow, clear, cursor; for strings all lengths, of bytes and of characters.
 sub traffic {
     my ($v) = @_;
     my $ring = $v->is_str ? $v->class->new(undef, 16, 300) : $v->ring(16);
@@ -220,7 +220,7 @@ sub keywords {
     return;
 }
 
-# The keywords as perl shows them.
+# The keywords in B::Deparse.
 sub deparse {
     my ($v) = @_;
     require B::Deparse;

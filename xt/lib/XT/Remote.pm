@@ -1,7 +1,7 @@
 package XT::Remote;
 
-# A perl of its own that does, line by line, what it is told, and says what came of it. Unlike a
-# forked child it reads its environment again (so PUBSUB_FAULT works), and may live anywhere: under
+# A new perl that evaluates the lines that it is sent, and answers with their results. Unlike a
+# forked child it reads its environment again (so PUBSUB_FAULT works), and can run anywhere: under
 # strace, in another pid namespace.
 
 use strict;
@@ -15,7 +15,7 @@ use XT;
 use PubSubTest::Peer;
 use parent -norequire => 'PubSubTest::Peer';
 
-# env: more environment; prefix: the command to run it under; perl: another one.
+# env: additional environment; prefix: a command to run it under; perl: another perl.
 sub start {
     my ($class, %how) = @_;
     socketpair my $mine, my $its, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
@@ -31,11 +31,11 @@ sub start {
     }
     close $its;
     my $self = $class->SUPER::new($mine, $pid);
-    $self->hear // die 'it did not start';
+    $self->hear // die 'the process did not start';
     return $self;
 }
 
-# Does as it is told. What it keeps is in package variables.
+# Evaluates lines until the other end is closed. They can keep values in package variables.
 sub serve {
     my ($fd) = @_;
     open my $socket, '+<&=', $fd or die "fd $fd: $!";
@@ -52,21 +52,21 @@ sub serve {
     POSIX::_exit(0);
 }
 
-# Its answer; undef if it was killed before it could.
+# The answer to a line; undef if the process was killed first.
 sub ask {
     my ($self, $line) = @_;
     $self->tell($line);
     return $self->hear;
 }
 
-# Whether it says something within so many seconds.
+# Whether the process answers within that many seconds.
 sub speaks_within {
     my ($self, $seconds) = @_;
     vec(my $bits = '', fileno $self->{socket}, 1) = 1;
     return select($bits, undef, undef, $seconds) > 0;
 }
 
-# Its number here: that of the last descendant, where it runs under something.
+# The pid of the perl process: that of the last descendant if it runs under another command.
 sub leaf {
     my ($self) = @_;
     my $pid = $self->pid;
@@ -78,7 +78,7 @@ sub leaf {
     return $pid;
 }
 
-# Waits until it stops itself or ends. True: it stopped.
+# Waits until the process stops or ends; true if it stopped.
 sub stopped {
     my ($self) = @_;
     waitpid($self->pid, WUNTRACED) == $self->pid or die "waitpid: $!";

@@ -1,9 +1,9 @@
 package XT::Roots;
 
-# Other releases of Debian, and other processors, each a folder made by debootstrap to change root into. They are kept, so
-# the second time is quick: XT_ROOTS names the folder that holds them, else target/roots. XT_MIRROR is where Debian is, XT_UBUNTU
-# where Ubuntu is. XT_KEYWORD is a tarball of XS::Parse::Keyword, for perls without it; else the source of Debian's package is
-# taken. Perls that no release has are built in such a root, from a source package.
+# Other releases of Debian and other architectures, each in a directory made by debootstrap for chroot. They are kept, so
+# later runs are quick: XT_ROOTS is the directory that holds them (default: target/roots). XT_MIRROR is a mirror of Debian,
+# XT_UBUNTU one of Ubuntu. XT_KEYWORD is a tarball of XS::Parse::Keyword, for perls without it; the default is the source of
+# Debian's package. Perls that no release has are built in such a root from a source package.
 
 use strict;
 use warnings;
@@ -24,8 +24,8 @@ my $ROOTS = $ENV{XT_ROOTS} || "$TOP/target/roots";
 
 my $MIRROR = $ENV{XT_MIRROR} || debian();
 
-# What stands in the matrix: release, architecture, and for one that is emulated which processor, else a perl of our own.
-# `bare` is what README.md promises: a root made afresh, in which ./run has to find all that it needs.
+# The rows of the matrix: release, architecture, and a CPU if it is emulated or the name of a perl that is built.
+# `bare` is the promise of README.md: a new root, in which ./run must install all that it needs.
 my @ROWS = (
     (map { [$_, qw(amd64 bare)] } qw(bullseye bookworm trixie sid)),
     [qw(bullseye amd64)], [qw(bookworm amd64)], [qw(trixie amd64)], [qw(sid amd64)],
@@ -36,10 +36,10 @@ my @ROWS = (
 
 my %EMULATOR = (arm64 => 'qemu-aarch64', ppc64el => 'qemu-ppc64le', riscv64 => 'qemu-riscv64', s390x => 'qemu-s390x');
 
-# It exchanges 16 bytes only with a lock.
+# These architectures can exchange 16 bytes only with a lock.
 my %REFUSED = (riscv64 => 1);
 
-# Perls of our own: where the source package is, what it has to be, and how it is configured.
+# Perls that are built: their source package, its checksum, and the options of Configure.
 my %BOOKWORM = (
     source => 'MIRROR bookworm main',
     sha256 => '0f386dccbee8e26286404b2cca144e1005be65477979beb9b1ba272d4819bcf0',
@@ -50,26 +50,26 @@ my %PERL = (
     'threads-5.22'         => {
         source    => 'UBUNTU xenial main',
         sha256    => '9e87317d693ce828095204be0d09af8d60b8785533fadea1a82b6f0e071e5c79',
-        configure => '-Dusethreads -Ud_crypt_r',    # its crypt is of an older libc
+        configure => '-Dusethreads -Ud_crypt_r',    # its crypt needs an older libc
     },
 );
 
-# What tests of t/ can make use of; the heavier things that ./run test installs are for xt/.
+# Packages that tests in t/ can use; the larger ones that ./run test installs are for xt/.
 my @OPTIONAL = qw(
     libtest-pod-perl libtest-pod-coverage-perl libtest-leaktrace-perl libev-perl libanyevent-perl libio-async-perl libmojolicious-perl
     strace python3
 );
 
-# Under emulation: what is about the rings themselves, and about who publishes strings. qemu 7.2's user mode copies into a
-# child what MADV_DONTFORK keeps from it (so a dead publisher is taken for alive as long as its children are, and a unit
-# test fails that asks for the opposite), stops now and then in a fork of a program with several threads, and is too slow
+# Tests under emulation: those of the rings themselves and of publishers of strings. The user mode of qemu 7.2 copies memory
+# with MADV_DONTFORK into children (so a killed publisher counts as alive as long as its children, and a unit test that
+# expects the opposite fails), sometimes hangs in a fork of a program with several threads, and is too slow
 # for storms.
 my @EMULATED = qw(
     00-load clear constructor cursor memfd overflow poll poll-cb positions publish-int publish-multi publish-str
     readonly stats subscribe unlink cli-check publishers fork inspect
 );
 
-# The oldest Rust that will do is in bookworm's cargo; `run` takes cargo-web where nothing is there yet.
+# The oldest supported Rust is in the package cargo of bookworm; `run` would install cargo-web.
 my %STEP = (
     test  => './run test',
     refusal => q(./run build >.said && echo 'error: it was built' && exit 1; cat .said;)
@@ -81,23 +81,23 @@ my %STEP = (
     cargo => '"$(sed -n "s/^CARGO = //p" Makefile)" test --locked --offline --lib --target-dir target/tests',
 );
 
-# Why roots cannot be made here; undef where they can.
+# The reason why roots cannot be made on this host; undef if they can.
 sub why_no_roots {
-    return 'roots are made by root' if $>;
+    return 'needs root' if $>;
     for my $command (qw(debootstrap chroot unshare git)) {
         return "$command is not installed" if !grep { -x "$_/$command" } split(/:/, $ENV{PATH}), '/usr/sbin', '/sbin';
     }
     return;
 }
 
-# Where Debian and Ubuntu are, as debootstrap knows it.
+# The default mirrors of Debian and Ubuntu, as debootstrap has them.
 sub debian { return qx{sed -n 's/^DEF_MIRROR=//p' "\$(command -v debootstrap || echo /dev/null)"} =~ s/["\n]//gr }
 
 sub ubuntu {
     return qx{ARCH=amd64 SUITE=xenial; default_mirror() { echo "\$1"; exit; }; . /usr/share/debootstrap/scripts/xenial} =~ s/\n//r;
 }
 
-# All rows, or those with these names (a release, or a release with its architecture and processor).
+# All rows, or those with these names (a release, or a release with its architecture and CPU).
 sub rows {
     my (@names) = @_;
     my @rows = map {
@@ -122,42 +122,42 @@ sub steps {
     my ($self) = @_;
     return 'test'    if $self->{bare};
     return 'refusal' if $self->is_refused;
-    return (qw(build load prove cargo), $self->{cpu} ? () : 'user');    # t/ again, by somebody without rights
+    return (qw(build load prove cargo), $self->{cpu} ? () : 'user');    # t/ again as an unprivileged user
 }
 
 sub root { return join '-', "$ROOTS/$_[0]{suite}", $_[0]{arch}, $_[0]{bare} // () }
 
-# Sources and what is built of them, one folder for each perl; it appears as /src.
+# The sources and their build, a directory for each perl; it is mounted as /src.
 sub sources { return $_[0]->root . ($_[0]{perl} ? "/sources-$_[0]{perl}" : '/src') }
 
-# Why this row cannot be here; undef where it can.
+# The reason why this row cannot run on this host; undef if it can.
 sub why_not {
     my ($self) = @_;
     my $emulator = $EMULATOR{ $self->{arch} } // return;
     my $handler  = "/proc/sys/fs/binfmt_misc/$emulator";
     return "the kernel does not start $emulator for programs of $self->{arch} (Debian: qemu-user-static)" if !-e $handler;
     return if $self->{arch} ne 'ppc64el';
-    # Before, lqarx made no reservation, so stqcx. never succeeded, and an exchange of 16 bytes was tried for ever.
+    # Before 8.1, lqarx made no reservation, so stqcx. never succeeded, and an exchange of 16 bytes was retried forever.
     my ($program) = slurp($handler) =~ /^interpreter (.+)$/m;
     my ($version) = qx{'$program' --version} =~ /version (\d+\.\d+)/;
     return if ($version // 0) >= 8.1;
-    return "qemu 8.1 or later is needed, and $program is " . ($version // 'of a version that it does not tell');
+    return "qemu 8.1 or later is needed, and $program is " . ($version // 'of an unknown version');
 }
 
-# Makes the root, or finds it there, and puts the sources into it as they are now. Dies with the reason.
+# Makes the root unless it exists, and copies the current sources into it. Dies with the reason if that fails.
 sub prepare {
     my ($self) = @_;
     my $root = $self->root;
     make_path($ROOTS);
-    # Another run may be in there; the lock lasts as long as this object,
+    # Another run may be using it. The lock lasts as long as this object,
     open $self->{lock}, '>', "$root.lock" or die "$root.lock: $!\n";
     flock $self->{lock}, LOCK_EX or die "flock: $!\n";
-    fcntl $self->{lock}, F_SETFD, 0 or die "fcntl: $!\n";    # and as its children, if this process is killed
+    fcntl $self->{lock}, F_SETFD, 0 or die "fcntl: $!\n";    # and as long as its children if this process is killed
     command("rm -rf $root", "$root.log") if $self->{bare};
     if (!-d $root) {
         command("rm -rf $root.new", "$root.log");
         command("debootstrap --variant=minbase --arch=$self->{arch} $self->{suite} $root.new $MIRROR", "$root.log");
-        # A mirror may be older than it says, and a test of ours is no place to mind. Nor does it mind a machine that goes down.
+        # Accept a mirror whose signature has expired; and do not sync files: a root need not survive a crash of the host.
         spew("$root.new/etc/apt/apt.conf.d/90roots", qq(Acquire::Check-Valid-Until "false";\n));
         spew("$root.new/etc/dpkg/dpkg.cfg.d/roots", "force-unsafe-io\n");
         rename "$root.new", $root or die "$root: $!\n";
@@ -169,8 +169,8 @@ sub prepare {
     return;
 }
 
-# A checkout, on a Debian as its installer leaves it: with security updates (not bullseye, whose list of them names files that
-# are gone). Cargo and pip fetch, and trust whom we trust.
+# Makes a checkout in a Debian as its installer leaves it: with security updates (except for bullseye, whose list names files
+# that no longer exist). cargo and pip fetch from the network and use the certificates of this host.
 sub make_checkout {
     my ($root, $suite) = @_;
     my $ca = '/etc/ssl/certs/ca-certificates.crt';
@@ -181,7 +181,7 @@ sub make_checkout {
     return;
 }
 
-# The crates, those for the tests too, so that nothing in a root asks the network for them.
+# All crates, those of the tests included, so that builds in a root need no network.
 sub vendored {
     my $vendor = "$ROOTS/vendor";
     return $vendor if -e "$vendor.lock" && slurp("$vendor.lock") eq slurp("$TOP/Cargo.lock");
@@ -190,7 +190,7 @@ sub vendored {
     return $vendor;
 }
 
-# What git knows. Only what differs is copied, with the time of now: compilers go by that.
+# Copies the files that git knows. Only files that differ are copied, with the current time, which compilers go by.
 sub copy_sources {
     my ($to) = @_;
     make_path($to);
@@ -217,7 +217,7 @@ sub copy_crates {
     return;
 }
 
-# Runs one of STEPS: (whether it succeeded, the line that says why not, where all is that it said).
+# Runs one of %STEP: (true if it succeeded, the line of the output with the error, path of the log).
 sub step {
     my ($self, $step) = @_;
     my $log    = "$ROOTS/$self->{name}.$step.log";
@@ -228,16 +228,16 @@ sub step {
     my $ok = eval { $self->inside($script, $log); 1 };
     return (1, '', $log) if $ok;
     my ($first) = grep {/^E: |error[:\[]|not ok|Failed|cannot|refused|No such|signal:? [0-9]|run:|panicked|timed out/i && !/\bok$|^W: |result: ok/} split /\n/, slurp($log);
-    return (0, $first // 'it says nothing', $log);
+    return (0, $first // 'no output', $log);
 }
 
-# What comes before the first step.
+# The script that runs before the first step.
 sub made_ready {
     my ($self) = @_;
     return join '', "rm -f /etc/apt/sources.list.d/keyword.list\n", $self->optional, $self->perl_from_source, $self->keyword_from_source;
 }
 
-# Under emulation the tests that want these do not run.
+# Under emulation, the tests that need these packages do not run.
 sub optional {
     my ($self) = @_;
     return '' if $self->{cpu} || $self->{bare};
@@ -253,7 +253,7 @@ fi
 SH
 }
 
-# A perl of our own, below /opt. Its Configure may take gcc 10 and later for gcc 1.
+# Builds a perl below /opt. Its Configure may take gcc 10 and later for gcc 1.
 sub perl_from_source {
     my ($self) = @_;
     my $name = $self->{perl} // return '';
@@ -264,7 +264,7 @@ if ! test -x /opt/$name/bin/perl; then
     apt-get install -y -qq --no-install-recommends gcc libc6-dev libcrypt-dev make perl xz-utils
     mkdir /tmp/perl
     cd /tmp/perl
-    # A list of its own, and the sum instead of a key: this root may not know who signed it.
+    # A separate list, and a checksum instead of a key: this root may not have the key of the signature.
     mkdir -p lists/partial none
     echo 'deb-src [trusted=yes] $perl{source}' >perl.list
     apt="-qq -o Dir::Etc::sourcelist=/tmp/perl/perl.list -o Dir::Etc::sourceparts=/tmp/perl/none -o Dir::State::lists=/tmp/perl/lists"
@@ -283,7 +283,7 @@ fi
 SH
 }
 
-# Releases older than XS::Parse::Keyword, and perls of our own, take the source of a package.
+# Releases without XS::Parse::Keyword, and perls that were built, use the source of a package.
 sub keyword_from_source {
     return <<'SH';
 if ! perl -MXS::Parse::Keyword -e 1 2>/dev/null; then
@@ -309,7 +309,7 @@ fi
 SH
 }
 
-# Runs a script in the root, with file systems and processes of its own; all that it says goes to the log.
+# Runs a script in the root with its own mounts and processes; writes the output to the log.
 sub inside {
     my ($self, $script, $log) = @_;
     my $root = $self->root;
@@ -319,9 +319,9 @@ sub inside {
         DEBIAN_FRONTEND => 'noninteractive',
         $self->{bare} ? () : (CARGO_NET_OFFLINE => 'true'),
         -e "$root/root/ca.crt" ? (CARGO_HTTP_CAINFO => '/root/ca.crt', PIP_CERT => '/root/ca.crt') : (),
-        # Debian's modules that are Perl alone belong to no one perl.
+        # Modules of Debian packages in pure Perl work with any perl.
         $self->{perl} ? (PERL5LIB => '/usr/share/perl5') : (),
-        # cargo is to have few threads when it forks.
+        # cargo must have few threads when it forks.
         $self->{cpu} ? (QEMU_CPU => $self->{cpu}, PUBSUB_TEST_WATCHDOG => 1200, CARGO_BUILD_JOBS => 1) : (),
     );
     my $set = join ' ', map {"$_='$environment{$_}'"} sort keys %environment;
@@ -331,20 +331,20 @@ sub inside {
     spew("$sources/.step", "set -e\ncd /src\n$script\n");
     command(<<"SH", $log);
 exec unshare --mount --pid --fork --kill-child sh -e -c '
-    mount --bind $root $root    # for what it mounts to be its own, a root is to be a mount
+    mount --bind $root $root    # a mount point, so that mounts below it stay its own
     mount -t proc proc $root/proc
     mount --rbind /dev $root/dev
     mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
     mount -t tmpfs -o mode=1777 tmpfs $root/tmp
     test $sources = $root/src || mount --bind $sources $root/src
-    # This shell is the first process, so it waits for orphans, too.
+    # This shell is process 1, so it waits for orphans, too.
     timeout -k 10 7200 chroot $root env -i $set sh /src/.step || exit
 '
 SH
     return;
 }
 
-# A shell command; dies with its log's last line.
+# Runs a shell command; dies with the last line of its log if it fails.
 sub command {
     my ($command, $log) = @_;
     make_path(dirname($log));
@@ -360,7 +360,7 @@ sub command {
     waitpid $pid, 0;
     return if $? == 0;
     my @said = split /\n/, slurp($log);
-    die +($said[-1] // $command), " (all of it: $log)\n";
+    die +($said[-1] // $command), " (log: $log)\n";
 }
 
 sub spew {

@@ -1,7 +1,7 @@
 package XT::Served;
 
-# What a worker of xt/servers.t does with rings that its server opened before the workers were forked: it publishes what
-# a client says, and gives account of all that it has received.
+# The worker of xt/servers.t, with rings that its server opened before it forked the workers: publishes the numbers of
+# clients, and reports all messages that it has received.
 
 use strict;
 use warnings;
@@ -10,14 +10,14 @@ use Digest::MD5 ();
 
 use Data::PubSub::Shared;
 
-# In the server, before its workers.
+# To be called in the server before it forks workers.
 sub new {
     my ($class, $dir) = @_;
     my %ring = rings($dir);
     return bless { ring => \%ring, early => { map { $_ => follow($ring{$_}) } keys %ring } }, $class;
 }
 
-# So large that nobody is lapped who reads at all.
+# So large that no subscriber is lapped.
 sub rings {
     my ($dir) = @_;
     return (
@@ -32,7 +32,7 @@ sub follow {
     return { sub => $sub, start => $sub->cursor, count => 0, digest => Digest::MD5->new };
 }
 
-# This worker's own subscribers, and its copies of those that the server made before the fork.
+# Subscribers that this worker created, and its copies of those that the server created before the fork.
 sub followers {
     my ($self) = @_;
     if (($self->{pid} // 0) != $$) {
@@ -42,7 +42,7 @@ sub followers {
     return map { [int => $self->{$_}{int}], [str => $self->{$_}{str}] } qw(early late);
 }
 
-# The handles of all of them, for an event loop, each with what to do when it is readable.
+# The handles of all followers for an event loop, each with the code to call when it is readable.
 sub handles {
     my ($self) = @_;
     return map { my $follower = $_->[1]; [$follower->{sub}->fh, sub { take($follower) }] } $self->followers;
@@ -57,8 +57,8 @@ sub take {
     return;
 }
 
-# The answer to a client that says a number, or nothing: the worker's pid; for each follower its ring, where it began, how
-# many messages it has, their digest, how many it lost; and where the rings stood when the number was published.
+# The answer to a request with a number or without: the pid of the worker; the ring of each follower, where it started, how
+# many messages it has, their digest, how many it lost; and the write positions after the number was published.
 sub answer {
     my ($self, $number) = @_;
     my @followers = $self->followers;
@@ -67,12 +67,12 @@ sub answer {
         $self->{ring}{str}->publish("number $number");
     }
     my %end = map { $_ => $self->{ring}{$_}->write_pos } qw(int str);
-    my @account = map {
+    my @report = map {
         my ($name, $f) = @$_;
         take($f);
         join ':', $name, $f->{start}, $f->{count}, $f->{digest}->clone->hexdigest, $f->{sub}->overflow_count;
     } @followers;
-    return join(' ', $$, "$end{int}:$end{str}", @account) . "\n";
+    return join(' ', $$, "$end{int}:$end{str}", @report) . "\n";
 }
 
 1;

@@ -1,9 +1,9 @@
 package XT::Suite;
 
-# Runs programs of ours under something that watches memory: the exercise of XT::Exercise always, and
-# with XT_ALL also every test in t/.
+# Runs programs under a memory checker: always the exercise of XT::Exercise, and with XT_ALL also all
+# tests in t/.
 #
-#   XT_ALL   run everything that there is, however long it takes
+#   XT_ALL   run all tests, which takes long
 
 use strict;
 use warnings;
@@ -21,11 +21,11 @@ sub command_works {
     return $? == 0;
 }
 
-# What says nothing about our memory, or takes another build or another perl.
+# Tests that say nothing about the memory of this module, or need another build or another perl.
 my $APART = qr/^(?:eg|rust|leaktrace|resources|pod|pod-coverage|disk-full|cli.*|dist|debian)\.t$/;
 
-# command: what to put before the program; inc: folders of the module; env: more environment;
-# bad: what must not be in the output; variants: some only.
+# command: the checker and its options; inc: directories of the module; env: additional environment;
+# bad: a pattern that must not be in the output; variants: only these.
 sub watched {
     my (%how) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;

@@ -1,7 +1,7 @@
 package XT::Tarball;
 
-# The tarball of this checkout, made aside by a real `make dist`, and commands that run in what is unpacked from it:
-# without network where the system lets us, and never with crates from elsewhere.
+# The tarball of this checkout, made by `make dist` in a copy, and commands that run in the unpacked tarball: without
+# network if the system allows that, and never with crates from outside of it.
 
 use strict;
 use warnings;
@@ -15,16 +15,16 @@ use Test::More;
 our @EXPORT = qw(installed tarball unpacked run_in offline);
 
 my $ROOT   = realpath("$FindBin::Bin/..");
-my $FOLDER = tempdir(CLEANUP => 1);
+my $DIR    = tempdir(CLEANUP => 1);
 
-# Nothing of the checkout is to be found by what runs in the tarball.
+# Commands that run in the tarball must not find anything of the checkout.
 delete @ENV{qw(MAKEFLAGS MAKELEVEL MFLAGS PERL5OPT PERL_MM_OPT PERL_MB_OPT CARGO_TARGET_DIR RUSTFLAGS)};
 $ENV{PERL5LIB} = join ':', grep { index(realpath($_) // $_, "$ROOT/") != 0 } split /:/, $ENV{PERL5LIB} // '';
 
-# A test may stand in a folder that is about to be removed.
+# A test may have changed to a directory that is about to be removed.
 END { chdir '/' }
 
-# A build on a loaded machine takes its time, but not this much.
+# Seconds. A build on a loaded host takes long, but not that long.
 alarm 1200;
 
 sub installed {
@@ -32,21 +32,21 @@ sub installed {
     return scalar grep { -x "$_/$command" } split /:/, $ENV{PATH};
 }
 
-# Runs a command in a folder: (whether it succeeded, what it said).
+# Runs a command in a directory: (true if it succeeded, its output).
 sub run_in {
-    my ($folder, @command) = @_;
+    my ($dir, @command) = @_;
     my $pid = open my $out, '-|' // die "fork: $!";
     if (!$pid) {
         open STDERR, '>&', \*STDOUT or die "dup: $!";
         open STDIN, '<', '/dev/null' or die "/dev/null: $!";
-        chdir $folder or die "$folder: $!";
+        chdir $dir or die "$dir: $!";
         exec @command or die "$command[0]: $!\n";
     }
     my $said = do { local $/; <$out> } // '';
     return (close $out ? 1 : 0, $said);
 }
 
-# What to put before a command for it to have no network.
+# A prefix for commands that are to run without network.
 sub offline {
     for my $unshare ([qw(unshare -n)], [qw(unshare -r -n)]) {
         return @$unshare if installed('unshare') && (run_in('/', @$unshare, 'true'))[0];
@@ -54,13 +54,13 @@ sub offline {
     return qw(env CARGO_NET_OFFLINE=true);
 }
 
-# Makes the tarball from the files that git knows, as they are now. Skips all tests if that cannot be.
+# Makes the tarball from the current content of the files that git knows. Skips all tests if that is impossible.
 sub tarball {
-    -e "$ROOT/.git" or plan skip_all => 'for checkouts: there is no git here';
+    -e "$ROOT/.git" or plan skip_all => 'this is not a git checkout';
     for my $command (qw(git make tar gzip cc)) {
         installed($command) or plan skip_all => "$command is not installed";
     }
-    my $copy = "$FOLDER/checkout";
+    my $copy = "$DIR/checkout";
     mkdir $copy or die "$copy: $!";
     my ($ok, $said) = run_in($ROOT, 'sh', '-c', <<'SH', 'sh', $copy);
 git ls-files -z | xargs -0 cp --parents -p -t "$1" && cd "$1" && git init -q && git add -A
@@ -70,22 +70,22 @@ SH
     -e "$copy/Makefile" or plan skip_all => 'Makefile.PL wrote no Makefile: ' . $said;
     ($ok, $said) = run_in($copy, qw(make dist));
     if (!$ok && $said =~ /cargo vendor failed/ && !(run_in($copy, $ENV{CARGO} || 'cargo', qw(fetch --locked)))[0]) {
-        plan skip_all => 'no network, and the crates are not at hand';
+        plan skip_all => 'no network, and the crates are not in the cache';
     }
     ok($ok, 'make dist') or diag $said;
     my ($tarball) = glob "$copy/Data-PubSub-Shared-*.tar.gz" or BAIL_OUT('make dist made no tarball');
     return $tarball;
 }
 
-# Unpacks it into a new folder, and says where. CARGO_HOME is empty from here on.
+# Unpacks the tarball into a new directory, and returns its path. Sets CARGO_HOME to an empty directory.
 sub unpacked {
     my ($tarball) = @_;
     $ENV{CARGO_HOME} = tempdir(CLEANUP => 1);
-    my $folder = tempdir(CLEANUP => 1);
-    my ($ok, $said) = run_in($folder, qw(tar -xzf), $tarball);
+    my $dir = tempdir(CLEANUP => 1);
+    my ($ok, $said) = run_in($dir, qw(tar -xzf), $tarball);
     $ok or die $said;
     my ($name) = $tarball =~ m{([^/]+)\.tar\.gz$};
-    return "$folder/$name";
+    return "$dir/$name";
 }
 
 1;

@@ -1,13 +1,13 @@
 package XT::Traffic;
 
-# Messages that say who sent them as which number and whether they are whole, and the account that a
-# subscriber keeps of them. A number is never sent twice; senders are 0 .. 3.
+# Messages that carry their sender, their number and a checksum, and the account that a subscriber keeps of them. A
+# number is never sent twice; senders are 0 .. 3.
 
 use strict;
 use warnings;
 use List::Util qw(max min);
 
-# Numbers are sent modulo this: less than there is room for, so that no message is the last one.
+# Numbers are sent modulo this: less than the available bits, so that no message equals the last one.
 my %MODULUS = (Int => (1 << 30) - 1, Int32 => (1 << 20) - 1, Int16 => (1 << 14) - 1, Num => (1 << 30) - 1, Str => 1 << 40);
 
 sub new {
@@ -17,10 +17,10 @@ sub new {
 
 sub modulus { return $_[0]{modulus} }
 
-# Something that depends on all bits of both.
+# A checksum that depends on all bits of sender and number.
 sub check { return ($_[1] * 2654435761 + $_[0] * 40503 + ($_[1] >> 7)) & 0x3fffffff }
 
-# The message that ends a storm; encode never makes it.
+# The message that ends a storm; encode never returns it.
 sub last_message { return $_[0]{name} eq 'Str' ? 'the end' : -1 }
 
 sub encode {
@@ -37,7 +37,7 @@ sub encode {
     return $name eq 'Num' ? unpack 'd', pack 'q', $bits : $bits;
 }
 
-# (sender, number modulo the modulus); the empty list where the message is torn.
+# (sender, number modulo the modulus); the empty list if the message is torn.
 sub decode {
     my ($self, $message) = @_;
     my $name = $self->{name};
@@ -57,9 +57,9 @@ sub decode {
     return ($message >> 30 & 0x3fffffff) == check($sender, $number) ? ($sender, $number) : ();
 }
 
-# How many numbers are missing that must have come or been lost. Of gaps, each a sender, the first number and how many; and of
-# those that a killed publisher had begun, which may have come or not: a sender, the first number, and the one after the last.
-# Who came late knows numbers only modulo the modulus, so they are compared as that.
+# The number of messages that are missing but must have been delivered or lost. Missing: gaps, each a sender, the first number
+# and the count. Open: numbers that a killed publisher had begun, which may have been published or not: a sender, the first
+# number, and the one after the last. A subscriber that started late knows numbers only modulo the modulus.
 sub unaccounted {
     my ($self, $missing, $open) = @_;
     my $modulus = $self->{modulus};
@@ -89,10 +89,10 @@ sub new {
     }, $class;
 }
 
-# Senders are followed from this number on, so that also what is missing before the first is seen.
+# Expects this number from the sender first, so that numbers missing before the first message are noticed.
 sub expect { my ($self, $sender, $number) = @_; $self->{next}[$sender] = $number; return }
 
-# Takes messages as they came. False: one of them was the last.
+# Takes messages in order. Returns false if one of them was the last.
 sub take {
     my ($self, @messages) = @_;
     my $traffic = $self->{traffic};
@@ -107,8 +107,8 @@ sub take {
         if (!defined $sender) { $self->{torn}++; next }
         my $next = $self->{next}[$sender];
         $seen{$sender} = 1;
-        # What was lost since the sender was last seen, before these messages or among them, may all have been its own: half
-        # of all numbers, and none can be told from another.
+        # Messages lost since this sender was last seen may all have been its own. If they could be half of all numbers, gaps cannot
+        # be told from repetitions.
         my $lost_since = $lost - ($self->{lost}[$sender] // 0);
         if (defined $next && $lost_since < $modulus / 4) {
             my $gap = ($number - $next) % $modulus;
