@@ -101,7 +101,7 @@ subtest 'sets and buses' => sub {
             my @ready = $set->wait(0);
             $set->remove($subs[1]);
         },
-        'listeners, and what they die of' => sub {
+        'listeners that die' => sub {
             my $it = $bus->();
             $it->on(error => sub { });
             my $code = $it->listen(x => sub { die "x\n" });
@@ -129,7 +129,7 @@ subtest 'sets and buses' => sub {
     } if eval { require Future; 1 };
     for my $name (sort keys %calls) {
         $calls{$name}->();
-        &no_leaks_ok($calls{$name}, $name);
+        &no_leaks_ok($calls{$name}, "no leak: $name");
     }
 };
 
