@@ -1,8 +1,8 @@
 //! Fault injection points: a test can kill, stop or delay a process there.
 //!
-//! Only the feature `fault` compiles them in; otherwise [`fault_point!`] is nothing at all. The environment variable
+//! They are compiled only with the feature `fault`; otherwise [`fault_point!`] expands to nothing. The environment variable
 //! `PUBSUB_FAULT` says what to do: `NAME=kill`, `NAME=stop` or `NAME=delay:MICROSECONDS`, each optionally followed by
-//! `@N`: only at the N-th passage (1 is the first).
+//! `@N`, so that it happens only at the N-th pass (1 is the first).
 
 /// Passes the point `$name`; expands to nothing in a normal build.
 macro_rules! fault_point {

@@ -1,36 +1,35 @@
-//! What members leave to each other: numbers, and how much one that comes first or alone may do.
+//! What a new member finds: the groups of members, and what it has to recover before it publishes.
 
-/// Who numbers are for. Publishers of strings and subscribers have numbers of their own: a ring with readers is alone, as far
-/// as publishers are concerned, where nobody publishes.
+/// A group of members. Publishers of strings and subscribers have numbers of their own, so a publisher can be the only one while
+/// the ring has readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     Publishers = 0,
     Readers = 1,
 }
 
-/// Members but 0; numbers are 1 ..= this.
+/// The highest number of a member; numbers start at 1, and 0 is a member without a number.
 pub(crate) const MAX_MEMBER: u32 = 65_535;
 
-/// What a process that has just become a member finds, and is to put in order before it publishes.
+/// What a process that has just become a member must recover before it publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inheritance {
-    /// What an earlier member of this number, its own, left behind.
+    /// What earlier members with its own number left behind.
     Of(u32),
-    /// Everything: nobody else publishes, and nobody will before it is done.
+    /// Everything: there are no other members, and no process can become one until it has finished.
     All {
-        /// The ring lies in memory. A file on a disk may have seen the machine go down, with some of its pages newer
-        /// than others.
+        /// Whether the ring is in memory. If a host went down, some pages of a file on its disk may be older than others.
         in_memory: bool,
     },
-    /// Nothing, and no number: from now on there is a publisher of whom nobody can know whether it lives.
+    /// Nothing, and it has no number: from now on there is a publisher of which it is not known whether it lives.
     Nobody,
 }
 
-/// Why there is no block to write to.
+/// Why there is no spare block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSpare {
-    /// All are in use, or another process looks after the ring alone: try again, signals handled.
+    /// All are in use, or another process recovers the ring: handle signals and try again.
     Interrupted,
-    /// Somebody scribbled on all of them.
+    /// A writer corrupted all of them.
     Damaged,
 }

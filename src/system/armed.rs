@@ -1,4 +1,4 @@
-//! What a process does at a fault point, as the environment variable `PUBSUB_FAULT` says; see [`crate::fault`].
+//! Fault injection as the environment variable `PUBSUB_FAULT` says; see [`crate::fault`].
 
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use std::sync::Once;
@@ -33,11 +33,11 @@ fn parse(text: &str) -> Option<Plan> {
     Some(Plan { point: point.to_owned(), deed, passage })
 }
 
-/// Does what the environment asks for at the point `name`.
+/// Executes the action of the environment variable at the point `name`.
 pub(crate) fn pass(name: &str) {
     READ.call_once(|| {
         let plan = std::env::var("PUBSUB_FAULT").ok().and_then(|text| parse(&text));
-        // SAFETY: call_once runs this alone, before any reader below.
+        // SAFETY: call_once runs this once, before it is read below.
         unsafe { PLAN = plan };
     });
     // SAFETY: written once, above; call_once orders that write before this read.
@@ -50,7 +50,7 @@ pub(crate) fn pass(name: &str) {
         return;
     }
     match plan.deed {
-        // SAFETY: kill and getpid touch no memory of ours.
+        // SAFETY: kill and getpid do not access our memory.
         Deed::Signal(signal) => unsafe {
             libc::kill(libc::getpid(), signal);
         },

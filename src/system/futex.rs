@@ -1,4 +1,4 @@
-//! Sleeping on a word of shared memory, and waking whoever does, in any process.
+//! Sleeping on words of shared memory, and waking the waiters in all processes.
 
 use std::os::raw::c_long;
 
@@ -20,20 +20,20 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> S
     }
 }
 
-/// Wakes up to `most` sleepers on `word`, in all processes.
+/// Wakes up to `most` waiters of `word`, in all processes.
 pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
     // SAFETY: the kernel only looks at the address.
     unsafe { libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAKE, most) };
 }
 
-/// Words that one thread can sleep on at once.
+/// The most words that one thread can sleep on.
 pub(crate) const MAX_WORDS: usize = 128;
 
-/// The `libc` crate of some Rust does not name it; newer system calls have one number on all processors.
+/// Old versions of the `libc` crate do not name it. New system calls have the same number on all architectures.
 const SYS_FUTEX_WAITV: c_long = 449;
 const FUTEX_32: u32 = 2;
 
-/// What is asked once in a process: whether the kernel has something, and lets us have it.
+/// Whether the kernel has a feature and lets this process use it, checked once.
 pub(crate) struct Known(AtomicU32);
 
 impl Known {
@@ -44,9 +44,9 @@ impl Known {
         Known(AtomicU32::new(0))
     }
 
-    /// As `ask` said at the first call.
+    /// The result of the first call of `ask`.
     pub(crate) fn or_ask(&self, ask: impl FnOnce() -> bool) -> bool {
-        // Relaxed: all who ask get the same answer.
+        // Relaxed: all threads get the same answer.
         match self.0.load(Relaxed) {
             Self::YES => true,
             Self::NO => false,
@@ -59,11 +59,11 @@ impl Known {
     }
 }
 
-/// Whether this kernel, and whoever filters its calls, lets threads sleep on several words: as at the first call.
+/// Whether this process can use futex_waitv (Linux 5.16; a seccomp filter may forbid it), as of the first call.
 pub(crate) fn has_waitv() -> bool {
     static KNOWN: Known = Known::not_yet();
     KNOWN.or_ask(|| {
-        // SAFETY: no words, which is an error of the arguments where the call is known.
+        // SAFETY: no words, which is an invalid argument if the call exists.
         let result = unsafe { libc::syscall(SYS_FUTEX_WAITV, 0usize, 0u32, 0u32, 0usize, 0) };
         result < 0 && crate::error::last_os_code() == libc::EINVAL
     })
@@ -79,7 +79,7 @@ struct Word {
     reserved: u32,
 }
 
-/// Words to sleep on, at most [`MAX_WORDS`], each with what it is expected to be. No memory is allocated for them.
+/// Words to sleep on, at most [`MAX_WORDS`], each with its expected value. It does not allocate memory.
 pub(crate) struct Words {
     words: [Word; MAX_WORDS],
     count: usize,
@@ -103,42 +103,42 @@ impl Words {
         self.count
     }
 
-    /// The word may be unmapped again before the sleep, which then is none, or during it.
+    /// Adds a word. It may be unmapped before the sleep, which then returns at once, or during it.
     pub(crate) fn push(&mut self, word: &AtomicU32, expected: u32) {
         let (expected, address) = (u64::from(expected), word as *const AtomicU32 as u64);
         self.words[self.count] = Word { expected, address, ..self.words[self.count] };
         self.count += 1;
     }
 
-    /// One by which the last sleep was ended, counted from 0; others may have changed, too.
+    /// The index of a word that ended the last sleep, if that is known. Others may have changed, too.
     pub(crate) fn woken(&self) -> Option<usize> {
         self.woken
     }
 
-    /// Another word in the place of the one there.
+    /// Replaces the word at index `at`.
     pub(crate) fn put(&mut self, at: usize, word: &AtomicU32, expected: u32) {
         self.words[at].address = word as *const AtomicU32 as u64;
         self.expect(at, expected);
     }
 
-    /// Changes what the word there is expected to be.
+    /// Changes the expected value of the word at index `at`.
     pub(crate) fn expect(&mut self, at: usize, expected: u32) {
         self.words[at].expected = u64::from(expected);
     }
 
-    /// Leaves the word there out; the last one takes its place.
+    /// Removes the word at index `at`; the last one takes its index.
     pub(crate) fn swap_remove(&mut self, at: usize) {
         self.count -= 1;
         self.words[at] = self.words[self.count];
     }
 
-    /// Sleeps while all are as expected, for at most `nanoseconds`, less than 2^63. More than one: where there is
+    /// Sleeps while all words have their expected values, for at most `nanoseconds`, less than 2^63. More than one word needs
     /// [`has_waitv`].
     pub(crate) fn sleep(&mut self, nanoseconds: u64) -> Sleep {
         self.woken = None;
         let relative = timespec(nanoseconds);
         let until = timespec(monotonic_ns() + nanoseconds);
-        // SAFETY: words and times outlive the calls; the kernel finds out whether it can read the words.
+        // SAFETY: words and times outlive the calls; the kernel checks whether it can read the words.
         let result = unsafe {
             match self.count {
                 0 => return rest(nanoseconds.min(LONG_REST_NS)),
@@ -159,13 +159,13 @@ impl Words {
             0 | libc::EAGAIN | libc::EFAULT => Sleep::Woken,
             libc::ETIMEDOUT => Sleep::TimedOut,
             libc::EINTR => Sleep::Interrupted,
-            // The kernel has no memory for it, or the program has forbidden itself the call since: no busy loop.
+            // The kernel is out of memory, or a seccomp filter forbids the call now. Do not spin.
             _ => rest(nanoseconds.min(SHORT_REST_NS)),
         }
     }
 }
 
-/// Of who sleeps on no word.
+/// The length of a sleep without words, in nanoseconds.
 const LONG_REST_NS: u64 = 999_999_999;
 
 pub(crate) fn timespec(nanoseconds: u64) -> libc::timespec {

@@ -1,4 +1,4 @@
-//! Rings on the heap, for tests: the algorithms do not know where their bytes live.
+//! Rings on the heap, for tests. The algorithms do not depend on the kind of memory.
 
 use std::ptr::NonNull;
 
@@ -14,12 +14,12 @@ use crate::sync::{AtomicU64, Line};
 #[repr(align(16))]
 struct Aligned<T>(T);
 
-/// A ring's bytes. Leaked by its makers, so that copies of the ring are valid forever.
+/// The bytes of a ring. They are leaked, so that copies of the ring are always valid.
 fn leak<T>(value: T) -> NonNull<T> {
     NonNull::from(Box::leak(Box::new(value)))
 }
 
-/// `count` values, aligned to 16 bytes where `T` has 8 or 16.
+/// `count` values, aligned to 16 bytes if `T` has 8 or 16.
 fn leak_many<T: Default>(count: u64) -> NonNull<T> {
     let pairs: Vec<Aligned<[T; 2]>> = (0..(count + 1) / 2).map(|_| Aligned(Default::default())).collect();
     NonNull::from(Box::leak(pairs.into_boxed_slice())).cast()
@@ -36,7 +36,7 @@ pub(crate) fn slot_ring<S: Slot + Default>(capacity: u64, start: u64) -> SlotRin
     unsafe { SlotRing::new(header, leak_many(geometry.capacity), readers(header, &geometry)) }
 }
 
-/// A lossless one with a table of that many readers.
+/// A lossless ring with a table of that many readers.
 pub(crate) fn lossless_ring<S: Slot + Default>(capacity: u64, count: u64, keep_ms: u32) -> (SlotRing<S>, Readers) {
     let wanted = Options { capacity, readers: count, keep_ms, lossless: true, ..Options::default() };
     let (header, geometry) = (leak(Header::default()), wanted.geometry(Variant::Int).unwrap());
@@ -56,7 +56,7 @@ fn leak_lines<T: Default>(count: u64) -> NonNull<Line<T>> {
     NonNull::from(&mut Box::leak(lines.into_boxed_slice())[0])
 }
 
-/// A string ring with that many spares.
+/// A string ring with this number of spares.
 pub(crate) fn str_ring(capacity: u64, msg_size: u64, publishers: u64) -> StrRing {
     let wanted = Options { capacity, msg_size, publishers, ..Options::default() };
     let geometry = Geometry::new(Variant::Str, &wanted).unwrap();

@@ -1,17 +1,17 @@
-//! Who publishes strings, who subscribes, and who of them is surely dead.
+//! The processes that publish strings, and those that subscribe, and which of them have exited.
 //!
-//! A process that publishes strings, or subscribes, is a *member* of one of two groups: a number that it holds by a lock on one byte of the ring's file, far behind
-//! its end, as long as it lives. The lock is an open-file-description lock on a description of the process's own, which
-//! is kept open by nothing but a mapping that `fork` does not copy. So the kernel lets go of it just when the
-//! process's memory goes: at its death, however it dies, or at `exec`; not when it closes descriptors, and not when it
-//! forks. Other processes see it whatever pid namespace, user or container they live in. (LMDB's table of readers rests on
-//! locks of the same kind.)
+//! A process that publishes strings or subscribes is a *member* of one of two groups. It has a number, for which it holds a lock
+//! on one byte of the ring's file, far beyond the file's end, as long as it lives. The lock is an open-file-description lock on
+//! an open file of the process's own, which is kept open only by a mapping that `fork` does not copy. So the kernel releases the
+//! lock exactly when the process's memory is released: when it exits, however that happens, or at `exec`; not when it closes
+//! descriptors, and not when it forks. Other processes see the lock from any pid namespace, user or container. (LMDB's reader
+//! table uses locks of the same kind.)
 //!
-//! Whoever gets a member's lock knows that no process is that member, and may undo what it left behind. A process that gets all
-//! of them at once knows that no process publishes at all.
+//! A process that gets the lock of a member's number knows that no process is that member, and may recover what the member left
+//! behind. A process that gets all locks of a group at once knows that the group has no members.
 //!
-//! Where there are no such locks (no path to the file any more, no permission, a file system without them), a publisher is
-//! member 0: no process ever takes it for dead.
+//! Without such locks (the file cannot be opened again by its path, or there is no permission, or the file system has none), a
+//! publisher is member 0, which is never taken for exited.
 
 pub(crate) use self::kernel::{generation, tells_the_dead, Members};
 pub(crate) use crate::inheritance::{Group, Inheritance, NoSpare, MAX_MEMBER};
@@ -30,10 +30,10 @@ mod kernel {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
-    /// How long a sweep may take; whoever has all numbers for longer was stopped, or means harm: the right to read is
-    /// enough for locks that refuse ours.
+    /// How long another process may hold all numbers. After that it was stopped, or it is hostile: locks that block ours need only
+    /// the permission to read.
     const MAX_REFUSED_MS: u32 = 1000;
-    /// Numbers tried before a pause.
+    /// How many numbers are tried before a pause.
     const TRIES: u32 = 64;
     const PAGE: usize = 4096;
 
@@ -42,21 +42,21 @@ mod kernel {
     pub(crate) struct Members {
         group: Group,
         source: Option<Source>,
-        /// Generation of the process << 32 | its number. A forked child is of another generation.
+        /// (generation of the process) << 32 | its number. A forked child has another generation.
         state: AtomicU64,
-        /// The mapping that keeps the lock; 0: none. Of the generation above.
+        /// The mapping that keeps the lock, of the same generation; 0 if there is none.
         anchor: AtomicUsize,
-        /// Milliseconds in which somebody had all numbers.
+        /// For how many milliseconds all numbers were taken.
         refused: AtomicU32,
     }
 
-    /// A dead member's number, held while what it left behind is undone.
+    /// The number of a member that has exited, held while its spares or its entry are recovered.
     #[derive(Debug)]
     pub(crate) struct Hold(File, Bytes);
 
     impl Drop for Hold {
         fn drop(&mut self) {
-            // A child that another thread forked meanwhile has the description, too, until it ends.
+            // Unlocked explicitly, because a child that another thread forked meanwhile shares the open file.
             self.1.unlock(&self.0);
         }
     }
@@ -66,10 +66,10 @@ mod kernel {
             Members { group, source, state: AtomicU64::new(0), anchor: AtomicUsize::new(0), refused: AtomicU32::new(0) }
         }
 
-        /// This process's number; None before it has one.
+        /// This process's number, if it has one.
         #[inline(always)]
         pub(crate) fn number(&self) -> Option<u32> {
-            // Acquire: who sees the number sees what joining did.
+            // Acquire: a thread that sees the number also sees what `join` did.
             let state = self.state.load(Acquire);
             if (state >> 32) as u32 == generation() {
                 return Some(state as u32);
@@ -77,38 +77,38 @@ mod kernel {
             None
         }
 
-        /// Gets a number, and calls `put_in_order` while only this process can have it.
+        /// Gets a number. Calls `put_in_order` while no other process can have that number.
         #[cold]
         pub(crate) fn join(&self, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
             let _errno = KeptErrno::new();
-            // A handler that leaves by a jump would take all numbers with it.
+            // If a signal handler jumped out of here, all numbers would stay locked.
             let _signals = BlockedSignals::new();
             let (number, anchor) = match &self.source {
                 None => (0, 0),
                 Some(source) => match register(self.group, source, &put_in_order) {
                     Ok(registered) => registered,
-                    // Relaxed: a count of this process's.
+                    // Relaxed: a counter of this process.
                     Err(refused) if self.refused.fetch_add(1, Relaxed) < MAX_REFUSED_MS => return Err(refused),
                     Err(_) => (0, 0),
                 },
             };
             if number == 0 {
-                // Before another thread sees this number, too, and publishes.
+                // Before another thread can see this number and publish.
                 put_in_order(Inheritance::Nobody);
             }
             let was = self.state.load(Acquire);
             let now = u64::from(generation()) << 32 | u64::from(number);
             if was >> 32 != now >> 32 && self.state.compare_exchange(was, now, AcqRel, Acquire).is_ok() {
-                // An anchor from before a fork is not mapped in this process.
+                // An anchor of the parent process is not mapped in this one.
                 self.anchor.store(anchor, Relaxed);
                 return Ok(number);
             }
-            // Another thread was first.
+            // Another thread has joined first.
             unmap(anchor);
             Ok(self.state.load(Acquire) as u32)
         }
 
-        /// The number of a member that is surely dead; None where it lives, or nobody can know.
+        /// Locks the number of a member that has exited; `None` if it lives, or that is not known.
         pub(crate) fn hold(&self, number: u32) -> Option<Hold> {
             if number == 0 || number > MAX_MEMBER {
                 return None;
@@ -121,7 +121,7 @@ mod kernel {
             }
         }
 
-        /// Whether a process is that member now; None where nobody can know.
+        /// Whether a process is that member now; `None` if that is not known.
         pub(crate) fn is_alive(&self, number: u32) -> Option<bool> {
             let _errno = KeptErrno::new();
             if number == 0 || number > MAX_MEMBER {
@@ -140,13 +140,13 @@ mod kernel {
         }
     }
 
-    /// Whether readers of the ring in `file` can be told dead, wherever they live.
+    /// Whether it can be seen that readers of the ring in `file` have exited, whatever namespace they live in.
     pub(crate) fn tells_the_dead(file: &File) -> bool {
         let members = Source::descriptor(file).map(|source| Members::new(Group::Readers, Some(source)));
         members.map_or(false, |members| members.join(|_| ()) != Ok(0))
     }
 
-    /// A number and the mapping that keeps it; zeros where there can be none.
+    /// A number and the mapping that keeps its lock; zeros if that is not possible.
     fn register(group: Group, source: &Source, put_in_order: &impl Fn(Inheritance)) -> Result<(u32, usize), NoSpare> {
         let file = match source.reopen() {
             Some(file) => file,
@@ -157,7 +157,7 @@ mod kernel {
         let probe = Bytes::of_probe(random());
         let probed = anchor != 0 && probe.lock(&file, Kind::Exclusive) == Ok(true);
         drop(file);
-        // On overlayfs, and others that lie on another file system, a mapping keeps that one's file, and not what was opened.
+        // On overlayfs and other stacked file systems, a mapping keeps the lower file open, and not the one that has the locks.
         if probed && source.reopen().map_or(false, |again| probe.is_locked(&again) == Ok(true)) {
             return Ok((number, anchor));
         }
@@ -165,21 +165,21 @@ mod kernel {
         Ok((0, 0))
     }
 
-    /// A number that nobody else draws in this moment, most likely.
+    /// A number that other threads and processes are unlikely to draw at the same time.
     fn random() -> u32 {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut random = [0u8; 4];
-        // SAFETY: room for 4 bytes; a failure leaves zeros, which are as good.
+        // SAFETY: room for 4 bytes; if it fails they stay zero, which will do.
         unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
         u32::from_ne_bytes(random).wrapping_add(NEXT.fetch_add(1, Relaxed))
     }
 
-    /// A number that nobody has, locked; 0 where the file system has no such locks, or somebody else has locked the file.
+    /// Locks a number that no process has; 0 if the file system has no such locks, or if an unrelated lock is on the file.
     fn get_number(group: Group, file: &File, put_in_order: &impl Fn(Inheritance)) -> Result<u32, NoSpare> {
         let start = random();
         let nth = |i: u32| start.wrapping_add(i) % MAX_MEMBER + 1;
         let members = |first, count| Bytes::of_members(group, first, count);
-        // None: there are no locks here.
+        // `None` if there are no locks.
         let lock = |first, count| members(first, count).lock(file, Kind::Exclusive).ok();
         match lock(1, MAX_MEMBER) {
             None => return Ok(0),
@@ -209,9 +209,9 @@ mod kernel {
         Err(NoSpare::Interrupted)
     }
 
-    /// A mapping that keeps the file's description open, and is not copied by `fork`; 0 where there can be none.
+    /// A mapping that keeps the open file, and is not copied by `fork`; 0 if there can be none.
     fn anchor(file: &File) -> usize {
-        // SAFETY: a new mapping that nobody may touch.
+        // SAFETY: a new mapping without access.
         let at = unsafe { libc::mmap(ptr::null_mut(), PAGE, libc::PROT_NONE, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if at == libc::MAP_FAILED {
             return 0;
@@ -231,10 +231,10 @@ mod kernel {
         }
     }
 
-    /// A page that the kernel clears in a forked child.
+    /// A page that the kernel clears in forked children.
     static FORKED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
-    /// A number that tells this process from those that it was forked from; never 0.
+    /// A number that differs between this process and those that it was forked from; never 0.
     #[inline(always)]
     pub(crate) fn generation() -> u32 {
         let page = FORKED.load(Acquire);
@@ -278,15 +278,15 @@ mod kernel {
         // SAFETY: a new mapping.
         let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, access, flags, -1, 0) };
         assert!(page != libc::MAP_FAILED, "no memory for a page");
-        // Before another thread uses it, and forks.
-        // SAFETY: our own mapping; the handler touches nothing but the page in use.
+        // Before another thread can use it and fork.
+        // SAFETY: our own mapping; the handler only writes to the page in use.
         unsafe {
             if libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) < 0 {
                 libc::pthread_atfork(None, None, Some(clear)); // before Linux 4.14
             }
         }
         if let Err(known) = FORKED.compare_exchange(ptr::null_mut(), page.cast(), AcqRel, Acquire) {
-            // SAFETY: made above, and seen by nobody.
+            // SAFETY: made above, and not shared.
             unsafe { libc::munmap(page, PAGE) };
             return known;
         }

@@ -1,8 +1,7 @@
-//! Which process this is, and whether another one lives, as far as its pid tells.
+//! The identity of this process, and whether another process lives, as far as its pid tells.
 //!
-//! A pid means something only within its pid namespace, and another process may get it later; so what a process leaves
-//! behind also names its namespace and the moment at which it started. Where a member's lock tells more
-//! (see [`crate::member`]), that is asked first.
+//! A pid is valid only in its pid namespace, and may be reused. So entries of a ring also have the namespace and the start time of
+//! their process. Members' locks tell more (see [`crate::member`]) and are checked first.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -12,25 +11,25 @@ use crate::signals::KeptErrno;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 
-/// A process; all zero is none.
+/// A process; all zeros is no process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// Ticks of the system's clock since it booted; 0: not known.
+    /// When it started, in clock ticks since the host booted; 0 if that is not known.
     pub(crate) started: u64,
-    /// Which pid namespace it lives in; 0: not known.
+    /// The inode of its pid namespace; 0 if that is not known.
     pub(crate) namespace: u64,
 }
 
 /// The calling process.
 pub(crate) fn this() -> Process {
-    /// Of the process with this generation, which is stored last.
+    /// The generation of the process that the values below belong to; stored last.
     static KNOWN: [AtomicU64; 4] = [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)];
     let [of, pid, started, namespace] = &KNOWN;
     let generation = u64::from(generation());
     if of.load(Acquire) != generation {
         let _errno = KeptErrno::new();
-        // Threads that do this at once store the same.
+        // Threads that do this at the same time store the same values.
         pid.store(std::process::id().into(), Relaxed);
         started.store(stat("self").map_or(0, |stat| stat.started), Relaxed);
         namespace.store(std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino()), Relaxed);
@@ -39,13 +38,13 @@ pub(crate) fn this() -> Process {
     Process { pid: pid.load(Relaxed) as u32, started: started.load(Relaxed), namespace: namespace.load(Relaxed) }
 }
 
-/// A number that tells the calling thread from the others of its process; not 0.
+/// The kernel's id of the calling thread; not 0.
 pub(crate) fn thread() -> u64 {
     // SAFETY: always succeeds.
     unsafe { libc::pthread_self() as u64 }
 }
 
-/// Whether `other` lives; None where nobody can know.
+/// Whether `other` lives; `None` if that is not known.
 pub(crate) fn is_alive(other: &Process) -> Option<bool> {
     let this = this();
     if *other == this && this.pid != 0 {
@@ -59,7 +58,7 @@ pub(crate) fn is_alive(other: &Process) -> Option<bool> {
     if unsafe { libc::kill(other.pid as libc::pid_t, 0) } < 0 && last_os_code() == libc::ESRCH {
         return Some(false);
     }
-    // None: it is hidden from us.
+    // `None`: /proc does not show it to this user.
     stat(&other.pid.to_string()).map(|stat| stat.started == other.started && !matches!(stat.state, b'Z' | b'X'))
 }
 
@@ -68,10 +67,10 @@ struct Stat {
     started: u64,
 }
 
-/// What proc(5) says of a process.
+/// The fields of /proc/PID/stat that matter here, see proc(5).
 fn stat(pid: &str) -> Option<Stat> {
     let text = std::fs::read(format!("/proc/{}/stat", pid)).ok()?;
-    // The second field is a name in parentheses, of any bytes.
+    // The second field is the name in parentheses, which may contain any bytes.
     let rest = &text[text.iter().rposition(|byte| *byte == b')')? + 1..];
     let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
     let state = fields.next()?.bytes().next()?;

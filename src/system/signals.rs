@@ -1,6 +1,6 @@
-//! What a call leaves as it was: signals that may not interrupt it, and `errno`.
+//! State of the thread that a call saves and restores: blocked signals and `errno`.
 
-/// `errno` of this thread as it was, restored at the end: a program that looks at it did not ask for our system calls.
+/// Restores `errno` of this thread when it is dropped, so that our system calls do not change it for the program.
 pub(crate) struct KeptErrno(i32);
 
 impl KeptErrno {
@@ -11,17 +11,17 @@ impl KeptErrno {
 
 impl Drop for KeptErrno {
     fn drop(&mut self) {
-        // SAFETY: always a place to write to.
+        // SAFETY: always valid.
         unsafe { *libc::__errno_location() = self.0 };
     }
 }
 
-/// All signals, blocked in this thread while alive: a thread that is started meanwhile never gets one.
+/// Blocks all signals in this thread until it is dropped. A thread that is started meanwhile inherits that.
 pub(crate) struct BlockedSignals(libc::sigset_t);
 
 impl BlockedSignals {
     pub(crate) fn new() -> Self {
-        // SAFETY: two signal sets of our own; all zero is a valid one.
+        // SAFETY: two signal sets of our own; all zeros is a valid one.
         unsafe {
             let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
             libc::sigfillset(&mut all);
@@ -33,7 +33,7 @@ impl BlockedSignals {
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // SAFETY: the set that the system gave us.
+        // SAFETY: the set that the kernel returned.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
 }
