@@ -1,4 +1,4 @@
-//! Opening a ring without knowing what it carries: its file says that.
+//! Opening a ring of any variant: its file says which one it is.
 
 use std::os::unix::io::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
@@ -9,14 +9,14 @@ use crate::layout::Variant;
 use crate::options::Options;
 use crate::ring::Ring;
 
-/// Looks at a file that may be replaced by rings of other variants meanwhile.
+/// How often a file is inspected again because it was replaced by a ring of another variant meanwhile.
 const TRIES: u32 = 16;
 
 impl Ring {
-    /// Opens the ring at `path`, whatever it carries; [`variant`](Self::variant) says what that is.
+    /// Opens the ring at `path`, of any variant; [`variant`](Self::variant) returns which.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] where there is no file or the system refuses, [`ErrorKind::Incompatible`] for a file that is not a
+    /// [`ErrorKind::System`] if there is no such file, or a system call fails; [`ErrorKind::Incompatible`] if the file is not a
     /// ring.
     ///
     /// ```
@@ -34,7 +34,7 @@ impl Ring {
         attach(path, |variant| Options::default().open(variant, path))
     }
 
-    /// The same, for reading only, as [`open_read_only`](Self::open_read_only).
+    /// As [`attach`](Self::attach), but read-only, as [`open_read_only`](Self::open_read_only).
     ///
     /// # Errors
     /// As [`attach`](Self::attach).
@@ -52,7 +52,7 @@ impl Ring {
         attach(path, |variant| Ring::open_read_only(variant, path))
     }
 
-    /// Opens the ring behind `fd`, whatever it carries, as [`from_fd`](Self::from_fd).
+    /// Opens the ring behind the descriptor `fd`, of any variant, as [`from_fd`](Self::from_fd).
     ///
     /// # Errors
     /// As [`from_fd`](Self::from_fd).
@@ -72,7 +72,7 @@ impl Ring {
         Self::attach_number(fd.as_raw_fd())
     }
 
-    /// The same, of a number that may be no descriptor.
+    /// As `attach_fd`, for a number that may not be a descriptor.
     pub(crate) fn attach_number(fd: RawFd) -> Result<Ring> {
         let of_process = format!("/proc/self/fd/{}", fd);
         found(Path::new(&of_process), |variant| Ring::from_number(variant, fd))
@@ -88,8 +88,8 @@ fn attach(path: &Path, open: impl Fn(Variant) -> Result<Ring>) -> Result<Ring> {
     }
 }
 
-/// Opens with the variant that the file has. Where it says none it may be in the hands of its creator, for whom `open` waits;
-/// what else is wrong with it `open` says, too.
+/// Opens the ring as the variant that the file says. If it does not say one, it may be being created; then `open` waits for its
+/// creator, or returns an error that says what is wrong with the file.
 fn found(path: &Path, open: impl Fn(Variant) -> Result<Ring>) -> Result<Ring> {
     let look = || inspect(path).ok().and_then(|seen| seen.variant).unwrap_or(Variant::Int);
     let mut variant = look();

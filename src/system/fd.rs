@@ -1,12 +1,12 @@
-//! Descriptors that are kept for longer than a call: numbers that the program may close, and reuse, behind our back.
+//! Descriptors that are kept between calls. The program may close them, and reuse their numbers.
 //!
-//! A daemon closes every descriptor that it finds, and opens its log, which then has a number that was ours. So each
-//! number is kept together with the file that it stands for, and is looked at before it is used, given away or closed.
+//! A daemon closes all descriptors, and then opens its log, which gets a number that was ours. So each number is kept together
+//! with the identity of its file, which is checked before the descriptor is used, returned or closed.
 //!
-//! `fstat` tells files apart by their inode, but all eventfds share one. Their ids in `/proc/self/fdinfo` are given to
-//! others once they are free, as numbers are; kcmp(2) needs a second descriptor, which a daemon closes, too. So each
-//! eventfd gets a mark of its own: the signal that fcntl(2) keeps with an open file for `O_ASYNC`, which eventfds do not
-//! have. Those of others have none. To look at it is the cheapest system call that there is: half of an `fstat`.
+//! `fstat` distinguishes files by their inodes, but all eventfds have the same. The ids of eventfds in `/proc/self/fdinfo` are
+//! reused, as numbers are, and kcmp(2) needs a second descriptor, which a daemon closes, too. So each eventfd gets a mark: the
+//! signal that fcntl(2) stores with an open file for `O_ASYNC`, which eventfds do not support. Eventfds of other code do not have
+//! one. It is the cheapest system call to check: half of an `fstat`.
 
 use std::fs::File;
 use std::io;
@@ -19,18 +19,18 @@ use crate::file::os_error;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::Relaxed;
 
-/// The `libc` crate does not name them; 64-bit Linux has these numbers everywhere.
+/// The `libc` crate does not name them. They are the same on all 64-bit architectures.
 const F_SETSIG: c_int = 10;
 const F_GETSIG: c_int = 11;
 
-/// The mark of eventfds that others made and lend us: one for all, because several processes may mark one at once.
+/// The mark of eventfds that the program made and lends us. It is the same for all, because several processes may mark one.
 const LENT: c_int = 3;
-/// The marks of our own go from the first to 64, the last signal. How many there are is a prime number, so that a program with eventfds
-/// by the dozen does not give the same number the same mark again.
+/// The marks of our own eventfds range from this to 64, the last signal. They are a prime number of marks, so that a program that
+/// makes dozens of eventfds at a time does not give a reused number the same mark again.
 const FIRST_MARK: u32 = 4;
 const MARKS: u32 = 61;
 
-/// The file behind a descriptor.
+/// The identity of the file behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
     Mark(c_int),
@@ -38,22 +38,22 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
-    /// That of any open descriptor but an eventfd.
+    /// Of an open descriptor that is not an eventfd.
     fn of(fd: RawFd) -> Result<Self> {
         let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: room for what fstat writes.
+        // SAFETY: `stat` is valid for writes.
         if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } < 0 {
             return Err(Error::last_os(format!("fstat({})", fd)));
         }
-        // SAFETY: fstat has written it.
+        // SAFETY: fstat has initialised it.
         let stat = unsafe { stat.assume_init() };
         Ok(Identity::Inode { device: stat.st_dev, number: stat.st_ino })
     }
 
-    /// That of an eventfd, which gets the mark `new` where it has none yet.
+    /// Of an eventfd, which gets the mark `new` if it does not have one yet.
     fn of_eventfd(fd: RawFd, new: c_int) -> Result<Self> {
         if mark(fd) == 0 {
-            // SAFETY: fcntl changes an integer that nothing else uses.
+            // SAFETY: fcntl changes an integer that is not used otherwise.
             unsafe { libc::fcntl(fd, F_SETSIG, new) };
         }
         match mark(fd) {
@@ -62,7 +62,7 @@ impl Identity {
         }
     }
 
-    /// Whether `fd` stands for this file, too.
+    /// Whether `fd` is a descriptor of this file.
     pub(crate) fn is(self, fd: RawFd) -> bool {
         match self {
             Identity::Mark(own) => mark(fd) == own,
@@ -71,13 +71,13 @@ impl Identity {
     }
 }
 
-/// 0: none; -1: not open.
+/// The mark of an eventfd: 0 if it has none, -1 if the descriptor is not open.
 fn mark(fd: RawFd) -> c_int {
-    // SAFETY: fcntl only looks.
+    // SAFETY: fcntl only reads.
     unsafe { libc::fcntl(fd, F_GETSIG) }
 }
 
-/// A number and the file that it stood for when it was noted. Closing it is somebody else's affair.
+/// The number of a descriptor and the identity of its file. It does not own the descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fd {
     number: RawFd,
@@ -85,7 +85,7 @@ pub(crate) struct Fd {
 }
 
 impl Fd {
-    /// An open descriptor, and whether it surely is an eventfd.
+    /// Of an open descriptor, and whether it is certainly an eventfd.
     pub(crate) fn note(number: RawFd) -> Result<(Self, bool)> {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", number));
         let is_eventfd = link.map_or(false, |target| target.as_os_str() == "anon_inode:[eventfd]");
@@ -93,7 +93,7 @@ impl Fd {
         Ok((Fd { number, file: file? }, is_eventfd))
     }
 
-    /// The number, while it stands for the same file.
+    /// The number, if it is still of the same file.
     #[inline]
     pub(crate) fn get(&self) -> Option<RawFd> {
         if self.file.is(self.number) {
@@ -111,7 +111,7 @@ impl Fd {
     }
 }
 
-/// A descriptor that we made: closed in the end, unless the program has done so.
+/// A descriptor of our own. It is closed when this is dropped, unless the program has closed it.
 #[derive(Debug)]
 pub(crate) struct OurFd(Fd);
 
@@ -121,7 +121,7 @@ impl OurFd {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // SAFETY: no preconditions.
         let file = made("eventfd", unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
-        // Relaxed: nothing but a number of its own for each.
+        // Relaxed: a counter.
         let mark = FIRST_MARK + NEXT.fetch_add(1, Relaxed) % MARKS;
         let identity = Identity::of_eventfd(file.as_raw_fd(), mark as c_int)?;
         Ok(OurFd(Fd { number: file.into_raw_fd(), file: identity }))
@@ -144,23 +144,23 @@ impl std::ops::Deref for OurFd {
 impl Drop for OurFd {
     fn drop(&mut self) {
         if let Some(number) = self.get() {
-            // SAFETY: it stands for the file that we opened, and nobody uses it after its owner.
+            // SAFETY: it is still the file that we opened, and is not used after its owner was dropped.
             unsafe { libc::close(number) };
         }
     }
 }
 
-/// What a system call returned that makes a descriptor.
+/// The result of a system call that makes a descriptor.
 pub(crate) fn made(call: &str, fd: RawFd) -> Result<File> {
     if fd < 0 {
         return Err(Error::last_os(call));
     }
-    // SAFETY: a new descriptor that nothing else owns.
+    // SAFETY: a new descriptor, which is owned only here.
     above_standard(unsafe { File::from_raw_fd(fd) }).map_err(|e| os_error(call, &e))
 }
 
-/// The same file by a number of 3 or more: where a program has closed its standard error, the next warning would be
-/// written to whatever has number 2.
+/// The same file with a number of 3 or more. If a program has closed its standard error, warnings are written to the file that gets
+/// number 2.
 pub(crate) fn above_standard(file: File) -> io::Result<File> {
     if file.as_raw_fd() > libc::STDERR_FILENO {
         return Ok(file);
@@ -168,14 +168,14 @@ pub(crate) fn above_standard(file: File) -> io::Result<File> {
     duplicate(file.as_raw_fd()).map_err(io::Error::from_raw_os_error)
 }
 
-/// Another descriptor for what is behind `fd`, close-on-exec, 3 or more; or the system's error number.
+/// A duplicate of `fd`, close-on-exec, with a number of 3 or more; or the system's error number.
 pub(crate) fn duplicate(fd: RawFd) -> std::result::Result<File, i32> {
-    // SAFETY: fcntl only looks at the number.
+    // SAFETY: fcntl only uses the number.
     let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
     if own < 0 {
         return Err(last_os_code());
     }
-    // SAFETY: a new descriptor that nothing else owns.
+    // SAFETY: a new descriptor, which is owned only here.
     Ok(unsafe { File::from_raw_fd(own) })
 }
 

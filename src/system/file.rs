@@ -1,4 +1,4 @@
-//! What attaching to files and making them have in common: names, errors, and which file is which.
+//! What attaching to files and creating them have in common: names, errors, and the identity of files.
 
 use std::ffi::CString;
 use std::fmt;
@@ -22,12 +22,12 @@ pub(crate) fn os_error(call: &str, error: &std::io::Error) -> Error {
     Error::from_os(call, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Which file something is, whatever its names: the inode, which another file may have later, and when that was made.
+/// The identity of a file: its inode, and when that was created, because inode numbers are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Inode {
     pub(crate) device: u64,
     pub(crate) number: u64,
-    /// Since 1970; zero where the file system does not say.
+    /// Since 1970; zero if the file system does not record it.
     birth: Duration,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Inode {
     }
 }
 
-/// Why a regular file without a magic number is no ring.
+/// Why a regular file without a magic number is not a ring.
 pub(crate) fn unusable(file: &File, path: &Path) -> Error {
     let len = file.metadata().map_or(0, |meta| meta.size());
     let mut bytes = [0; std::mem::size_of::<IdentityBytes>()];
@@ -61,35 +61,35 @@ pub(crate) fn unusable(file: &File, path: &Path) -> Error {
     Error::new(ErrorKind::Incompatible, text).about(path.display())
 }
 
-/// Which file a ring is in, and how to find it again.
+/// The file of a ring, and how to open it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    /// Good wherever the process goes.
+    /// An absolute path, valid after a change of the current directory.
     pub(crate) path: PathBuf,
-    /// Somebody may remove the file and make another.
+    /// The file at the path, which may be removed and created again.
     pub(crate) inode: Inode,
 }
 
 impl Source {
-    /// `file`, which `path` led to.
+    /// `file`, which was opened by `path`.
     pub(crate) fn path(file: &File, path: &Path) -> Result<Self> {
         let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
-        // Where the current directory is gone, nothing leads to the file but the path itself.
+        // If the current directory was removed, only the path as it was given may lead to the file.
         let folder = std::env::current_dir().unwrap_or_default();
         Ok(Source { path: folder.join(path), inode: inode(&meta) })
     }
 
-    /// `file`, as long as its descriptor is open.
+    /// `file`, by its descriptor, as long as that is open.
     pub(crate) fn descriptor(file: &File) -> Result<Self> {
         Self::path(file, Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
     }
 
-    /// A description of its own, for reading and writing; None where the file cannot be found any more.
+    /// Opens the file again for reading and writing; `None` if it cannot be found any more.
     pub(crate) fn reopen(&self) -> Option<File> {
         self.open_again(true)
     }
 
-    /// The same, for reading.
+    /// Opens the file again for reading.
     pub(crate) fn reopen_to_look(&self) -> Option<File> {
         self.open_again(false)
     }

@@ -1,16 +1,16 @@
-//! Locks on bytes of a ring's file that do not exist: far behind its end, so that nothing is ever read or written there.
+//! Locks on bytes far beyond the end of a ring's file, where nothing is ever read or written.
 //!
 //! ```text
 //!   2^62 + 1 ..= 2^62 + 65,535    members: processes that publish strings, see crate::member
 //!   2^62 + 2^17 + 1 ...           members: processes that subscribe; as many
-//!   2^62 + 2^32                   a bridge sends the ring's messages to a stream; shared by all that do
-//!   2^62 + 2^32 + 1               a bridge fills the ring from a stream; one at a time
-//!   2^62 + 2^33 + hash            a bridge sends the ring's messages to the stream of this name; one at a time
-//!   2^62 + 2^61 + random          a process looks whether a mapping keeps its locks
+//!   2^62 + 2^32                   a bridge sends the ring's messages to a stream; shared by all such bridges
+//!   2^62 + 2^32 + 1               a bridge fills the ring from a stream; exclusive
+//!   2^62 + 2^33 + hash            a bridge sends the ring's messages to the stream of this name; exclusive
+//!   2^62 + 2^61 + random          a process checks whether a mapping keeps its locks
 //! ```
 //!
-//! They are open-file-description locks: the kernel lets go of one when the last descriptor or mapping of its description
-//! is gone, and other processes see it whatever pid namespace, user or container they live in.
+//! They are open-file-description locks: the kernel releases a lock when the last descriptor or mapping of its open file is closed.
+//! Other processes see it from any pid namespace, user or container.
 
 use std::fs::File;
 use std::os::unix::io::AsRawFd;
@@ -23,12 +23,12 @@ const ROLES: i64 = MEMBERS + (1 << 32);
 const STREAMS: i64 = MEMBERS + (1 << 33);
 const PROBES: i64 = MEMBERS + (1 << 61);
 
-/// What a bridge does with a ring. A ring that had both would repeat every message forever.
+/// The role of a bridge for a ring. A ring with both roles would repeat all messages forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It sends the ring's messages to a stream; any number of bridges may.
+    /// It sends the ring's messages to a stream. Any number of bridges may have this role.
     Up,
-    /// It fills the ring from a stream; one bridge may.
+    /// It fills the ring from a stream. Only one bridge can have this role.
     Down,
 }
 
@@ -48,19 +48,19 @@ impl Role {
     }
 }
 
-/// The byte before that of a group's first member.
+/// The byte before the one of a group's first member.
 fn first_of(group: Group) -> i64 {
     MEMBERS + ((group as i64) << 17)
 }
 
-/// Whether others may have the lock at the same time.
+/// Whether other processes may have the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Shared,
     Exclusive,
 }
 
-/// Bytes to lock.
+/// A range of bytes to lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
     first: i64,
@@ -68,12 +68,12 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    /// Those of `count` members of a group from the number `first` on.
+    /// The bytes of `count` members of a group, from the number `first` on.
     pub(crate) fn of_members(group: Group, first: u32, count: u32) -> Bytes {
         Bytes { first: first_of(group) + i64::from(first), count: count.into() }
     }
 
-    /// One that nobody else looks at, most likely.
+    /// A byte that other processes are unlikely to use at the same time.
     pub(crate) fn of_probe(random: u32) -> Bytes {
         Bytes { first: PROBES + i64::from(random), count: 1 }
     }
@@ -87,21 +87,21 @@ impl Bytes {
         Bytes { first: ROLES + role as i64, count: 1 }
     }
 
-    /// That of a stream. Two names may have the same one, once in 2^60 pairs.
+    /// The byte of a stream. Two names have the same byte with a probability of 2^-60.
     pub(crate) fn of_stream(name: &[u8]) -> Bytes {
-        // FNV-1a by G. Fowler, L. C. Noll and K.-P. Vo, of which the upper bits are the better ones.
+        // FNV-1a by G. Fowler, L. C. Noll and K.-P. Vo, whose upper bits are better distributed.
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, step);
         Bytes { first: STREAMS + (hash >> 4) as i64, count: 1 }
     }
 
-    /// Locks them for the description of `file`, without waiting. False: another description has one of them. An error is the
-    /// system's number: there are no such locks here, or none are left.
+    /// Locks them for the open file `file`, without waiting. Returns false if another open file has locked one of them. An error
+    /// is the system's number: the file system has no such locks, or there are too many.
     pub(crate) fn lock(self, file: &File, kind: Kind) -> Result<bool, i32> {
         let kind = if kind == Kind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
         match self.ask(file, libc::F_OFD_SETLK, kind) {
             Ok(_) => Ok(true),
-            Err(libc::EAGAIN) => Ok(false), // EACCES: a policy allows no locks
+            Err(libc::EAGAIN) => Ok(false), // EACCES is an error: a security policy forbids locks
             Err(code) => Err(code),
         }
     }
@@ -110,12 +110,12 @@ impl Bytes {
         let _ = self.ask(file, libc::F_OFD_SETLK, libc::F_UNLCK);
     }
 
-    /// Whether a description other than that of `file`, which may be open for reading only, has one of them.
+    /// Whether another open file than `file`, which may be read-only, has locked one of them.
     pub(crate) fn is_locked(self, file: &File) -> Result<bool, i32> {
         self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
     }
 
-    /// Whether somebody has them who is no member: members lock no other bytes than theirs, and not for reading.
+    /// Whether they are locked by a process that is not a member: members lock only their own bytes, and never shared.
     pub(crate) fn is_locked_by_strangers(self, file: &File) -> bool {
         let members = MEMBERS..=first_of(Group::Readers) + i64::from(MAX_MEMBER);
         self.ask(file, libc::F_OFD_GETLK, libc::F_WRLCK).map_or(true, |lock| match lock.l_type.into() {
@@ -129,11 +129,11 @@ impl Bytes {
     }
 
     fn ask(self, file: &File, command: i32, kind: i32) -> Result<libc::flock, i32> {
-        // SAFETY: plain numbers; zeros are fine for all of them.
+        // SAFETY: plain numbers, for which zeros are valid.
         let mut lock: libc::flock = unsafe { std::mem::zeroed() };
         if self.count == 0 {
             lock.l_type = libc::F_UNLCK as libc::c_short;
-            return Ok(lock); // to the kernel that is everything up to the end
+            return Ok(lock); // for the kernel, a length of 0 means up to the end
         }
         lock.l_type = kind as libc::c_short;
         lock.l_whence = libc::SEEK_SET as libc::c_short;
@@ -155,7 +155,7 @@ mod tests {
     fn opened_twice() -> (File, File) {
         // SAFETY: a C string.
         let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
-        // SAFETY: a new descriptor that nothing else owns.
+        // SAFETY: a new descriptor, which is owned only here.
         let file: File = unsafe { std::os::unix::io::FromRawFd::from_raw_fd(fd) };
         let again = File::open(Path::new(&format!("/proc/self/fd/{}", fd))).unwrap();
         (file, again)
@@ -183,7 +183,7 @@ mod tests {
         let mut firsts = names.map(|name| Bytes::of_stream(name).first);
         firsts.sort_unstable();
         assert!(firsts[0] >= STREAMS && firsts.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", firsts);
-        // The numbers are a part of the layout: processes with different versions of this library must agree.
+        // These numbers are part of the layout: all versions of this library must agree on them.
         assert_eq!(Bytes::of_stream(b"a").first - STREAMS, (0xaf63_dc4c_8601_ec8c_u64 >> 4) as i64);
     }
 

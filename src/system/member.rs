@@ -305,7 +305,7 @@ mod kernel {
         fn ring_file() -> (File, Members) {
             // SAFETY: a C string.
             let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
-            // SAFETY: a new descriptor that nothing else owns.
+            // SAFETY: a new descriptor, which is owned only here.
             let file: File = unsafe { std::os::unix::io::FromRawFd::from_raw_fd(fd) };
             file.set_len(PAGE as u64).unwrap();
             let members = another(&file);

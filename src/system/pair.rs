@@ -1,15 +1,15 @@
-//! Two 8-byte words that are exchanged together: `std` has no such atomic, and shared memory admits no private lock.
+//! Two 8-byte words that are exchanged together. `std` has no such atomic, and locks of one process do not help in shared memory.
 //!
-//! The first word comes first in memory on every processor. An exchange is one instruction, or one pair of linked ones;
-//! SeqCst. A load writes nothing, so that readers need no right to write and leave publishers' cache lines alone: a 16-byte
-//! load promises that on few processors (x86-64 has one only with AVX, arm64 only with LSE2; before, reading meant to
-//! write back what was read). So where it does not, a load is three: first word, second word, first word again.
+//! The first word comes first in memory on hosts of either byte order. An exchange is SeqCst, and one instruction, or a pair of
+//! linked ones. A load does not write, so that readers need no write access and do not take cache lines from publishers. Few CPUs
+//! have 16-byte loads that promise this (x86-64 only with AVX, arm64 only with LSE2; without them, a load writes back what it has
+//! read). Where they do not exist, a load is three loads: the first word, the second word, and the first word again.
 //!
-//! *Why three are enough.* The caller promises that no exchange ever brings back an earlier first word. Each exchange changes both
-//! words at once, and all agree on the order of the exchanges. The three loads are done in their order, so each sees the
-//! pair as one of the exchanges left it, and none an older one than the load before it. If the first and the third see
-//! the same first word, they see the same exchange, because no two leave the same first word; the second lies between, so
-//! it sees that one, too. Otherwise somebody published meanwhile, and the reader looks again.
+//! *Why three loads are enough.* The caller promises that the first word never returns to an earlier value. Each exchange changes both
+//! words at once, and all threads agree on the order of the exchanges. The three loads are done in order, so each of them sees
+//! the pair as one of the exchanges left it, and not an older one than the load before. If the first and the third load
+//! return the same first word, they see the same exchange, because no two exchanges store the same first word. The second load is
+//! between them, so it sees that exchange, too. Otherwise the pair was exchanged meanwhile, and the load is repeated.
 
 #[cfg(miri)]
 pub(crate) use interpreted::AtomicPair;
@@ -18,7 +18,7 @@ pub(crate) use portable::AtomicPair;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) use x86_64::AtomicPair;
 
-/// Calls `three_loads`, which returns first word, second word and first word again, until both ends are equal.
+/// Calls `three_loads`, which returns the first word, the second word, and the first word again, until the first words are equal.
 #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 #[inline(always)]
 fn enclosed(three_loads: impl Fn() -> (u64, u64, u64)) -> [u64; 2] {
@@ -47,8 +47,8 @@ mod x86_64 {
         pub(crate) fn load(&self) -> [u64; 2] {
             super::enclosed(|| {
                 let (first, second, again): (u64, u64, u64);
-                // SAFETY: reads 16 bytes that `self` borrows. x86-64 keeps loads in program order, and a plain load there is a
-                // SeqCst load; the assembler block is opaque to the compiler, to which it is one atomic load that may fail.
+                // SAFETY: reads 16 bytes that `self` borrows. x86-64 keeps loads in program order, and its plain loads are SeqCst.
+                // The assembler block is opaque to the compiler, for which it is one atomic load that may fail.
                 unsafe {
                     asm!(
                         "mov {first}, qword ptr [{pair}]",
@@ -65,11 +65,11 @@ mod x86_64 {
             })
         }
 
-        /// Two words that an exchange may find here. Perhaps not those of one exchange, nor the latest.
+        /// The likely words, as the expected value of an exchange. They may be out of date, and of two exchanges.
         #[inline(always)]
         pub(crate) fn glance(&self) -> [u64; 2] {
             let (first, second): (u64, u64);
-            // SAFETY: reads 16 bytes that `self` borrows. To the compiler two atomic loads.
+            // SAFETY: reads 16 bytes that `self` borrows. For the compiler these are two atomic loads.
             unsafe {
                 asm!(
                     "mov {first}, qword ptr [{pair}]",
@@ -83,16 +83,16 @@ mod x86_64 {
             [first, second]
         }
 
-        /// Replaces `old` by `new`, or says what is there instead.
+        /// Replaces `old` by `new`, or returns the actual words.
         ///
-        /// In assembler because `std::arch::x86_64::cmpxchg16b` is newer than Rust 1.63, and because the instruction needs no
-        /// compiler flag so: every x86-64 processor since 2006 has it.
+        /// It is in assembler because `std::arch::x86_64::cmpxchg16b` is newer than Rust 1.63, and needs a compiler flag. Every
+        /// x86-64 CPU since 2006 has the instruction.
         #[inline(always)]
         pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
             let (first, second): (u64, u64);
             let done: u8;
-            // SAFETY: reads and writes 16 bytes that `self` borrows, aligned to 16, in a cell. `rbx` is the compiler's own and is
-            // put back; `{save}` and `{new}` may be `rbx` themselves, and nothing else can, since all others are named.
+            // SAFETY: reads and writes 16 bytes that `self` borrows, aligned to 16, in a cell. `rbx` is reserved for the
+            // compiler, and is restored. Only `{save}` and `{new}` may be `rbx` themselves, since all other registers are named.
             unsafe {
                 asm!(
                     "mov {save}, rbx",
@@ -119,7 +119,7 @@ mod x86_64 {
     }
 }
 
-/// Other processors: the exchange as portable-atomic has it for each, without locks.
+/// On other architectures, the exchange is that of portable-atomic, without locks.
 #[cfg(not(any(miri, target_arch = "x86_64")))]
 mod portable {
     portable_atomic::cfg_has_atomic_128! {
@@ -132,7 +132,7 @@ mod portable {
         pub(crate) struct AtomicPair(AtomicU128);
 
         fn whole(words: [u64; 2]) -> u128 {
-            // SAFETY: any 16 bytes are a number. They keep their places in memory, whichever end comes first there.
+            // SAFETY: any 16 bytes are a number. The bytes keep their places in memory, whatever the byte order.
             unsafe { std::mem::transmute(words) }
         }
 
@@ -147,10 +147,10 @@ mod portable {
             pub(crate) fn load(&self) -> [u64; 2] {
                 super::enclosed(|| {
                     let (first, second, again): (u64, u64, u64);
-                    // SAFETY: reads 16 bytes that `self` borrows. A load-acquire is done before every later load, and after every
-                    // earlier store-release (the SeqCst load of 8 bytes is this instruction). An exchange is one access of 16
-                    // bytes, so who sees one of its words cannot find an older other one afterwards. To the compiler the block
-                    // is one atomic load that may fail.
+                    // SAFETY: reads 16 bytes that `self` borrows. A load-acquire is done before all later loads, and after all
+                    // earlier store-releases (a SeqCst load of 8 bytes is this instruction). An exchange is one access of 16
+                    // bytes, so a thread that has seen one of its words does not load an older other word afterwards. For the
+                    // compiler the block is one atomic load that may fail.
                     unsafe {
                         std::arch::asm!(
                             "ldar {first}, [{pair}]",
@@ -168,20 +168,20 @@ mod portable {
                 })
             }
 
-            /// s390x and POWER have loads of 16 bytes, which write nothing.
+            /// s390x and POWER have loads of 16 bytes that do not write.
             #[cfg(not(target_arch = "aarch64"))]
             #[inline(always)]
             pub(crate) fn load(&self) -> [u64; 2] {
                 words(self.0.load(SeqCst))
             }
 
-            /// Two words that an exchange may find here.
+            /// The likely words, as the expected value of an exchange.
             #[inline(always)]
             pub(crate) fn glance(&self) -> [u64; 2] {
                 self.load()
             }
 
-            /// Replaces `old` by `new`, or says what is there instead.
+            /// Replaces `old` by `new`, or returns the actual words.
             #[inline(always)]
             pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
                 match self.0.compare_exchange(whole(old), whole(new), SeqCst, SeqCst) {
@@ -198,7 +198,7 @@ mod portable {
              build for x86-64 or arm64, for s390x with Rust 1.84 or for ppc64le with Rust 1.95"
         );
 
-        // So that this is the only error.
+        // So that this is the only error message.
         #[derive(Default)]
         pub(crate) struct AtomicPair(());
 
@@ -218,7 +218,7 @@ mod portable {
     }
 }
 
-/// Miri interprets no assembler. All that it runs is one process, in which a lock does.
+/// Miri does not interpret assembler. It runs a single process, for which a lock is enough.
 #[cfg(miri)]
 mod interpreted {
     use std::sync::{Mutex, MutexGuard};
@@ -284,7 +284,7 @@ mod tests {
         let pair = AtomicPair::default();
         assert_eq!(pair.exchange([0, 0], [1, 2]), Ok(()));
         assert_eq!(std::mem::size_of::<AtomicPair>(), 16);
-        // SAFETY: an initialised pair is two words, and nothing else has this one.
+        // SAFETY: an initialised pair is two words, and this one is not shared.
         assert_eq!(unsafe { std::ptr::read((&pair as *const AtomicPair).cast::<[u64; 2]>()) }, [1, 2]);
     }
 
@@ -292,7 +292,7 @@ mod tests {
     #[cfg(not(miri))]
     fn a_load_needs_no_right_to_write() {
         let page = memmap2::MmapOptions::new().len(4096).map_anon().unwrap().make_read_only().unwrap();
-        // SAFETY: a page of zeros, which is a pair; nobody writes to it.
+        // SAFETY: a page of zeros, which is a valid pair and is not written to.
         let pair = unsafe { &*page.as_ptr().cast::<AtomicPair>() };
         assert_eq!(pair.load(), [0, 0]);
     }

@@ -292,7 +292,7 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
         // SAFETY: `name` is a C string.
         let fd = unsafe { libc::open(name.as_ptr(), flags) };
         if fd >= 0 {
-            // SAFETY: a new descriptor that nothing else owns.
+            // SAFETY: a new descriptor, which is owned only here.
             let file = above_standard(unsafe { File::from_raw_fd(fd) });
             return file.map(Some).map_err(|e| os_error(&format!("open({})", path.display()), &e));
         }

@@ -1,4 +1,4 @@
-//! What a bridge does with a ring, said by a lock on the ring's file that others see.
+//! The role of a bridge for a ring, by locks on the ring's file, so that other bridges see it.
 
 use std::fs::File;
 
@@ -9,12 +9,12 @@ use crate::ring::Ring;
 /// The lock lasts as long as its file is open.
 pub(crate) type Held = File;
 
-/// What became of a claim to a [`Role`].
+/// The result of a claim to a [`Role`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// The handle has it.
+    /// The handle has the role.
     Yes,
-    /// Another bridge has it, and one only can.
+    /// Another bridge has this role, which only one can have.
     Taken,
     /// Another bridge has the other role.
     Opposed,
@@ -23,8 +23,8 @@ pub enum Claimed {
 }
 
 impl Ring {
-    /// Which file the ring is in, as a text that no other file has: device, inode, and when it was made, where the file
-    /// system says that. None: nobody knows.
+    /// The identity of the ring's file, as a text that is unique to it: device, inode, and when it was created, if the file system
+    /// records that. `None` for rings without a file, and for read-only ones.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -38,11 +38,11 @@ impl Ring {
         self.mapping.region.source().map(|source| source.inode.to_string())
     }
 
-    /// Says, as long as this handle lives, what a bridge does with the ring; and, if given, that no other one is to do the same
-    /// with the stream of this name.
+    /// Claims a role of a bridge for the ring, as long as this handle lives. If `stream` is given, no other bridge can have the
+    /// same role for the stream of this name.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where the ring's file cannot be opened once more, or has no locks.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the ring's file cannot be opened again, or has no locks.
     ///
     /// ```
     /// # use data_pubsub_shared::{Claimed, Ring, Role, Variant};
@@ -57,7 +57,7 @@ impl Ring {
         let file = self.mapping.region.source().and_then(|source| source.reopen());
         let file = file.ok_or_else(|| Error::from_os("opening the ring's file once more", libc::ENOENT))?;
         let refused = |code| Error::from_os("locking a byte of the ring's file", code);
-        // First our own: of two that come at once, one at least sees the other.
+        // Our own lock first: if two bridges claim at the same time, at least one sees the other.
         if !Bytes::of_role(role).lock(&file, role.kind()).map_err(refused)? {
             return Ok(Claimed::Taken);
         }

@@ -1,7 +1,7 @@
-//! How much room there is for a ring: free space of a file system, and the memory that a control group may have.
+//! How much room there is for a ring: the free space of its file system, and the memory limits of control groups.
 //!
-//! Asked before anything is reserved, so that a ring that cannot fit is an error that says so. Otherwise it would fill the
-//! file system up first, for others, too, or end as the kernel's choice of a process to kill.
+//! This is checked before anything is reserved, so that a ring that does not fit is an error that says so. Otherwise it would first
+//! fill the file system for all its users, or the kernel's out-of-memory killer would kill a process.
 
 use std::fs::File;
 use std::os::unix::io::AsRawFd;
@@ -9,9 +9,9 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Smaller rings fit into whatever perl itself fits into.
+/// Memory limits are not checked for smaller rings: a process that runs perl has that much.
 const SMALL: u64 = 1 << 20;
-/// Where control groups are.
+/// The directory of control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 const EXT_MAGIC: i64 = 0xef53;
 const XFS_MAGIC: i64 = 0x5846_5342;
@@ -19,20 +19,20 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 const PROC_MAGIC: i64 = 0x9fa0;
 
-/// The file system of a file, as fstatfs(2) tells.
+/// The file system of a file, from fstatfs(2).
 pub(crate) struct Volume {
     kind: i64,
-    /// Free bytes, those that are kept for root included; None where the file system does not count.
+    /// Free bytes, including those reserved for root; `None` if the file system does not count them.
     free: Option<u64>,
-    /// Those that this user may take.
+    /// Free bytes that this user may use.
     ours: Option<u64>,
 }
 
 impl Volume {
     pub(crate) fn of(file: &File) -> Volume {
-        // SAFETY: plain integers; all zero is a value.
+        // SAFETY: plain integers, for which zeros are valid.
         let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-        // SAFETY: fstatfs on our own descriptor, and `stat` is there to be written to. A failure leaves it zero: unknown.
+        // SAFETY: fstatfs on our own descriptor; `stat` is valid for writes. If it fails, `stat` stays zero, which is unknown.
         unsafe { libc::fstatfs(file.as_raw_fd(), &mut stat) };
         let counts = stat.f_blocks > 0;
         let bytes = |blocks: u64| counts.then(|| blocks.saturating_mul(stat.f_bsize as u64));
@@ -41,27 +41,28 @@ impl Volume {
         Volume { kind: stat.f_type as i64, free: bytes(stat.f_bfree), ours: bytes(ours) }
     }
 
-    /// In memory: a mapped page that is read takes room, too.
+    /// Whether it is in memory. There, a page that is read through a mapping takes room, too.
     pub(crate) fn is_tmpfs(&self) -> bool {
         self.kind == TMPFS_MAGIC
     }
 
-    /// What is on it is gone when the machine is.
+    /// Whether its files are lost when the host goes down.
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.kind, TMPFS_MAGIC | HUGETLBFS_MAGIC)
     }
 
-    /// Its links are the kernel's.
+    /// Whether only the kernel makes links on it (/proc).
     pub(crate) fn is_proc(&self) -> bool {
         self.kind == PROC_MAGIC
     }
 
-    /// Holes of a file are bytes that were never written, not bytes that need no room.
+    /// Whether holes of a file are bytes that were never written, and not compressed ones.
     pub(crate) fn never_compresses(&self) -> bool {
         matches!(self.kind, TMPFS_MAGIC | EXT_MAGIC | XFS_MAGIC)
     }
 
-    /// Refuses a file system on which no ring can be, and `missing` bytes of a ring of `total` for which there is no room.
+    /// Returns an error if rings cannot be on this file system, or if it has no room for `missing` bytes of a ring of `total`
+    /// bytes.
     pub(crate) fn check(&self, total: u64, missing: u64) -> Result<()> {
         if self.kind == HUGETLBFS_MAGIC {
             let text = "hugetlbfs cannot hold ring files; a tmpfs that is mounted with huge=always can";
@@ -74,14 +75,14 @@ impl Volume {
         }
     }
 
-    /// Why `total` bytes were not to be had: `code` and what is free.
+    /// The error for a ring of `total` bytes that could not be reserved, with the system's error `code` and the free space.
     pub(crate) fn no_space(&self, total: u64, code: i32) -> Error {
         let free = self.ours.map_or(String::new(), |free| format!(", and {} are free", free));
         Error::from_os(format!("the ring needs {} bytes{}", total, free), code)
     }
 }
 
-/// Refuses a ring in memory that is larger than this process's control groups allow.
+/// Returns an error if a ring in memory is larger than the limits of this process's control groups.
 pub(crate) fn check_memory(total: u64) -> Result<()> {
     if total < SMALL {
         return Ok(());
@@ -96,8 +97,8 @@ pub(crate) fn check_memory(total: u64) -> Result<()> {
     }
 }
 
-/// The least memory limit of the control groups named in `groups` (/proc/self/cgroup) and of those above them. A container
-/// may see its own group as the topmost, whatever `groups` calls it.
+/// The lowest memory limit of the control groups in `groups` (/proc/self/cgroup) and of their parents. In a container, the
+/// process's group may be the topmost directory, whatever name it has in `groups`.
 fn memory_limit(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -109,7 +110,7 @@ fn memory_limit(groups: &str, root: &Path) -> Option<u64> {
         };
         let read = |group: &Path| {
             let at = root.join(group.strip_prefix("/").unwrap_or(group)).join(limit);
-            // "max" is no number, and no limit.
+            // "max" is not a number, and means that there is no limit.
             std::fs::read_to_string(at).ok()?.trim().parse::<u64>().ok()
         };
         Path::new(group).ancestors().filter_map(read).min()
@@ -117,7 +118,7 @@ fn memory_limit(groups: &str, root: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// Bytes of swap space: what a limit of memory does not count.
+/// The bytes of swap space, which a memory limit does not count.
 fn swap() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("SwapTotal:"));

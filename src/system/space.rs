@@ -1,6 +1,6 @@
-//! Disk space for a ring's file, before anybody writes to it through a mapping, where a full disk would be a SIGBUS.
+//! Reserves the disk space of a ring's file before it is mapped: a write to a mapping raises SIGBUS if the disk is full.
 //!
-//! It is reserved in pieces of some milliseconds, so that signals are looked after, and given back where there is too little.
+//! The space is reserved in pieces of a few milliseconds, so that signals are handled, and is freed again if there is too little.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -12,33 +12,33 @@ use crate::layout::Geometry;
 use crate::region::map;
 use crate::room::Volume;
 
-/// Bytes reserved at a time: some milliseconds of work.
+/// How many bytes are reserved at a time: a few milliseconds of work.
 const PIECE: u64 = 16 << 20;
-/// The least piece: one that a signal of every instant cannot keep from getting done.
+/// The smallest piece: small enough to be reserved between two signals that follow each other quickly.
 const LEAST_PIECE: u64 = 1 << 16;
 
-/// How far the reservation of one file's space has come.
+/// The progress of the reservation for one file.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     /// The file.
     of: Option<Inode>,
     was_empty: bool,
     done: u64,
-    /// How much to take next. A kernel that undoes what a signal interrupts gets less each time.
+    /// The size of the next piece. It is halved when a signal interrupts the call, because some file systems then undo it.
     piece: u64,
 }
 
 impl Space {
-    /// Whether this is the file that `reserve` began with.
+    /// Whether the reservation was started for this file.
     pub(crate) fn is_of(&self, meta: &std::fs::Metadata) -> bool {
         self.of == Some(inode(meta)) && meta.size() > 0
     }
 
-    /// Gives a new file its size, all zero, in one step, and then its disk blocks, so that no later write can find the disk
+    /// Sets the size of a new file, which is all zeros then, and reserves its disk blocks, so that no later write can find the disk
     /// full.
     ///
     /// # Errors
-    /// [`ErrorKind::Interrupted`] after each piece but the last: call again.
+    /// [`ErrorKind::Interrupted`] after each piece except the last: call it again.
     pub(crate) fn reserve(&mut self, file: &File, geometry: &Geometry) -> Result<()> {
         let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
         if !self.is_of(&meta) {
@@ -49,7 +49,7 @@ impl Space {
             }
             file.set_len(geometry.total).map_err(|e| os_error("ftruncate", &e))?;
             *self = Space { of: Some(inode(&meta)), was_empty: meta.size() == 0, done: 0, piece: PIECE };
-            // While nothing is reserved yet and nobody knows the file: there may be no addresses for it.
+            // Before anything is reserved: there may not be enough address space to map the file.
             if let Err(error) = map(file, geometry) {
                 self.give_back(file);
                 return Err(error);
@@ -62,8 +62,8 @@ impl Space {
         reserved
     }
 
-    /// Gives a ring's file the disk blocks that it lacks: one that was copied may have holes where it was zero. Bytes that are
-    /// there stay as they are.
+    /// Reserves the missing disk blocks of a ring's file: a copy may have holes where the original had zeros. The content is not
+    /// changed.
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
@@ -96,7 +96,7 @@ impl Space {
             }
             libc::EINTR => self.piece = (self.piece / 2).max(LEAST_PIECE),
             code if full(code) => return Err(Volume::of(file).no_space(geometry.total, code)),
-            // It cannot reserve, for whatever reason. Writing can, but what an old file holds is not ours to write.
+            // The file system cannot reserve. Writing zeros does the same for a new file; an old one must not be overwritten.
             _ if flags & libc::FALLOC_FL_KEEP_SIZE != 0 => self.done = geometry.total,
             _ => match write_zeros(file, at, len).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)) {
                 Ok(()) => self.done += len,
@@ -111,7 +111,7 @@ impl Space {
         Ok(())
     }
 
-    /// A file that was empty is empty again.
+    /// Truncates a file that was empty.
     fn give_back(&mut self, file: &File) {
         if std::mem::take(self).was_empty {
             let _ = file.set_len(0);
@@ -123,19 +123,19 @@ pub(crate) fn allocated(meta: &std::fs::Metadata) -> u64 {
     meta.blocks() * 512
 }
 
-/// Memory that is on no file system that could be full: its size is sealed.
+/// Whether the file is a memfd with a sealed size, which is not on a file system that can be full.
 pub(crate) fn is_memfd(file: &File) -> bool {
     // SAFETY: fcntl on our own descriptor.
     let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
     seals >= 0 && seals & libc::F_SEAL_SHRINK != 0
 }
 
-/// Asks a file system that writes changed blocks to new places (btrfs) not to do so with this empty file: on a full disk it
-/// would have none. Others refuse, and need not be asked.
+/// Turns copy-on-write off for this empty file (btrfs): otherwise a write to a reserved block needs a free one. Other file systems
+/// refuse, and do not need it.
 fn write_in_place(file: &File) {
     const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
     let mut flags: libc::c_int = 0;
-    // SAFETY: both calls take a pointer to an int, whatever their numbers say; our own descriptor.
+    // SAFETY: both calls take a pointer to an int, though their numbers encode a long; our own descriptor.
     unsafe {
         if libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) == 0 {
             flags |= FS_NOCOW_FL;
@@ -144,7 +144,7 @@ fn write_in_place(file: &File) {
     }
 }
 
-/// For file systems that cannot reserve.
+/// Writes zeros, for file systems that cannot reserve.
 fn write_zeros(file: &File, from: u64, len: u64) -> std::io::Result<()> {
     let zeros = vec![0u8; 1 << 16];
     let mut at = 0;
@@ -156,10 +156,10 @@ fn write_zeros(file: &File, from: u64, len: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Growing a file beyond the process's limit would raise SIGXFSZ: makes an error of it.
+/// Returns an error if the file would exceed the process's limit, because growing it would raise SIGXFSZ.
 pub(crate) fn check_file_size_limit(call: &str, geometry: &Geometry) -> Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is there to be written to.
+    // SAFETY: `limit` is valid for writes.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
     if known && limit.rlim_cur != libc::RLIM_INFINITY && geometry.total > limit.rlim_cur {
         return Err(Error::from_os(format!("{}({} bytes)", call, geometry.total), libc::EFBIG));
