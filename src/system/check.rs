@@ -1,8 +1,8 @@
-//! Whether a ring's file is sound, looked at from outside as in [`crate::inspect()`].
+//! Checks a ring's file for corruption, from outside as [`crate::inspect()`].
 //!
-//! A problem is what no sequence of calls, deaths and restarts leaves behind; a note is what one may want to know. The ring
-//! may be in use. So the write position is read after the slots (whatever stands in them was claimed before), what looks wrong
-//! counts only if it looks the same a moment later, and where blocks are is judged only if nobody published meanwhile.
+//! A problem is a state that no sequence of calls, kills and restarts can cause. A note is useful information. The ring may be in
+//! use, so the write position is read after the slots (their content was claimed before), a finding counts only if it is the same a
+//! moment later, and the names of blocks are judged only if there was no publish meanwhile.
 
 mod blocks;
 mod table;
@@ -22,37 +22,38 @@ use crate::sync::{
     Ordering::{Acquire, Relaxed},
 };
 
-/// Slots read at a time.
+/// How many slots are read at a time.
 const CHUNK: u64 = 4096;
-/// As many chunks are looked at where nobody asks for all.
+/// How many chunks are checked at most, unless all are to be.
 const MAX_CHUNKS: u64 = 256;
-/// Problems that are told.
+/// The most problems that are reported.
 const MAX_PROBLEMS: usize = 20;
-/// No Linux has more threads.
+/// The most threads that Linux can have.
 const MAX_THREADS: u32 = 1 << 22;
-/// What looks wrong must look the same after this time.
+/// After this time a finding must be the same.
 const MOMENT: Duration = Duration::from_millis(10);
-/// How often to look for a moment in which nobody publishes.
+/// How often to try to find a moment without a publish.
 const TRIES: u32 = 5;
 
-/// What was found.
+/// The result of [`check`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
     /// The file.
     pub inspection: Inspection,
-    /// Slots that were looked at; None where there is no ring to look at.
+    /// The number of slots that were checked; `None` if the file is not a ring.
     pub checked: Option<u64>,
-    /// What is wrong.
+    /// What is corrupt, a sentence each.
     pub problems: Vec<String>,
-    /// What one may want to know.
+    /// Other information, a sentence each.
     pub notes: Vec<String>,
 }
 
-/// Looks at the file at `path` and its slots: a part of them where there are more than a million, unless `all` says otherwise.
+/// Checks the file at `path` and its slots. If there are more than a million slots, only some of them are checked unless `all` is
+/// true.
 ///
 /// # Errors
-/// As [`inspect`](crate::inspect()); and where the file is truncated meanwhile.
+/// As [`inspect`](crate::inspect()), and if the file is truncated meanwhile.
 ///
 /// ```
 /// # use data_pubsub_shared::{check, Ring, Variant};
@@ -98,13 +99,13 @@ pub fn check(path: &Path, all: bool) -> Result<Report> {
     Ok(report)
 }
 
-/// Chunks of slots to look at, in order.
+/// The chunks of slots to check, in order.
 fn chunks(geometry: &Geometry, end: u64, all: bool) -> Vec<u64> {
     let last = (geometry.capacity - 1) / CHUNK;
     if all || last < MAX_CHUNKS {
         return (0..=last).collect();
     }
-    // Where things happen now, and others evenly spread.
+    // Those around the write position, and others evenly spread.
     let here = end % geometry.capacity / CHUNK;
     let before = here.checked_sub(1).unwrap_or(last);
     let spread = MAX_CHUNKS - 3;
@@ -114,10 +115,10 @@ fn chunks(geometry: &Geometry, end: u64, all: bool) -> Vec<u64> {
     some
 }
 
-/// On a full disk, publishing into a hole is SIGBUS.
+/// Notes holes in the file: on a full disk, a write to a hole raises SIGBUS.
 fn disk_space(report: &mut Report) {
     let file = &report.inspection.file;
-    // Memory without a name has none until it is used, and needs none before.
+    // A memfd does not reserve its pages, and need not.
     if file.allocated < file.size && !file.by_descriptor {
         report.notes.push(format!(
             "{} of {} bytes have no disk space (holes, or compressed); opening the ring for publishing reserves what is missing",
@@ -127,14 +128,14 @@ fn disk_space(report: &mut Report) {
     }
 }
 
-/// Something about a slot, which must look the same twice.
+/// A finding about a slot, which must be the same twice.
 #[derive(PartialEq, Eq, Hash)]
 struct Finding {
     slot: u64,
     tag: u64,
     value: u64,
     lap: u64,
-    /// None: claimed, and not filled.
+    /// `None` if its position is claimed and not committed.
     problem: Option<String>,
 }
 
@@ -158,12 +159,12 @@ impl View<'_> {
         if end >= 1 << 63 {
             problem(format!("the write position is {}, more than can have been published", end));
         }
-        // The header was read front to back: a clear meanwhile makes neither of these two true.
+        // The header was read front to back, so a clear meanwhile does not make either of these two conditions true.
         let base = header.clear.base.load(Acquire);
         if base > end && base > self.end()? {
             problem(format!("the position of the last clear is {}, beyond the write position {}", base, end));
         }
-        // Relaxed: statistics, of which the later ones were read later.
+        // Relaxed: statistics, which were read in order.
         let (gone, gone_then) = (header.events.abandoned.load(Relaxed), header.clear.abandoned.load(Relaxed));
         if gone_then > gone {
             problem(format!("{} positions were abandoned, and {} at the last clear", gone, gone_then));
@@ -239,7 +240,7 @@ impl View<'_> {
         let end = self.end()?;
         let mut found = Vec::new();
         for (slot, Stamped { tag, value }) in (from..).zip(copy.all::<S>().iter().map(Slot::load)) {
-            // Slots below the end's were claimed in this lap, the others in the lap before: - 1 where there was none.
+            // Slots before the write position's were claimed in this lap, the others in the lap before; -1 if there was none.
             let lap = (end / capacity).wrapping_sub(u64::from(slot >= end % capacity));
             let mut add = |problem| found.push(Finding { slot, tag, value, lap, problem });
             if let Some(problem) = self.value_problem(slot, value)? {
@@ -248,10 +249,10 @@ impl View<'_> {
             let newest = S::tag(lap);
             match S::compare(newest, tag) {
                 0 => {}
-                // Given up; but not in a lap that there was not.
+                // Abandoned in this lap, if there was one.
                 -1 if lap != u64::MAX => {}
                 age if age < 0 || lap == u64::MAX => add(Some("is of a lap that has not begun".to_owned())),
-                // After 2^30 laps or more, a narrow tag has been everything.
+                // After 2^30 laps or more, a narrow tag may have any value.
                 _ if tag == ABANDONED && lap < 1 << 30 => add(Some("is of no lap".to_owned())),
                 _ => add(None),
             }
@@ -259,7 +260,7 @@ impl View<'_> {
         Ok(found)
     }
 
-    /// Why no slot of this index can have the value.
+    /// Why the slot of this index cannot have the value, if so.
     fn value_problem(&self, slot: u64, value: u64) -> Result<Option<String>> {
         match self.geometry.variant {
             Variant::Int16 if value as u32 as i32 != (value as u16 as i16).into() => {

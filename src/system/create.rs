@@ -1,17 +1,18 @@
-//! Making a ring file: whole, or not at all.
+//! Creating a ring file: complete, or not at all.
 //!
-//! A new ring is built where nobody sees it and appears whole: a nameless file (`O_TMPFILE`) gets its disk blocks, its mode
-//! and its header, the magic number with it, and is then linked into place. If another process was first, ours is dropped.
-//! Either way the caller then attaches to what the path leads to, as everybody else does: on some file systems (FUSE) one
-//! file has several inodes, each with pages of its own. A creator killed at any instant leaves nothing half made.
+//! A new ring is built in a file that other processes cannot see: a file without a name (`O_TMPFILE`) gets its disk blocks, its
+//! mode and its header with the magic number, and is then linked to the path. If another process was first, our file is dropped.
+//! In both cases the caller then attaches to the path, as other processes do: on some file systems (FUSE), one file has several
+//! inodes with pages of their own. If a creator is killed at any point, no incomplete ring remains.
 //!
-//! Without nameless files the ring is built under a temporary name, locked (`flock`) by its creator: one that nobody holds
-//! is of a dead creator, and the next one removes it. Where a file cannot get a second name either, and where its owner
-//! made one beforehand, empty or all zero and of exactly the right size, it is filled in place, under `flock`; the magic
-//! number is written last, so whoever is killed there leaves a file that the next one fills.
+//! If the file system has no files without a name, the ring is built under a temporary name, and locked (`flock`) by its creator. A
+//! temporary file without a lock is of a creator that was killed, and the next creator removes it. If the file system cannot
+//! give a file a second name either, or if the user created the file before (empty, or all zeros and of exactly the right
+//! size), it is initialised in place, under `flock`. The magic number is written last, so if a creator is killed, the
+//! next one initialises the file again.
 //!
-//! Reserving the space of a large ring takes seconds. It is done in pieces, and after each the caller may look after
-//! signals: a [`Draft`] keeps what was done until it calls again.
+//! Reserving the space of a large ring takes seconds. It is done in pieces, and the caller may handle signals after each of them: a
+//! [`Draft`] keeps the progress until the next call.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -28,16 +29,16 @@ use crate::member::tells_the_dead;
 use crate::region::{FileLock, TRIES};
 use crate::space::Space;
 
-/// How a ring that is not there yet is to be made.
+/// The parameters of a ring to create.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Creation {
     pub(crate) geometry: Geometry,
-    /// Permission bits of the file, whatever the umask.
+    /// The permission bits of the file, regardless of the umask.
     pub(crate) mode: u32,
 }
 
 impl Creation {
-    /// Refuses a mode with which the owner could not open the ring again, nor its creator attach to it.
+    /// Returns an error for a mode without read and write permission for the owner, who could not open the ring again.
     pub(crate) fn new(geometry: Geometry, mode: u32) -> Result<Creation> {
         if mode & 0o600 != 0o600 {
             let text = format!("mode must let the owner read and write (0600), not {:04o}", mode);
@@ -47,18 +48,18 @@ impl Creation {
     }
 }
 
-/// What an interrupted [`Ring::open`](crate::Ring::open) has done so far; the next call with the same arguments goes on there.
+/// The progress of an interrupted [`Ring::open`](crate::Ring::open); the next call with the same arguments continues it.
 #[derive(Debug, Default)]
 pub struct Draft {
     made: Option<Made>,
-    /// A file that is filled in place, locked all the while.
+    /// A file that is initialised in place, locked.
     pub(crate) filling: Option<File>,
     pub(crate) space: Space,
-    /// Milliseconds of waiting for a file's lock.
+    /// For how many milliseconds it has waited for a file's lock.
     pub(crate) waited: u32,
 }
 
-/// A new file without its final name.
+/// A new file that does not have its final name yet.
 #[derive(Debug)]
 struct Made {
     file: File,
@@ -68,20 +69,20 @@ struct Made {
     creator: u32,
 }
 
-/// The name of a file that its creator has locked; removed when it is not needed any more.
+/// The temporary name of a file that its creator has locked. It is removed when this is dropped.
 #[derive(Debug)]
 struct Temporary(PathBuf, u32);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Not in a child that was forked meanwhile.
+        // Except in a child that was forked meanwhile.
         if self.1 == std::process::id() {
             let _ = std::fs::remove_file(&self.0);
         }
     }
 }
 
-/// The directory that a path is in.
+/// The directory of a path.
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -100,7 +101,7 @@ fn open_new(at: &Path, flags: i32) -> std::io::Result<File> {
         .and_then(above_standard)
 }
 
-/// Has a whole ring stand under `path`: ours, or that of the process that was first.
+/// Makes sure that there is a complete ring at `path`: ours, or that of another process.
 pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation, draft: &mut Draft) -> Result<()> {
     let ours =
         |made: &Made| made.path == path && made.total == creation.geometry.total && made.creator == std::process::id();
@@ -122,10 +123,10 @@ pub(crate) fn create(path: &Path, name: &CStr, creation: &Creation, draft: &mut 
         fault_point!("before-link");
         match made.place(name) {
             0 | libc::EEXIST => return Ok(()),
-            // No /proc, or no links from nameless files.
+            // There is no /proc, or a file without a name cannot be linked.
             _ if made.temporary.is_none() => nameless = false,
             code => {
-                drop(made); // and with it the room that it takes
+                drop(made); // frees its space
                 return create_in_place(path, creation, code);
             }
         }
@@ -141,7 +142,7 @@ impl Made {
             total: creation.geometry.total,
             creator: std::process::id(),
         };
-        // Whatever the reason why not: a name of our own works, or fails for the same reason.
+        // Whatever the reason: a temporary name works, or fails for the same reason.
         if let (true, Ok(file)) = (nameless, open_new(folder(path), libc::O_TMPFILE)) {
             return Ok(made(file, None));
         }
@@ -149,8 +150,7 @@ impl Made {
         for _ in 0..TRIES {
             let at = temporary_name(folder(path));
             match open_new(&at, libc::O_EXCL) {
-                // Somebody who looks for leftovers may be faster than our lock, and removes it. If that was before we had it,
-                // `place` finds no file.
+                // A process that removes leftovers may have removed it before we locked it. Then `place` finds no file.
                 Ok(file) if try_lock(&file) == libc::EWOULDBLOCK => {}
                 Ok(file) => return Ok(made(file, Some(Temporary(at, std::process::id())))),
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -160,7 +160,7 @@ impl Made {
         Err(Error::from_os(format!("open({})", path.display()), libc::EAGAIN))
     }
 
-    /// Gives the finished file its name, unless something has it (EEXIST). An error number, 0 for none.
+    /// Gives the finished file its name, unless the name exists (EEXIST). Returns the system's error number, or 0.
     fn place(&self, name: &CStr) -> i32 {
         let (own, flags) = match &self.temporary {
             Some(Temporary(at, _)) => (c_path(at), 0),
@@ -176,7 +176,7 @@ impl Made {
         if matches!(refused, 0 | libc::EEXIST) || self.temporary.is_none() {
             return refused;
         }
-        // A file system, or a policy, without links: rename, which must not replace.
+        // The file system or a policy does not allow links. Rename it without replacing a file.
         // SAFETY: two C strings.
         let renamed = unsafe {
             libc::syscall(
@@ -195,7 +195,7 @@ impl Made {
     }
 }
 
-/// Where a file cannot get a second name (that was the error `code`): under its own from the beginning.
+/// Creates the file under its final name, because it cannot get a second one (that was the error `code`).
 fn create_in_place(path: &Path, creation: &Creation, code: i32) -> Result<()> {
     let file = match open_new(path, libc::O_EXCL) {
         Ok(file) => file,
@@ -213,10 +213,10 @@ fn create_in_place(path: &Path, creation: &Creation, code: i32) -> Result<()> {
 
 const TEMPORARY: &str = ".pubsub-";
 
-/// A name that nothing else uses.
+/// A unique temporary name.
 fn temporary_name(folder: &Path) -> PathBuf {
     let mut random = [0u8; 8];
-    // SAFETY: room for 8 bytes. A failure leaves zeros, and `O_EXCL` still keeps us apart from others.
+    // SAFETY: room for 8 bytes. If it fails they stay zero; `O_EXCL` detects a name that exists.
     unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
     folder.join(format!("{}{}-{:016x}", TEMPORARY, std::process::id(), u64::from_ne_bytes(random)))
 }
@@ -229,8 +229,8 @@ fn is_temporary_name(name: &str) -> bool {
     }
 }
 
-/// Removes what creators of this user left in the folder when they were killed. A process id would not tell: it may be
-/// another process's by now, or another namespace's. The lock goes with the process, whatever ends it.
+/// Removes temporary files of this user's creators that were killed. Their lock tells: it is released whenever a process exits. A
+/// pid would not, because it may be reused, or of another namespace.
 fn remove_leftovers(folder: &Path) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -250,7 +250,7 @@ fn remove_leftovers(folder: &Path) {
     }
 }
 
-/// `flock(LOCK_EX)` without waiting, until the file is closed. An error number, 0 for none.
+/// `flock(LOCK_EX)` without waiting; the lock is held until the file is closed. Returns the system's error number, or 0.
 fn try_lock(file: &File) -> i32 {
     // SAFETY: flock on our own descriptor.
     match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
@@ -259,7 +259,7 @@ fn try_lock(file: &File) -> i32 {
     }
 }
 
-/// Whether `path` is a name of this very file.
+/// Whether `path` leads to this file.
 fn leads_to(path: &Path, file: &File) -> bool {
     match (std::fs::symlink_metadata(path), file.metadata()) {
         (Ok(named), Ok(own)) => inode(&named) == inode(&own),
@@ -267,7 +267,7 @@ fn leads_to(path: &Path, file: &File) -> bool {
     }
 }
 
-/// Disk blocks, mode, header.
+/// Reserves the disk blocks, and sets mode and header.
 fn build(file: &File, creation: &Creation, space: &mut Space) -> Result<()> {
     space.reserve(file, &creation.geometry)?;
     // SAFETY: fchmod on our own descriptor.
@@ -293,8 +293,8 @@ pub(crate) fn write_header(file: &File, geometry: &Geometry) -> Result<()> {
     write(0, 8)
 }
 
-/// Initialises a file without a magic number: ours, and empty or all zero and of exactly the right size. The caller holds
-/// the file's lock. None: it lost its name meanwhile.
+/// Initialises a file without a magic number, which must belong to this user, and be empty or all zeros and of exactly the right
+/// size. The caller holds the file's lock. Returns `None` if the file has lost its name meanwhile.
 pub(crate) fn fill_in_place(
     file: &File,
     path: &Path,
@@ -311,11 +311,11 @@ pub(crate) fn fill_in_place(
         _ => return Err(unusable(file, path)),
     };
     build(file, creation, &mut draft.space).map_err(|e| e.about(path.display()))?;
-    // Somebody may have removed it while we waited: then a ring that others open would be another file.
+    // It may have been removed while we waited. Then other processes would open another file.
     Ok(if leads_to(path, file) { Some(creation.geometry) } else { None })
 }
 
-/// Whether the file is all zero but for what a creator killed in mid-header left behind its missing magic number.
+/// Whether the file is all zeros, except for the part of a header that a creator wrote before it was killed.
 fn is_blank(file: &File, len: u64) -> Result<bool> {
     let mut buffer = vec![0u8; 1 << 16];
     let mut at = std::mem::size_of::<IdentityBytes>() as u64;

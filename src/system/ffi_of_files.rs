@@ -1,4 +1,4 @@
-//! Rings' files as C sees them: the part of [`crate::ffi`] that the models do not have.
+//! The C interface to rings' files: the part of [`crate::ffi`] that the models do not include.
 
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
@@ -14,7 +14,7 @@ use crate::stats::Stats;
 const IDENTITY_LEN: usize = 96;
 const REASON_LEN: usize = 160;
 
-/// `ps_header`; see there.
+/// `ps_header` of the C header.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct FileHeader {
@@ -37,7 +37,7 @@ pub struct FileHeader {
     pub(crate) reason: [c_char; REASON_LEN],
 }
 
-/// As much of the text as there is room for, and a NUL. All texts here are ASCII.
+/// Copies as much of the text as there is room for, and a NUL. All texts here are ASCII.
 fn put<const LEN: usize>(to: &mut [c_char; LEN], text: &str) {
     *to = [0; LEN];
     to[..LEN - 1].iter_mut().zip(text.as_bytes()).for_each(|(to, from)| *to = *from as c_char);
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn ps_inspect_readers(
     }
 }
 
-/// A report, with its texts as C has them.
+/// A report, with its texts as C strings.
 #[derive(Debug)]
 pub struct Texts {
     problems: Vec<CString>,
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn ps_report_note(texts: &Texts, i: usize) -> *const c_cha
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_report_free(texts: *mut Texts) {
-    // SAFETY: from `ps_check`, and not used again.
+    // SAFETY: it was returned by `ps_check`, and is not used again.
     drop(unsafe { Box::from_raw(texts) });
 }
 

@@ -1,8 +1,8 @@
-//! A ring's file, looked at from outside: for people, and for programs that decide what to do with a file.
+//! Inspects a ring's file from outside, for people and for programs that decide what to do with a file.
 //!
-//! The bytes come by pread(2), never through a mapping, and nothing is written. So a file that one may only read is enough,
-//! any bytes will do, and one that is truncated meanwhile costs an error instead of a SIGBUS. What the bytes mean is known
-//! to the types that the rings themselves use: an [`Excerpt`] is looked at through them.
+//! The bytes are read by pread(2), not through a mapping, and are not written. So read permission is enough, the file may have any
+//! content, and if it is truncated meanwhile that is an error and not a SIGBUS. An [`Excerpt`] interprets the bytes by the types
+//! that the rings themselves use.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -20,56 +20,56 @@ use crate::spare::Spare;
 use crate::stats::Stats;
 use crate::sync::{AtomicU64, Line, Ordering::Acquire};
 
-/// What a file says about the ring in it. Where there is none, only `file`, `has_magic`, `likely` and `reason` mean anything.
+/// The state of the ring in a file. If the file is not a ring, only `file`, `has_magic`, `likely` and `reason` are valid.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// None: there is no ring of this layout version in it.
+    /// The variant; `None` if the file is not a ring of this layout version.
     pub variant: Option<Variant>,
-    /// As the ring itself says.
+    /// The statistics, as [`Ring::stats`](crate::Ring::stats).
     pub stats: Stats,
-    /// The write position, as those count that are never set back.
+    /// The write position, counted from the creation of the ring.
     pub end: u64,
-    /// The position of the last clear, likewise.
+    /// The position of the last clear, counted from the creation of the ring.
     pub base: u64,
-    /// Messages that the ring holds at most.
+    /// The most messages that the ring may hold now.
     pub used: u64,
-    /// A process has published strings without a member's lock, so that no other one can tell whether it lives.
+    /// Whether a process has published strings without a member's lock, so that other processes cannot see whether it has exited.
     pub unregistered: bool,
     /// The file.
     pub file: Facts,
-    /// It begins as a ring does.
+    /// Whether it begins with the magic number of a ring.
     pub has_magic: bool,
-    /// It has the sizes of a ring, whatever it begins with.
+    /// Whether it has the size of a ring, whatever it begins with.
     pub likely: bool,
-    /// Why it is no ring that can be opened; None if it is one.
+    /// Why it cannot be opened as a ring; `None` if it can.
     pub reason: Option<String>,
 }
 
-/// What the system says about a file.
+/// The metadata of a file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Facts {
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Bytes that have space on the disk.
+    /// The bytes that have disk space.
     pub allocated: u64,
     /// Device and inode.
     pub inode: (u64, u64),
-    /// A text that no other file has; see [`Ring::identity`](crate::Ring::identity).
+    /// A text that is unique to the file; see [`Ring::identity`](crate::Ring::identity).
     pub identity: String,
     /// Permission bits.
     pub mode: u32,
     /// The owner.
     pub uid: u32,
-    /// The path names a process's descriptor, or the file behind a mapping: so one sees rings that have no path.
+    /// Whether the path is that of a descriptor or mapping in /proc, as for rings without a path.
     pub by_descriptor: bool,
 }
 
-/// Looks at the file at `path`.
+/// Inspects the file at `path`.
 ///
 /// # Errors
-/// [`ErrorKind::System`] where the system refuses, [`ErrorKind::Incompatible`] for what is no regular file.
+/// [`ErrorKind::System`] if a system call fails, [`ErrorKind::Incompatible`] if it is not a regular file.
 ///
 /// ```
 /// # use data_pubsub_shared::{inspect, Ring, Variant};
@@ -85,11 +85,11 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     Opened::new(path).map(|opened| opened.inspection)
 }
 
-/// The readers of the ring in the file at `path`, in no order, as [`Ring::readers`](crate::Ring::readers) says; `waited_for`: those that
-/// publishers of a lossless ring wait for now. None are released.
+/// The readers of the ring in the file at `path`, in no order, as [`Ring::readers`](crate::Ring::readers). With `waited_for`,
+/// only those that publishers of a lossless ring wait for now. Entries of readers that have exited are not released.
 ///
 /// # Errors
-/// As [`inspect`]; [`ErrorKind::Incompatible`] where there is no ring in it.
+/// As [`inspect`]; [`ErrorKind::Incompatible`] if it is not a ring.
 ///
 /// ```
 /// # use data_pubsub_shared::{inspect_readers, Ring, SubscribeOptions, Variant};
@@ -106,18 +106,18 @@ pub fn inspect_readers(path: &Path, waited_for: bool) -> Result<Vec<Reader>> {
         geometry.ok_or_else(|| Error::new(ErrorKind::Incompatible, inspection.reason.unwrap_or_default()))?;
     let copy = Excerpt::whole(&file, 0, geometry.spares_at as usize)?;
     let table = &copy.bytes()[HEADER_LEN as usize..];
-    // SAFETY: a header page, and behind it, aligned as in the file, as many entries as the geometry says; both are kept until the end
-    // of the call, and only looked at.
+    // SAFETY: a header page, followed by as many entries as the geometry says, aligned as in the file; both live until the end of
+    // the call, and are only read.
     let readers = unsafe { Readers::new(NonNull::from(copy.header()), NonNull::from(table).cast(), &geometry) };
     let members = Members::new(Group::Readers, Some(Source::descriptor(&file)?));
     Ok(if waited_for { readers.waited_for(1, &members) } else { readers.list(&members, true) })
 }
 
-/// A file that was looked at.
+/// A file that was inspected.
 pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) geometry: Option<Geometry>,
-    /// The header page, with zeros where the file ends before.
+    /// The header page, padded with zeros if the file is shorter.
     pub(crate) page: Excerpt,
     pub(crate) inspection: Inspection,
 }
@@ -131,7 +131,7 @@ impl Opened {
             return Err(Error::new(ErrorKind::Incompatible, what));
         }
         let (page, _) = Excerpt::read(&file, 0, HEADER_LEN as usize)?;
-        // After the header: the file may be growing, in the hands of its creator.
+        // After the header, because the file may be growing while it is created.
         let meta = metadata(&file)?;
         let inspection = inspection(&page, &meta, by_descriptor);
         let geometry = identity(&page).ring(meta.size()).ok();
@@ -182,7 +182,7 @@ fn inspection(page: &Excerpt, meta: &Metadata, by_descriptor: bool) -> Inspectio
         Ok(geometry) => {
             let stats = Stats::read(header, &geometry);
             inspection.variant = Some(geometry.variant);
-            // Acquire and Relaxed: as everywhere; nothing else changes a copy.
+            // Acquire and Relaxed: as for rings; a copy does not change.
             inspection.end = header.write_pos.load(Acquire);
             inspection.base = header.base();
             inspection.used = stats.write_pos.min(geometry.capacity);
@@ -194,8 +194,8 @@ fn inspection(page: &Excerpt, meta: &Metadata, by_descriptor: bool) -> Inspectio
     inspection
 }
 
-/// Opens a file for reading; true: by the descriptor of a process. Symbolic links are refused, as the rings' own constructors
-/// do; descriptors and mappings are no such links, though they look like it.
+/// Opens a file for reading, and returns whether by a descriptor in /proc. Symbolic links are refused, as by the constructors of
+/// rings; descriptors and mappings in /proc are not symbolic links, though they look like it.
 fn open(path: &Path) -> Result<(File, bool)> {
     c_path(path)?;
     let open = |flags| {
@@ -210,33 +210,33 @@ fn open(path: &Path) -> Result<(File, bool)> {
     }
 }
 
-/// Whether the last name of the path stands in /proc, where nobody but the kernel makes links.
+/// Whether the last component of the path is in /proc, where only the kernel makes links.
 fn is_procs(path: &Path) -> bool {
     let link = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
     link.map_or(false, |link| Volume::of(&link).is_proc())
 }
 
-/// As many bytes as an [`Excerpt`] is aligned to.
+/// The alignment of an [`Excerpt`].
 const CHUNK: usize = 128;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(128))]
 struct Chunk([u8; CHUNK]);
 
-/// Bytes of a ring's file as they were a moment ago, in memory of our own that is aligned as they are in the file.
+/// A copy of bytes of a ring's file, aligned as in the file.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
     chunks: Vec<Chunk>,
     len: usize,
 }
 
-/// What may be looked at in a copy.
+/// Types that may be read from a copy.
 ///
 /// # Safety
-/// Nothing but integers and atomic ones, so that all bytes are a value, and an alignment of at most 128.
+/// They must consist of integers and atomic integers, for which all bytes are valid, and have an alignment of at most 128.
 pub(crate) unsafe trait Shared {}
 
-// SAFETY: integers, all of them.
+// SAFETY: all of them are integers.
 unsafe impl Shared for Header {}
 // SAFETY: as above.
 unsafe impl Shared for Line<Spare> {}
@@ -250,7 +250,7 @@ unsafe impl Shared for NarrowSlot {}
 unsafe impl Shared for AtomicU64 {}
 
 impl Excerpt {
-    /// `len` bytes from `at` on; and how many of them the file has. The others are zero.
+    /// Copies `len` bytes from `at` on. Also returns how many of them the file has; the others are zeros.
     pub(crate) fn read(file: &File, at: u64, len: usize) -> Result<(Excerpt, usize)> {
         let mut copy = Excerpt { chunks: vec![Chunk([0; CHUNK]); (len + CHUNK - 1) / CHUNK], len };
         let mut got = 0;
@@ -265,7 +265,7 @@ impl Excerpt {
         Ok((copy, got))
     }
 
-    /// The same, where the file must have all of them.
+    /// Copies `len` bytes from `at` on, all of which the file must have.
     pub(crate) fn whole(file: &File, at: u64, len: usize) -> Result<Excerpt> {
         match Excerpt::read(file, at, len)? {
             (copy, got) if got == len => Ok(copy),
@@ -274,7 +274,7 @@ impl Excerpt {
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as many bytes as there are, of which all values are fine, borrowed as the vector is.
+        // SAFETY: the bytes of the vector, borrowed with it; all values are valid.
         unsafe { std::slice::from_raw_parts_mut(self.chunks.as_mut_ptr().cast(), self.len) }
     }
 
@@ -286,8 +286,8 @@ impl Excerpt {
     /// As many `T` as fit.
     pub(crate) fn all<T: Shared>(&self) -> &[T] {
         assert!(std::mem::align_of::<T>() <= CHUNK);
-        // SAFETY: the bytes are there, are borrowed for as long, are aligned (asserted) and are values of T (see `Shared`). The
-        // callers get no way to change them: nobody stores into what was copied.
+        // SAFETY: the bytes exist, are borrowed for as long, are aligned (asserted), and are valid values of T (see `Shared`). They
+        // are never written to.
         unsafe { std::slice::from_raw_parts(self.chunks.as_ptr().cast(), self.len / std::mem::size_of::<T>()) }
     }
 

@@ -1,6 +1,6 @@
-//! Files, memfds and mappings: the only place that attaches or maps anything ([`crate::create`] makes new files).
+//! Files, memfds and mappings: the only module that attaches to rings and maps them ([`crate::create`] creates files).
 //!
-//! Attaching reads the header with `pread`, never through the mapping, and maps exactly what was checked. A file that is
+//! The header is read with `pread`, not through the mapping, and exactly the file that was checked is mapped. A file that is
 //! refused is not written to.
 
 use std::ffi::CStr;
@@ -26,26 +26,26 @@ use crate::sync::AtomicU32;
 #[derive(Debug)]
 pub(crate) struct Region {
     map: MmapRaw,
-    /// The memfd, where it is kept; whether it is for passing on.
+    /// The memfd, if it is kept, and whether the user may pass it on.
     memfd: Option<(OurFd, bool)>,
-    /// The path as it was given; None for rings in memory.
+    /// The path as it was given; `None` for rings in memory.
     path: Option<PathBuf>,
-    /// None where there is no file, or none for writing.
+    /// How to open the file again; `None` if there is no file, or it is read-only.
     source: Option<Source>,
 }
 
-/// Times that a path may appear and vanish under our hands before we say so.
+/// How often a file may be created and removed by others before that is an error.
 pub(crate) const TRIES: u32 = 1000;
-/// The longest name of a memfd in bytes: the kernel puts `memfd:` in front, and a file's name has 255.
+/// The longest name of a memfd in bytes: the kernel prepends `memfd:`, and names have at most 255 bytes.
 const MAX_NAME: usize = 249;
 /// How long another process may take to initialise a file, in milliseconds.
 const INITIALISING_MS: u32 = 5000;
 
 impl Region {
-    /// Attaches to the ring at `path`, or makes it where there is none. Without `creation` only attaches.
+    /// Attaches to the ring at `path`, or creates it if there is none. Without `creation` it only attaches.
     ///
     /// # Errors
-    /// [`ErrorKind::Interrupted`] now and then during a long creation: call again with the same `draft`.
+    /// [`ErrorKind::Interrupted`] from time to time during a long creation: call it again with the same `draft`.
     pub(crate) fn open(
         path: &Path,
         variant: Variant,
@@ -80,7 +80,7 @@ impl Region {
         Err(Error::from_os(format!("open({})", path.display()), libc::EAGAIN))
     }
 
-    /// Attaches to the ring at `path` for reading only, and writes nothing, whatever state it is in.
+    /// Attaches to the ring at `path` read-only. It does not write to the file, whatever state it is in.
     pub(crate) fn open_read_only(path: &Path, variant: Variant) -> Result<(Region, Geometry)> {
         let name = c_path(path)?;
         let file = open_existing(&name, path, libc::O_RDONLY)?
@@ -89,7 +89,7 @@ impl Region {
         Ok((Region::of_path(map, &file, path)?, geometry))
     }
 
-    /// A new ring in memory that has no name in any file system. `keep` keeps its descriptor, to be passed on.
+    /// A new ring in memory, which is not in any file system. With `keep` its descriptor is kept, to be passed on.
     pub(crate) fn memory(name: &CStr, geometry: &Geometry, keep: bool) -> Result<Region> {
         let len = name.to_bytes().len();
         if len > MAX_NAME {
@@ -103,7 +103,7 @@ impl Region {
             return Err(Error::last_os("memfd_create"));
         }
         if fd < 0 {
-            // A sandbox may refuse it, and we may have no descriptors left.
+            // A sandbox may forbid it, or the process may have no free descriptors.
             return Ok(Region { map: map_anonymous(geometry)?, memfd: None, path: None, source: None });
         }
         let file = made("memfd_create", fd)?;
@@ -118,7 +118,7 @@ impl Region {
         Region::of_memfd(map(&file, geometry)?, file, geometry, keep)
     }
 
-    /// Attaches to the ring behind `fd`, which stays the caller's; for reading only where it is open for that alone.
+    /// Attaches to the ring behind `fd`, which the caller keeps; read-only if `fd` is.
     pub(crate) fn from_fd(fd: RawFd, variant: Variant) -> Result<(Region, Geometry, bool)> {
         let file = duplicate(fd).map_err(|code| Error::from_os(format!("fcntl({}, F_DUPFD_CLOEXEC)", fd), code))?;
         let name = format!("descriptor {}", fd);
@@ -141,7 +141,7 @@ impl Region {
         Ok(Region { map, memfd: None, path: Some(path.to_owned()), source: Some(Source::path(file, path)?) })
     }
 
-    /// A ring of strings, and a lossless one, keeps its memfd in any case: publishers and readers open it once more.
+    /// A string ring and a lossless ring always keep their memfd, because publishers and readers open it again.
     fn of_memfd(map: MmapRaw, file: File, geometry: &Geometry, passed_on: bool) -> Result<Region> {
         let source = Some(Source::descriptor(&file)?);
         let keep = passed_on || geometry.variant == Variant::Str || geometry.lossless;
@@ -154,12 +154,12 @@ impl Region {
         self.map.as_mut_ptr()
     }
 
-    /// The path as it was given; None for rings in memory.
+    /// The path as it was given; `None` for rings in memory.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Removes the file of this ring, and no other; that it is gone already is fine.
+    /// Removes the file of this ring, unless another file has its path. It is fine if the file was removed before.
     pub(crate) fn unlink(&self) -> Result<()> {
         let home = match &self.source {
             Some(source) if self.path.is_some() => source,
@@ -176,7 +176,7 @@ impl Region {
         }
     }
 
-    /// Whether the path leads to another file by now, or to none.
+    /// Whether the file at the path was removed or replaced.
     pub(crate) fn is_elsewhere(&self) -> bool {
         match &self.source {
             Some(source) if self.path.is_some() => match std::fs::symlink_metadata(&source.path) {
@@ -187,7 +187,7 @@ impl Region {
         }
     }
 
-    /// What the path leads to now.
+    /// The file that the path leads to now.
     pub(crate) fn reopen(&self, variant: Variant, read_only: bool) -> Result<(Region, Geometry)> {
         let (given, source) = match (&self.path, &self.source) {
             (Some(given), Some(source)) => (given, source),
@@ -204,17 +204,17 @@ impl Region {
         Ok((Region { path: Some(given.clone()), ..region }, geometry))
     }
 
-    /// The descriptor of a memfd that is for passing on; None for others, and where the program has closed it.
+    /// The descriptor of a memfd that may be passed on; `None` for others, and if the program has closed it.
     pub(crate) fn memfd(&self) -> Option<RawFd> {
         self.memfd.as_ref().filter(|(_, passed_on)| *passed_on).and_then(|(fd, _)| fd.get())
     }
 
-    /// How to open it once more.
+    /// How to open the file again.
     pub(crate) fn source(&self) -> Option<Source> {
         self.source.clone()
     }
 
-    /// Maps every page for writing now; where that cannot be done, each comes with its first use, as without.
+    /// Maps all pages for writing now. If that fails, each is mapped at its first use, as usual.
     pub(crate) fn prefault(&self) {
         let _errno = KeptErrno::new();
         // SAFETY: advice on a mapping of our own; it changes nothing in it.
@@ -253,8 +253,8 @@ fn map_read_only(file: &File, path: &Path, variant: Variant) -> Result<(MmapRaw,
     Ok((map, geometry))
 }
 
-/// On a tmpfs a hole takes room when its page is first looked at through a mapping, and SIGBUS where there is none. So all
-/// pages are looked at now; that writes nothing. Elsewhere a hole is read for nothing.
+/// On tmpfs, a hole takes room when its page is first read through a mapping, and raises SIGBUS if there is none. So all pages
+/// are read now, without writing. On other file systems, reading a hole takes no room.
 fn touch_holes(file: &File, map: &MmapRaw) -> Result<()> {
     let meta = file.metadata().map_err(|e| os_error("fstat", &e))?;
     if allocated(&meta) >= meta.size() || is_memfd(file) || !Volume::of(file).is_tmpfs() {
@@ -264,16 +264,16 @@ fn touch_holes(file: &File, map: &MmapRaw) -> Result<()> {
     let touched = unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), libc::MADV_POPULATE_READ) } == 0;
     match if touched { 0 } else { last_os_code() } {
         libc::EFAULT | libc::ENOMEM => Err(Volume::of(file).no_space(meta.size(), libc::ENOSPC)),
-        _ => Ok(()), // touched, or a kernel before 5.14
+        _ => Ok(()), // done, or a kernel before 5.14
     }
 }
 
-/// Zeroed memory without a descriptor, shared with the children that this process forks, and a ring's header in it.
+/// Zeroed memory without a descriptor, with a ring's header, shared with the children that this process forks.
 fn map_anonymous(geometry: &Geometry) -> Result<MmapRaw> {
     let map = MmapRaw::from(options(geometry).map_anon().map_err(|e| map_error(geometry, &e))?);
     let identity = Identity::new(geometry).to_bytes();
-    // SAFETY: puts shared memory into the place of a private mapping of ours that nobody has looked at, and as much as that
-    // has; the new owner unmaps both alike. The identity is shorter than the header page.
+    // SAFETY: replaces a private mapping of ours, which is not used yet, by shared memory of the same size; the new owner unmaps
+    // either in the same way. The identity is shorter than the header page.
     unsafe {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         let at = map.as_mut_ptr().cast();
@@ -285,7 +285,7 @@ fn map_anonymous(geometry: &Geometry) -> Result<MmapRaw> {
     Ok(map)
 }
 
-/// Opens what is at the path already: a regular file, no link. None where nothing is.
+/// Opens the file at the path, which must be a regular file and not a link. `None` if there is no file.
 fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> {
     let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     loop {
@@ -310,8 +310,8 @@ fn open_existing(name: &CStr, path: &Path, access: i32) -> Result<Option<File>> 
     }
 }
 
-/// The geometry of the ring in `file`, which is initialised first if it is ours and nobody finished that. None: it lost
-/// its name meanwhile, look again.
+/// The geometry of the ring in `file`, which is initialised first if it belongs to this user and its initialisation was not
+/// finished. `None` if it has lost its name meanwhile; then the caller opens the path again.
 fn check_file(
     file: &File,
     path: &Path,
@@ -323,7 +323,7 @@ fn check_file(
     let checked =
         |header: &IdentityBytes, len| Geometry::from_header(header, variant, len).map_err(|e| e.about(path.display()));
     if let Some(header) = read_header(file).map_err(|e| e.about(path.display()))? {
-        // The length after the header: before, the file may have been still empty.
+        // The length is read after the header, because before the file may still have been empty.
         return checked(&header, file_len(file)?).map(Some);
     }
     let lock = FileLock::exclusive(file, path, &mut draft.waited)?;
@@ -332,7 +332,7 @@ fn check_file(
     }
     let filled = fill_in_place(file, path, creation, draft);
     if matches!(&filled, Err(error) if error.kind() == ErrorKind::Interrupted) {
-        // The lock stays: with the descriptor's twin, until that is closed.
+        // The lock stays with the duplicate of the descriptor, until that is closed.
         draft.filling = Some(file.try_clone().map_err(|e| os_error("dup", &e))?);
         std::mem::forget(lock);
     }
@@ -351,7 +351,7 @@ fn file_len(file: &File) -> Result<u64> {
     file.metadata().map(|meta| meta.size()).map_err(|e| os_error("fstat", &e))
 }
 
-/// The identity of a file that was fully initialised; None where the magic number is missing, or the page for it.
+/// The identity of a file that was completely initialised; `None` if it has no magic number, or is shorter than the header page.
 fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
     if file_len(file)? < HEADER_LEN {
         return Ok(None);
@@ -369,10 +369,10 @@ fn read_header(file: &File) -> Result<Option<IdentityBytes>> {
 pub(crate) struct FileLock<'a>(&'a File);
 
 impl<'a> FileLock<'a> {
-    /// Waits for as long as somebody may take to initialise a file, but not for one that was stopped while doing so.
+    /// Waits for the lock, for as long as the initialisation of a file may take; then the other process appears to be stuck.
     ///
     /// # Errors
-    /// [`ErrorKind::Interrupted`] after each millisecond, counted in `waited`: call again.
+    /// [`ErrorKind::Interrupted`] after each millisecond, which `waited` counts: call it again.
     pub(crate) fn exclusive(file: &'a File, path: &Path, waited: &mut u32) -> Result<Self> {
         // SAFETY: flock on our own descriptor.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
@@ -403,10 +403,10 @@ impl Drop for FileLock<'_> {
     }
 }
 
-/// Removes the ring file at `path`; that it is gone already is fine.
+/// Removes the ring file at `path`. It is fine if there is none.
 ///
 /// # Errors
-/// [`ErrorKind::System`] where the system refuses for another reason.
+/// [`ErrorKind::System`] if it cannot be removed.
 ///
 /// ```
 /// # use data_pubsub_shared::{unlink, Ring, Variant};
@@ -418,7 +418,7 @@ impl Drop for FileLock<'_> {
 /// ```
 pub fn unlink(path: &Path) -> Result<()> {
     let name = c_path(path)?;
-    // To tell those who have it open. Without the right to write they find out by the path.
+    // To tell processes that have it open. Without write permission, they find out by the path.
     let file = open_existing(&name, path, libc::O_RDWR).unwrap_or(None);
     // SAFETY: a C string.
     if unsafe { libc::unlink(name.as_ptr()) } < 0 && last_os_code() != libc::ENOENT {
@@ -430,7 +430,7 @@ pub fn unlink(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Marks a ring's file, and wakes whoever sleeps on it. Whoever falls asleep just then looks again after a second.
+/// Marks a ring's file as removed, and wakes its waiters. A waiter that is just falling asleep rechecks after a second.
 fn tell_that_it_is_gone(file: &File) -> Result<()> {
     match read_header(file)? {
         Some(header) if Identity::from_bytes(&header).is_readable() => {}
@@ -438,7 +438,7 @@ fn tell_that_it_is_gone(file: &File) -> Result<()> {
     }
     file.write_all_at(&GONE.to_ne_bytes(), GONE_AT).map_err(|e| os_error("pwrite", &e))?;
     let page = MmapOptions::new().len(HEADER_LEN as usize).map_raw(file).map_err(|e| os_error("mmap", &e))?;
-    // SAFETY: within the page, and aligned; nobody but the kernel looks at it, which reports what it cannot read.
+    // SAFETY: within the page, and aligned; only the kernel accesses it, and returns an error if it cannot.
     futex_wake(unsafe { &*page.as_ptr().add(WAKE_AT as usize).cast::<AtomicU32>() }, i32::MAX);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rings in files, for tests that look at them from outside and damage them; and folders of tests.
+//! Rings in files, for tests that inspect and corrupt them, and directories for tests.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ fn fresh_path() -> PathBuf {
     std::env::temp_dir().join(name)
 }
 
-/// A folder that goes with this, and what is in it.
+/// A directory that is removed with its content when this is dropped.
 pub(crate) struct TestDir(PathBuf);
 
 impl TestDir {
@@ -28,7 +28,7 @@ impl TestDir {
         &self.0
     }
 
-    /// The names in it.
+    /// The names of its files.
     pub(crate) fn entries(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -43,7 +43,7 @@ impl Drop for TestDir {
     }
 }
 
-/// A file that goes with this.
+/// A file that is removed when this is dropped.
 pub(crate) struct TestRing {
     path: PathBuf,
 }
@@ -53,7 +53,7 @@ impl TestRing {
         TestRing { path: fresh_path() }
     }
 
-    /// A ring with messages of 16 bytes and two publishers' spares at the least.
+    /// A ring with messages of 16 bytes and at least two spares.
     pub(crate) fn new(variant: Variant, capacity: u64) -> (Ring, TestRing) {
         let file = TestRing::fresh();
         (Ring::open(variant, &file.path, capacity, 16, 0o600).unwrap(), file)
@@ -63,7 +63,7 @@ impl TestRing {
         &self.path
     }
 
-    /// Publishes as many messages.
+    /// Publishes this number of messages.
     pub(crate) fn publish(&self, ring: &Ring, count: i64) {
         for i in 0..count {
             if ring.publish_int(i).is_err() && ring.publish_num(i as f64).is_err() {
@@ -72,7 +72,7 @@ impl TestRing {
         }
     }
 
-    /// A copy with these bytes in it.
+    /// A copy with these bytes changed.
     pub(crate) fn damaged(&self, bytes: &[(u64, &[u8])]) -> TestRing {
         let copy = TestRing::fresh();
         std::fs::copy(&self.path, &copy.path).unwrap();

@@ -1,4 +1,4 @@
-//! Whether a string ring's blocks each have one name, and whether publishers died while they had one.
+//! Checks that each block of a string ring has one name, and finds spares of publishers that were killed.
 
 use std::collections::HashSet;
 use std::ptr::NonNull;
@@ -30,11 +30,11 @@ impl View<'_> {
     /// `spares`, as the rings see them.
     fn with_spares<T>(&self, copy: &Excerpt, use_of: impl FnOnce(&Spares) -> T) -> T {
         let entries = copy.all::<Line<Spare>>();
-        // SAFETY: as many entries as are borrowed for the call; `Spares` is not kept, and only looked at.
+        // SAFETY: the entries are borrowed for the call; `Spares` is not kept, and only read.
         use_of(&unsafe { Spares::new(NonNull::from(&entries[0]), entries.len() as u32, self.geometry.capacity) })
     }
 
-    /// Each block is named by one slot or by one spare, but for those that leaked.
+    /// Checks that each block is named by one slot or one spare, except for those that have leaked.
     pub(super) fn blocks(&self, chunks: &[u64], report: &mut Report) -> Result<()> {
         for _ in 0..TRIES {
             let before = self.moment()?;
@@ -51,7 +51,7 @@ impl View<'_> {
             }
             let whole = report.checked == Some(self.geometry.capacity) && report.problems.is_empty();
             self.name_spares(&before, &mut seen, whole);
-            // Whoever published has claimed a position meanwhile, has changed its entry, or has exchanged its slot.
+            // A publish meanwhile has claimed a position, changed a spare's entry, or exchanged a slot.
             if self.moment()? == before {
                 report.problems.append(&mut seen.problems);
                 return Ok(());
@@ -70,7 +70,7 @@ impl View<'_> {
         Ok(Moment { end, leaked, spares, contents })
     }
 
-    /// The same for the blocks of spares; `whole`: all slots were looked at, and are sound.
+    /// Checks the blocks of spares. `whole` says that all slots were checked, and are sound.
     fn name_spares(&self, moment: &Moment, seen: &mut Seen, whole: bool) {
         let mut unknown = moment.leaked;
         for (index, content) in (0..).zip(&moment.contents) {
@@ -94,7 +94,7 @@ impl View<'_> {
         }
     }
 
-    /// Publishers that died in the middle.
+    /// Notes the spares of publishers that were killed.
     pub(super) fn the_dead(&self, report: &mut Report) -> Result<()> {
         let dead = |copy: &Excerpt| {
             self.with_spares(copy, |spares| {
@@ -110,7 +110,7 @@ impl View<'_> {
         if first.is_empty() {
             return Ok(());
         }
-        // Only a living member takes an entry: who has the same one still did not die after it was read.
+        // Only a living member takes an entry. If it still has the same one, it has not exited since the entry was read.
         let again = dead(&self.read_spares()?);
         match first.intersection(&again).map(|(_, member)| member).collect::<HashSet<_>>().len() {
             0 => {}
@@ -123,7 +123,7 @@ impl View<'_> {
     }
 }
 
-/// Whatever a publisher changes, but for the slots.
+/// The state that publishers change, except for the slots.
 #[derive(PartialEq)]
 struct Moment {
     end: u64,
@@ -132,7 +132,7 @@ struct Moment {
     contents: Vec<Content>,
 }
 
-/// Blocks that have a name.
+/// The blocks that have a name.
 struct Seen {
     bits: Bits,
     count: u64,
@@ -151,7 +151,7 @@ impl Ledger for View<'_> {
         }
     }
 
-    /// What a search would find may move meanwhile, and the ring is not only looked at in quiet moments.
+    /// Not searched, because names may move meanwhile.
     fn find(&self, _: [u64; 2]) -> Option<u64> {
         None
     }

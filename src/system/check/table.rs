@@ -1,4 +1,4 @@
-//! Whether the table of readers is sound.
+//! Checks the table of readers.
 
 use super::{Report, View, MOMENT};
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::readers::Entry;
 use crate::sync::Line;
 use crate::sync::Ordering::{Acquire, Relaxed};
 
-/// Entries read at a time.
+/// How many entries are read at a time.
 const CHUNK: u64 = 1024;
 
 impl View<'_> {
@@ -35,7 +35,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// What is wrong with these entries, unless they are changing.
+    /// The problems of these entries, unless they are changing.
     fn entries(&self, from: u64, count: u64) -> Result<Vec<String>> {
         let each = std::mem::size_of::<Line<Entry>>() as u64;
         let copy = Excerpt::whole(self.file, HEADER_LEN + from * each, (count * each) as usize)?;
