@@ -1,19 +1,19 @@
-//! Which strings a subscriber wants: those that begin with one of its prefixes.
+//! Filters of string subscribers: a message is accepted if it begins with one of the prefixes.
 //!
-//! A string is bytes, or characters in UTF-8, as its flag says; two strings are equal when their characters are, a byte
-//! being the character of its number (as perl compares them). So a prefix has two forms, one for messages of either kind.
+//! A string consists of bytes, or of characters in UTF-8 if it has the flag. As in perl, strings are equal if their characters are,
+//! and a byte is the character with its number. So each prefix is kept in two forms, for the two kinds of messages.
 
-/// The prefixes; a message that begins with one of them is wanted.
+/// The prefixes of a subscriber.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    /// As messages of bytes begin.
+    /// For messages of bytes.
     bytes: Vec<Box<[u8]>>,
-    /// As messages of characters begin.
+    /// For messages of characters.
     characters: Vec<Box<[u8]>>,
 }
 
 impl Filter {
-    /// Of prefixes, each with its flag.
+    /// A filter of these prefixes, each with its flag.
     pub(crate) fn new<'a>(prefixes: impl Iterator<Item = (&'a [u8], bool)>) -> Filter {
         let (mut bytes, mut characters) = (Vec::new(), Vec::new());
         for (prefix, utf8) in prefixes {
@@ -28,7 +28,7 @@ impl Filter {
         Filter { bytes, characters }
     }
 
-    /// Whether a message is wanted that `begins` with what is asked.
+    /// Whether a message is accepted. `begins` says whether it begins with some bytes.
     #[inline]
     pub(crate) fn wants(&self, utf8: bool, begins: impl Fn(&[u8]) -> bool) -> bool {
         let prefixes = if utf8 { &self.characters } else { &self.bytes };
@@ -36,7 +36,7 @@ impl Filter {
     }
 }
 
-/// Characters as bytes, one each; None where there is one that is none.
+/// Characters as bytes, one each; `None` if one of them is above 255.
 fn narrowed(utf8: &[u8]) -> Option<Box<[u8]>> {
     let text = std::str::from_utf8(utf8).ok()?;
     text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect()

@@ -22,7 +22,7 @@ pub(crate) enum Inheritance {
         in_memory: bool,
     },
     /// Nothing, and it has no number: from now on there is a publisher of which it is not known whether it lives.
-    Nobody,
+    Unregistered,
 }
 
 /// Why there is no spare block.

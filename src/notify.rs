@@ -1,6 +1,6 @@
 //! eventfds: a counter behind a descriptor, for programs that wait in `poll`, `epoll` or an event loop.
 //!
-//! Nothing here ever blocks, whatever descriptor the caller lends us.
+//! None of these calls blocks, whatever descriptor the caller lends.
 
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use std::sync::Arc;
 use crate::error::{last_os_code, Error, Result};
 use crate::fd::{Fd, OurFd};
 
-/// A descriptor to notify through: our own eventfd, closed when its last user goes, or one that the caller lends.
+/// A descriptor for notifications: an eventfd of our own, which is closed when its last user is dropped, or one that the caller
+/// lends.
 #[derive(Clone, Debug)]
 pub(crate) enum EventFd {
     Own(Arc<OurFd>),
-    /// `look_first`: it may block or break when written to; as it was when it was lent.
+    /// A lent descriptor. `look_first` says that a write to it may block or raise SIGPIPE, as of when it was lent.
     Borrowed {
         fd: Fd,
         look_first: bool,
@@ -25,9 +26,9 @@ impl EventFd {
         Ok(EventFd::Own(Arc::new(OurFd::eventfd()?)))
     }
 
-    /// Uses the caller's `fd`, which stays the caller's to close.
+    /// Uses `fd`, which the caller closes.
     pub(crate) fn borrowed(fd: RawFd) -> Result<Self> {
-        // SAFETY: fcntl only looks at the number.
+        // SAFETY: fcntl only uses the number.
         let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
         if flags < 0 {
             return Err(Error::last_os(format!("fcntl({}, F_GETFL)", fd)));
@@ -43,14 +44,14 @@ impl EventFd {
         }
     }
 
-    /// Adds one to the counter. A full counter is as readable as it can be: fine.
+    /// Adds one to the counter. It is fine if the counter is full, because then it is readable.
     pub(crate) fn notify(&self) -> Result<()> {
         let fd = match self.ready(libc::POLLOUT)? {
             Some(fd) => fd,
             None => return Ok(()),
         };
         let one = 1u64.to_ne_bytes();
-        // SAFETY: 8 bytes to read from.
+        // SAFETY: 8 bytes, valid for reads.
         let result = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
         match if result < 0 { last_os_code() } else { 0 } {
             0 | libc::EAGAIN | libc::EINTR => Ok(()),
@@ -58,14 +59,14 @@ impl EventFd {
         }
     }
 
-    /// Takes the counter and sets it to 0; None where it was 0.
+    /// Returns the counter and sets it to 0; `None` if it was 0.
     pub(crate) fn consume(&self) -> Result<Option<u64>> {
         let fd = match self.ready(libc::POLLIN)? {
             Some(fd) => fd,
             None => return Ok(None),
         };
         let mut count = [0u8; 8];
-        // SAFETY: room for 8 bytes.
+        // SAFETY: 8 bytes, valid for writes.
         let result = unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
         match if result < 0 { last_os_code() } else { 0 } {
             0 if result == 8 => Ok(Some(u64::from_ne_bytes(count))),
@@ -74,7 +75,7 @@ impl EventFd {
         }
     }
 
-    /// The number, where reading or writing, as `events` says, would neither block now nor raise SIGPIPE.
+    /// The descriptor's number, if reading or writing, as `events` says, would not block now, and not raise SIGPIPE.
     fn ready(&self, events: i16) -> Result<Option<RawFd>> {
         let fd = self
             .fd()
@@ -86,7 +87,7 @@ impl EventFd {
         let mut poll = libc::pollfd { fd, events, revents: 0 };
         // SAFETY: one pollfd, and no waiting.
         let ready = unsafe { libc::poll(&mut poll, 1, 0) } > 0;
-        // A socket whose peer has gone only hangs up, and can be written to; reading from what hangs up does no harm.
+        // If the peer of a socket was closed, poll reports POLLHUP and POLLOUT, but a write raises SIGPIPE. A read does not.
         let broken = if events == libc::POLLOUT { libc::POLLERR | libc::POLLHUP } else { libc::POLLERR };
         if poll.revents & (broken | libc::POLLNVAL) != 0 {
             let code = if poll.revents & broken != 0 { libc::EPIPE } else { libc::EBADF };
@@ -96,16 +97,16 @@ impl EventFd {
     }
 }
 
-/// The descriptor through which a handle or a subscriber is told, and tells, that there is something to read; or none.
+/// The descriptor with which a handle or a subscriber notifies, and is notified of, new messages; or none.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier(Option<EventFd>);
 
 impl Notifier {
-    /// The descriptor's number, made by the first call where there is none, or where the program has closed it:
-    /// non-blocking, close-on-exec.
+    /// The number of the descriptor. An eventfd (non-blocking, close-on-exec) is made if there is no descriptor, or the program has
+    /// closed it.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if no descriptor is free.
     ///
     /// ```
     /// # use data_pubsub_shared::Notifier;
@@ -120,10 +121,10 @@ impl Notifier {
         }
     }
 
-    /// Uses `fd`, which stays the caller's to close; a negative number: none any more.
+    /// Uses `fd`, which the caller closes. A negative number removes the descriptor.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where `fd` is not open.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if `fd` is not open.
     ///
     /// ```
     /// # use data_pubsub_shared::Notifier;
@@ -138,7 +139,7 @@ impl Notifier {
         if fd < 0 {
             self.0 = None;
         } else if !own {
-            // The same number may be another file since it was lent last.
+            // The same number may be of another file since it was lent last.
             self.0 = Some(EventFd::borrowed(fd)?);
         }
         Ok(())
@@ -154,10 +155,10 @@ impl Notifier {
         self.0.as_ref().and_then(|eventfd| eventfd.fd().get())
     }
 
-    /// Adds one to the counter, without blocking. False: there is no descriptor.
+    /// Adds one to the counter, without blocking. Returns false if there is no descriptor.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where the descriptor was closed or is none to write to.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the descriptor was closed or cannot be written to.
     ///
     /// ```
     /// # use data_pubsub_shared::Notifier;
@@ -168,10 +169,10 @@ impl Notifier {
         self.0.as_ref().map_or(Ok(false), |eventfd| eventfd.notify().map(|()| true))
     }
 
-    /// Takes the counter and sets it to 0, without blocking. None: it was 0, or there is no descriptor.
+    /// Returns the counter and sets it to 0, without blocking; `None` if it was 0, or there is no descriptor.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where the descriptor was closed or is none to read from.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the descriptor was closed or cannot be read from.
     ///
     /// ```
     /// # use data_pubsub_shared::Notifier;

@@ -1,7 +1,6 @@
-//! Numbers as they lie in memory: batches of any length without a value of the caller's for each, in the host's byte order.
+//! Packed numbers: batches of any length as bytes, in the host's byte order.
 //!
-//! What is claimed at once is committed at once: a batch goes in pieces, each small enough that no reader loses patience with
-//! the rest of it.
+//! Batches are published in pieces, each small enough to be committed before the claim timeout of readers.
 
 use crate::any_ring::AnyRing;
 use crate::cursor::Cursor;
@@ -13,7 +12,7 @@ use crate::slot_ring::SlotRing;
 pub(crate) const PIECE: usize = 8192;
 
 impl AnyRing {
-    /// Bytes of a number.
+    /// The size of a number in bytes.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a string ring.
@@ -27,11 +26,11 @@ impl AnyRing {
         }
     }
 
-    /// Publishes the numbers in `bytes`, and wakes sleepers after each piece. Returns how many: a lossless ring may have no room for
-    /// all.
+    /// Publishes the numbers in `bytes`, and wakes waiters after each piece. Returns how many: a lossless ring may not have room
+    /// for all.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring, and where the last number is not whole.
+    /// [`ErrorKind::Argument`] on a string ring, and if the length is not a multiple of the size of a number.
     pub(crate) fn publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         let width = self.packed_width()?;
         if bytes.len() % width != 0 {
@@ -73,8 +72,8 @@ impl AnyRing {
         done
     }
 
-    /// Fills `out`, a whole number of values, with what there is. Returns how many numbers, and whether it ended because there
-    /// is [`Next::More`](crate::cursor::Next::More) to pass.
+    /// Delivers messages to `out`, whose length is a multiple of the size of a number. Returns how many, and whether it stopped at
+    /// [`Next::More`](crate::cursor::Next::More).
     #[inline]
     pub(crate) fn read_packed(&self, cursor: &mut Cursor, out: &mut [u8]) -> (usize, bool) {
         match self {
@@ -85,7 +84,7 @@ impl AnyRing {
         }
     }
 
-    /// The same with what is at hand: passes nothing.
+    /// Delivers messages to `out` until the next position does not simply hold one. Returns how many.
     #[inline]
     pub(crate) fn take_packed(&self, cursor: &mut Cursor, out: &mut [u8]) -> usize {
         match self {
@@ -97,7 +96,7 @@ impl AnyRing {
     }
 }
 
-/// The values of N bytes for which there is room.
+/// The bytes as arrays of N bytes, without a remainder.
 fn whole<const N: usize>(bytes: &mut [u8]) -> &mut [[u8; N]] {
     // SAFETY: within `bytes`, which stay borrowed; arrays of bytes are aligned anywhere.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / N) }

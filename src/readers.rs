@@ -333,7 +333,7 @@ impl Readers {
             let clear_up = |what| match what {
                 Inheritance::Of(number) => self.release_all(|word, _| member(word) == number),
                 Inheritance::All { .. } => self.release_all(|word, _| member(word) != 0),
-                Inheritance::Nobody => {}
+                Inheritance::Unregistered => {}
             };
             if let Ok(number) = members.join(clear_up) {
                 return number;

@@ -364,7 +364,7 @@ impl<S: Slot> SlotRing<S> {
         self.behind(position) > self.capacity()
     }
 
-    /// How far `position` is behind what is claimed now.
+    /// How far `position` is behind the write position.
     fn behind(&self, position: u64) -> u64 {
         // SeqCst, after the slot was loaded: a claim comes before its commit.
         self.header().write_pos.load(SeqCst).wrapping_sub(position)

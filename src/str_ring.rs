@@ -401,7 +401,7 @@ impl StrRing {
                 self.recover(member);
             }
             Inheritance::All { in_memory } => self.sweep(!in_memory || self.ring.capacity() <= SMALL),
-            Inheritance::Nobody => self.header().events.say_unregistered(),
+            Inheritance::Unregistered => self.header().events.say_unregistered(),
         })?;
         // Also if no spare is needed now: later, less may be known about them.
         self.recover_dead(member, members);

@@ -1,7 +1,7 @@
-//! The one seam to atomics: `std` in production, and [`crate::pair`] for two words at once; `loom` when the models run.
+//! The atomics of all other modules: those of `std`, and [`crate::pair`] for two words; in models, those of `loom`.
 //!
-//! No other module uses the 32- and 64-bit atomics of `std`, so that a model checker sees every access to shared words:
-//! `clippy.toml` forbids them. So the types here are types of their own.
+//! `clippy.toml` forbids the 32- and 64-bit atomics of `std` elsewhere, so that the model checker sees every access to shared
+//! words. For the same reason these are types of their own.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{fence, Ordering};
@@ -11,7 +11,7 @@ pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
-/// The mutex, for threads that do not panic with it: a panic aborts.
+/// Locks a mutex. It is never poisoned, because a panic aborts the process.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -59,7 +59,7 @@ pub(crate) use crate::pair::AtomicPair;
 #[cfg(not(loom))]
 pub(crate) use crossbeam_utils::Backoff;
 
-/// In a model who waits sleeps at once.
+/// In models, threads do not spin before they sleep.
 #[cfg(loom)]
 pub(crate) struct Backoff;
 
@@ -78,9 +78,9 @@ impl Backoff {
     pub(crate) fn reset(&self) {}
 }
 
-/// A value alone on its cache lines: 128 bytes, because processors fetch lines in pairs.
+/// A value on cache lines of its own: 128 bytes, because CPUs fetch lines in pairs.
 ///
-/// `crossbeam_utils::CachePadded` would differ from one kind of processor to the next; shared bytes have one layout.
+/// `crossbeam_utils::CachePadded` is not used, because its size differs between architectures, and the layout must not.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct Line<T>(pub(crate) T);

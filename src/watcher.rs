@@ -1,12 +1,14 @@
-//! Who watches rings: a thread for all rings of the process, or whoever waits for a set, while it waits.
+//! Watchers look for messages in the rings of watched subscribers (see [`crate::watch`]). A thread of the process drives a
+//! watcher for all rings, or the thread that waits for a set drives one for the set.
 //!
-//! A watcher sleeps on the words of the rings on its roll (see [`crate::multiwait`]) and looks at those alone that were
-//! woken, or that became *due* because their subscriber asked for it. It goes over the whole roll when it does not know who that is, when
-//! time is up for one, and once a second, and then looks everywhere: a publisher may have been killed before it woke anybody.
+//! A watcher sleeps on the words of all rings on its list (see [`crate::multiwait`]), and then looks only at rings that were
+//! woken, or that are *due* because their subscriber asked for it. It goes through the whole list if it does not know which ones
+//! these are, and when it is time to look at one without a wake-up. Once a second it looks at all rings, because a publisher may
+//! have been killed before it woke its waiters.
 //!
-//! What is watched is borrowed: it leaves the roll, locked, before it goes. So who drives the watcher holds the roll while
-//! it passes. The kernel may still have the word of one that has left, and is told at the next turn; that word's number never comes
-//! again, so nobody takes it for another's.
+//! The list borrows its subscribers. A subscriber removes its entry before it is dropped, and the driver holds the lock of the
+//! list while it looks at entries. The kernel may have the word of a removed entry armed until the driver's next turn; its number
+//! is not used again, so a wake-up is not mistaken for another entry's.
 
 use std::sync::Arc;
 
@@ -18,39 +20,40 @@ use crate::threads::{this_thread, Thread, ThreadId};
 use crate::wait::{futex_wait, futex_wake, monotonic_ns, Sleep, MAX_SLEEP_NS};
 use crate::watch::Watched;
 
-/// Rings that are watched together, and what others tell their watcher.
+/// A list of watched subscribers, and the requests of other threads to its driver.
 pub(crate) struct Watcher {
-    /// Changes when there is something new on the roll.
+    /// Changes when an entry of the list is added or becomes due.
     bell: AtomicU32,
-    roll: Mutex<Roll>,
-    /// Rings that its thread can sleep on at once; 0 while that is not known.
+    list: Mutex<List>,
+    /// How many rings its thread can sleep on; 0 while that is not known.
     room: AtomicU32,
 }
 
 #[derive(Default)]
-struct Roll {
-    /// By their numbers, which never come again.
-    seats: Vec<Seat>,
+struct List {
+    /// Sorted by their numbers, which are not used again.
+    entries: Vec<Entry>,
     last_id: u64,
-    /// Who is to be passed. There is room for all, so that the thread allocates nothing.
+    /// The numbers of entries to look at. It has capacity for all, because watcher threads must not allocate.
     due: Vec<u64>,
-    /// Who has left, and may be slept on.
+    /// The numbers of removed entries that may still be armed.
     left: Vec<u64>,
-    /// The thread of the program's that drives it, which is not asleep while it rings; none where a thread of its own does.
+    /// The thread of the program that drives it. It need not be woken by a ring of its own. `None` if a thread of the process's
+    /// does.
     driven_by: Option<ThreadId>,
     stop: bool,
 }
 
-struct Seat {
+struct Entry {
     id: u64,
     watched: *const Watched,
-    /// Whether the watcher sleeps on the ring's word.
+    /// What [`MultiWait::set`] returned for it.
     armed: bool,
-    /// Whether it is among those that are due.
+    /// Whether `due` has its number.
     due: bool,
 }
 
-// SAFETY: what is watched is made for two threads, and stays until it has left the roll.
+// SAFETY: watched subscribers may be used by two threads, and live until their entries are removed.
 unsafe impl Send for Watcher {}
 // SAFETY: as above.
 unsafe impl Sync for Watcher {}
@@ -62,70 +65,70 @@ impl std::fmt::Debug for Watcher {
 }
 
 impl Watcher {
-    /// For a thread of its own, which says how much room there is.
+    /// A watcher for a thread of its own, which sets `room`.
     fn new() -> Self {
-        Watcher { bell: AtomicU32::new(0), roll: Mutex::default(), room: AtomicU32::new(0) }
+        Watcher { bell: AtomicU32::new(0), list: Mutex::default(), room: AtomicU32::new(0) }
     }
 
-    /// For this thread to drive.
+    /// A watcher for this thread to drive.
     pub(crate) fn driven_here() -> Self {
-        let roll = Roll { driven_by: Some(this_thread()), ..Roll::default() };
-        Watcher { roll: Mutex::new(roll), ..Self::new() }
+        let list = List { driven_by: Some(this_thread()), ..List::default() };
+        Watcher { list: Mutex::new(list), ..Self::new() }
     }
 
-    /// Has the watcher pass what is watched under this number.
+    /// Makes the entry with this number due, and wakes the driver.
     pub(crate) fn ring_for(&self, id: u64, watched: &Watched) {
-        self.ring(|roll| roll.call(id));
+        self.ring(|list| list.make_due(id));
         if self.room.load(SeqCst) == 1 {
             watched.wake_by_ring();
         }
     }
 
-    /// Changes the roll, then the bell, and wakes all waiters of the bell: an abandoned queue has it armed until its thread ends.
-    fn ring(&self, change: impl FnOnce(&mut Roll)) {
-        let mut roll = lock(&self.roll);
-        change(&mut roll);
-        let is_awake = roll.driven_by == Some(this_thread());
-        drop(roll);
+    /// Changes the list, then the bell, and wakes all waiters of the bell: an abandoned queue has it armed until its thread ends.
+    fn ring(&self, change: impl FnOnce(&mut List)) {
+        let mut list = lock(&self.list);
+        change(&mut list);
+        let is_awake = list.driven_by == Some(this_thread());
+        drop(list);
         if !is_awake {
             self.bell.fetch_add(1, SeqCst);
             futex_wake(&self.bell, i32::MAX);
         }
     }
 
-    /// Puts it on the roll, for it to be passed soon. Its number there.
+    /// Adds an entry, which is due. Returns its number.
     fn add(&self, watched: &Watched) -> u64 {
         let mut id = BELL;
-        self.ring(|roll| {
-            roll.last_id += 1;
-            id = roll.last_id;
-            roll.seats.push(Seat { id, watched, armed: false, due: false });
-            roll.due.reserve(roll.seats.len() - roll.due.len());
-            roll.call(id);
+        self.ring(|list| {
+            list.last_id += 1;
+            id = list.last_id;
+            list.entries.push(Entry { id, watched, armed: false, due: false });
+            list.due.reserve(list.entries.len() - list.due.len());
+            list.make_due(id);
         });
         id
     }
 
     fn has_room(&self) -> bool {
-        lock(&self.roll).seats.len() < self.room.load(SeqCst) as usize
+        lock(&self.list).entries.len() < self.room.load(SeqCst) as usize
     }
 
-    /// True: that was the last.
+    /// Removes an entry. Returns whether it was the last.
     fn remove(&self, id: u64) -> bool {
-        let roll = &mut *lock(&self.roll);
-        if let Some(at) = roll.seat_of(id) {
-            let seat = roll.seats.remove(at);
-            if seat.armed {
-                roll.left.push(id);
+        let list = &mut *lock(&self.list);
+        if let Some(at) = list.index_of(id) {
+            let entry = list.entries.remove(at);
+            if entry.armed {
+                list.left.push(id);
             }
-            if seat.due {
-                roll.due.retain(|&other| other != id);
+            if entry.due {
+                list.due.retain(|&other| other != id);
             }
         }
-        roll.seats.is_empty()
+        list.entries.is_empty()
     }
 
-    /// The thread: no Perl, no signals. Returns when it is stopped.
+    /// The function of a watcher's thread, which runs no Perl code and gets no signals. Returns when the watcher is stopped.
     pub(crate) fn run(&self) {
         let mut driver = Driver::new(MultiWait::new());
         self.room.store(driver.words.room(), SeqCst);
@@ -135,7 +138,7 @@ impl Watcher {
         }
     }
 
-    /// Passes what may have changed. None: it is to stop.
+    /// Looks at all rings that may have changed. Returns `None` if the watcher is stopped.
     pub(crate) fn turn(&self, driver: &mut Driver) -> Option<Turn> {
         let rung = self.bell.load(SeqCst);
         let now = monotonic_ns();
@@ -143,37 +146,37 @@ impl Watcher {
         if full {
             driver.full_at = now + MAX_SLEEP_NS;
         }
-        let roll = &mut *lock(&self.roll);
-        if roll.stop {
+        let list = &mut *lock(&self.list);
+        if list.stop {
             return None;
         }
         if driver.words.has_failed() {
             driver.words = MultiWait::without_queue();
             self.room.store(driver.words.room(), SeqCst);
-            roll.disarm_all();
+            list.disarm_all();
         }
-        roll.left.drain(..).for_each(|id| driver.words.forget(id));
+        list.left.drain(..).for_each(|id| driver.words.forget(id));
         while let Some(id) = driver.words.next_woken() {
-            // Not those that have left since.
-            if let Some(at) = roll.seat_of(id) {
-                roll.seats[at].armed = false;
-                roll.call(id);
+            // Unless the entry was removed since.
+            if let Some(at) = list.index_of(id) {
+                list.entries[at].armed = false;
+                list.make_due(id);
             }
         }
         if full || now >= driver.until || driver.words.may_be_any() {
             driver.until = driver.full_at;
-            roll.due.clear();
-            (0..roll.seats.len()).for_each(|at| roll.seats[at].pass(now, full, driver));
+            list.due.clear();
+            (0..list.entries.len()).for_each(|at| list.entries[at].pass(now, full, driver));
         }
-        while let Some(id) = roll.due.pop() {
-            if let Some(at) = roll.seat_of(id) {
-                roll.seats[at].pass(now, false, driver);
+        while let Some(id) = list.due.pop() {
+            if let Some(at) = list.index_of(id) {
+                list.entries[at].pass(now, false, driver);
             }
         }
         Some(Turn { rung, now })
     }
 
-    /// Sleeps after a turn until there may be something for the next one, or the clock reaches `deadline`.
+    /// Sleeps after a turn until there may be work for the next one, or the clock reaches `deadline`.
     pub(crate) fn sleep(&self, driver: &mut Driver, Turn { rung, now }: Turn, deadline: u64) -> Sleep {
         let until = driver.until.min(deadline);
         if until <= now {
@@ -183,19 +186,19 @@ impl Watcher {
     }
 }
 
-/// A watcher's bell and the clock, as they were when a turn began.
+/// The bell and the clock at the beginning of a turn.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn {
     rung: u32,
     pub(crate) now: u64,
 }
 
-/// What the thread that drives a watcher keeps for itself.
+/// The private state of the thread that drives a watcher.
 pub(crate) struct Driver {
     pub(crate) words: MultiWait,
-    /// When to go over all although nobody woke.
+    /// When to go through the list without a wake-up.
     until: u64,
-    /// When to look everywhere.
+    /// When to look at all rings.
     full_at: u64,
 }
 
@@ -204,48 +207,48 @@ impl Driver {
         Driver { words, until: 0, full_at: 0 }
     }
 
-    /// How long a sleep may last.
+    /// When a sleep must end.
     pub(crate) fn until(&self) -> u64 {
         self.until
     }
 
-    /// When it looks everywhere next.
+    /// When it looks at all rings next.
     pub(crate) fn full_at(&self) -> u64 {
         self.full_at
     }
 }
 
-impl Roll {
-    /// No kernel has a word of theirs any more.
+impl List {
+    /// Notes that the kernel does not have any of their words armed.
     fn disarm_all(&mut self) {
-        self.seats.iter_mut().for_each(|seat| seat.armed = false);
+        self.entries.iter_mut().for_each(|entry| entry.armed = false);
     }
 
-    fn seat_of(&self, id: u64) -> Option<usize> {
-        self.seats.binary_search_by_key(&id, |seat| seat.id).ok()
+    fn index_of(&self, id: u64) -> Option<usize> {
+        self.entries.binary_search_by_key(&id, |entry| entry.id).ok()
     }
 
-    /// Makes it due, if it is still there.
-    fn call(&mut self, id: u64) {
-        if let Some(at) = self.seat_of(id) {
-            if !std::mem::replace(&mut self.seats[at].due, true) {
+    /// Makes the entry due, if it is still on the list.
+    fn make_due(&mut self, id: u64) {
+        if let Some(at) = self.index_of(id) {
+            if !std::mem::replace(&mut self.entries[at].due, true) {
                 self.due.push(id);
             }
         }
     }
 }
 
-impl Seat {
+impl Entry {
     fn pass(&mut self, now: u64, full: bool, driver: &mut Driver) {
         self.due = false;
-        // SAFETY: on the roll, which is locked.
+        // SAFETY: it is on the list, which is locked.
         let (word, look_at) = unsafe { &*self.watched }.pass(now, full);
         driver.until = driver.until.min(look_at);
         self.armed = driver.words.set(self.id, word, self.armed);
     }
 }
 
-/// The watchers of this process that have a thread.
+/// The watchers of this process that have threads.
 pub(crate) struct Registry(Mutex<Vec<(Arc<Watcher>, Thread)>>);
 
 impl Registry {
@@ -253,7 +256,8 @@ impl Registry {
         Registry(running)
     }
 
-    /// Has a watcher take care of what is watched: `driven`, or one with a thread that has room, or a new one. It, and the number there.
+    /// Adds an entry to a watcher: to `driven`, or to one that has a thread and room, or to a new one. Returns the watcher and the
+    /// entry's number.
     pub(crate) fn enlist(&self, watched: &Watched, driven: Option<Arc<Watcher>>) -> Result<(Arc<Watcher>, u64)> {
         let mut running = lock(&self.0);
         let found =
@@ -266,19 +270,19 @@ impl Registry {
         Ok((watcher, id))
     }
 
-    /// Has a thread drive a watcher that a thread of the program's drove, and does not any more.
+    /// Starts a thread for a watcher that a thread of the program has driven until now.
     pub(crate) fn adopt(&self, watcher: &Arc<Watcher>) -> Result<()> {
         let mut running = lock(&self.0);
-        let mut roll = lock(&watcher.roll);
-        roll.left.clear();
-        roll.disarm_all();
-        // Nobody is asleep yet, and who rings from now on may ring in vain.
-        roll.driven_by = None;
-        drop(roll);
+        let mut list = lock(&watcher.list);
+        list.left.clear();
+        list.disarm_all();
+        // From now on, threads ring. Until the new thread sleeps, that has no effect, and need not.
+        list.driven_by = None;
+        drop(list);
         Self::start(&mut running, Arc::clone(watcher)).map(|_| ())
     }
 
-    /// Returns when it is known how much room its thread has.
+    /// Starts a watcher's thread, and waits until it has set `room`.
     fn start(running: &mut Vec<(Arc<Watcher>, Thread)>, watcher: Arc<Watcher>) -> Result<Arc<Watcher>> {
         let thread = Thread::start(&watcher)?;
         while watcher.room.load(SeqCst) == 0 {
@@ -288,7 +292,7 @@ impl Registry {
         Ok(watcher)
     }
 
-    /// The watcher forgets what is watched before this returns. With the last its thread ends, too.
+    /// Removes an entry. After this the watcher does not access `watched`. Its thread ends with the last entry.
     pub(crate) fn dismiss(&self, watcher: &Arc<Watcher>, id: u64, watched: &Watched) {
         let mut running = lock(&self.0);
         if !watcher.remove(id) {
@@ -297,7 +301,7 @@ impl Registry {
         if let Some(at) = running.iter().position(|(other, _)| Arc::ptr_eq(other, watcher)) {
             let (_, thread) = running.swap_remove(at);
             drop(running);
-            lock(&watcher.roll).stop = true;
+            lock(&watcher.list).stop = true;
             watcher.ring_for(id, watched);
             thread.join();
         }

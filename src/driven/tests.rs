@@ -13,7 +13,7 @@ fn members(subs: &mut [Subscriber]) -> Vec<Member<'_>> {
     subs.iter_mut().enumerate().map(|(key, sub)| Member { sub, key }).collect()
 }
 
-/// A message on the last ring, published while the set waits, or just before.
+/// Publishes a message on the last ring while the set waits, or just before.
 fn wakes(set: &mut Set, rings: &[Ring], subs: &mut [Subscriber], value: i64) {
     std::thread::scope(|scope| {
         scope.spawn(|| rings[rings.len() - 1].publish_int(value).unwrap());
@@ -36,7 +36,7 @@ fn a_set_may_go_from_thread_to_thread() {
         });
     });
     (9..20).for_each(|value| wakes(&mut set, &rings, &mut subs, value));
-    // Whoever says nothing of another thread first is not left waiting either.
+    // A wait in another thread works without a new `watch_all`, too.
     let mut set = Set::new();
     set.watch_all(&mut members(&mut subs)).unwrap();
     std::thread::scope(|scope| {
@@ -45,7 +45,8 @@ fn a_set_may_go_from_thread_to_thread() {
             while set.wait_watched(NEVER, || false) != Wait::Ready {}
             assert_eq!(set.ready(), [3]);
             assert_eq!(subs[3].poll_int().unwrap(), Some(1));
-            // The watcher's new thread arms all words, time and again. Old queues, which end with their threads, answer once.
+            // The watcher's new thread arms all words again and again. Old queues, which are closed with their threads, answer
+            // once.
             for _ in 0..10 {
                 for sub in &subs {
                     while armed_on(&sub.header().wake.word) == 0 {
@@ -64,10 +65,10 @@ fn one_that_is_not_read_does_not_hide_others() {
     set.watch_all(&mut members(&mut subs)).unwrap();
     rings[0].publish_int(1).unwrap();
     while set.wait_watched(NEVER, || false) != Wait::Ready {}
-    // The kernel answers this thread's own publish at once; what is looked at once a second only takes many more waits.
+    // The kernel answers a publish of this thread at once. If it was not asked, only the look once a second finds the message.
     let enough = if Uring::is_available() { 10 } else { usize::MAX };
     for at in [5, 7] {
-        // Read, and armed again though nobody sleeps.
+        // Each is read, and then armed again without a sleep.
         for value in 1..=2 {
             rings[at].publish_int(value).unwrap();
             let mut wait_finds = || set.wait_watched(NEVER, || false) == Wait::Ready && set.ready().contains(&at);
@@ -77,9 +78,9 @@ fn one_that_is_not_read_does_not_hide_others() {
     }
 }
 
-/// Who sleeps on the word, in whatever way; wakes them.
+/// Wakes all waiters of the word, including armed queues, and returns how many there were.
 fn armed_on(word: *const AtomicU32) -> i64 {
-    // SAFETY: the kernel only looks at the address.
+    // SAFETY: the kernel only uses the address.
     unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, i32::MAX) }
 }
 
@@ -101,14 +102,14 @@ fn members_come_and_go() {
         let word: *const AtomicU32 = &guest.header().wake.word;
         drop(guest);
         assert_eq!(set.ready(), []);
-        // The second tells the kernel what the first has noticed.
+        // The second wait submits what the first has noticed.
         (0..2).for_each(|_| assert_eq!(set.wait_watched(1, || false), Wait::TimedOut));
         assert!(armed_on(word) == 0 || !Uring::is_available(), "the kernel has nothing of one that left");
     }
     rings[19].publish_int(1).unwrap();
     while set.wait_watched(NEVER, || false) != Wait::Ready {}
     assert_eq!(set.ready(), [19]);
-    // Also more of them than the thread, which may be slow, ever hears of.
+    // Also if more members come and go than a slow thread notices.
     set.hand_over().unwrap();
     for key in 20..1_000 {
         let mut guest = rings[0].subscribe(false);

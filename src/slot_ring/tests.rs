@@ -33,7 +33,7 @@ fn what_became_of_a_position_is_told_as_long_as_tags_tell_it() {
     assert_eq!(Fate::of::<NarrowSlot>(NarrowSlot::tag(0), slot(1).tag), Fate::Open, "void");
     publish_all(&ring, &[3, 4]);
     assert_eq!(ring.fate(0), Fate::Unknown, "overwritten");
-    // So many laps later the tags come round: what stands there seems to be what it was.
+    // After so many laps the tags come round, and the slot looks unchanged.
     ring.header().write_pos.store((MAX_LAPS_LATE << 2) + 2, SeqCst);
     assert_eq!(fates(), [Fate::Unknown; 3]);
 }
@@ -44,7 +44,7 @@ fn wait_until(when: u64) {
     }
 }
 
-/// Reads, waiting out readers' patience with dead claims.
+/// Reads, and waits until claims have timed out.
 fn read_patiently<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Vec<u64> {
     let mut all = read_all(ring, cursor);
     while let Next::Claimed(when) = ring.look(cursor) {
@@ -57,7 +57,7 @@ fn read_patiently<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Vec<u64> 
 fn values_arrive_in_order_across_laps<S: Slot + Default>(start: u64) {
     for capacity in [2, 8] {
         let ring = heap::slot_ring::<S>(capacity, start / capacity * capacity);
-        // As if a lap had gone before: where a tag wraps to 0, an unwritten slot would look written.
+        // As if there had been a lap before: otherwise, if a tag wraps to 0, a slot that was never written looks written.
         for position in ring.header().base() - ring.header().base().min(capacity)..ring.header().base() {
             assert!(ring.commit(position, 77, |_| ()).is_some());
         }
@@ -106,7 +106,7 @@ fn a_dead_claim_is_given_up_and_a_late_one_published_again<S: Slot + Default>() 
     let mut late = ring.claim(3).unwrap();
     ring.put(&mut late, 10);
     publish_all(&ring, &[2]);
-    assert_eq!(read_all(&ring, &mut cursor), [1, 10], "patience has not ended");
+    assert_eq!(read_all(&ring, &mut cursor), [1, 10], "the claim has not timed out");
     assert_eq!(read_patiently(&ring, &mut cursor), [2]);
     assert_eq!(ring.header().events.abandoned.load(SeqCst), 2);
     ring.put(&mut late, 11);
@@ -121,7 +121,7 @@ fn dead_claims_are_given_up_and_late_ones_published_again() {
     a_dead_claim_is_given_up_and_a_late_one_published_again::<NarrowSlot>();
 }
 
-/// A reader gave up the first position of a batch, and was stopped before it came to the next.
+/// A reader abandons the first position of a batch, and is stopped before the next.
 fn a_batch_that_moves_leaves_no_claim_behind<S: Slot + Default>() {
     let ring = heap::slot_ring::<S>(8, 0);
     let mut batch = ring.claim(3).unwrap();
@@ -147,7 +147,7 @@ fn neither_of_a_pair_is_committed_over_a_void() {
         ring.put_all(&mut batch, 2, |i| 10 + i as u64);
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [10, 11]);
-        assert_eq!(ring.slot(void).load().tag, ring.tag(void) | ABANDONED, "what was given up stays so");
+        assert_eq!(ring.slot(void).load().tag, ring.tag(void) | ABANDONED, "it stays abandoned");
     }
 }
 
@@ -168,7 +168,7 @@ fn a_young_claim_is_not_given_up_with_an_old_one() {
     assert_eq!(read_all(&ring, &mut cursor), [7]);
 }
 
-/// Many that are dead, with a message among them and one behind.
+/// Many dead claims, with a message among them and one after them.
 fn dead_claims_are_passed_in_pieces<S: Slot + Default>(read_only: bool) {
     let many = 3 * PIECE + 7;
     let ring = heap::slot_ring::<S>(4 * PIECE, 0);
@@ -198,7 +198,7 @@ fn dead_claims_are_passed_in_pieces<S: Slot + Default>(read_only: bool) {
     }
     assert!((3..=4).contains(&pieces), "{} pieces", pieces);
     assert_eq!(got, [5]);
-    // Where a wait has begun, another look might find it over.
+    // Once a wait has begun, another look may find that it has timed out.
     assert!(waits_for_young || matches!(ring.look(&mut cursor), Next::Claimed(_)), "this one is not as old");
     assert_eq!(ring.slot(many).load().tag, 0);
     ring.put(&mut young.unwrap(), 6);
@@ -206,7 +206,7 @@ fn dead_claims_are_passed_in_pieces<S: Slot + Default>(read_only: bool) {
     let dead = many - 1;
     let abandoned = ring.header().events.abandoned.load(SeqCst);
     assert_eq!((abandoned, cursor.lost()), if read_only { (0, dead) } else { (dead, 0) });
-    // Where they are void already.
+    // Positions that are abandoned already.
     let mut second = Cursor::at(0);
     if !read_only {
         assert_eq!(ring.look(&mut second), Next::More);
@@ -234,8 +234,7 @@ fn a_publisher_that_was_lapped_does_not_put_back_what_is_older() {
     assert_eq!(read_all(&ring, &mut cursor), [1, 2]);
 }
 
-/// A ring of two slots on which somebody stopped at position 0 while the others went on for `laps`, without going
-/// through them all.
+/// A ring of two slots whose publisher of position 0 was stopped while others published for `laps`, without executing all of them.
 fn after_laps<S: Slot + Default>(ring: &SlotRing<S>, laps: u64) {
     for position in [2 * laps - 2, 2 * laps - 1] {
         let slot = ring.slot(position);
@@ -256,14 +255,14 @@ fn late_ones_put_back_nothing<S: Slot + Default>() {
         assert_eq!(cursor.lost(), 1, "{} laps", laps);
         ring.put_all(&mut batch, 1, |_| 8);
         assert_eq!(read_all(&ring, &mut cursor), [8], "{} laps", laps);
-        assert_eq!(ring.header().events.abandoned.load(SeqCst), 0, "{} laps: those who overwrote them counted", laps);
+        assert_eq!(ring.header().events.abandoned.load(SeqCst), 0, "{} laps: their overwriters counted them", laps);
 
         let ring = heap::slot_ring::<S>(2, 0);
         let mut batch = ring.claim(2).unwrap();
         after_laps(&ring, laps);
         let held = [ring.slot(0).load(), ring.slot(1).load()];
         ring.abandon(1);
-        assert_eq!([ring.slot(0).load(), ring.slot(1).load()], held, "{} laps: nothing is voided", laps);
+        assert_eq!([ring.slot(0).load(), ring.slot(1).load()], held, "{} laps: nothing is abandoned", laps);
         ring.put_all(&mut batch, 2, |i| 20 + i as u64);
         assert_eq!(read_all(&ring, &mut Cursor::at(newest[0])), [20, 21], "{} laps", laps);
     }
@@ -292,7 +291,7 @@ fn a_seek_far_ahead_waits_and_does_not_take_an_old_lap_for_the_awaited_one() {
 
 #[test]
 fn a_clear_ends_the_wait_for_a_message_ahead() {
-    // The clear comes where the awaited message would have been, and before.
+    // A clear at the position that is waited for, and one before it.
     for ahead in [3, 9] {
         let ring = heap::slot_ring::<NarrowSlot>(16, 0);
         let mut cursor = Cursor::at(0);
@@ -339,7 +338,7 @@ fn nothing_overflows_where_a_scribbled_position_comes_round() {
     assert_eq!((cursor.next(), cursor.lost()), (14, u64::MAX));
 }
 
-/// Each value says who published it and how many that one had published before.
+/// Each value has its publisher, and how many that publisher had published before.
 fn nothing_is_lost_or_doubled_between_threads<S: Slot + Default + Send + Sync + 'static>() {
     const EACH: u64 = 60_000;
     struct Shared<S>(SlotRing<S>);

@@ -2,7 +2,7 @@ use super::*;
 use crate::heap;
 use crate::slot::ABANDONED;
 
-/// What message `position` of a test holds: its bytes say which it is and where they belong.
+/// The message at `position` of a test. Its bytes depend on the position and their index.
 fn message(position: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (position.wrapping_mul(31) + i * 7) as u8).collect()
 }
@@ -19,14 +19,14 @@ fn publish(ring: &StrRing, messages: &[Vec<u8>]) {
     unsafe { ring.publish(&messages, &members(), &AtomicU32::new(0)) }.unwrap();
 }
 
-/// Everything from `cursor` on.
+/// All messages from `cursor` on.
 fn read_all(ring: &StrRing, cursor: &mut Cursor) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     loop {
         match ring.look(cursor) {
             Next::Ready(found) => {
                 let mut bytes = vec![0u8; round_up_8(found.len() as u64) as usize];
-                // SAFETY: just found, and the room is there.
+                // SAFETY: just found, and there is room.
                 if unsafe { ring.copy(cursor, &found, bytes.as_mut_ptr()) } {
                     bytes.truncate(found.len());
                     all.push(bytes);
@@ -81,7 +81,7 @@ fn a_reader_that_is_lapped_counts_what_it_lost() {
     assert_eq!((cursor.next(), cursor.lost()), (10, 6));
 }
 
-/// As member 7, who dies after so many steps of publishing `messages`.
+/// Publishes `messages` as member 7, which is killed after so many steps.
 fn die_publishing(ring: &StrRing, messages: &[Vec<u8>], steps: u32) {
     let left = std::cell::Cell::new(steps);
     let step = || left.replace(left.get().saturating_sub(1)) == 0;
@@ -118,7 +118,7 @@ fn what_a_dead_publisher_had_is_taken_over_wherever_it_died() {
         publish(&ring, &(0..6).map(|p| message(p, 16)).collect::<Vec<_>>());
         die_publishing(&ring, &[vec![0xdd; 16], vec![0xee; 16], vec![0xff; 16]], steps);
         let mut cursor = Cursor::at(6);
-        // Others go on with the other spare, and may lap it before anybody takes over.
+        // Other publishers go on with the other spare, and may lap it before it is recovered.
         for position in 0..laps * 4 {
             publish_as(&ring, 8, 1, &[message(position, 16)]);
         }
@@ -137,7 +137,7 @@ fn who_dies_with_a_spare_that_was_taken_over_leaves_it_decidable() {
     let ring = heap::str_ring(4, 16, 2);
     die_publishing(&ring, &[vec![0xdd; 16]], 2);
     assert!(ring.recover(7));
-    // The block that the first was about to displace is in the hands of another meanwhile, and where it was is a later lap.
+    // The block that the first publisher was about to displace is held by another meanwhile, and its slot has a later lap.
     let mut busy = ring.spares.take(1, 8).unwrap();
     let mut batch = ring.ring.claim(4).unwrap();
     assert!((1..5).all(|_| ring.commit(&mut batch, &mut busy)));
@@ -188,7 +188,7 @@ fn all_spares_busy_with_the_living_is_an_interruption() {
     ring.check_blocks();
 }
 
-/// A writer that publishes some messages while one is copied, and some between two copies.
+/// A publisher that publishes some messages during a copy, and some between two copies.
 #[test]
 fn a_reader_that_is_lapped_in_mid_copy_goes_on_ahead_of_the_writer() {
     for (capacity, in_copy, between) in
@@ -206,17 +206,17 @@ fn a_reader_that_is_lapped_in_mid_copy_goes_on_ahead_of_the_writer() {
             };
             tries.push(found.position);
             publish_some(in_copy);
-            // SAFETY: just found, and the room is there.
+            // SAFETY: just found, and there is room.
             if unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) } || tries.len() == 9 {
                 break found.position;
             }
             publish_some(between);
         };
         let middle = 2 * in_copy + between + capacity / 2;
-        // First where it stood, then at the oldest, then in the middle: with two slots that is the newest.
+        // First at the message itself, then at the oldest, then in the middle: with two slots that is the newest.
         assert_eq!(tries, [0, in_copy + between, middle], "capacity {}", capacity);
         assert_eq!((got, cursor.next(), cursor.lost()), (middle, middle + 1, middle), "capacity {}", capacity);
-        // Once a copy was whole, the next that is not is a first one.
+        // After a complete copy, the next torn one counts as the first.
         publish_some(capacity);
         cursor.pass_to(ring.header().write_pos.load(Relaxed) - capacity);
         if let Next::Ready(found) = ring.look(&mut cursor) {
@@ -239,7 +239,7 @@ fn a_clear_while_a_message_is_copied_and_overwritten_is_no_loss() {
     };
     ring.header().clear();
     publish(&ring, &[message(1, 16), message(2, 16)]);
-    // SAFETY: just found, and the room is there.
+    // SAFETY: just found, and there is room.
     assert!(!unsafe { ring.copy(&mut cursor, &found, [0u8; 16].as_mut_ptr()) });
     assert_eq!((cursor.next(), cursor.lost()), (1, 0));
     assert_eq!(read_all(&ring, &mut cursor), [message(1, 16), message(2, 16)]);
@@ -267,7 +267,7 @@ fn a_slot_that_somebody_scribbled_over_is_a_loss_and_no_more() {
     let mut cursor = Cursor::at(0);
     assert_eq!(read_all(&ring, &mut cursor), [message(1, 16)]);
     assert_eq!(cursor.lost(), 1);
-    // Whoever displaces it in a batch goes on with another spare.
+    // A batch that displaces it continues with another spare.
     let all: Vec<_> = (2..8).map(|p| message(p, 16)).collect();
     publish(&ring, &all);
     assert_eq!(read_all(&ring, &mut cursor), all[2..]);
@@ -308,7 +308,7 @@ fn a_file_that_saw_the_machine_go_down_is_made_whole() {
     let ring = heap::str_ring(4, 16, 3);
     let all: Vec<_> = (0..7).map(|p| message(p, 16)).collect();
     publish(&ring, &all);
-    // Slots from other moments than the others: two that name the block of a third, one that names none.
+    // Slots from different times: two name the block of a third, and one does not name a block.
     for (slot, block) in [(1, 0), (2, 0), (3, 1 << 20)] {
         let third = named(ring.ring.value_at(0), 0);
         ring.ring.corrupt(slot, if block == 0 { third ^ slot } else { block });
@@ -326,7 +326,7 @@ fn a_file_that_saw_the_machine_go_down_is_made_whole() {
 fn a_ring_without_spares_says_so() {
     let ring = heap::str_ring(4, 16, 4);
     let spoilt = [0, 1, 2, 3].map(|i| ring.spares.take(i, 9).unwrap());
-    // Without a block, of no state, busy with a member that nobody can be, and with a living one that has no block.
+    // Entries without a block, with an invalid state, busy with an invalid member, and busy without a block.
     let words = [2, u64::MAX, 70_000 << 2 | 1, 1 << 60 | 9 << 2 | 1];
     spoilt.into_iter().zip(words).for_each(|(taken, word)| taken.corrupt(word));
     let (members, home) = (Members::new(crate::member::Group::Publishers, None), AtomicU32::new(0));
@@ -374,7 +374,7 @@ fn readers_see_whole_messages_beside_writers_in_a_hurry() {
                 while cursor.next() < 2 * each {
                     if let Next::Ready(found) = ring.look(&mut cursor) {
                         let mut bytes = [0u8; 64];
-                        // SAFETY: just found, and the room is there.
+                        // SAFETY: just found, and there is room.
                         if unsafe { ring.copy(&mut cursor, &found, bytes.as_mut_ptr()) } {
                             delivered += 1;
                             let id = u64::from_ne_bytes(bytes[..8].try_into().unwrap());

@@ -230,7 +230,7 @@ mod tests {
         let (noted, is_eventfd) = Fd::note(strange.as_raw_fd()).unwrap();
         assert!(is_eventfd && noted.get() == Some(strange.as_raw_fd()));
         let (again, _) = Fd::note(made().as_raw_fd()).unwrap();
-        assert_eq!(again.file(), noted.file(), "whoever marks it first, or at the same time");
+        assert_eq!(again.file(), noted.file(), "the first mark stays, also of two at the same time");
         assert_eq!(Fd::note(own[0].number()).unwrap().0.file(), own[0].file(), "a mark stays");
     }
 

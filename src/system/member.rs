@@ -94,7 +94,7 @@ mod kernel {
             };
             if number == 0 {
                 // Before another thread can see this number and publish.
-                put_in_order(Inheritance::Nobody);
+                put_in_order(Inheritance::Unregistered);
             }
             let was = self.state.load(Acquire);
             let now = u64::from(generation()) << 32 | u64::from(number);
@@ -338,7 +338,7 @@ mod kernel {
             drop(hold);
             drop(first);
             another(&file).join(|who| asked.set(Some(who))).unwrap();
-            assert_eq!(asked.take(), Some(all), "nobody is left");
+            assert_eq!(asked.take(), Some(all), "it is the only member");
         }
 
         #[test]
@@ -414,7 +414,7 @@ mod kernel {
             assert_eq!(lock(&stopped, 1, MAX_MEMBER), Some(true));
             assert_eq!(members.join(|_| panic!("it may not touch anything")), Err(NoSpare::Interrupted));
             members.refused.store(MAX_REFUSED_MS, Relaxed);
-            assert_eq!(members.join(|what| assert_eq!(what, Inheritance::Nobody)), Ok(0));
+            assert_eq!(members.join(|what| assert_eq!(what, Inheritance::Unregistered)), Ok(0));
         }
 
         #[test]
@@ -422,11 +422,11 @@ mod kernel {
             let members = Members::new(Group::Publishers, None);
             let asked = Cell::new(None);
             let ask = |what| {
-                assert_eq!(members.number(), None, "nobody publishes before the ring says so");
+                assert_eq!(members.number(), None, "it has no number before the ring says that it is unregistered");
                 asked.set(Some(what));
             };
             assert_eq!(members.join(ask).unwrap(), 0);
-            assert_eq!(asked.take(), Some(Inheritance::Nobody));
+            assert_eq!(asked.take(), Some(Inheritance::Unregistered));
             assert_eq!(members.number(), Some(0));
             assert!(members.hold(1).is_none() && members.hold(0).is_none());
         }
@@ -437,7 +437,7 @@ mod kernel {
             let (_, reader) = (ring_file(), Source::descriptor(&file).unwrap().reopen().unwrap());
             // As `lockf` of a backup does: the whole file, for reading.
             Bytes::of_everything().lock(&reader, Kind::Shared).unwrap();
-            assert_eq!(members.join(|what| assert_eq!(what, Inheritance::Nobody)), Ok(0));
+            assert_eq!(members.join(|what| assert_eq!(what, Inheritance::Unregistered)), Ok(0));
             drop(reader);
             let all = Source::descriptor(&file).unwrap().reopen().unwrap();
             assert_eq!(lock(&all, 1, MAX_MEMBER), Some(true));

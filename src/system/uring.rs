@@ -1,21 +1,21 @@
-//! A queue of io_uring: any number of words of shared memory for one thread to sleep on, each armed once.
+//! A queue of io_uring, with which one thread sleeps on any number of words of shared memory.
 //!
-//! futex_waitv puts its words into the kernel's tables before a sleep and takes all out again after it. Here a word stays until a
-//! wake-up takes it out, also while the thread is awake, and the queue then has the number that the word was armed by: a
-//! wake-up costs the same however many words there are. What is armed and what was woken passes through memory that
-//! the kernel shares; one system call hands over the first and sleeps for the second.
+//! futex_waitv queues its words in the kernel before a sleep, and unqueues all of them after it. Here a word stays armed until
+//! its next wake-up, also while the thread is awake. The answer to a wake-up has the id that the word was armed with, so a
+//! wake-up costs the same for any number of words. Requests and answers are in memory that is shared with the kernel; one system
+//! call submits the requests and sleeps until there are answers.
 //!
-//! The queue belongs to the thread that makes it: only that thread may use it, and the kernel does its part of the work when that
-//! thread enters it, so that no other system call of the thread's is ever interrupted (`DEFER_TASKRUN`). It has no
-//! descriptor, which a program could close or a forked child inherit: it is registered with the thread (`REGISTERED_FD_ONLY`), at
-//! most 16 can be, and it ends with the thread at the latest. Its memory is ours (`NO_MMAP`), two pages that the
-//! kernel keeps for itself as long as it uses them and that a forked child does not get.
+//! Only the thread that makes a queue may use it. The kernel completes requests only when that thread enters it, so it
+//! does not interrupt other system calls (`DEFER_TASKRUN`). The queue has no descriptor, which a program could close or a forked
+//! child inherit: it is registered with the thread (`REGISTERED_FD_ONLY`), of which a thread has at most 16, and is closed when the
+//! thread exits, at the latest. Its memory is our own (`NO_MMAP`): two pages, which the kernel pins as long as it uses them, and
+//! which forked children do not inherit.
 //!
-//! A word that is armed may be unmapped: the kernel notes which file or process and which offset it is, and reads the word once,
-//! while it arms it. After that it only compares this with what is woken.
+//! An armed word may be unmapped. The kernel reads the word once, while it arms it, and keeps the file or process and the offset to
+//! compare them with those of wake-ups.
 //!
-//! Linux has that since 6.7. Before 6.15 a thread that slept here made its processor look as if it waited for a disk, and
-//! whoever looks after the host would search for the cause: there it is as if there were none, and so it is under valgrind.
+//! Linux has this since 6.7. Before 6.15 a thread that slept here was counted as waiting for I/O, which would alarm operators, so
+//! there it is not used. Nor is it under valgrind.
 
 use std::os::raw::{c_int, c_long};
 use std::ptr::{self, NonNull};
@@ -27,7 +27,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::time::{rest, SHORT_REST_NS};
 use crate::wait::Sleep;
 
-/// The `libc` crate of some Rust does not name them; newer system calls have one number on all processors.
+/// Old versions of the `libc` crate do not name them. New system calls have the same number on all architectures.
 const SYS_SETUP: c_long = 425;
 const SYS_ENTER: c_long = 426;
 const SYS_REGISTER: c_long = 427;
@@ -39,25 +39,25 @@ const FEATURE_NO_IOWAIT: u32 = 1 << 17;
 /// GETEVENTS, EXT_ARG, REGISTERED_RING, NO_IOWAIT.
 const ENTER: u32 = 1 | 1 << 3 | 1 << 4 | 1 << 7;
 
-/// UNREGISTER_RING_FDS, by the ring's number among those of the thread.
+/// UNREGISTER_RING_FDS, with the ring's number in the thread instead of a descriptor.
 const UNREGISTER: u32 = 21 | 1 << 31;
 
-/// CQ_OVERFLOW and TASKRUN: the kernel has more for who enters it.
+/// CQ_OVERFLOW and TASKRUN: the kernel writes more answers when the thread enters it.
 const MORE: u32 = 1 << 1 | 1 << 2;
 
 const OP_CANCEL: u8 = 14;
 const OP_FUTEX_WAIT: u8 = 51;
-/// Of 32 bits; in whatever processes.
+/// A futex of 32 bits, shared between processes.
 const FUTEX_32: i32 = 2;
 const ANY_WAKER: u64 = 0xffff_ffff;
-/// A cancellation that succeeds says nothing.
+/// There is no answer to a cancellation that succeeds.
 const SKIP_SUCCESS: u8 = 1 << 6;
 
-/// Requests that can be handed over at once: with their room they fill one page of 4 KiB. The answers have twice the number.
+/// The number of requests that can be submitted at once. They fill one page of 4 KiB. There is room for twice as many answers.
 const ENTRIES: u32 = 64;
 
-/// The answers of cancellations that came too late.
-const NOBODY: u64 = u64::MAX;
+/// The id of cancellations; their answers are ignored.
+const CANCELLATION: u64 = u64::MAX;
 
 #[repr(C)]
 #[derive(Default)]
@@ -113,7 +113,7 @@ struct Timeout {
     time: *const libc::timespec,
 }
 
-/// One of the two halves of the queue: a ring of which one side moves the head, the other the tail.
+/// One of the two rings of a queue. The consumer moves the head, and the producer the tail.
 struct Half<T> {
     head: NonNull<AtomicU32>,
     tail: NonNull<AtomicU32>,
@@ -124,10 +124,10 @@ struct Half<T> {
 impl<T: Copy> Half<T> {
     /// # Safety
     ///
-    /// `words` and `entries` are offsets into the pages, as the kernel that has set them up gave them.
+    /// `words` and `entries` are offsets into the pages, as returned by the kernel when it set them up.
     unsafe fn new(pages: &Pages, words: [u32; 8], entries: usize) -> Half<T> {
         let [head, tail, mask, ..] = words.map(|at| pages.at(at as usize).cast::<AtomicU32>());
-        // SAFETY: as the caller says; the kernel aligns them, and no page is at address 0.
+        // SAFETY: by the contract; the kernel aligns them, and no page is at address 0.
         unsafe {
             Half {
                 head: NonNull::new_unchecked(head),
@@ -139,7 +139,7 @@ impl<T: Copy> Half<T> {
     }
 
     fn head(&self) -> &AtomicU32 {
-        // SAFETY: in pages that stay mapped as long as the queue has them.
+        // SAFETY: in pages that are mapped as long as the queue owns them.
         unsafe { self.head.as_ref() }
     }
 
@@ -155,9 +155,9 @@ impl<T: Copy> Half<T> {
 }
 
 pub(crate) struct Uring {
-    /// Its number among those of the thread; none where another thread ends it.
+    /// Its number in the thread; `None` if another thread drops it.
     index: Option<u32>,
-    /// Unmapped with it.
+    /// Unmapped when the queue is dropped.
     _pages: Pages,
     flags: NonNull<AtomicU32>,
     requests: Half<Request>,
@@ -165,12 +165,12 @@ pub(crate) struct Uring {
     failed: bool,
 }
 
-// SAFETY: what it points to is its own. That only the thread that made it uses it is the caller's promise; the kernel refuses
-// others.
+// SAFETY: it owns the memory that it points to. The caller promises that only the thread that made it uses it, and the kernel
+// refuses other threads.
 unsafe impl Send for Uring {}
 
 impl Uring {
-    /// A queue of this thread's; none where the kernel, or whoever filters its calls, has none for it.
+    /// A queue for this thread; `None` if the kernel does not have them or a seccomp filter forbids them.
     pub(crate) fn new() -> Option<Uring> {
         if is_valgrind() {
             return None;
@@ -179,12 +179,12 @@ impl Uring {
         let mut params = Params { flags: SETUP, ..Params::default() };
         params.requests.address = pages.at(pages.size) as u64;
         params.answers.address = pages.at(0) as u64;
-        // SAFETY: parameters to read and to write; pages for both halves.
+        // SAFETY: the parameters are valid for reads and writes; there are pages for both halves.
         let index = unsafe { libc::syscall(SYS_SETUP, ENTRIES, &mut params) };
         let index = u32::try_from(index).ok()?;
         let [_, _, _, _, flags, ..] = params.requests.words;
         let [_, _, _, _, _, entries, ..] = params.answers.words;
-        // SAFETY: the offsets are the kernel's, into the pages that it has set up; aligned as it aligns them.
+        // SAFETY: the offsets are the kernel's, into the pages that it has set up, and aligned by it.
         let (requests, answers, flags) = unsafe {
             (
                 Half::new(&pages, params.requests.words, pages.size),
@@ -199,13 +199,14 @@ impl Uring {
         Some(uring)
     }
 
-    /// Whether threads have one at all: as at the first call.
+    /// Whether threads of this process can have queues, as of the first call.
     pub(crate) fn is_available() -> bool {
         static KNOWN: Known = Known::not_yet();
         KNOWN.or_ask(|| Uring::new().is_some())
     }
 
-    /// Arms the word: its next wake-up, or that it is not as expected, is answered once, by `id`. The word may be unmapped at any time.
+    /// Arms the word. There will be one answer, `id`: at its next wake-up, or at once if its value is not `expected`. The word
+    /// may be unmapped at any time.
     pub(crate) fn arm(&mut self, id: u64, word: &AtomicU32, expected: u32) {
         self.request(Request {
             opcode: OP_FUTEX_WAIT,
@@ -218,20 +219,20 @@ impl Uring {
         });
     }
 
-    /// The word that was armed by `id` is no more, unless it was answered.
+    /// Disarms the word that was armed with `id`, unless it was answered.
     pub(crate) fn disarm(&mut self, id: u64) {
         self.request(Request {
             opcode: OP_CANCEL,
             flags: SKIP_SUCCESS,
             fd: -1,
             address: id,
-            id: NOBODY,
+            id: CANCELLATION,
             ..Request::default()
         });
     }
 
     fn request(&mut self, request: Request) {
-        // Relaxed: only this thread moves the tail, and the head moves while it is in the kernel.
+        // Relaxed: only this thread moves the tail.
         let tail = self.requests.tail().load(Relaxed);
         if self.pending() > self.requests.mask {
             self.enter(0, 0);
@@ -240,34 +241,34 @@ impl Uring {
                 return;
             }
         }
-        // SAFETY: an entry that the kernel has read, or never had.
+        // SAFETY: an entry that is free, because the kernel has read it or never got it.
         unsafe { self.requests.entry(tail).write(request) };
-        // Release: the entry comes first.
+        // Release: after the entry.
         self.requests.tail().store(tail.wrapping_add(1), Release);
     }
 
-    /// Requests that the kernel has not got yet.
+    /// The number of requests that are not submitted yet.
     fn pending(&self) -> u32 {
-        // Acquire: the kernel has read what is before the head.
+        // Acquire: the kernel has read the entries before the head.
         self.requests.tail().load(Relaxed).wrapping_sub(self.requests.head().load(Acquire))
     }
 
-    /// An answer, by its `id`.
+    /// The id of the next answer.
     pub(crate) fn next(&mut self) -> Option<u64> {
         loop {
             let head = self.answers.head().load(Relaxed);
-            // Acquire: with the tail the entries before it.
+            // Acquire: the entries before the tail are written.
             if head == self.answers.tail().load(Acquire) {
                 return None;
             }
-            // SAFETY: an entry that the kernel has written, and leaves alone until the head has passed it.
+            // SAFETY: an entry that the kernel has written, and does not reuse until the head has passed it.
             let answer = unsafe { self.answers.entry(head).read() };
-            // Release: it was read.
+            // Release: after the entry was read.
             self.answers.head().store(head.wrapping_add(1), Release);
-            if answer.id == NOBODY {
+            if answer.id == CANCELLATION {
                 continue;
             }
-            // EFAULT: unmapped before it was armed.
+            // EFAULT: the word was unmapped before it was armed.
             if !matches!(-answer.result, 0 | libc::EAGAIN | libc::ECANCELED | libc::EFAULT) {
                 self.failed = true;
             }
@@ -275,64 +276,65 @@ impl Uring {
         }
     }
 
-    /// Whether there are answers to what it has got, here or in the kernel.
+    /// Whether there are answers to requests that were submitted, including those that the kernel has not written yet.
     pub(crate) fn has_answers(&self) -> bool {
         self.has_more() || self.answers.head().load(Relaxed) != self.answers.tail().load(Relaxed)
     }
 
-    /// Whether the kernel has answers for who enters it.
+    /// Whether the kernel will write answers when this thread enters it.
     fn has_more(&self) -> bool {
-        // SAFETY: in the queue's pages. Relaxed: a hint; entering the kernel orders the rest.
+        // SAFETY: in the queue's pages. Relaxed: a hint; entering the kernel orders the answers.
         unsafe { self.flags.as_ref() }.load(Relaxed) & MORE != 0
     }
 
-    /// Answers may be missing, or not come any more.
+    /// Whether answers may be missing, now or later.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// Hands over what is pending and has the kernel write its answers, without sleeping.
+    /// Submits pending requests, and lets the kernel write its answers, without sleeping.
     pub(crate) fn exchange(&mut self) {
         if self.pending() > 0 || self.has_more() {
             self.enter(0, 0);
         }
     }
 
-    /// The same, and sleeps until there is an answer, for at most `nanoseconds`.
+    /// Submits pending requests, and sleeps until there is an answer, for at most `nanoseconds`.
     pub(crate) fn sleep(&mut self, nanoseconds: u64) -> Sleep {
         match self.enter(1, nanoseconds) {
             _ if self.has_answers() => Sleep::Woken,
             libc::ETIME => Sleep::TimedOut,
-            // Where requests were taken over, the kernel says that, and not how the sleep ended.
+            // If requests were submitted, the kernel returns their number, and not how the sleep ended.
             0 | libc::EINTR => Sleep::Interrupted,
             _ => rest(nanoseconds.min(SHORT_REST_NS)),
         }
     }
 
-    /// The system's error number, or 0.
+    /// Enters the kernel. Returns the system's error number, or 0.
     fn enter(&mut self, answers: u32, nanoseconds: u64) -> c_int {
         let time = crate::futex::timespec(nanoseconds);
         let timeout = Timeout { signals: [0; 2], time: &time };
         let size = std::mem::size_of::<Timeout>();
-        // SAFETY: times outlive the call; the kernel finds out whether it can read the words.
+        // SAFETY: the times outlive the call; the kernel checks whether it can read the words.
         let result = unsafe {
             libc::syscall(SYS_ENTER, self.index.unwrap_or(u32::MAX), self.pending(), answers, ENTER, &timeout, size)
         };
         let code = if result < 0 { last_os_code() } else { 0 };
-        // Otherwise the kernel has no memory for it, or has forgotten answers; or the program has forbidden itself the call since.
+        // Other errors: the kernel is out of memory, or has lost answers, or a seccomp filter forbids the call now.
         self.failed |= !matches!(code, 0 | libc::ETIME | libc::EINTR);
         code
     }
 
-    /// Ends it in another thread than the one that made it: what the kernel has of it ends with that thread.
+    /// Drops it in another thread than the one that made it. The kernel closes it when that thread exits.
     pub(crate) fn abandon(mut self) {
         self.index = None;
     }
 }
 
-/// Whether the program runs under valgrind, which does not know that a thread may sleep in `io_uring_enter` and stops all others meanwhile.
+/// Whether the program runs under valgrind, which does not know that `io_uring_enter` may sleep, and stops all other threads
+/// meanwhile.
 fn is_valgrind() -> bool {
-    // SAFETY: a name. It is of what valgrind loads into every program.
+    // SAFETY: a C string: a symbol of a library that valgrind loads into all programs.
     !unsafe { libc::dlsym(libc::RTLD_DEFAULT, b"_vgnU_freeres\0".as_ptr().cast()) }.is_null()
 }
 
@@ -347,16 +349,16 @@ impl Drop for Uring {
         }
         if let Some(index) = self.index {
             let ring = Registered { index, reserved: 0, data: 0 };
-            // SAFETY: one entry to read.
+            // SAFETY: one entry, valid for reads.
             unsafe { libc::syscall(SYS_REGISTER, index, UNREGISTER, &ring, 1) };
         }
     }
 }
 
-/// Two pages of memory: one for both halves' words and the answers, one for the requests.
+/// Two pages of memory: one for the words of both rings and the answers, and one for the requests.
 struct Pages {
     base: NonNull<u8>,
-    /// Of each.
+    /// The size of each page in bytes.
     size: usize,
 }
 
@@ -364,7 +366,7 @@ impl Pages {
     fn new() -> Option<Pages> {
         // SAFETY: no preconditions.
         let size = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
-        // SAFETY: new memory. What a child does not get, it cannot unmap either.
+        // SAFETY: new memory. A forked child does not inherit it, and so cannot unmap it either.
         let base = unsafe {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let base = libc::mmap(ptr::null_mut(), 2 * size, access, kind, -1, 0);
@@ -385,7 +387,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: ours, and nobody has it any more; the kernel keeps for itself what it still needs.
+        // SAFETY: our own pages, which are not used any more; the kernel has pinned those that it needs.
         unsafe { libc::munmap(self.base.as_ptr().cast(), 2 * self.size) };
     }
 }

@@ -53,7 +53,7 @@ fn all_sleepers_are_woken_at_once() {
             scope.spawn(|| {
                 let word = header.wake.prepare_wait();
                 announced.wait();
-                // For no reason at all, too; not for lack of one.
+                // It may return spuriously, but must not miss a wake-up.
                 while header.wake.word.load(SeqCst) == word {
                     assert_ne!(header.wake.sleep(word, NEVER / 2), Sleep::TimedOut);
                 }
@@ -69,7 +69,7 @@ fn all_sleepers_are_woken_at_once() {
 fn looking_goes_on_for_as_many_rounds_as_pay() {
     let mut spin = Spin::new();
     if cpus() < 2 {
-        assert!(!spin.until(|| true), "one processor: whoever looks keeps the publisher from it");
+        assert!(!spin.until(|| true), "with one CPU, spinning would keep the publisher from running");
         return;
     }
     for expected in [16, 8, 4, 2, 1, 1] {

@@ -9,10 +9,10 @@ fn watched() -> (Ring, Subscriber, RawFd) {
     (ring, sub, fd)
 }
 
-/// Whether the descriptor can be read; with `wait`, once it can.
+/// Whether the descriptor is readable; with `wait`, waits until it is.
 fn readable(fd: RawFd, wait: bool) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, as said.
+    // SAFETY: one entry.
     unsafe { libc::poll(&mut poll, 1, if wait { -1 } else { 0 }) > 0 }
 }
 
@@ -72,7 +72,7 @@ fn there_is_one_descriptor_until_it_is_closed() {
     let (_ring, mut sub, fd) = watched();
     assert_eq!(sub.watch_anew().unwrap(), (fd, false));
     assert!(sub.is_watched_by(fd));
-    // SAFETY: the number is the subscriber's, which has to bear that the program closes it.
+    // SAFETY: the subscriber's descriptor, which a program may close.
     unsafe { libc::close(fd) };
     assert!(!sub.is_watched_by(fd));
     let (again, new) = sub.watch_anew().unwrap();
@@ -84,7 +84,7 @@ fn a_watch_ends_with_its_subscriber() {
     let (ring, sub, fd) = watched();
     drop(sub);
     ring.publish_int(1).unwrap();
-    // SAFETY: only a number goes in. Another test may have it by now; then it is no eventfd that is readable.
+    // SAFETY: only a number. If another test has it by now, it is not a readable eventfd.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     assert!(flags < 0 || !readable(fd, false));
 }

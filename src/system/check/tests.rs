@@ -172,7 +172,7 @@ fn a_living_publisher_is_not_taken_for_a_dead_one() {
     let lock = std::fs::OpenOptions::new().read(true).write(true).open(file.path()).unwrap();
     let member = (1..).find(|n| Bytes::of_members(Group::Publishers, *n, 1).is_locked(&lock) == Ok(false)).unwrap();
     file.write(&[(SPARES_AT + unused_spare(&file) * 128, &u64::from(member << 2 | 1).to_ne_bytes())]);
-    is_fine(&file, &["a publisher died"], "a number that nobody has");
+    is_fine(&file, &["a publisher died"], "a number without a member");
     Bytes::of_members(Group::Publishers, member, 1).lock(&lock, Kind::Exclusive).unwrap();
     is_fine(&file, &[], "a living one");
 }

@@ -21,7 +21,7 @@ fn open(path: &Path, variant: Variant, capacity: u64) -> Result<(Region, Geometr
 
 /// Writes the first byte behind the header through one mapping, and reads it through another.
 fn is_shared(one: &Region, other: &Region) -> bool {
-    // SAFETY: both mappings are longer than a header; nobody else knows them.
+    // SAFETY: both mappings are longer than a header; they are not shared.
     unsafe {
         let (to, from) = (one.base().add(HEADER_LEN as usize), other.base().add(HEADER_LEN as usize));
         to.write_volatile(to.read_volatile().wrapping_add(1));
