@@ -150,4 +150,26 @@ END
     is($status, 0, 'parent and child exit with 0');
 };
 
+subtest 'a process without a free descriptor' => sub {
+    plan skip_all => 'Mojolicious is not installed' if !eval { require Mojo::IOLoop; 1 };
+    my $limited = q{exec 'sh', '-c', 'ulimit -n 64 && exec "$@"', 'sh', $^X, (map {"-I$_"} @INC), '-e', @ARGV};
+    my ($out, $status) = run_perl($limited, <<'END', fresh_path());
+        use strict;
+        use warnings;
+        use Mojo::IOLoop;
+        use Data::PubSub::Shared::Bus;
+        my $bus = Data::PubSub::Shared::Bus->new($ARGV[0]);
+        Mojo::IOLoop->timer(0 => sub { });
+        Mojo::IOLoop->one_tick;    # what the loop itself opens
+        my @all;
+        $bus->on(error => sub { print "error: $_[1]\n"; @all = () });
+        $bus->listen(x => sub { print "got $_[1]\n"; Mojo::IOLoop->stop });
+        $bus->notify(x => 1);
+        while (open my $file, '<', '/dev/null') { push @all, $file }
+        Mojo::IOLoop->start;
+END
+    is($out, "error: eventfd: Too many open files\ngot 1\n", 'is told so, and its listeners are called when there is one');
+    is($status, 0, 'ends normally');
+};
+
 done_testing;
