@@ -1,4 +1,4 @@
-//! What both roles stand on: the ring behind a handle, whatever its variant, and what keeps it mapped.
+//! The base of [`crate::Ring`] and [`crate::Subscriber`]: a ring of any variant, and the mapping that it points into.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::slot::{NarrowSlot, WideSlot};
 use crate::slot_ring::SlotRing;
 use crate::str_ring::StrRing;
 
-/// What keeps a ring mapped: shared by its handle and the subscribers that came from it.
+/// A mapped ring, shared by its handle and the subscribers made from it. Dropping the last reference unmaps the ring.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     pub(crate) region: Region,
     pub(crate) geometry: Geometry,
-    /// Where it stays, because the ring points there.
+    /// In an `Arc`, so that its address stays the same: the ring points to it.
     pub(crate) readers: Arc<Readers>,
-    /// Of publishers of strings.
+    /// The member locks of publishers of strings.
     pub(crate) members: Members,
-    /// Of subscribers.
+    /// The member locks of subscribers.
     pub(crate) reading: Members,
 }
 
 impl Mapping {
-    /// A mapped ring's pointers, and what keeps them good.
+    /// Returns the ring's pointers, and the mapping that they are valid for.
     pub(crate) fn new((region, geometry): (Region, Geometry)) -> (AnyRing, Arc<Mapping>) {
         let base = region.base();
-        // SAFETY: the geometry was checked against the length that is mapped; the mapping starts on a page; it is never null.
+        // SAFETY: the geometry was checked against the mapped length; the mapping starts on a page and is never null.
         let readers = unsafe {
             let entries = NonNull::new_unchecked(base.add(HEADER_LEN as usize));
             Arc::new(Readers::new(NonNull::new_unchecked(base.cast()), entries.cast(), &geometry))
@@ -46,7 +46,7 @@ impl Mapping {
     }
 }
 
-/// The ring's pointers by variant. Whoever holds one also holds the [`Mapping`] that it points into.
+/// The ring's pointers by variant. The owner of an `AnyRing` also holds the [`Mapping`] that it points into.
 #[derive(Clone, Copy)]
 pub(crate) enum AnyRing {
     Int(SlotRing<WideSlot>),
@@ -73,8 +73,8 @@ pub(crate) enum Number {
 impl AnyRing {
     fn new(region: &Region, geometry: &Geometry, readers: NonNull<Readers>) -> AnyRing {
         let base = region.base();
-        // SAFETY: the geometry was checked against the length that is mapped; the mapping starts on a page, so header, slots
-        // and arena are aligned; it is never null.
+        // SAFETY: the geometry was checked against the mapped length; the mapping starts on a page, so header, slots and arena
+        // are aligned; it is never null.
         unsafe {
             let header = NonNull::new_unchecked(base.cast::<Header>());
             let part = |at: u64| NonNull::new_unchecked(base.add(at as usize));
@@ -101,13 +101,14 @@ impl AnyRing {
         }
     }
 
-    /// Wakes whoever sleeps until a message comes.
+    /// Wakes all subscribers that sleep until a message arrives.
     #[inline(always)]
     pub(crate) fn wake_sleepers(&self) {
         self.header().wake.wake_sleepers();
     }
 
-    /// Publishes where nothing is in the way. Err: what [`publish_anyway`](Self::publish_anyway) goes on with.
+    /// The fast path of publishing a number. On `Err`, call [`publish_anyway`](Self::publish_anyway) with the error, the position
+    /// that was claimed, if any.
     #[inline(always)]
     pub(crate) fn publish_at_once(&self, number: Number) -> std::result::Result<(), Option<u64>> {
         match (self, number) {
@@ -119,7 +120,7 @@ impl AnyRing {
         }
     }
 
-    /// The same where something is. False: there is no room, and nothing happened.
+    /// The slow path of publishing a number. Returns `Ok(false)`, and publishes nothing, if a lossless ring has no room.
     pub(crate) fn publish_anyway(&self, claimed: Option<u64>, number: Number) -> Result<bool> {
         match (self, number) {
             (AnyRing::Int(ring), Number::Int(value)) => Ok(ring.publish_anyway(claimed, value as u64)),
@@ -130,7 +131,7 @@ impl AnyRing {
         }
     }
 
-    /// The next integer, where that is simple; [`Next::More`] where it is not.
+    /// The fast path of reading an integer: [`Next::More`] if the slow path is needed.
     #[inline(always)]
     pub(crate) fn glimpse_int(&self, cursor: &Cursor) -> Next<i64> {
         match self {
@@ -140,7 +141,7 @@ impl AnyRing {
         }
     }
 
-    /// The same for a floating-point number.
+    /// The fast path of reading a floating-point number: [`Next::More`] if the slow path is needed.
     #[inline(always)]
     pub(crate) fn glimpse_num(&self, cursor: &Cursor) -> Next<f64> {
         match self {
@@ -149,7 +150,7 @@ impl AnyRing {
         }
     }
 
-    /// What is at the cursor, with what holds no message any more passed.
+    /// Moves the cursor over positions that hold no message, and returns the state of the position where it stops.
     #[inline(always)]
     pub(crate) fn look(&self, cursor: &mut Cursor) -> Next<()> {
         match self {
@@ -159,7 +160,7 @@ impl AnyRing {
         }
     }
 
-    /// Whether a reader that has passed so many positions without saying so may be keeping publishers waiting.
+    /// Whether publishers may be waiting for a reader that has passed `passed` positions since it last told its place.
     pub(crate) fn is_kept(&self, passed: u64) -> bool {
         match self {
             AnyRing::Str(ring) => ring.ring.is_kept(passed),

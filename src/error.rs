@@ -1,4 +1,4 @@
-//! What can go wrong, as a kind for programs and a text for people.
+//! The error of every call of this crate: a kind for programs and a text for people.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[repr(i32)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The system refused; [`Error::os_code`] has its number.
+    /// A system call failed; [`Error::os_code`] returns its `errno`.
     System = 1,
     /// An argument is out of its range.
     Argument = 2,
@@ -17,22 +17,23 @@ pub enum ErrorKind {
     Incompatible = 3,
     /// A message is longer than the ring's `msg_size`.
     TooLong = 4,
-    /// A signal arrived (or may have) while the call was waiting or working; nothing was published, call again.
+    /// A signal arrived, or may have arrived, during the call. Nothing was published; call again.
     Interrupted = 5,
-    /// A lossless ring has no room, because a reader has not read what would be overwritten; nothing was published.
+    /// A lossless ring has no room, because a reader has not read the messages that would be overwritten. Nothing was published.
     Full = 6,
-    /// A call would wait for a subscriber that only the calling thread can read.
+    /// The call would wait for a subscriber that only the calling thread can read.
     Deadlock = 7,
-    /// A reader with this name lives.
+    /// A live reader has this name, or the table of readers is full.
     Busy = 8,
 }
 
 /// The result of a call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failed call: its kind, the system's error number if it was the system's, and a text.
+/// A failed call: its kind, its text, and the `errno` of the system call if one failed.
 ///
-/// Where the system refused, [`source`](std::error::Error::source) is its [`io::Error`]; and each converts into one.
+/// For [`ErrorKind::System`], [`source`](std::error::Error::source) returns the [`io::Error`] of that system call. Every error
+/// converts into an [`io::Error`].
 ///
 /// ```
 /// use data_pubsub_shared::{ErrorKind, Ring, Variant};
@@ -53,7 +54,7 @@ impl Error {
         Error { kind, text: text.into(), system: None }
     }
 
-    /// An error of the system, in its own words alone.
+    /// A system error with only the system's text for `code`.
     pub(crate) fn os(code: i32) -> Self {
         Error {
             kind: ErrorKind::System,
@@ -62,17 +63,17 @@ impl Error {
         }
     }
 
-    /// An error of the system call `call`, with the text that the system has for `code`.
+    /// An error of the system call `call`, with the system's text for `code`.
     pub(crate) fn from_os(call: impl fmt::Display, code: i32) -> Self {
         Self::os(code).about(call)
     }
 
-    /// The error that the last system call of this thread left behind.
+    /// The error of the last system call of this thread, from `errno`.
     pub(crate) fn last_os(call: impl fmt::Display) -> Self {
         Self::from_os(call, last_os_code())
     }
 
-    /// The same error, with what it is about in front.
+    /// The same error with `what`, its subject, before its text.
     pub(crate) fn about(self, what: impl fmt::Display) -> Self {
         Error { text: format!("{}: {}", what, self.text), ..self }
     }
@@ -81,7 +82,7 @@ impl Error {
         Self::new(ErrorKind::TooLong, format!("message too long ({} > {})", length, most))
     }
 
-    /// What sort of failure this is.
+    /// The kind of this failure.
     ///
     /// ```
     /// # use data_pubsub_shared::{ErrorKind, Ring, Variant};
@@ -91,7 +92,7 @@ impl Error {
         self.kind
     }
 
-    /// The system's error number (`errno`), 0 unless the kind is [`ErrorKind::System`].
+    /// The `errno` of the failed system call; 0 unless the kind is [`ErrorKind::System`].
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -103,7 +104,7 @@ impl Error {
     }
 }
 
-/// Calls again after every [`ErrorKind::Interrupted`].
+/// Repeats `call` as long as it fails with [`ErrorKind::Interrupted`].
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {
@@ -144,7 +145,7 @@ pub(crate) fn last_os_code() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// The system's words for `code`, without the number that Rust appends.
+/// The system's text for `code`, without the number that Rust appends.
 fn os_text(code: i32) -> String {
     let full = io::Error::from_raw_os_error(code).to_string();
     match full.rfind(" (os error") {

@@ -7,7 +7,7 @@
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
 //!   384   wake        eventcount word, sleepers                           written by sleeping readers and wakers
 //!   512   events      recoveries, abandoned, leaked, unregistered, gone, unlisted    written at rare events
-//!   640   limit       up to where publishers may claim, entries in use    written where readers come, or room is looked for
+//!   640   limit       first position that may not be claimed, entries in use    written by joining readers and publishers
 //!   768   room        eventcount word, sleepers                           written by sleeping publishers and wakers
 //!   4096  readers     readers * 128 bytes                                 see [`crate::readers`]
 //!   ...   spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
@@ -15,70 +15,70 @@
 //!   ...   arena       (capacity + publishers) blocks of 8 + msg_size rounded up to 8 (+ 16: stamped) bytes    Str only
 //! ```
 //!
-//! Words of different writers are on different 128-byte lines. Numbers are in the host's own byte order; a foreign
-//! order spoils the magic number. Whoever attaches copies the [`Geometry`] after checking it and never looks at the
-//! identity again, so a peer that scribbles on the header can spoil messages but not addresses. All bytes but the identity
-//! are zero in a new ring.
+//! Words with different writers are on different 128-byte lines. Numbers are in the host's byte order; in a foreign byte order
+//! the magic number does not match. A process that attaches checks the identity, copies it into its own [`Geometry`] and never
+//! reads the identity again, so a peer that overwrites the header can corrupt messages but not addresses. In a new ring all
+//! bytes but the identity are zero.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Options, NO_READERS};
 use crate::sync::Ordering::{Release, SeqCst};
 use crate::sync::{fence, AtomicU32, AtomicU64, Line};
 
-/// "PubSubSh" as it lies in memory.
+/// The bytes "PubSubSh".
 const MAGIC: u64 = u64::from_ne_bytes(*b"PubSubSh");
 const FOREIGN_MAGIC: u64 = MAGIC.swap_bytes();
-/// How files of the other implementation of this name begin, versions 0.x on CPAN.
+/// The first bytes of a file of versions 0.x on CPAN, another implementation of this name.
 const OTHER_MAGIC: &[u8] = b"1BSP";
 /// Changes whenever the meaning of a shared byte changes.
 const VERSION: u32 = 2;
-/// Bytes before the first slot: one page.
+/// Length of the header in bytes: one page.
 pub(crate) const HEADER_LEN: u64 = 4096;
-/// The most slots of a ring.
+/// Maximum number of slots of a ring.
 pub(crate) const MAX_CAPACITY: u64 = 1 << 31;
-/// The longest message of a string ring, in bytes.
+/// Maximum length of a message of a string ring, in bytes.
 pub(crate) const MAX_MSG_SIZE: u64 = (1 << 31) - 1;
-/// The most publishers that may be in the middle of a publish at once.
+/// Maximum number of publishers of strings that can be in the middle of a publish at the same time.
 pub(crate) const MAX_PUBLISHERS: u64 = 1 << 16;
-/// Without another wish, as many spare blocks as fit into so many bytes, but within these bounds.
+/// The default number of spare blocks is the number that fits into `SPARE_BYTES`, limited to the range `SPARES`.
 const SPARE_BYTES: u64 = 4 << 20;
 const SPARES: (u64, u64) = (16, 64);
-/// Bytes of a spare's entry.
+/// Length of a spare's entry in bytes.
 const SPARE_LEN: u64 = 128;
-/// The most readers of a table, and as many as there are without another wish.
+/// Maximum and default number of entries of the table of readers.
 pub(crate) const MAX_READERS: u64 = 65_535;
 const USUAL_READERS: u64 = 64;
-/// Bytes of a reader's entry.
+/// Length of a reader's entry in bytes.
 const READER_LEN: u64 = 128;
-/// Features of a ring: publishers wait for readers.
+/// Feature bit of the identity: publishers wait for readers.
 const LOSSLESS: u32 = 1;
-/// Each message has the time and the process of its publisher.
+/// Feature bit of the identity: each message has a stamp, its publish time and the pid of its publisher.
 const STAMPED: u32 = 2;
-/// Bytes of that.
+/// Length of a stamp in bytes.
 const STAMP_LEN: u64 = 16;
 
-/// What a ring carries.
+/// The type of a ring's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Variant {
-    /// 64-bit integers, 16 bytes a slot.
+    /// 64-bit integers, 16 bytes per slot.
     Int = 1,
-    /// 32-bit integers, 8 bytes a slot.
+    /// 32-bit integers, 8 bytes per slot.
     Int32 = 2,
-    /// 16-bit integers, 8 bytes a slot.
+    /// 16-bit integers, 8 bytes per slot.
     Int16 = 3,
-    /// Byte strings of up to `msg_size` bytes with Perl's UTF-8 flag.
+    /// Strings of up to `msg_size` bytes, each with Perl's UTF-8 flag.
     Str = 4,
-    /// 64-bit floating-point numbers, 16 bytes a slot.
+    /// 64-bit floating-point numbers, 16 bytes per slot.
     Num = 5,
 }
 
 impl Variant {
-    /// All of them, by number.
+    /// All variants, in the order of their numbers.
     pub const ALL: [Variant; 5] = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str, Variant::Num];
 
-    /// The variant with this number, if there is one.
+    /// Returns the variant with this number, or `None` if there is none.
     ///
     /// ```
     /// # use data_pubsub_shared::Variant;
@@ -100,18 +100,18 @@ impl Variant {
     }
 }
 
-/// Who published a message, and when.
+/// The publish time of a message and the pid of its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stamp {
-    /// Nanoseconds of the wall clock since 1970.
+    /// The publisher's wall clock, in nanoseconds since 1970-01-01 00:00 UTC.
     pub time_ns: u64,
-    /// The publisher's process, as its own pid namespace numbers it.
+    /// The pid of the publisher, in its own pid namespace.
     pub pid: u32,
 }
 
 impl Stamp {
-    /// The same time as the standard library has it.
+    /// Returns [`time_ns`](Self::time_ns) as a [`SystemTime`](std::time::SystemTime).
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};
@@ -129,36 +129,36 @@ impl Stamp {
     }
 }
 
-/// Sizes and places of one ring, in bytes; every address in the mapping is computed from a checked copy of this.
+/// Sizes and offsets of one ring, in bytes. Every address in the mapping is computed from a checked copy of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) variant: Variant,
     /// Slots; a power of two, 2 ..= 2^31.
     pub(crate) capacity: u64,
-    /// The longest message in bytes, 1 ..= 2^31 - 1; 0 for integers.
+    /// Maximum length of a message in bytes, 1 ..= 2^31 - 1; 0 for numbers.
     pub(crate) msg_size: u64,
-    /// Publishers that can be in the middle of a publish at once, each with a spare block, 1 ..= 65,536; 0 for integers.
+    /// Publishers that can be in the middle of a publish at once, each with a spare block, 1 ..= 65,536; 0 for numbers.
     pub(crate) publishers: u64,
     /// Entries of the table of readers, 0 ..= 65,535.
     pub(crate) readers: u64,
-    /// Publishers wait for readers; so there is a table.
+    /// Whether publishers wait for readers. `readers` is then at least 1.
     pub(crate) lossless: bool,
-    /// Lossless rings: for how many milliseconds publishers wait for a named reader that is away.
+    /// Lossless rings: how long publishers wait for a named reader that is away, in milliseconds.
     pub(crate) keep_ms: u32,
-    /// Strings: each message has the time and the process of its publisher.
+    /// Strings: whether each message has a stamp, its publish time and the pid of its publisher.
     pub(crate) stamped: bool,
     pub(crate) spares_at: u64,
     pub(crate) slots_at: u64,
     /// A multiple of 64, so that blocks share as few cache lines as they can.
     pub(crate) arena_at: u64,
-    /// `capacity + publishers` blocks; 0 for integers.
+    /// Length of `capacity + publishers` blocks; 0 for numbers.
     pub(crate) arena_len: u64,
     /// Length of the file and of the mapping.
     pub(crate) total: u64,
 }
 
 impl Geometry {
-    /// The geometry of a new ring.
+    /// Computes the geometry of a new ring. Fails with [`ErrorKind::Argument`] if an option is out of its range.
     pub(crate) fn new(variant: Variant, wanted: &Options) -> Result<Self> {
         let argument = |text: String| Err(Error::new(ErrorKind::Argument, text));
         let Options { capacity, msg_size, publishers, readers, lossless, keep_ms, stamped, .. } = *wanted;
@@ -217,12 +217,13 @@ impl Geometry {
         })
     }
 
-    /// The bytes of a block: a word, the longest message, and its stamp.
+    /// Length of a block in bytes: a word, the longest message, and its stamp.
     pub(crate) fn block_len(&self) -> u64 {
         block_len(self.msg_size, self.stamped)
     }
 
-    /// Reads the geometry from the first bytes of a file of `file_len` bytes and believes nothing of it.
+    /// Reads the geometry from the first bytes of a file of `file_len` bytes, and checks every value. Fails with
+    /// [`ErrorKind::Incompatible`] if the file is not a ring of this variant and version, or is damaged.
     pub(crate) fn from_header(bytes: &IdentityBytes, variant: Variant, file_len: u64) -> Result<Self> {
         let identity = Identity::from_bytes(bytes);
         let is_ours = identity.has_magic() && identity.version == VERSION;
@@ -247,7 +248,7 @@ const fn block_len(msg_size: u64, stamped: bool) -> u64 {
     8 + round_up_8(msg_size) + if stamped { STAMP_LEN } else { 0 }
 }
 
-/// Line 0 as it is in the file.
+/// Line 0 of the header, as it is stored in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Identity {
@@ -267,7 +268,7 @@ pub(crate) struct Identity {
 }
 
 const IDENTITY_LEN: usize = std::mem::size_of::<Identity>();
-/// The identity, byte for byte.
+/// The bytes of an [`Identity`].
 pub(crate) type IdentityBytes = [u8; IDENTITY_LEN];
 
 impl Identity {
@@ -290,7 +291,7 @@ impl Identity {
     }
 
     pub(crate) fn from_bytes(bytes: &IdentityBytes) -> Self {
-        // SAFETY: plain integers without padding (asserted below), every pattern of bytes is a value.
+        // SAFETY: all fields are integers without padding (asserted below), so every pattern of bytes is a valid value.
         unsafe { std::mem::transmute_copy(bytes) }
     }
 
@@ -299,17 +300,17 @@ impl Identity {
         unsafe { std::mem::transmute(self) }
     }
 
-    /// A ring of this layout, as far as the first words say.
+    /// Whether the magic number and the version are those of this library.
     pub(crate) fn is_readable(&self) -> bool {
         self.magic == MAGIC && self.version == VERSION
     }
 
-    /// No magic number yet: nobody finished initialising this file.
+    /// Whether the magic number is missing: no process has finished initialising this file.
     pub(crate) fn is_unwritten(&self) -> bool {
         self.magic == 0
     }
 
-    /// A whole header but the magic number: its creator was killed before it wrote that.
+    /// Whether only the magic number is missing from a complete header: its creator was killed before it wrote that.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.is_unwritten() && self.version == VERSION && self.geometry(self.total).is_ok()
     }
@@ -318,7 +319,7 @@ impl Identity {
         self.magic == MAGIC
     }
 
-    /// The geometry of the ring in a file of this identity and length; or why there is none.
+    /// Returns the geometry of the ring in a file of this identity and length, or the reason why it is not a ring of this version.
     pub(crate) fn ring(&self, file_len: u64) -> std::result::Result<Geometry, String> {
         if !self.has_magic() {
             return Err(match self.magic {
@@ -335,7 +336,7 @@ impl Identity {
         self.geometry(file_len)
     }
 
-    /// The same, whatever magic number and version stand before the sizes.
+    /// Like [`ring`](Self::ring), without a check of the magic number and the version.
     pub(crate) fn geometry(&self, file_len: u64) -> std::result::Result<Geometry, String> {
         let variant = Variant::from_number(self.variant).ok_or_else(|| format!("unknown variant {}", self.variant))?;
         let inconsistent = |what: String| Err(format!("inconsistent header: {}", what));
@@ -384,63 +385,63 @@ impl Identity {
     }
 }
 
-/// Line 3: who may sleep; see [`crate::wait`].
+/// Line 3: the eventcount on which subscribers sleep; see [`crate::wait`].
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct WakeLine {
     /// `epoch << 2 | K << 1 | W`.
     pub(crate) word: AtomicU32,
-    /// Sleepers, for `stats` alone: a killed one counts until the next wake-up.
+    /// Number of sleepers, only for `stats`. A sleeper that was killed counts until the next wake-up.
     pub(crate) sleepers: AtomicU32,
 }
 
-/// No number that a scribble is likely to leave.
+/// A value that is unlikely to appear by corruption.
 pub(crate) const UNREGISTERED: u64 = u64::from_ne_bytes(*b"no locks");
 
 /// Line 4: counters of rare events.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct EventLine {
-    /// Spares taken over from publishers that died in the middle of a publish.
+    /// Spares taken over from publishers that exited in the middle of a publish.
     pub(crate) recoveries: AtomicU64,
-    /// Positions given up: claimed by a publisher that did not commit.
+    /// Abandoned positions: a publisher claimed them and did not commit.
     pub(crate) abandoned: AtomicU64,
     /// Blocks whose place is unknown; see [`crate::spare`].
     pub(crate) leaked: AtomicU64,
-    /// [`UNREGISTERED`] once somebody published of whom nobody can know whether it lives.
+    /// [`UNREGISTERED`] once a process without a member number has published: others cannot tell whether it lives.
     pub(crate) unregistered: AtomicU64,
-    /// [`GONE`] once somebody removed the ring's file.
+    /// [`GONE`] once a process removed the ring's file.
     pub(crate) gone: AtomicU64,
     /// Subscribers for which the table of readers had no room.
     pub(crate) unlisted: AtomicU64,
 }
 
-/// Line 5: up to where publishers of a lossless ring may claim; see [`crate::lossless`].
+/// Line 5: the limit of claims in a lossless ring; see [`crate::lossless`].
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct LimitLine {
     /// `limit << 24 | epoch`.
     pub(crate) word: AtomicU64,
-    /// No entry of the table of readers behind so many was ever used.
+    /// Only the first `used` entries of the table of readers were ever used.
     pub(crate) used: AtomicU32,
 }
 
-/// No number that a scribble is likely to leave.
+/// A value that is unlikely to appear by corruption.
 pub(crate) const GONE: u64 = u64::from_ne_bytes(*b"unlinked");
-/// Where that word stands in the file, and the word on which sleepers sleep.
+/// Offsets in the file: of the word that holds [`GONE`], and of the word on which subscribers sleep.
 pub(crate) const GONE_AT: u64 = 512 + 4 * 8;
 pub(crate) const WAKE_AT: u64 = 384;
 
 impl EventLine {
-    /// To be called by a publisher without a number before anything else that it does to the ring.
+    /// A publisher without a member number must call this before it changes anything else in the ring.
     pub(crate) fn say_unregistered(&self) {
         // SeqCst, as the exchanges of slots are.
         self.unregistered.store(UNREGISTERED, SeqCst);
-        // Release: who sees an entry that this process took sees that it said so.
+        // Release: a process that sees an entry taken by this one also sees the store above.
         fence(Release);
     }
 
-    /// Whether a publisher without a number may exist.
+    /// Whether a publisher without a member number may exist.
     pub(crate) fn has_unregistered(&self) -> bool {
         self.unregistered.load(SeqCst) == UNREGISTERED
     }
@@ -456,11 +457,11 @@ pub(crate) struct ClearLine {
     pub(crate) abandoned: AtomicU64,
 }
 
-/// The header page. Everything in it is zero in a new ring but the identity.
+/// The header page. In a new ring everything but the identity is zero.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Header {
-    /// Never looked at through a mapping: see [`Identity`]. Atomic, because `pwrite` and other processes may change it.
+    /// Never read through a mapping: see [`Identity`]. Atomic, because other processes may change it, with `pwrite` too.
     identity: Line<[AtomicU64; 11]>,
     /// Next position to claim; only publishers add to it; never falls.
     pub(crate) write_pos: Line<AtomicU64>,
@@ -468,40 +469,40 @@ pub(crate) struct Header {
     pub(crate) wake: Line<WakeLine>,
     pub(crate) events: Line<EventLine>,
     pub(crate) limit: Line<LimitLine>,
-    /// Where publishers of a lossless ring sleep.
+    /// The eventcount on which publishers of a lossless ring sleep.
     pub(crate) room: Line<WakeLine>,
 }
 
 const _: () = {
     assert!(IDENTITY_LEN == 88 && std::mem::size_of::<Header>() == 7 * 128);
     assert!(std::mem::size_of::<usize>() == 8);
-    // Word by word: `offset_of!` is newer than the oldest Rust that builds this.
+    // Computed by hand: `offset_of!` is newer than the minimum Rust version.
     assert!(GONE_AT as usize + 16 == 4 * 128 + std::mem::size_of::<EventLine>() && WAKE_AT as usize == 3 * 128);
 };
 
 impl Header {
-    /// Whether somebody removed the ring's file by way of this library.
+    /// Whether a process removed the ring's file through this library.
     pub(crate) fn is_gone(&self) -> bool {
-        // SeqCst: after the announcement of a sleep; meets `remove`.
+        // SeqCst: after the announcement of a sleep; meets the store in `remove`.
         self.events.gone.load(crate::sync::Ordering::SeqCst) == GONE
     }
 
-    /// The ring's file was removed: says so, and wakes whoever sleeps.
+    /// Records that the ring's file was removed, and wakes all sleeping subscribers.
     pub(crate) fn remove(&self) {
-        // SeqCst: before the look for sleepers.
+        // SeqCst: before the check for sleepers.
         self.events.gone.store(GONE, crate::sync::Ordering::SeqCst);
         self.wake.wake_sleepers();
     }
 
-    /// The oldest position still held when the next one is `write_pos`.
+    /// The oldest position that the ring holds when the next position to claim is `write_pos`.
     pub(crate) fn oldest(&self, write_pos: u64, capacity: u64) -> u64 {
         write_pos.saturating_sub(capacity).max(self.base())
     }
 
-    /// The position of the last clear. One above the write position is no clear, but a scribble, and counts for nothing.
+    /// The position of the last clear. A value above the write position is corruption and is read as 0.
     pub(crate) fn base(&self) -> u64 {
-        // Acquire: meets the fetch_max in `clear`, so that no write position is seen below the one that it saw. Who misses a
-        // clear of this moment acts as if it had come later.
+        // Acquire: meets the fetch_max in `clear`, so that no write position is seen below the one that it saw. A caller that
+        // misses a concurrent clear acts as if the clear had come later.
         let base = self.clear.base.load(crate::sync::Ordering::Acquire);
         if base > self.write_pos.load(crate::sync::Ordering::Acquire) {
             return 0;
@@ -515,7 +516,7 @@ impl Header {
         self.write_pos.load(crate::sync::Ordering::Acquire).saturating_sub(base)
     }
 
-    /// Which bytes mean something, as (offset, length); all others of the page are 0 forever.
+    /// The bytes in use, as (offset, length). All other bytes of the page stay 0.
     pub(crate) fn used(&self) -> [(usize, usize); 7] {
         fn part<T>(header: &Header, part: &T) -> (usize, usize) {
             let (from, at): (*const Header, *const T) = (header, part);
@@ -532,7 +533,7 @@ impl Header {
         ]
     }
 
-    /// Discards, in one store, everything published before this call.
+    /// Discards everything published before this call, in one store.
     pub(crate) fn clear(&self) {
         use crate::sync::Ordering::{Acquire, Relaxed};
         // Relaxed: statistics, exact once the ring is quiet.
@@ -541,12 +542,12 @@ impl Header {
         // Acquire, as in `base`.
         let base = self.clear.base.load(Acquire);
         if base > self.write_pos.load(Acquire) {
-            // A scribble; only that may be replaced by something lower.
+            // Corruption. Only a corrupt value may be replaced by a lower one.
             let _ = self.clear.base.compare_exchange(base, end, SeqCst, SeqCst);
         }
         // fetch_max: two clears at once leave the later position.
         self.clear.base.fetch_max(end, SeqCst);
-        // Readers need nothing any more that publishers may be waiting for.
+        // Publishers may be waiting for readers of the messages that were discarded.
         self.room.wake_sleepers();
     }
 }
@@ -613,8 +614,8 @@ mod tests {
         for bit in 0..IDENTITY_LEN * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
-            // What can differ without moving anything: the message size, within its rounding to 8, and what readers are to
-            // publishers.
+            // These can differ without a change of any offset: the message size, within its rounding to 8, whether the ring is
+            // lossless, and `keep_ms`.
             let Geometry { msg_size, lossless, keep_ms, .. } = geometry;
             let resized = |read: Geometry| Geometry { msg_size, lossless, keep_ms, ..read } == geometry;
             let harmless = |read: Geometry| read != geometry && resized(read);

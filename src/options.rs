@@ -1,6 +1,6 @@
-//! What a new ring is to be like; [`crate::ring`] makes it.
+//! Options of a new ring; [`crate::ring`] makes it.
 
-/// What a new ring is like. A ring that exists keeps its own sizes.
+/// Options of a new ring. An existing ring keeps its own sizes.
 ///
 /// ```
 /// use data_pubsub_shared::{Options, Variant};
@@ -16,33 +16,33 @@
 #[repr(C)]
 #[non_exhaustive]
 pub struct Options {
-    /// Slots, 1 ..= 2^31, rounded up to a power of two, at least 2; 0: only a ring that exists is opened.
+    /// Number of slots, 1 ..= 2^31, rounded up to a power of two, at least 2. With 0, only an existing ring is opened.
     pub capacity: u64,
-    /// Strings: the longest message in bytes, 1 ..= 2^31 - 1.
+    /// Strings: maximum length of a message in bytes, 1 ..= 2^31 - 1.
     pub msg_size: u64,
-    /// Strings: how many publishers can be in the middle of a publish at once, 1 ..= 65,536; 0: as many as fit into 4 MiB,
-    /// 16 ..= 64.
+    /// Strings: number of publishers that can be in the middle of a publish at the same time, 1 ..= 65,536. 0 means as many as fit
+    /// into 4 MiB, but 16 to 64.
     pub publishers: u64,
-    /// How many subscribers the table of readers has room for, 1 ..= 65,535; 0: 64; [`NO_READERS`]: there is no table.
+    /// Number of entries of the table of readers, 1 ..= 65,535. 0 means 64, [`NO_READERS`] no table.
     pub readers: u64,
-    /// A file's permission bits, whatever the umask.
+    /// Permission bits of the file; the umask is ignored.
     pub mode: u32,
-    /// Lossless rings: for how many milliseconds publishers wait for a named reader that is away.
+    /// Lossless rings: how long publishers wait for a named reader that is away, in milliseconds.
     pub keep_ms: u32,
-    /// Publishers wait for the readers of the table, instead of overwriting what one of them has not read.
+    /// Publishers wait for the readers in the table, instead of overwriting messages that a reader has not read.
     pub lossless: bool,
-    /// Maps every page of the ring for this process now, new or not, instead of at the first message in it: costs some 100 ms a
-    /// GiB, and spares the first lap its page faults. Linux 5.14 or later.
+    /// Maps all pages of the ring for this process when it is opened, instead of at the first access to each. This costs some 100
+    /// ms per GiB, and saves the page faults of the first lap. Needs Linux 5.14 or later.
     pub prefault: bool,
-    /// Strings: each message has the wall-clock time and the process id of its publisher; 16 bytes more for each.
+    /// Strings: each message carries its wall-clock publish time and the pid of its publisher, in 16 more bytes per message.
     pub stamped: bool,
 }
 
-/// No table of readers.
+/// The value of [`Options::readers`] for a ring without a table of readers.
 pub const NO_READERS: u64 = u64::MAX;
 
 impl Default for Options {
-    /// No capacity, messages of 256 bytes, as many publishers and readers as is usual, mode 0600, not lossless.
+    /// Capacity 0 (only an existing ring is opened), messages of up to 256 bytes, mode 0600; all other options are 0 or false.
     fn default() -> Self {
         Options {
             capacity: 0,
@@ -59,7 +59,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// So many slots, and everything else as usual.
+    /// Options with this capacity and the default of every other option.
     ///
     /// ```
     /// # use data_pubsub_shared::Options;

@@ -1,44 +1,45 @@
-//! What a ring knows of itself without looking at its messages.
+//! Statistics of a ring, read from its header.
 
 use crate::layout::{Geometry, Header};
 use crate::sync::Ordering::Relaxed;
 
-/// What can be known about a ring without touching its messages.
+/// Sizes and counts of a ring. Reading them touches no message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Slots.
+    /// Number of slots.
     pub capacity: u64,
-    /// The longest message in bytes; 0 for integers.
+    /// Maximum length of a message in bytes; 0 for rings of numbers.
     pub msg_size: u64,
-    /// Bytes of the arena; 0 for integers.
+    /// Size of the arena in bytes; 0 for rings of numbers.
     pub arena_len: u64,
-    /// Bytes mapped.
+    /// Size of the mapping in bytes.
     pub mmap_size: u64,
     /// Positions claimed since the last clear.
     pub write_pos: u64,
-    /// Messages published since the last clear; while others publish, it includes what they have claimed.
+    /// Messages published since the last clear. Claims of publishers that are in the middle of a publish are included.
     pub publish_ok: u64,
-    /// Spare blocks taken over from publishers of strings that died in the middle of a publish.
+    /// Spare blocks taken over from publishers of strings that exited in the middle of a publish.
     pub recoveries: u64,
-    /// Positions given up since the ring was made: claimed, but their publisher died or published elsewhere.
+    /// Positions abandoned since the ring was made: their publisher claimed them and exited, or was so slow that it published at
+    /// another position.
     pub abandoned: u64,
-    /// Subscribers asleep, as far as is known.
+    /// Sleeping subscribers. A subscriber that was killed in its sleep counts until the next wake-up.
     pub sub_waiters: u64,
-    /// Publishers of strings that can be in the middle of a publish at once; 0 for integers.
+    /// Number of publishers that can be in the middle of a publish of strings at the same time; 0 for rings of numbers.
     pub publishers: u64,
-    /// Spare blocks of which nobody knows where they are, until a process publishes while no other does.
+    /// Spare blocks whose place is unknown. They are recovered when a process publishes while no other process does.
     pub leaked: u64,
-    /// Entries of the table of readers.
+    /// Number of entries of the table of readers.
     pub readers: u64,
-    /// Subscribers for which that table had no room, since the ring was made.
+    /// Subscribers for which the table of readers had no room, counted since the ring was made.
     pub unlisted: u64,
-    /// For how many milliseconds publishers of a lossless ring wait for a named reader that is away.
+    /// How long publishers of a lossless ring wait for a named reader that is away, in milliseconds.
     pub keep_ms: u32,
     /// Whether publishers wait for readers.
     pub lossless: bool,
-    /// Whether each message has the time and the process of its publisher.
+    /// Whether each message carries its publish time and the pid of its publisher.
     pub stamped: bool,
 }
 
