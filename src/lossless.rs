@@ -1,9 +1,9 @@
 //! Lossless rings: publishers claim no position whose slot a reader still needs, and sleep until there is room.
 //!
-//! What may be claimed is written down once for many claims. The *limit* is the smallest position of a reader that must not
-//! be skipped + the capacity, as it was when somebody last looked; positions below it may be claimed. A publisher that comes to
-//! the limit looks through the table and raises it. It never falls, so a claim that rests on an old one is safe. It is raised
-//! by an eighth of the capacity at a time, so that who joins later finds most of what the slots hold still kept.
+//! Publishers do not read the table of readers for each claim. They share a *limit*: positions below it may be claimed. It is the
+//! capacity + the smallest position of a reader that is not lossy, as of the last scan of the table. A publisher that reaches the
+//! limit scans the table and raises it. The limit never falls, so a claim under an old limit is safe. It is raised by an eighth of
+//! the capacity at a time, so that a reader that joins later still finds most of the messages in the slots protected.
 //!
 //! ```text
 //!   claim    p, n: room(limit, p) >= n, and write_pos: p -> p + n                            compare-exchange
@@ -13,14 +13,14 @@
 //!            position = the write position, or the oldest held, at least L - capacity;  entry: HERE
 //! ```
 //!
-//! Why a reader that joins loses nothing: whoever raises the limit after the reader's epoch read the word after that, so it
-//! sees the entry (JOINING: the limit stays), or its position. Whoever read the word before fails, because the epoch is
-//! another one now. So no limit but L and earlier, lower ones come from tables without the reader, and L - capacity is not
-//! above its position. A seek backwards joins again.
+//! A reader that joins loses nothing: a publisher that read the word after the reader raised the epoch sees the reader's entry
+//! (if it is JOINING, the limit stays) or its position. A publisher that read the word before fails to raise the limit, because
+//! the epoch has changed. So only L and earlier, lower limits come from tables without the reader, and its position is at least
+//! L - capacity. A seek backwards joins again.
 //!
-//! Publishers sleep on an eventcount of their own ([`crate::wait`]), which readers look at when they have reported a
-//! position. No sleep is longer than [`LOOK_NS`], after which a publisher looks whether those that it waits for live. So a dead
-//! reader holds nobody up for longer, nor does a wake-up that died with its reader.
+//! Publishers sleep on an eventcount of their own ([`crate::wait`]), which readers check when they have reported a position. A
+//! publisher sleeps for at most [`LOOK_NS`] and then checks whether the readers that it waits for are alive. So an exited reader
+//! delays publishers by no more than that, even if it was killed before it sent a wake-up.
 
 use crate::any_ring::{AnyRing, Mapping};
 use crate::error::{Error, ErrorKind, Result};
@@ -33,17 +33,18 @@ use crate::time::nap;
 use crate::wait::{monotonic_ns, Sleep, Spin, NEVER};
 use crate::waiting::Wait;
 
-/// A publisher that waits looks so often whether the readers that it waits for live, in nanoseconds.
+/// Interval at which a waiting publisher checks whether the readers that it waits for are alive, in nanoseconds.
 const LOOK_NS: u64 = 20_000_000;
 
-/// Bits of the limit's word for the epoch. The other 40 have the lower bits of the limit, which is never further from the write
-/// position than a capacity.
+/// Number of epoch bits in the limit's word. The other 40 bits hold the lower bits of the limit: enough, because the limit is never
+/// further from the write position than the capacity.
 const EPOCH_BITS: u32 = 24;
 const ONE_EPOCH: u64 = 1;
 const EPOCH: u64 = (1 << EPOCH_BITS) - 1;
 
 impl Readers {
-    /// Positions from `next` on that may be claimed under the limit in `word`; None where that is no limit for this position.
+    /// The number of positions from `next` on that may be claimed under the limit in `word`; `None` if `word` holds no limit that
+    /// is valid for this position.
     #[inline(always)]
     fn room(&self, word: u64, next: u64) -> Option<u64> {
         let distance = (word >> EPOCH_BITS).wrapping_sub(next) << EPOCH_BITS;
@@ -54,15 +55,16 @@ impl Readers {
         None
     }
 
-    /// Whether `n` positions from `next` on may be claimed, which is the write position, or was.
+    /// Whether `n` positions from `next` on may be claimed; `next` is the write position or an earlier one.
     #[inline(always)]
     pub(crate) fn has_room(&self, next: u64, n: u64) -> bool {
-        // Acquire: what readers have read was read before it is overwritten.
+        // Acquire: readers have finished reading the slots below the limit before they are overwritten. Meets the Release in
+        // `raise_limit`.
         let word = self.header().limit.word.load(Acquire);
         self.room(word, next).map_or(false, |room| room >= n)
     }
 
-    /// Looks through the table, and raises the limit as far as that allows, for `n` positions and some more.
+    /// Scans the table of readers, and raises the limit for `n` positions and some more, as far as the readers' positions allow.
     #[cold]
     #[inline(never)]
     pub(crate) fn raise_limit(&self, n: u64) {
@@ -74,11 +76,11 @@ impl Readers {
             let most = end.wrapping_add(n.max(self.capacity / 8));
             let limit = self.smallest_needed(self.floor(word, end), end).wrapping_add(self.capacity).min(most);
             let raised = limit << EPOCH_BITS | word & EPOCH;
-            // Claims that were made meanwhile, under a limit that somebody else raised, are below that one.
+            // Another publisher may have raised the limit since, and others may have claimed below it: it is high enough then.
             if self.room(word, end).map_or(false, |room| room >= limit.wrapping_sub(end)) {
                 return;
             }
-            // Release: the positions that were seen, for who claims.
+            // Release: passes the readers' positions seen here on to the publishers that claim below the limit.
             if header.limit.word.compare_exchange(word, raised, AcqRel, Acquire).is_ok() {
                 return;
             }
@@ -87,28 +89,29 @@ impl Readers {
 
     /// The smallest position that a reader may have under the limit in `word`.
     fn floor(&self, word: u64, end: u64) -> u64 {
-        // A word that is no limit was scribbled there.
+        // A word that is not a valid limit is corruption.
         let limit = end.saturating_add(self.room(word, end).unwrap_or(0));
         limit.saturating_sub(self.capacity)
     }
 
-    /// A reader joins: a limit that does not know it is not raised any more. Returns the smallest position that is surely kept.
+    /// A reader joins: from now on no publisher raises the limit without its entry. Returns the smallest position that publishers
+    /// surely keep.
     pub(crate) fn enter(&self) -> u64 {
         let header = self.header();
         let mut word = header.limit.word.load(Acquire);
         loop {
             let next = word & !EPOCH | word.wrapping_add(ONE_EPOCH) & EPOCH;
-            // AcqRel: after the entry; before the positions of those that join later.
+            // AcqRel: after this reader's entry, and before the positions of readers that join later.
             match header.limit.word.compare_exchange(word, next, AcqRel, Acquire) {
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
-        // After the word: the write position may have passed the limit of a word that is older.
+        // Read after the word: the write position may have passed the limit of an older word.
         self.floor(word, header.write_pos.load(SeqCst))
     }
 
-    /// The smallest position that a reader may have now; and the one that all must have come to for `aim`.
+    /// The smallest position that a reader may have now, and the position that all readers must have reached for `aim`.
     fn needed_for(&self, aim: Aim) -> (u64, u64) {
         let header = self.header();
         // Rings that are not lossless have no limit.
@@ -140,7 +143,7 @@ impl Readers {
             }
             self.raise_limit(n);
             let now = write_pos.load(SeqCst);
-            // Where another took the room, the limit may be raised for us, too.
+            // If another publisher took the room, the limit may be raised again.
             if now == end {
                 return self.has_room(end, n);
             }
@@ -148,26 +151,26 @@ impl Readers {
         }
     }
 
-    /// Whether every reader that must not be skipped has read all up to `end`.
+    /// Whether every reader that publishers wait for has read all messages before `end`.
     fn have_read(&self, end: u64) -> bool {
         let (floor, least) = self.needed_for(Aim::Read(end));
         self.smallest_needed(floor, least) == least
     }
 }
 
-/// What a publisher waits for.
+/// The condition that a publisher waits for.
 #[derive(Clone, Copy)]
 enum Aim {
-    /// Room for so many positions.
+    /// Room for this number of positions.
     Room(u64),
-    /// That readers have read up to this position.
+    /// Readers have read all messages before this position.
     Read(u64),
 }
 
-/// Sleeps until `n` positions may be claimed, the clock reaches `deadline`, a signal was handled, or `stop` says so.
+/// Sleeps until `n` positions may be claimed, the monotonic clock reaches `deadline`, a signal was handled, or `stop` returns true.
 ///
 /// # Errors
-/// [`ErrorKind::Deadlock`] where it waits for a reader of the calling thread, and without a deadline.
+/// [`ErrorKind::Deadlock`] if it waits for a reader of the calling thread without a deadline.
 pub(crate) fn wait_for_room(
     ring: &AnyRing,
     mapping: &Mapping,
@@ -178,7 +181,7 @@ pub(crate) fn wait_for_room(
     wait_for(ring, mapping, Aim::Room(n), deadline, stop)
 }
 
-/// The same until readers have read all that is published now.
+/// Like [`wait_for_room`], until readers have read all messages published so far.
 pub(crate) fn wait_for_readers(
     ring: &AnyRing,
     mapping: &Mapping,
@@ -196,7 +199,7 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
         Aim::Room(n) => readers.looks_at_room(n),
         Aim::Read(end) => readers.have_read(end),
     };
-    // Not for long, without a look at clock and signals.
+    // A short spin, without checks of the clock and signals.
     if is_reached() || readers.are_few() && Spin::new().until(is_reached) {
         return Ok(Wait::Ready);
     }
@@ -222,7 +225,7 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
             return Ok(Wait::TimedOut);
         }
         let most = deadline.min(look_at) - now;
-        // Readers of other rings wake nobody.
+        // Readers of rings that are not lossless send no wake-ups.
         let slept = if readers.lossless { line.sleep(word, most) } else { nap(&mut naps, most) };
         if slept == Sleep::Interrupted {
             return Ok(Wait::Interrupted);
@@ -230,11 +233,11 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
     }
 }
 
-/// For who tries and does not wait: releases the entries of dead readers that leave no room for `n`, unless somebody looked
-/// just now. Whether there were any.
+/// For a publisher that does not wait: releases the entries of exited readers that keep it from claiming `n` positions. Returns
+/// whether there were any. Does nothing if a thread checked less than [`LOOK_NS`] ago, as recorded in `looked_at`.
 pub(crate) fn pass_the_dead(ring: &AnyRing, mapping: &Mapping, n: u64, looked_at: &AtomicU64) -> bool {
     let now = monotonic_ns();
-    // Relaxed: threads that look at once do no harm.
+    // Relaxed: threads that check at the same time do no harm.
     if now.saturating_sub(looked_at.load(Relaxed)) < LOOK_NS {
         return false;
     }
@@ -242,12 +245,12 @@ pub(crate) fn pass_the_dead(ring: &AnyRing, mapping: &Mapping, n: u64, looked_at
     look_after(mapping, ring, Aim::Room(n), now).unwrap_or(false)
 }
 
-/// Releases the entries of dead readers among those that are waited for. Whether there were any.
+/// Releases the entries of exited readers among those that `aim` waits for. Returns whether there were any.
 fn look_after(mapping: &Mapping, ring: &AnyRing, aim: Aim, deadline: u64) -> Result<bool> {
     let readers = &mapping.readers;
     let (floor, least) = readers.needed_for(aim);
     let members = &mapping.reading;
-    // Of a ring that is gone nobody knows who lives, unless by its pid.
+    // If the ring's file was removed, its locks no longer tell who is alive; only pids do.
     let is_gone = mapping.is_gone(ring);
     let (mut any, mut own) = (false, false);
     readers.hold_up(floor, least, |held| {
@@ -258,7 +261,7 @@ fn look_after(mapping: &Mapping, ring: &AnyRing, aim: Aim, deadline: u64) -> Res
         }
     });
     if any {
-        // Others may have looked just before.
+        // Other publishers may have checked just before.
         readers.wake_publishers();
     }
     if own && deadline == NEVER {

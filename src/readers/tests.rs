@@ -25,11 +25,11 @@ fn lossless(capacity: u64, count: u64, keep_ms: u32) -> (Ring, Members) {
     (Ring { slots, readers }, members())
 }
 
-/// A process that can be told dead.
+/// A member group with a file for its locks, so that exited processes are recognised.
 fn members() -> Members {
-    // SAFETY: a C string.
+    // SAFETY: the name is a NUL-terminated string.
     let fd = unsafe { libc::memfd_create(b"test\0".as_ptr().cast(), libc::MFD_CLOEXEC) };
-    // SAFETY: a new descriptor that nothing else owns. It stays open.
+    // SAFETY: a new descriptor without another owner. It stays open.
     let file = Box::leak(Box::new(unsafe { std::fs::File::from_raw_fd(fd) }));
     Members::new(Group::Readers, Some(Source::descriptor(file).unwrap()))
 }
@@ -45,7 +45,7 @@ fn join(ring: &Ring, members: &Members, wanted: Wanted) -> Seat {
     seat
 }
 
-/// Publishes as many as there is room for.
+/// Publishes until there is no more room. Returns how many messages were published.
 fn fill(ring: &Ring) -> u64 {
     (0..).take_while(|value| ring.publish(*value)).count() as u64
 }
@@ -74,13 +74,13 @@ fn publishers_go_as_far_as_the_slowest_reader_that_counts() {
     let lossy = join(&ring, &members, Wanted { lossy: true, ..Wanted::default() });
     assert_eq!(fill(&ring), 8);
     assert!(ring.readers.report(&fast, 108, 0, 8));
-    assert_eq!(fill(&ring), 0, "one is not enough");
+    assert_eq!(fill(&ring), 0, "publishers wait for the slower reader");
     assert!(ring.readers.report(&slow, 103, 0, 3));
     assert_eq!(fill(&ring), 3);
     ring.readers.leave(&slow);
-    assert_eq!(fill(&ring), 5, "up to the other");
+    assert_eq!(fill(&ring), 5, "publishers wait for the other reader");
     ring.header().clear();
-    assert_eq!(fill(&ring), 8, "what a clear discarded nobody needs");
+    assert_eq!(fill(&ring), 8, "no reader needs messages that a clear discarded");
     ring.readers.leave(&fast);
     ring.readers.leave(&lossy);
     assert_eq!((0..100).filter(|value| ring.publish(*value)).count(), 100);
@@ -97,7 +97,7 @@ fn a_batch_needs_room_for_all_of_it() {
 }
 
 #[test]
-fn who_joins_where_messages_are_surely_kept_loses_none() {
+fn a_reader_that_joins_at_the_floor_loses_no_message() {
     let (ring, members) = lossless(8, 4, 0);
     let first = join(&ring, &members, Wanted::default());
     assert_eq!(fill(&ring), 8);
@@ -105,31 +105,31 @@ fn who_joins_where_messages_are_surely_kept_loses_none() {
     assert_eq!(fill(&ring), 3);
     let (mut seat, _) = ring.readers.take(Wanted::default(), &members).unwrap();
     ring.readers.report(&first, 11, 0, 11);
-    assert_eq!(fill(&ring), 0, "nobody knows yet where it will stand");
-    assert_eq!(ring.readers.arrive(&mut seat, |floor| floor), 3, "what publishers might already overwrite is not kept");
+    assert_eq!(fill(&ring), 0, "the new reader has no position yet");
+    assert_eq!(ring.readers.arrive(&mut seat, |floor| floor), 3, "publishers may already overwrite earlier messages");
     assert_eq!(fill(&ring), 0);
     ring.readers.report(&seat, 5, 0, 2);
     assert_eq!(fill(&ring), 2);
 }
 
 #[test]
-fn who_goes_back_keeps_what_is_there() {
+fn a_reader_that_goes_back_protects_the_messages_that_are_left() {
     let (ring, members) = lossless(8, 1, 0);
     let mut reader = join(&ring, &members, Wanted::default());
     assert_eq!(fill(&ring), 8);
     ring.readers.report(&reader, 6, 0, 6);
     ring.readers.go_back(&mut reader, 2);
-    assert_eq!(fill(&ring), 2, "nobody had asked for room meanwhile");
+    assert_eq!(fill(&ring), 2, "the limit had not been raised before the reader went back");
     ring.readers.report(&reader, 6, 0, 6);
     assert_eq!(fill(&ring), 4);
     ring.readers.go_back(&mut reader, 2);
     ring.readers.report(&reader, 2, 0, 6);
-    assert_eq!(positions(&ring, &members)[0].1, 6, "what is overwritten cannot be kept any more");
+    assert_eq!(positions(&ring, &members)[0].1, 6, "overwritten messages cannot be protected");
     assert_eq!(fill(&ring), 0);
 }
 
 #[test]
-fn a_name_goes_on_where_it_stopped_and_is_held_once() {
+fn a_name_continues_where_it_stopped_and_has_one_reader() {
     let (ring, members) = lossless(8, 2, 0);
     let audit = join(&ring, &members, named("audit"));
     assert!(
@@ -144,7 +144,10 @@ fn a_name_goes_on_where_it_stopped_and_is_held_once() {
     let mut seen = positions(&ring, &members);
     seen.sort();
     assert_eq!(seen, [(Some("audit".into()), 1, Some(false)), (Some("other".into()), 0, Some(true))]);
-    assert!(matches!(ring.readers.take(named("third"), &members), Err(Refused::Full)), "its place is kept");
+    assert!(
+        matches!(ring.readers.take(named("third"), &members), Err(Refused::Full)),
+        "the entry of \"audit\" is kept"
+    );
     let (seat, stopped_at) = ring.readers.take(named("audit"), &members).unwrap();
     assert_eq!((stopped_at, seat.before), (Some(1), [7, 9]));
     let name = |name: &str| Name::new(name).unwrap();
@@ -156,7 +159,7 @@ fn a_name_goes_on_where_it_stopped_and_is_held_once() {
 }
 
 #[test]
-fn who_is_away_is_waited_for_as_long_as_it_is_kept() {
+fn publishers_wait_for_a_reader_that_is_away_for_keep_ms() {
     let (ring, members) = lossless(8, 2, 3_600_000);
     let audit = join(&ring, &members, named("audit"));
     ring.readers.leave(&audit);
@@ -167,11 +170,11 @@ fn who_is_away_is_waited_for_as_long_as_it_is_kept() {
     let (ring, members) = lossless(8, 2, 0);
     let audit = join(&ring, &members, named("audit"));
     ring.readers.leave(&audit);
-    assert_eq!((0..100).filter(|value| ring.publish(*value)).count(), 100, "without keep not at all");
+    assert_eq!((0..100).filter(|value| ring.publish(*value)).count(), 100, "with a keep_ms of 0 they do not wait");
 }
 
 #[test]
-fn a_scribbled_table_stops_nobody() {
+fn a_corrupt_table_stops_no_publisher() {
     let (ring, members) = lossless(8, 4, 50);
     let reader = join(&ring, &members, Wanted::default());
     for _ in 0..100 {
@@ -195,20 +198,20 @@ fn a_scribbled_table_stops_nobody() {
             ring.readers.leave(&seat);
         }
     }
-    // Whatever it says: the dead are released, and nobody else lives here.
+    // Some entries may now name this process, which is alive: free them all.
     for index in 0..4 {
         ring.readers.entry(index).owner.store(FREE, Relaxed);
     }
     assert!((0..100).all(|value| ring.publish(value)));
     ring.header().limit.word.store(noise, Relaxed);
-    assert!((0..100).all(|value| ring.publish(value)), "nor a scribbled limit");
+    assert!((0..100).all(|value| ring.publish(value)), "nor does a corrupt limit");
 }
 
 #[test]
-fn who_dies_before_it_stands_anywhere_leaves_no_name() {
+fn a_reader_that_exits_before_it_has_a_position_leaves_no_name() {
     let (ring, members) = lossless(8, 2, 3_600_000);
     let table = ring.readers;
-    // Somebody had the entry, and was forgotten: its name and its place are still written there.
+    // An earlier reader had the entry and was forgotten: its name and its position are still stored there.
     let earlier = join(&ring, &members, named("earlier"));
     table.report(&earlier, 0, 0, 0);
     table.leave(&earlier);
@@ -218,19 +221,19 @@ fn who_dies_before_it_stands_anywhere_leaves_no_name() {
             None => table.seize(0, table.entry(0).owner.load(Relaxed), wanted, 77).unwrap(),
             Some(_) => table.take_free(wanted, 77, &members).unwrap(),
         };
-        assert!(table.find(Name::new("earlier").unwrap(), 9).is_none(), "nobody is called so");
-        fill(&ring); // it may be about to join
+        assert!(table.find(Name::new("earlier").unwrap(), 9).is_none(), "no reader has this name");
+        fill(&ring); // the reader may be about to join
         table.release_dead(&members);
         assert_eq!(state(table.entry(seat.index).owner.load(Relaxed)), FREE, "{}", dies);
         assert!(ring.publish(1), "{}", dies);
     }
-    // But a name that comes back, and dies as it does, keeps its place.
+    // But a named reader that exits while it takes its old entry again keeps its position.
     let audit = join(&ring, &members, named("audit"));
     let place = table.entry(audit.index).position.load(Relaxed);
     table.leave(&audit);
     let word = table.entry(audit.index).owner.load(Relaxed);
     table.seize(audit.index, word, named("audit"), 77).unwrap();
-    // As where it died before it said who it is.
+    // As if it had exited before it wrote its pid.
     table.entry(audit.index).pid.store(0, Relaxed);
     table.release_dead(&members);
     table.release_dead(&members);
@@ -240,7 +243,7 @@ fn who_dies_before_it_stands_anywhere_leaves_no_name() {
 #[test]
 fn who_joins_is_not_taken_for_the_dead_one_before_it() {
     let (ring, _) = lossless(8, 1, 0);
-    // Nobody has a number, so that pids must do.
+    // Without locks no process has a member number, so pids must do.
     let members = Members::new(Group::Readers, None);
     let table = ring.readers;
     let lossy = Wanted { lossy: true, ..Wanted::default() };
@@ -253,7 +256,7 @@ fn who_joins_is_not_taken_for_the_dead_one_before_it() {
     assert_eq!(table.is_alive(entry, word, &members), Some(false));
     let successor = word.wrapping_add(1 << GENERATION_AT) & !STATE | JOINING;
     entry.owner.store(successor, Relaxed);
-    assert_eq!(table.is_alive(entry, successor, &members), None, "it has not said yet who it is");
+    assert_eq!(table.is_alive(entry, successor, &members), None, "it has not written its pid yet");
 }
 
 #[test]
@@ -261,7 +264,7 @@ fn a_lossless_ring_takes_nobody_whose_death_could_not_be_seen() {
     let (ring, _) = lossless(8, 1, 0);
     let members = Members::new(Group::Readers, None);
     assert!(matches!(ring.readers.take(Wanted::default(), &members), Err(Refused::Unknowable)));
-    assert!((0..100).all(|value| ring.publish(value)), "and goes on");
+    assert!((0..100).all(|value| ring.publish(value)), "publishers go on");
 }
 
 #[test]
@@ -293,9 +296,9 @@ fn a_scribbled_owner_word_holds_nobody() {
         assert!(ring.readers.report(&seat, ring.header().write_pos.load(SeqCst), 0, 0));
         assert_eq!(fill(&ring), 8);
         owner.store(seat.owner ^ 1 << bit, Relaxed);
-        assert!(!ring.readers.report(&seat, 0, 0, 0), "it notices, and comes anew");
+        assert!(!ring.readers.report(&seat, 0, 0, 0), "the reader notices, and takes another entry");
         ring.readers.give_up(&seat);
-        // As a publisher that waits does.
+        // A publisher that waits does this.
         ring.readers.hold_up(0, u64::MAX, |held| {
             if held.is_dead(&members, false) {
                 held.release();
@@ -308,7 +311,7 @@ fn a_scribbled_owner_word_holds_nobody() {
     ring.readers.report(&seat, position, 0, 0);
     assert_eq!(fill(&ring), 8);
     ring.readers.leave(&seat);
-    // Nor does an entry that was freed, when somebody makes it look as if it were joining.
+    // Nor does a freed entry that another process changed to JOINING.
     owner.fetch_or(JOINING, Relaxed);
     assert!((0..20).all(|value| ring.publish(value)));
 }

@@ -264,11 +264,11 @@ fn the_table_of_readers_is_looked_at() {
     for (at, bytes, problem) in [
         (first, &flags(0x80)[..], "reader 0 has the owner"),
         (first, &flags(8), "reader 0 is away, and has no name"),
-        (free, &long(1 << 9), "reader 2 is nobody's"),
+        (free, &long(1 << 9), "reader 2 is free, and names an owner"),
         (first + 80, b"\xff", "reader 0 has a name"),
         (first + 80 + 47, b"x", "reader 0 has a name"),
-        (first + 8, &long(u64::MAX - 3), "reader 0 stands at 18446744073709551612, and the write position is 3"),
-        (pid, &long(word(pid) & 0xffff_ffff), "reader 1 has the pid of an earlier one"),
+        (first + 8, &long(u64::MAX - 3), "reader 0 is at position 18446744073709551612, and the write position is 3"),
+        (pid, &long(word(pid) & 0xffff_ffff), "reader 1 has the pid of an earlier reader"),
         (656 - 8, &65u32.to_ne_bytes(), "65 readers were in a table of 64"),
         (640, &long(1 << 24), "the limit of publishers is 0x1000000, and the ring is not lossless"),
     ] {
