@@ -1,4 +1,4 @@
-//! The publishing role: a [`Ring`] opens or makes a ring, publishes, looks in, and hands out [`Subscriber`]s.
+//! The publishing side: a [`Ring`] opens or makes a ring, publishes, reports statistics, and makes [`Subscriber`]s.
 
 use std::os::unix::io::RawFd;
 use std::path::Path;
@@ -25,30 +25,30 @@ use crate::waiting::Wait;
 
 mod opening;
 
-/// A handle on a shared ring: opens or makes it, publishes, looks in, and hands out subscribers.
+/// A handle on a shared ring: opens or makes it, publishes, reports statistics, and makes subscribers.
 ///
-/// Dropping it unmaps the ring once its last subscriber is gone, too; the ring itself lives on in its file or with the
-/// other processes that map it.
+/// The mapping is released when the handle and all its subscribers have been dropped. The ring itself stays in its file, or in the
+/// other processes that have it mapped.
 pub struct Ring {
     ring: AnyRing,
     pub(crate) mapping: Arc<Mapping>,
     notifier: Notifier,
     read_only: bool,
-    /// Where this handle's publishers found a spare block the last time.
+    /// The spare block that this handle's publishers used last.
     home: AtomicU32,
-    /// When a publisher that does not wait looked for dead readers.
+    /// When a publisher that does not wait last looked for exited readers.
     looked_at: AtomicU64,
-    /// Holds the lock that says what a bridge does with the ring.
+    /// The lock that records what a bridge does with the ring.
     pub(crate) role: Option<Held>,
 }
 
-// SAFETY: everything shared is atomic, between threads as between processes.
+// SAFETY: all shared words are atomic, between threads as between processes.
 unsafe impl Send for Ring {}
-// SAFETY: as above; what changes the handle itself takes `&mut self`.
+// SAFETY: as above; methods that change the handle itself take `&mut self`.
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    /// What the ring carries.
+    /// Returns the type of the ring's messages.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -59,7 +59,7 @@ impl Ring {
         self.mapping.geometry.variant
     }
 
-    /// Whether the ring was opened for reading only.
+    /// Whether this handle was opened for reading only.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -70,17 +70,18 @@ impl Ring {
         self.read_only
     }
 
-    /// Another handle on a ring that is mapped.
+    /// Makes another handle on a mapped ring.
     pub(crate) fn on(ring: AnyRing, mapping: &Arc<Mapping>, notifier: Notifier, read_only: bool) -> Ring {
         let mapping = Arc::clone(mapping);
         Ring { ring, mapping, notifier, read_only, home: AtomicU32::new(0), looked_at: AtomicU64::new(0), role: None }
     }
 
-    /// Removes the ring's file, also where the current directory is another now; that it is gone already is fine.
+    /// Removes the ring's file, even if the current directory has changed since it was opened. Does nothing if the file is already
+    /// gone.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] where the path leads to another file by
-    /// now, [`ErrorKind::System`] where the system refuses.
+    /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] if the path now leads to another file,
+    /// [`ErrorKind::System`] if the system call fails.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -88,7 +89,7 @@ impl Ring {
     /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
     /// ring.unlink()?;
     /// assert!(!path.exists());
-    /// ring.unlink()?; // it is gone already
+    /// ring.unlink()?; // already gone
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn unlink(&self) -> Result<()> {
@@ -99,8 +100,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether somebody removed the ring's file, or another one took its path: new processes do not come to this ring any
-    /// more. Never true for rings in memory.
+    /// Whether the ring's file was removed, or another file took its path: new processes can no longer open this ring. Always false
+    /// for rings in memory.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -115,17 +116,17 @@ impl Ring {
         self.mapping.is_gone(&self.ring)
     }
 
-    /// Publishes an integer, cut to the variant's width as a C cast does. In a lossless ring, waits for room.
+    /// Publishes an integer, truncated to the variant's width like a C cast. In a lossless ring, waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring and on a read-only one; [`ErrorKind::Deadlock`] where it would wait for a
-    /// subscriber that this thread reads.
+    /// [`ErrorKind::Argument`] on a ring of another type and on a read-only handle; [`ErrorKind::Deadlock`] if it would wait for a
+    /// subscriber that only this thread can read.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
     /// let ring = Ring::anonymous(Variant::Int16, 8, 0)?;
     /// ring.publish_int(65_537)?;
-    /// assert_eq!(ring.subscribe(true).poll_int()?, Some(1)); // cut to 16 bits
+    /// assert_eq!(ring.subscribe(true).poll_int()?, Some(1)); // truncated to 16 bits
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     #[inline(always)]
@@ -136,10 +137,11 @@ impl Ring {
         Ok(())
     }
 
-    /// The same without waiting. False: a lossless ring has no room, and nothing was published.
+    /// Like [`publish_int`](Self::publish_int), without waiting. Returns `false`, and publishes nothing, if a lossless ring has no
+    /// room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a string ring and on a read-only one.
+    /// [`ErrorKind::Argument`] on a ring of another type and on a read-only handle.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};
@@ -164,9 +166,10 @@ impl Ring {
         }
     }
 
-    /// Publishes where nothing is in the way. Err: what [`publish_anyway`](Self::publish_anyway) goes on with.
+    /// The fast path of publishing a number. On `Err`, call [`publish_anyway`](Self::publish_anyway) with the error, the position
+    /// that was claimed, if any.
     ///
-    /// Apart from that, so that a caller saves and spills no registers before it: a locked instruction waits for all stores.
+    /// A function of its own, so that callers save and spill no registers before it: a locked instruction waits for all stores.
     #[inline(always)]
     pub(crate) fn publish_at_once(&self, number: Number) -> std::result::Result<(), Option<u64>> {
         if self.read_only {
@@ -177,7 +180,7 @@ impl Ring {
         Ok(())
     }
 
-    /// The same where something is.
+    /// The slow path of publishing a number. Returns `Ok(false)`, and publishes nothing, if a lossless ring has no room.
     #[inline(never)]
     pub(crate) fn publish_anyway(&self, mut claimed: Option<u64>, number: Number) -> Result<bool> {
         self.check_writable()?;
@@ -192,7 +195,7 @@ impl Ring {
         }
     }
 
-    /// Publishes a floating-point number, bit by bit as it is: a NaN with its payload, -0.0 with its sign. In a lossless ring, waits
+    /// Publishes a floating-point number with its exact bits: a NaN keeps its payload, and -0.0 its sign. In a lossless ring, waits
     /// for room.
     ///
     /// # Errors
@@ -213,10 +216,11 @@ impl Ring {
         Ok(())
     }
 
-    /// The same without waiting. False: a lossless ring has no room, and nothing was published.
+    /// Like [`publish_num`](Self::publish_num), without waiting. Returns `false`, and publishes nothing, if a lossless ring has no
+    /// room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a ring of another variant and on a read-only one.
+    /// [`ErrorKind::Argument`] on a ring of another type and on a read-only handle.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};
@@ -233,13 +237,15 @@ impl Ring {
         self.try_publish_number(Number::Num(value))
     }
 
-    /// Publishes numbers that lie one behind the other in `bytes`, in the host's byte order and without alignment: each of 8
-    /// bytes (`Int`, `Num`), 4 (`Int32`) or 2 (`Int16`). They are adjacent in the ring, in pieces of 8192 or as many as the
-    /// ring has slots. Returns how many. In a lossless ring, waits for room.
+    /// Publishes the numbers that are stored one after the other in `bytes`, in the host's byte order and without alignment, each 8
+    /// bytes (`Int`, `Num`), 4 (`Int32`) or 2 (`Int16`) wide. They are published in batches of 8192, or of the ring's capacity if
+    /// that is less; the numbers of a batch are adjacent in the ring. Returns how many numbers were published. In a lossless ring,
+    /// waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the length is no multiple of that width, on a string ring, and on a read-only one;
-    /// [`ErrorKind::Deadlock`] as for [`publish_int`](Self::publish_int), and then a part of them may be in the ring.
+    /// [`ErrorKind::Argument`] if the length is not a multiple of that width, on a string ring, and on a read-only handle;
+    /// [`ErrorKind::Deadlock`] if it would wait for a subscriber that only this thread can read: some of the numbers may have been
+    /// published.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -261,7 +267,8 @@ impl Ring {
         }
     }
 
-    /// The same without waiting: as many as there is room for.
+    /// Like [`publish_packed`](Self::publish_packed), without waiting. Returns how many numbers were published; a lossless ring may
+    /// have no room for all of them.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] as for [`publish_packed`](Self::publish_packed).
@@ -285,17 +292,19 @@ impl Ring {
         }
     }
 
-    /// There is no room for `n`: whether that was for dead readers, who are passed now.
+    /// To be called if there is no room for `n` messages. Returns whether exited readers were the cause; publishers no longer wait
+    /// for them then.
     #[cold]
     #[inline(never)]
     fn passes_the_dead(&self, n: u64) -> bool {
         pass_the_dead(&self.ring, &self.mapping, n, &self.looked_at)
     }
 
-    /// Publishes integers next to each other, in order. Returns how many. In a lossless ring, waits for room.
+    /// Publishes integers at adjacent positions, in order. Returns how many. In a lossless ring, waits for room for all of them.
     ///
     /// # Errors
-    /// As [`publish_int`](Self::publish_int); [`ErrorKind::Argument`] for more than the capacity of a lossless ring.
+    /// As [`publish_int`](Self::publish_int); also [`ErrorKind::Argument`] for more values than the capacity of a lossless ring, or
+    /// than 2^31.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -310,7 +319,8 @@ impl Ring {
         Ok(values.len())
     }
 
-    /// The same without waiting. False: a lossless ring has no room for all of them, and nothing was published.
+    /// Like [`publish_ints`](Self::publish_ints), without waiting. Returns `false`, and publishes nothing, if a lossless ring has
+    /// no room for all of them.
     ///
     /// # Errors
     /// As [`publish_ints`](Self::publish_ints).
@@ -337,12 +347,14 @@ impl Ring {
         Ok(true)
     }
 
-    /// Sleeps until a lossless ring has room for `count` messages next to each other, the monotonic clock reaches `deadline`, or a
-    /// signal was handled, or `stop`, asked before each sleep, says so. Others may take the room at once.
+    /// Sleeps until a lossless ring has room for `count` messages, the monotonic clock reaches `deadline` (nanoseconds, as
+    /// [`monotonic_ns`](crate::monotonic_ns) returns it, or [`NEVER`]), a signal was handled, or `stop` returns true; `stop` is
+    /// called before each sleep. Another publisher may take the room before the caller does. Returns at once for a ring that is not
+    /// lossless.
     ///
     /// # Errors
-    /// [`ErrorKind::Deadlock`] where it would wait forever, for a subscriber that this thread reads; [`ErrorKind::Argument`] for
-    /// more than the capacity.
+    /// [`ErrorKind::Deadlock`] if `deadline` is [`NEVER`] and it would wait for a subscriber that only this thread can read;
+    /// [`ErrorKind::Argument`] if `count` is more than the capacity of a lossless ring.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant, Wait};
@@ -368,11 +380,13 @@ impl Ring {
         }
     }
 
-    /// Sleeps until every reader in the table has read what is published now, as [`wait_for_room`](Self::wait_for_room) does: those of
-    /// lossless rings that may not be skipped, all of others. A reader whose process has died is not waited for.
+    /// Sleeps until the readers have read all messages published so far; `deadline`, `stop` and the result are those of
+    /// [`wait_for_room`](Self::wait_for_room). In a lossless ring it waits for the readers in the table that are not lossy, in
+    /// other rings for all readers in the table. It does not wait for a reader whose process has exited.
     ///
     /// # Errors
-    /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads.
+    /// [`ErrorKind::Deadlock`] if `deadline` is [`NEVER`] and it would wait for a subscriber that only this thread can read;
+    /// [`ErrorKind::Argument`] on a read-only handle.
     ///
     /// ```
     /// # use data_pubsub_shared::{monotonic_ns, Ring, Variant, Wait};
@@ -389,7 +403,7 @@ impl Ring {
         wait_for_readers(&self.ring, &self.mapping, deadline, stop)
     }
 
-    /// The readers that publishers of a lossless ring have to wait for now; none where there is room.
+    /// Returns the readers that publishers of a lossless ring have to wait for now; empty if there is room for a message.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};
@@ -406,7 +420,7 @@ impl Ring {
         self.mapping.readers.waited_for(1, &self.mapping.reading)
     }
 
-    /// The subscribers in the table of readers, in no order.
+    /// Returns the subscribers in the table of readers, in no particular order.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -419,16 +433,18 @@ impl Ring {
         self.mapping.readers.list(&self.mapping.reading, self.read_only)
     }
 
-    /// Removes the reader of this name, which is away or dead, from the table. False: there is none.
+    /// Removes the reader of this name from the table. Its subscriber must have been dropped, or its process must have exited.
+    /// Returns `false` if the table has no reader of this name.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] where it lives; [`ErrorKind::Argument`] for what is no name, and on a read-only ring.
+    /// [`ErrorKind::Busy`] if the reader is alive; [`ErrorKind::Argument`] if `name` is not 1 to 47 bytes without a NUL, and on a
+    /// read-only handle.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, SubscribeOptions, Variant};
     /// let ring = Ring::anonymous(Variant::Int, 8, 0)?;
     /// let audit = ring.subscribe_with(&SubscribeOptions::named("audit"))?;
-    /// assert!(ring.forget("audit").is_err()); // it lives
+    /// assert!(ring.forget("audit").is_err()); // it is alive
     /// drop(audit);
     /// assert!(ring.forget("audit")?);
     /// assert!(!ring.forget("audit")?);
@@ -438,7 +454,7 @@ impl Ring {
         self.check_writable()?;
         self.mapping.readers.forget(Name::new(name)?, &self.mapping.reading).map_err(|refused| match refused {
             Refused::Held(pid) => held(name, pid),
-            Refused::Full | Refused::Unknowable => unreachable!("nothing is taken"),
+            Refused::Full | Refused::Unknowable => unreachable!("forget takes no entry"),
         })
     }
 
@@ -459,10 +475,11 @@ impl Ring {
         Ok(())
     }
 
-    /// Claims positions for `count` integers, or doubles. All must be put, and then sleepers woken.
+    /// Claims positions for `count` integers or floating-point numbers. The caller must put all of them and then wake sleepers.
     ///
     /// # Errors
-    /// As [`publish_ints`](Self::publish_ints); [`ErrorKind::Argument`] for more than [`MAX_CLAIMED`], too.
+    /// [`ErrorKind::Full`] if a lossless ring has no room; [`ErrorKind::Argument`] on a ring of strings, on a read-only handle, and
+    /// if `count` is more than [`MAX_CLAIMED`] or than the capacity of a lossless ring.
     #[inline]
     pub(crate) fn claim(&self, count: usize) -> Result<Batch> {
         self.check_writable()?;
@@ -484,11 +501,12 @@ impl Ring {
         }
     }
 
-    /// Commits the next values (doubles: their bits) of a claim on this ring, and no more than it has positions left. Where a position was given up
-    /// meanwhile and a lossless ring has no room for another, waits for that.
+    /// Commits the next values (the bits of floating-point numbers) of a claim on this ring; values beyond the claimed positions
+    /// are ignored. If readers have abandoned some of the positions and a lossless ring has no room for others, waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads; a part of the batch is in the ring.
+    /// [`ErrorKind::Deadlock`] if it would wait for a subscriber that only this thread can read; a part of the batch has been
+    /// published then.
     #[inline]
     pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) -> Result<()> {
         let mut values = &values[..values.len().min(batch.remaining())];
@@ -506,13 +524,13 @@ impl Ring {
                 return Ok(());
             }
             values = &values[done..];
-            // Some are published, so that whoever reads them may as well be awake.
+            // Some values have been published: wake their readers before waiting.
             self.wake();
             self.wait_for_room(batch.remaining() as u64, NEVER, || false)?;
         }
     }
 
-    /// Wakes whoever sleeps until a message comes; nobody where this handle cannot have published one.
+    /// Wakes all subscribers that sleep until a message arrives. Does nothing on a read-only handle, which cannot publish.
     #[inline(always)]
     pub(crate) fn wake(&self) {
         if !self.read_only {
@@ -520,13 +538,18 @@ impl Ring {
         }
     }
 
-    /// Publishes byte strings next to each other, in order: all, or on an error none.
+    /// Publishes byte strings at adjacent positions, in order. On an error nothing was published, except on
+    /// [`ErrorKind::Deadlock`].
     ///
     /// # Errors
-    /// [`ErrorKind::TooLong`] where one is longer than `msg_size`, [`ErrorKind::Interrupted`] where all spare
-    /// blocks have been in use for a while (call again, signals handled), [`ErrorKind::Full`] where a lossless ring has no
-    /// room (see [`wait_for_room`](Self::wait_for_room)), [`ErrorKind::Incompatible`] where somebody scribbled
-    /// on all of them, [`ErrorKind::Argument`] on an integer ring, and for more messages than the capacity of a lossless one.
+    /// - [`ErrorKind::TooLong`] if a message is longer than `msg_size`.
+    /// - [`ErrorKind::Interrupted`] if all spare blocks have been in use for a while: handle signals and call again.
+    /// - [`ErrorKind::Full`] if a lossless ring has no room; see [`wait_for_room`](Self::wait_for_room).
+    /// - [`ErrorKind::Incompatible`] if all spare blocks were lost because another process corrupted the ring.
+    /// - [`ErrorKind::Argument`] on a ring of numbers, on a read-only handle, and for more messages than the capacity of a lossless
+    ///   ring.
+    /// - [`ErrorKind::Deadlock`] if only a part of the messages had room, and the rest would wait for a subscriber that only this
+    ///   thread can read.
     ///
     /// # Safety
     /// The bytes of each message must be readable and unchanged during the call.
@@ -534,7 +557,7 @@ impl Ring {
     /// ```
     /// # use data_pubsub_shared::{Bytes, Ring, Variant};
     /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
-    /// // SAFETY: both are borrowed for longer than the call.
+    /// // SAFETY: both strings are borrowed for longer than the call.
     /// unsafe { ring.publish_strs(&[Bytes::new(b"bytes"), Bytes::text("caf\u{e9}")])? };
     /// assert_eq!(ring.subscribe(true).poll_str()?, Some((b"bytes".to_vec(), false)));
     /// # Ok::<(), data_pubsub_shared::Error>(())
@@ -544,7 +567,7 @@ impl Ring {
         let ring = self.check_strs(messages)?;
         self.check_fits(messages.len() as u64)?;
         loop {
-            // SAFETY: the caller vouches for the bytes.
+            // SAFETY: the caller guarantees that the bytes are readable and unchanged.
             return match unsafe { ring.publish(messages, &self.mapping.members, &self.home) } {
                 Ok(count) if count == messages.len() => {
                     self.ring.wake_sleepers();
@@ -562,13 +585,14 @@ impl Ring {
                 }
                 Err(NoSpare::Damaged) => Err(Error::new(
                     ErrorKind::Incompatible,
-                    "the ring is damaged: it has no spare block left; it is put in order when one process opens it and publishes alone",
+                    "the ring is damaged: it has no spare block left; it recovers when one process opens it and publishes alone",
                 )),
             };
         }
     }
 
-    /// Whether the messages can be published.
+    /// Returns the ring of strings. Fails with [`ErrorKind::TooLong`] if a message is longer than `msg_size`, and with
+    /// [`ErrorKind::Argument`] on a ring of numbers or a read-only handle.
     #[inline(always)]
     pub(crate) fn check_strs(&self, messages: &[Bytes]) -> Result<&StrRing> {
         self.check_writable()?;
@@ -584,14 +608,14 @@ impl Ring {
         Ok(ring)
     }
 
-    /// What is left of a batch, of which a part is in the ring.
+    /// Publishes the remaining messages of a batch whose first messages were published. Waits for a spare block and for room.
     ///
     /// # Safety
     /// As for [`publish_strs`](Self::publish_strs).
     #[cold]
     unsafe fn publish_rest(&self, messages: &[Bytes]) -> Result<()> {
         loop {
-            // SAFETY: the caller vouches for the bytes.
+            // SAFETY: the caller guarantees that the bytes are readable and unchanged.
             match unsafe { self.publish_strs(messages) } {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::Full => {
@@ -602,11 +626,11 @@ impl Ring {
         }
     }
 
-    /// Publishes one byte string, and waits for a spare block, and for room in a lossless ring, whatever signals arrive.
+    /// Publishes one byte string. Waits for a spare block, and for room in a lossless ring, even if signals arrive.
     ///
     /// # Errors
-    /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`] or [`ErrorKind::Full`]; and
-    /// [`ErrorKind::Deadlock`] where it would wait for a subscriber that this thread reads.
+    /// As [`publish_strs`](Self::publish_strs), but never [`ErrorKind::Interrupted`] or [`ErrorKind::Full`];
+    /// [`ErrorKind::Deadlock`] if it would wait for a subscriber that only this thread can read.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -616,13 +640,15 @@ impl Ring {
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn publish_str(&self, message: &[u8]) -> Result<()> {
-        // SAFETY: a borrowed slice.
+        // SAFETY: the bytes are borrowed for the whole call.
         unsafe { self.publish_rest(&[Bytes::new(message)]) }
     }
 
-    /// A subscriber to what is published from now on; with `all`, from the oldest message that is still held. It is listed in the
-    /// table of readers where that has room, and the ring is not open for reading only; otherwise a lossless ring does not wait for
-    /// it: see [`subscribe_with`](Self::subscribe_with).
+    /// Makes a subscriber that reads from the next message to be published, or with `all` from the oldest message that the ring
+    /// still holds.
+    ///
+    /// The subscriber gets an entry in the table of readers unless the table is full or the handle is read-only. Publishers of a
+    /// lossless ring do not wait for a subscriber without an entry; [`subscribe_with`](Self::subscribe_with) fails instead.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -636,13 +662,14 @@ impl Ring {
         self.subscribe_anyhow(all, 0)
     }
 
-    /// The same for a reader in a thread; see [`subscribe_in`](Self::subscribe_in).
+    /// Like [`subscribe`](Self::subscribe), for a reader that stays in one thread; see [`subscribe_in`](Self::subscribe_in).
     pub(crate) fn subscribe_anyhow(&self, all: bool, thread: u64) -> Subscriber {
         let subscribe = |lossy| self.subscribe_in(&SubscribeOptions { all, lossy, name: None }, thread);
-        subscribe(false).or_else(|_| subscribe(true)).expect("a reader that may be skipped needs no entry")
+        subscribe(false).or_else(|_| subscribe(true)).expect("a lossy reader needs no entry")
     }
 
-    /// A subscriber that publishers wait for or not, with a name or without one.
+    /// Makes a subscriber as `options` say: whether publishers of a lossless ring wait for it, and its name. A named subscriber
+    /// continues where the last subscriber of that name stopped.
     ///
     /// ```
     /// use data_pubsub_shared::{Options, SubscribeOptions, Variant};
@@ -660,14 +687,16 @@ impl Ring {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] where a reader of this name lives, or the table has no room for a name, or for a reader of a lossless ring
-    /// that may not be skipped; [`ErrorKind::Argument`] for what is no name, and for a name on a ring that is open for reading
-    /// only; [`ErrorKind::Incompatible`] where nobody could tell whether this reader of a lossless ring lives.
+    /// - [`ErrorKind::Busy`] if a reader of this name is alive, or the table of readers is full: only lossy subscribers without a
+    ///   name, and those of rings that are not lossless, need no entry.
+    /// - [`ErrorKind::Argument`] if the name is not 1 to 47 bytes without a NUL, and for a name on a read-only handle.
+    /// - [`ErrorKind::Incompatible`] if other processes could not tell whether this reader of a lossless ring is alive.
     pub fn subscribe_with(&self, options: &SubscribeOptions<'_>) -> Result<Subscriber> {
         self.subscribe_in(options, 0)
     }
 
-    /// The same for a reader that stays in the thread with this number; 0: it may not.
+    /// Like [`subscribe_with`](Self::subscribe_with), for a reader that stays in the thread with this number; 0 for a reader that
+    /// may move to another thread.
     pub(crate) fn subscribe_in(&self, options: &SubscribeOptions<'_>, thread: u64) -> Result<Subscriber> {
         let header = self.ring.header();
         let end = || header.write_pos.load(SeqCst);
@@ -680,10 +709,10 @@ impl Ring {
         Ok(Subscriber::new(self.ring, cursor, seat, self.notifier.clone(), Arc::clone(&self.mapping)))
     }
 
-    /// Discards, in one step, everything published before. Users' positions start at 0 again.
+    /// Discards all messages published so far, in one atomic step. Positions that users see start at 0 again.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a read-only ring.
+    /// [`ErrorKind::Argument`] on a read-only handle.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -700,7 +729,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Slots of the ring.
+    /// Returns the number of slots, a power of two.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -711,7 +740,7 @@ impl Ring {
         self.mapping.geometry.capacity
     }
 
-    /// The longest message in bytes; 0 for integers.
+    /// Returns the maximum length of a message in bytes; 0 for rings of numbers.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -722,7 +751,7 @@ impl Ring {
         self.mapping.geometry.msg_size
     }
 
-    /// Positions claimed since the last clear.
+    /// Returns the number of positions claimed since the last clear.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -735,7 +764,7 @@ impl Ring {
         self.ring.header().published()
     }
 
-    /// The path as it was given; None for rings in memory.
+    /// Returns the path as it was given; `None` for rings in memory.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -746,8 +775,8 @@ impl Ring {
         self.mapping.region.path()
     }
 
-    /// The descriptor to pass on, of a ring made by [`memfd`](Self::memfd) or [`from_fd`](Self::from_fd), unless the program
-    /// has closed it.
+    /// Returns the descriptor of a ring made by [`memfd`](Self::memfd) or [`from_fd`](Self::from_fd), to pass to other processes;
+    /// `None` for other rings, and if the program has closed it.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -758,10 +787,10 @@ impl Ring {
         self.mapping.region.memfd()
     }
 
-    /// Writes the ring to its file and waits for the disk.
+    /// Writes the ring to its file and waits until the disk has it (`msync`).
     ///
     /// # Errors
-    /// [`ErrorKind::System`] where `msync` fails.
+    /// [`ErrorKind::System`] if `msync` fails.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -776,7 +805,7 @@ impl Ring {
         self.mapping.region.sync()
     }
 
-    /// What can be known without touching messages.
+    /// Returns sizes and counts of the ring.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -789,7 +818,7 @@ impl Ring {
         Stats::read(self.ring.header(), &self.mapping.geometry)
     }
 
-    /// The position of the last clear, as those count that are never set back.
+    /// Returns the absolute position of the last clear; absolute positions are never reset.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -803,7 +832,7 @@ impl Ring {
         self.ring.header().base()
     }
 
-    /// Who publishes, and the ring of a string variant, for tests.
+    /// The members that publish, and the ring of strings, for tests.
     #[cfg(test)]
     #[allow(dead_code)]
     pub(crate) fn inner(&self) -> (&crate::member::Members, &crate::str_ring::StrRing) {
@@ -813,7 +842,8 @@ impl Ring {
         }
     }
 
-    /// The descriptor that event loops watch; subscribers take it over as it stands when they subscribe.
+    /// Returns the notifier: the eventfd that event loops watch. A subscriber gets a copy of its state at the time of its
+    /// subscription.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -836,24 +866,24 @@ impl std::fmt::Debug for Ring {
     }
 }
 
-/// Positions of one claim: as many as the largest ring has.
+/// Maximum number of positions of one claim: the maximum capacity of a ring.
 const MAX_CLAIMED: usize = 1 << 31;
 
-/// How to subscribe.
+/// Options of [`Ring::subscribe_with`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscribeOptions<'a> {
-    /// From the oldest message that is still held, and not from now on.
+    /// Start at the oldest message that the ring still holds. Default: start at the next message to be published.
     pub all: bool,
-    /// Publishers of a lossless ring do not wait for it.
+    /// Publishers of a lossless ring do not wait for this subscriber.
     pub lossy: bool,
-    /// 1 to 47 bytes without a NUL. The table of readers keeps its place when it goes, or dies, and the next one that subscribes by this
-    /// name goes on there, whatever `all` says.
+    /// A name, 1 to 47 bytes without a NUL. The table of readers keeps the position of a named subscriber after it was dropped or
+    /// its process exited; the next subscriber of this name continues there, and ignores `all`.
     pub name: Option<&'a str>,
 }
 
 impl<'a> SubscribeOptions<'a> {
-    /// A reader with a name, and everything else as usual.
+    /// Options with this name and the default of every other option.
     ///
     /// ```
     /// # use data_pubsub_shared::SubscribeOptions;
@@ -873,7 +903,7 @@ pub(crate) fn held(name: &str, pid: u32) -> Error {
 
 #[cold]
 pub(crate) fn full() -> Error {
-    Error::new(ErrorKind::Full, "the ring is full: a reader has not read what would be overwritten")
+    Error::new(ErrorKind::Full, "the ring is full: a reader has not read the messages that would be overwritten")
 }
 
 #[cold]

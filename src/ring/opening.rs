@@ -1,4 +1,4 @@
-//! The ways to make a ring, and to open one that is there.
+//! Making rings, and opening existing ones.
 
 use std::ffi::CStr;
 use std::os::unix::io::{AsRawFd, BorrowedFd, RawFd};
@@ -19,7 +19,7 @@ impl Options {
         Geometry::new(variant, self)
     }
 
-    /// What a new ring of these will say of itself.
+    /// Returns the sizes that a new ring with these options has; all counts are 0.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range.
@@ -33,7 +33,7 @@ impl Options {
         Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
     }
 
-    /// Opens the ring at `path`, or makes it.
+    /// Opens the ring at `path`, or makes it with these options.
     ///
     /// # Errors
     /// As [`Ring::open`].
@@ -52,8 +52,8 @@ impl Options {
         uninterrupted(|| self.open_some(variant, path, &mut draft))
     }
 
-    /// As [`open`](Self::open), but a long creation returns now and then with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted), so that the caller
-    /// can look after signals; the next call with the same arguments and the same `draft` goes on there.
+    /// Like [`open`](Self::open), but a long creation returns [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) now and
+    /// then, so that the caller can handle signals. Call again with the same arguments and the same `draft` to continue.
     pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
         let creation = match self.capacity {
             0 => None,
@@ -62,7 +62,7 @@ impl Options {
         Region::open(path, variant, creation.as_ref(), draft).map(|mapped| self.ring(mapped))
     }
 
-    /// A new ring without a name, shared with the children that this process forks.
+    /// Makes a ring without a name, shared with the children that this process forks.
     ///
     /// # Errors
     /// As [`Ring::open`].
@@ -79,7 +79,7 @@ impl Options {
         self.in_memory(variant, unnamed(), false)
     }
 
-    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
+    /// Makes a ring in a memfd. `name` (up to 249 bytes) is what `/proc` shows. The memfd is close-on-exec, and its size is sealed.
     ///
     /// # Errors
     /// As [`Ring::open`].
@@ -112,14 +112,16 @@ fn unnamed() -> &'static CStr {
 }
 
 impl Ring {
-    /// Opens the ring at `path`, or makes it with `capacity` slots (1 ..= 2^31, rounded up to a power of two), for `Str`
-    /// messages of up to `msg_size` bytes (1 ..= 2^31 - 1), and exactly the permission bits `mode`.
+    /// Opens the ring at `path`, or makes it with `capacity` slots (1 ..= 2^31, rounded up to a power of two), messages of up to
+    /// `msg_size` bytes (`Str` only; 1 ..= 2^31 - 1), and exactly the permission bits `mode`.
     ///
-    /// A ring that exists keeps its own capacity and message size; with a `capacity` of 0 only such a one is opened.
+    /// An existing ring keeps its own capacity and message size. With a `capacity` of 0, only an existing ring is opened.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range, [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) for a file that is no ring of this
-    /// variant, [`ErrorKind::System`](crate::ErrorKind::System) where the system refuses: no such folder, no permission, disk full, a symbolic link.
+    /// - [`ErrorKind::Argument`](crate::ErrorKind::Argument) if a size is out of its range.
+    /// - [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) if the file is not a ring of this variant and version.
+    /// - [`ErrorKind::System`](crate::ErrorKind::System) if a system call fails: no such directory, no permission, disk full, a
+    ///   symbolic link.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -134,7 +136,7 @@ impl Ring {
         Options { capacity, msg_size, mode, ..Options::default() }.open(variant, path)
     }
 
-    /// A new ring without a name, shared with the children that this process forks.
+    /// Makes a ring without a name, shared with the children that this process forks.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -148,7 +150,7 @@ impl Ring {
         Options { capacity, msg_size, ..Options::default() }.anonymous(variant)
     }
 
-    /// A new ring in a memfd called `name` (for `/proc`; up to 249 bytes), close-on-exec and sealed in its size.
+    /// Makes a ring in a memfd. `name` (up to 249 bytes) is what `/proc` shows. The memfd is close-on-exec, and its size is sealed.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -164,8 +166,9 @@ impl Ring {
         Options { capacity, msg_size, ..Options::default() }.memfd(variant, name)
     }
 
-    /// Opens the ring at `path` for reading only: subscribers and looking in, no publishing. Needs no permission to write,
-    /// and cannot harm the ring. Its subscribers are not woken but look every 5 milliseconds at least.
+    /// Opens the ring at `path` for reading only: to subscribe and to read statistics, not to publish. Needs no write permission,
+    /// and cannot change the ring. Publishers do not wake its subscribers: a subscriber that waits polls at least every 5
+    /// milliseconds.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -174,10 +177,10 @@ impl Ring {
     /// # use data_pubsub_shared::{Ring, Variant};
     /// let path = std::env::temp_dir().join(format!("only-{}.ring", std::process::id()));
     /// let ring = Ring::open(Variant::Int, &path, 8, 0, 0o600)?;
-    /// let looking = Ring::open_read_only(Variant::Int, &path)?;
+    /// let reading = Ring::open_read_only(Variant::Int, &path)?;
     /// ring.publish_int(1)?;
-    /// assert_eq!(looking.subscribe(true).poll_int()?, Some(1));
-    /// assert!(looking.publish_int(2).is_err());
+    /// assert_eq!(reading.subscribe(true).poll_int()?, Some(1));
+    /// assert!(reading.publish_int(2).is_err());
     /// ring.unlink()?;
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
@@ -185,8 +188,8 @@ impl Ring {
         Ok(Ring { read_only: true, ..Region::open_read_only(path, variant).map(Ring::from)? })
     }
 
-    /// Opens the ring behind `fd`, which is duplicated and stays the caller's: for reading only, as
-    /// [`open_read_only`](Self::open_read_only) does, where `fd` is open for reading only.
+    /// Opens the ring in the file of `fd`. The descriptor is duplicated; the caller keeps its own. If `fd` is open for reading
+    /// only, the ring is opened as by [`open_read_only`](Self::open_read_only).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -207,17 +210,17 @@ impl Ring {
         Self::from_number(variant, fd.as_raw_fd())
     }
 
-    /// The same, of a number that may be no descriptor.
+    /// Like [`from_fd`](Self::from_fd), for a number that may not be an open descriptor.
     pub(crate) fn from_number(variant: Variant, fd: RawFd) -> Result<Ring> {
         let (region, geometry, read_only) = Region::from_fd(fd, variant)?;
         Ok(Ring { read_only, ..Ring::from((region, geometry)) })
     }
 
-    /// Goes on with the ring that the path leads to now. Subscribers made before stay with the old one.
+    /// Switches to the ring that the path leads to now. Existing subscribers keep reading the old ring.
     ///
     /// # Errors
-    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where the ring has no path. The handle is as it
-    /// was then.
+    /// As [`open`](Self::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) if the ring has no path.
+    /// On an error the handle is unchanged.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
