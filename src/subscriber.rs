@@ -1,8 +1,8 @@
-//! The reading role: a [`Subscriber`] follows a ring at its own pace and knows what it lost.
+//! The reading side: a [`Subscriber`] reads a ring at its own pace and counts the messages that it lost.
 //!
-//! A subscriber that stands in the ring's table of readers says there how far it is: when it has found the ring empty, before
-//! it sleeps, and after an eighth of the capacity, so that it costs nothing to speak of. One that has a name, or of which
-//! publishers of a lossless ring need to know it, says so with each call.
+//! A subscriber with an entry in the ring's table of readers reports its position there: when it has found the ring empty, before
+//! it sleeps, and after an eighth of the capacity, so that the cost is negligible. A named subscriber, or one of a lossless ring,
+//! reports with each call.
 
 use std::os::unix::io::RawFd;
 use std::sync::Arc;
@@ -24,32 +24,32 @@ use crate::watch::{Outlet, Readiness, Watch};
 mod exact;
 mod selection;
 
-/// Reads a ring. Messages that are overwritten before it reads them are counted as lost; no other process slows it
-/// down, and it slows down no other. It keeps the ring mapped, and so outlives the handle that it came from.
+/// Reads a ring. Messages that are overwritten before it reads them are counted as lost. No other process slows it down, and unless
+/// the ring is lossless, it slows down no other process. It keeps the ring mapped, so it may outlive the handle that made it.
 pub struct Subscriber {
     ring: AnyRing,
     cursor: Cursor,
-    /// From this position on something is to be done after a read: see `attend`.
+    /// Reads that reach this position call `attend`.
     attend_at: u64,
-    /// Where it has said that it stands.
+    /// The position at the last report.
     reported: u64,
     /// Its entry in the table of readers.
     seat: Option<Seat>,
-    /// Where it stood, in a lossless ring, when publishers were last woken for it.
+    /// Lossless rings: the position when it last woke publishers.
     woke_at: u64,
     spin: Spin,
     notifier: Notifier,
-    /// For its own descriptor, and for sets.
+    /// Watches for its own descriptor and for sets.
     watches: Vec<Watch>,
     outlet: Outlet,
-    /// Naps since a message was last found; of read-only rings.
+    /// Read-only rings: naps since a message was last found.
     naps: u32,
-    /// The last wait was cut short, or had lasted for a while: worth a look whether the ring is still there.
+    /// The last wait was interrupted or lasted for a while: the next one checks whether the ring's file is still there.
     waited: bool,
     mapping: Arc<Mapping>,
 }
 
-// SAFETY: everything shared is atomic; what is the subscriber's own takes `&mut self`.
+// SAFETY: all shared words are atomic; methods that change the subscriber itself take `&mut self`.
 unsafe impl Send for Subscriber {}
 // SAFETY: as above.
 unsafe impl Sync for Subscriber {}
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Subscriber {
 }
 
 impl Subscriber {
-    /// `seat` is its entry in the table of readers, where it has one.
+    /// `seat` is its entry in the table of readers, if it has one.
     pub(crate) fn new(
         ring: AnyRing,
         cursor: Cursor,
@@ -91,10 +91,10 @@ impl Subscriber {
         this
     }
 
-    /// The next integer, if there is one.
+    /// Reads the next integer. Returns `None` if there is no message.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another type.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -110,14 +110,14 @@ impl Subscriber {
         whatever_is_there(|| self.read_int())
     }
 
-    /// The same where that is simple; [`Next::More`] where it is not, and nothing has happened.
+    /// The fast path of reading an integer: [`Next::More`], and no change, if the slow path is needed.
     #[inline(always)]
     pub(crate) fn read_int_at_once(&mut self) -> Next<i64> {
         let next = self.ring.glimpse_int(&self.cursor);
         self.pass(next)
     }
 
-    /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
+    /// Reads the next integer, for a caller that checks signals and deadlines after each [`Next::More`].
     #[inline(always)]
     pub(crate) fn read_int(&mut self) -> Result<Next<i64>> {
         let read = match &self.ring {
@@ -129,10 +129,10 @@ impl Subscriber {
         Ok(read)
     }
 
-    /// The next floating-point number, if there is one, bit by bit as it was published.
+    /// Reads the next floating-point number, with the exact bits that were published. Returns `None` if there is no message.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another type.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -146,14 +146,14 @@ impl Subscriber {
         whatever_is_there(|| self.read_num())
     }
 
-    /// As [`read_int_at_once`](Self::read_int_at_once).
+    /// The fast path of reading a floating-point number, as [`read_int_at_once`](Self::read_int_at_once).
     #[inline(always)]
     pub(crate) fn read_num_at_once(&mut self) -> Next<f64> {
         let next = self.ring.glimpse_num(&self.cursor);
         self.pass(next)
     }
 
-    /// After a glimpse.
+    /// Passes the message that the fast path has read.
     #[inline(always)]
     fn pass<T>(&mut self, next: Next<T>) -> Next<T> {
         match next {
@@ -167,7 +167,7 @@ impl Subscriber {
         next
     }
 
-    /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
+    /// Reads the next floating-point number, for a caller that checks signals and deadlines after each [`Next::More`].
     #[inline(always)]
     pub(crate) fn read_num(&mut self) -> Result<Next<f64>> {
         let read = match &self.ring {
@@ -178,11 +178,12 @@ impl Subscriber {
         Ok(read)
     }
 
-    /// Reads integers into `out`, in order, as many as there are, and no more than there are positions up to `end` (see
-    /// [`end`](Self::end)): a reader that is lapped meanwhile gets as many, but later ones. Returns how many.
+    /// Reads integers into `out`, in order, until there are no more messages, `out` is full, or it has read as many as there are
+    /// positions before `end` (see [`end`](Self::end)). A reader that is lapped during the call may read later messages. Returns
+    /// how many integers were read.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another type.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -206,7 +207,7 @@ impl Subscriber {
         }
     }
 
-    /// The same, and whether it ended because there is [`Next::More`] to pass.
+    /// Like [`poll_ints`](Self::poll_ints); also returns whether it ended with [`Next::More`].
     #[inline]
     pub(crate) fn read_ints(&mut self, out: &mut [i64], end: u64) -> Result<(usize, bool)> {
         let room = self.cursor.room(self.ring.header(), end).min(out.len() as u64) as usize;
@@ -220,8 +221,9 @@ impl Subscriber {
         Ok(result)
     }
 
-    /// Reads numbers into `out` as [`Ring::publish_packed`](crate::Ring::publish_packed) takes them, as many as there are and
-    /// as have room, and no more than there are positions up to `end`. Returns how many numbers.
+    /// Reads numbers into `out`, in the format of [`Ring::publish_packed`](crate::Ring::publish_packed), until there are no more
+    /// messages, `out` is full, or it has read as many as there are positions before `end` (see [`end`](Self::end)). Returns how
+    /// many numbers were read.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
@@ -248,7 +250,7 @@ impl Subscriber {
         }
     }
 
-    /// The same, and whether it ended because there is [`Next::More`] to pass.
+    /// Like [`poll_packed`](Self::poll_packed); also returns whether it ended with [`Next::More`].
     #[inline]
     pub(crate) fn read_packed(&mut self, out: &mut [u8], end: u64) -> Result<(usize, bool)> {
         let width = self.ring.packed_width()?;
@@ -258,11 +260,11 @@ impl Subscriber {
         Ok(result)
     }
 
-    /// The next string message before position `end`: how long it is; to be [`copy`](Self::copy)-ed next. None where there
-    /// is none.
+    /// Finds the next string before position `end` (see [`end`](Self::end); `u64::MAX`: without a limit), to be copied by
+    /// [`copy`](Self::copy). Returns `None` if there is no message.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on an integer ring.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of numbers.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -277,7 +279,7 @@ impl Subscriber {
         whatever_is_there(|| self.look_for(end))
     }
 
-    /// The same, for a caller that looks after other things where there is [`Next::More`] to pass.
+    /// Like [`find`](Self::find), for a caller that checks signals and deadlines after each [`Next::More`].
     #[inline(always)]
     pub(crate) fn look_for(&mut self, end: u64) -> Result<Next<Found>> {
         if self.cursor.filter().is_some() {
@@ -301,15 +303,15 @@ impl Subscriber {
         Ok(next)
     }
 
-    /// What the thread has passed that watches need not be passed again, and may be overwritten by now.
+    /// Moves the cursor over the messages that the watching thread has already passed: they need not be compared again, and may be
+    /// overwritten by now.
     fn catch_up(&mut self) {
         for watch in self.watches.iter().filter(|watch| watch.is_ours()) {
             watch.catch_up(&mut self.cursor);
         }
     }
 
-    /// The next string message before position `end`, where nothing has to be passed or waited for: otherwise, ask
-    /// [`look_for`](Self::look_for).
+    /// The fast path of finding a string before position `end`: `None` if [`look_for`](Self::look_for) is needed.
     #[inline(always)]
     pub(crate) fn at_hand(&self, end: u64) -> Option<Found> {
         match &self.ring {
@@ -323,19 +325,19 @@ impl Subscriber {
         }
     }
 
-    /// Copies the message that [`find`](Self::find) found to `to`, and counts it as delivered. False: it was overwritten
-    /// meanwhile, what is at `to` is worthless, and the loss is counted; find again, before the [`end`](Self::end) as it
-    /// is then, because in a busy ring the next may be overwritten as well.
+    /// Copies the message that [`find`](Self::find) found to `to`, and counts it as delivered. Returns false if the message was
+    /// overwritten during the copy: the bytes at `to` are then invalid, and the message counts as lost. To try again, call `find`
+    /// with the current [`end`](Self::end), so that the loop ends: in a busy ring the next message may be overwritten as well.
     ///
     /// # Safety
-    /// `found` is the result of the last `find` of this subscriber; `to` has room for its length rounded up to 8 bytes.
+    /// `found` must be the result of the last `find` of this subscriber; `to` must have room for its length rounded up to 8 bytes.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
     /// let ring = Ring::anonymous(Variant::Str, 8, 100)?;
     /// let mut sub = ring.subscribe(false);
     /// ring.publish_str(b"hello")?;
-    /// let found = sub.find(u64::MAX)?.expect("one is there");
+    /// let found = sub.find(u64::MAX)?.expect("a message was published");
     /// let mut bytes = [0; 104]; // `msg_size` rounded up to 8
     /// // SAFETY: found by the call before, and there is room.
     /// assert!(unsafe { sub.copy(&found, bytes.as_mut_ptr()) });
@@ -345,7 +347,7 @@ impl Subscriber {
     #[inline(always)]
     pub unsafe fn copy(&mut self, found: &Found, to: *mut u8) -> bool {
         match &self.ring {
-            // SAFETY: the caller vouches for both.
+            // SAFETY: the caller guarantees both.
             AnyRing::Str(ring) if unsafe { ring.copy(&mut self.cursor, found, to) } => {
                 self.settle(true);
                 true
@@ -354,9 +356,9 @@ impl Subscriber {
         }
     }
 
-    /// The next message of a string ring, if there is one, with Perl's UTF-8 flag as the publisher gave it: the bytes may be
-    /// anything all the same, so convert them with [`String::from_utf8`] and not unchecked. None, too, where all that there
-    /// was was overwritten while it was copied.
+    /// Reads the next string, with Perl's UTF-8 flag as the publisher set it. Convert the bytes with [`String::from_utf8`], also if
+    /// the flag is set: a publisher can set it for bytes that are not UTF-8. Returns `None` if there is no message, or if all
+    /// messages were overwritten while they were copied.
     ///
     /// # Errors
     /// As [`find`](Self::find).
@@ -373,7 +375,8 @@ impl Subscriber {
         while let Some(found) = self.find(end)? {
             let len = found.len();
             bytes.reserve(crate::layout::round_up_8(len as u64) as usize);
-            // SAFETY: just found, and the room is there; a copy that was whole has written `len` bytes.
+            // SAFETY: `found` is the result of the last `find`, and the bytes are reserved; a successful copy has written `len`
+            // bytes.
             unsafe {
                 if self.copy(&found, bytes.as_mut_ptr()) {
                     bytes.set_len(len);
@@ -385,7 +388,7 @@ impl Subscriber {
         Ok(None)
     }
 
-    /// Where a `drain` that begins now ends: the write position, as an inner position.
+    /// Returns the write position as an absolute position, which a clear does not reset: the `end` of a drain that begins now.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -402,8 +405,9 @@ impl Subscriber {
         self.ring.header().write_pos.load(crate::sync::Ordering::Acquire)
     }
 
-    /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds; [`NEVER`](crate::NEVER)),
-    /// or a signal was handled.
+    /// Sleeps until there is a message, the monotonic clock reaches `deadline` (nanoseconds, as
+    /// [`monotonic_ns`](crate::monotonic_ns) returns it, or [`NEVER`](crate::NEVER)), a signal was handled, or the ring's file was
+    /// removed.
     ///
     /// ```
     /// # use data_pubsub_shared::{monotonic_ns, Ring, Variant, Wait};
@@ -418,7 +422,8 @@ impl Subscriber {
         self.wait_unless(deadline, || false)
     }
 
-    /// The same; `stop` is asked just before each sleep, and if it says so, it is as if a signal had come.
+    /// Like [`wait`](Self::wait). `stop` is called just before each sleep; if it returns true, the result is
+    /// [`Wait::Interrupted`].
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant, Wait, NEVER};
@@ -443,12 +448,12 @@ impl Subscriber {
             Next::More => return Wait::TimedOut,
             Next::Empty | Next::Claimed(_) => {}
         }
-        // Looking passes what is not wanted, or was abandoned.
+        // `look` has passed filtered and abandoned positions.
         if self.has_moved() {
             self.attend(false);
         }
         let (ring, cursor) = (&self.ring, &mut self.cursor);
-        // The header is read each time, the path after a while.
+        // The header is checked each time, the path only after a long wait.
         let is_gone = || ring.header().is_gone();
         if next == Next::Empty && (is_gone() || self.waited && self.mapping.is_gone(ring)) {
             return Wait::Gone;
@@ -459,20 +464,20 @@ impl Subscriber {
         let tells = self.mapping.readers.lossless;
         let how = sleep_for_message(ring, cursor, deadline, &mut self.naps, tells, || stop() || is_gone());
         say(false);
-        // A nap is short, so that not each of them asks the file system.
+        // Naps are short: check the file system only after 256 of them.
         self.waited = how == Wait::Interrupted && (!cursor.read_only() || self.naps % 256 == 0);
         if how != Wait::Interrupted {
             self.naps = 0;
         }
-        // The caller need not come back soon.
+        // The next call may come late.
         if how != Wait::Ready && self.has_moved() {
             self.attend(false);
         }
         how
     }
 
-    /// Whether nothing will come any more: somebody removed the ring's file, or another one took its path. Never true for
-    /// rings in memory. Messages that were published before can still be read.
+    /// Whether the ring's file was removed, or another file took its path: new publishers can no longer open this ring. Always
+    /// false for rings in memory. Messages in the ring can still be read.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -487,12 +492,12 @@ impl Subscriber {
         self.mapping.is_gone(&self.ring)
     }
 
-    /// Goes on with the ring that the path leads to now, at its oldest message. What this subscriber lost so far stays in its
-    /// account. A descriptor of [`watch`](Self::watch) must be asked for anew.
+    /// Switches to the ring that the path leads to now, at its oldest message. The counts of this subscriber continue. The
+    /// descriptor of [`watch`](Self::watch) is closed; call `watch` again.
     ///
     /// # Errors
-    /// As [`Ring::open`](crate::Ring::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) where
-    /// the ring has no path. The subscriber is as it was then.
+    /// As [`Ring::open`](crate::Ring::open) without a capacity; [`ErrorKind::Argument`](crate::ErrorKind::Argument) if the ring has
+    /// no path; those of [`subscribe_with`](crate::Ring::subscribe_with). On an error the subscriber still reads the old ring.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -514,13 +519,13 @@ impl Subscriber {
         let oldest = header.oldest(header.write_pos.load(crate::sync::Ordering::Acquire), mapping.geometry.capacity);
         let mut cursor = self.cursor.moved_to(oldest);
         cursor.forget_last();
-        // Sets have their members watched as before; the subscriber's own descriptor goes.
+        // Watches for sets are renewed; the subscriber's own descriptor is closed.
         let own = self.outlet.readiness().cloned();
         let is_own = |watch: &Watch| own.as_ref().map_or(false, |own| watch.serves(own));
         let for_sets = self.watches.iter().filter(|watch| watch.is_ours() && !is_own(watch));
         let watches = for_sets.map(|watch| watch.again(ring, &cursor)).collect::<Result<_>>()?;
         let wanted = self.seat.as_ref().map(|seat| seat.wanted);
-        // First: it may be the same ring, and the name is held by one at a time.
+        // Before the new entry is taken: it may be the same ring, and a name has one reader at a time.
         self.release();
         let seat = match wanted.map(|wanted| sit_down(&ring, &mapping, wanted, &mut cursor, |oldest| oldest)) {
             Some(Err(error)) => {
@@ -531,7 +536,7 @@ impl Subscriber {
             }
             seat => seat.and_then(Result::ok).flatten(),
         };
-        // The old ones go before the ring that they watch.
+        // The old watches are dropped before the ring that they watch.
         self.watches = watches;
         self.outlet.close();
         self.ring = ring;
@@ -543,12 +548,14 @@ impl Subscriber {
         Ok(())
     }
 
-    /// A descriptor of this subscriber's own that is readable while it has messages to read, whoever publishes them. The
-    /// first call starts the thread that keeps it so; in a forked child, or where the program has closed it, it is another
-    /// one, whatever its number, and an inherited one is closed. It stays the subscriber's.
+    /// Returns a descriptor that is readable while this subscriber has messages to read, for `poll` and event loops. Publishers
+    /// need not know of it: the first call starts a thread that watches the ring. The subscriber owns the descriptor.
+    ///
+    /// In a forked child, or if the program has closed the descriptor, the call makes another one; the child's copy of its parent's
+    /// descriptor is closed.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if there are no descriptors or threads left.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -562,19 +569,20 @@ impl Subscriber {
         self.watch_anew().map(|(fd, _)| fd)
     }
 
-    /// The same, and whether this call has made it.
+    /// Like [`watch`](Self::watch); also returns whether this call made the descriptor.
     pub(crate) fn watch_anew(&mut self) -> Result<(RawFd, bool)> {
         let readiness = self.outlet.make();
         self.watch_for(&readiness, 0)?;
         self.outlet.descriptor()
     }
 
-    /// Whether `fd` is the descriptor of the last watch, or a duplicate of it; and not what got its number afterwards.
+    /// Whether `fd` is the descriptor of the last [`watch`](Self::watch), or a duplicate of it; false if it was closed and another
+    /// file got its number.
     pub(crate) fn is_watched_by(&self, fd: RawFd) -> bool {
         self.outlet.is(fd)
     }
 
-    /// Has this subscriber be among the readable there while it has messages to read.
+    /// Makes `readiness` list this subscriber under `key` while it has messages to read.
     pub(crate) fn watch_for(&mut self, readiness: &Arc<Readiness>, key: usize) -> Result<()> {
         if !self.watches.iter().any(|watch| watch.serves(readiness)) {
             self.watches.retain(Watch::is_ours);
@@ -584,13 +592,13 @@ impl Subscriber {
         Ok(())
     }
 
-    /// No more.
+    /// Ends [`watch_for`](Self::watch_for).
     pub(crate) fn forget(&mut self, readiness: &Arc<Readiness>) {
         self.watches.retain(|watch| !watch.serves(readiness));
         self.plan();
     }
 
-    /// After each read: `ready` where it got all that it asked for.
+    /// To be called after each read; `ready` if the read returned as much as it was asked for.
     #[inline(always)]
     fn settle(&mut self, ready: bool) {
         if self.cursor.next() >= self.attend_at || !ready && self.cursor.next() != self.reported {
@@ -598,8 +606,8 @@ impl Subscriber {
         }
     }
 
-    /// A watched subscriber's descriptor says what is true, and its entry in the table of readers where it stands. `ready`: it goes
-    /// on reading, most likely.
+    /// Updates a watched subscriber's descriptors and its entry in the table of readers. `ready`: the subscriber is likely to go on
+    /// reading.
     #[cold]
     #[inline(never)]
     fn attend(&mut self, ready: bool) {
@@ -610,18 +618,18 @@ impl Subscriber {
         self.plan();
     }
 
-    /// Those who watch are told what is true.
+    /// Updates the descriptors of all watches.
     fn settle_watches(&mut self) {
         if self.watches.iter().all(Watch::is_ours) {
             self.watches.iter().for_each(|watch| watch.settle(&self.cursor));
         } else {
-            // A forked child lets go of what is its parent's.
+            // A forked child drops its parent's watches.
             self.watches.retain(Watch::is_ours);
             self.outlet.readiness();
         }
     }
 
-    /// Whether there is something to say before it sleeps: for a forked child, that it is there.
+    /// Whether there is something to report before it sleeps. In a forked child there is: the child needs its own entry.
     fn has_moved(&self) -> bool {
         let lossless = self.mapping.readers.lossless;
         self.cursor.next() != self.reported
@@ -629,7 +637,7 @@ impl Subscriber {
             || self.seat.as_ref().map_or(false, |seat| !seat.is_ours())
     }
 
-    /// When to attend next.
+    /// Sets the position at which to call [`attend`](Self::attend) next.
     fn plan(&mut self) {
         let readers = *self.mapping.readers;
         self.attend_at = match &self.seat {
@@ -642,7 +650,7 @@ impl Subscriber {
 
     fn report(&mut self, ready: bool) {
         let readers = *self.mapping.readers;
-        // A seek, or a clear that ended the waiting for a message ahead.
+        // A seek backwards, or a clear while the cursor was beyond the write position.
         if self.cursor.next() < self.reported {
             if let Some(seat) = self.seat.as_mut().filter(|seat| seat.is_ours()) {
                 readers.go_back(seat, self.cursor.next());
@@ -657,7 +665,7 @@ impl Subscriber {
         };
         if readers.lossless && !seat.wanted.lossy {
             readers.say(seat, false, process::thread());
-            // Not for each message: a publisher that was woken needs room to be worth it.
+            // Not for each message: a wake-up is worth its price only if the publisher finds some room.
             if next.wrapping_sub(self.woke_at) >= if ready { eighth(&readers) } else { 1 } {
                 self.woke_at = next;
                 readers.wake_publishers();
@@ -665,7 +673,8 @@ impl Subscriber {
         }
     }
 
-    /// The entry is the parent's, of which this process is a fork, or somebody scribbled on it. The name is the parent's, too.
+    /// Takes another entry, because the present one belongs to the parent of this forked process, or is corrupt. A forked child
+    /// does not keep the name, which is its parent's.
     #[cold]
     fn sit_down_anew(&mut self) {
         if let Some(old) = self.seat.take() {
@@ -679,7 +688,7 @@ impl Subscriber {
         }
     }
 
-    /// The name under which it is in the table of readers.
+    /// Returns the subscriber's name in the table of readers; `None` if it has none.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, SubscribeOptions, Variant};
@@ -692,8 +701,8 @@ impl Subscriber {
         self.seat.as_ref().and_then(|seat| seat.wanted.name).and_then(|name| name.text())
     }
 
-    /// Leaves the table of readers now, and reads on without being known there: publishers of a lossless ring do not wait for it any
-    /// more. A named one keeps its place for the next that subscribes by that name.
+    /// Leaves the table of readers. The subscriber can still read, but publishers of a lossless ring no longer wait for it. The
+    /// position of a named subscriber is kept for the next one of that name.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -714,8 +723,8 @@ impl Subscriber {
         self.plan();
     }
 
-    /// Whether there is a message to read. False, too, while a publisher is in the middle of the next one, or many positions
-    /// have to be passed first: [`wait`](Self::wait) sees to that.
+    /// Whether there is a message to read. Also false while a publisher is in the middle of publishing the next message, and if
+    /// many positions without a message are before it: call [`wait`](Self::wait) then.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -730,7 +739,8 @@ impl Subscriber {
         self.look() == Next::Ready(())
     }
 
-    /// What is at the cursor. Where that has moved, those who watch do not know it yet: a clear, too, tells nobody.
+    /// Moves the cursor over positions that hold no message, and returns the state of the position where it stops. Updates watches
+    /// and entry if the cursor has moved, for instance because of a clear.
     pub(crate) fn look(&mut self) -> Next<()> {
         let next = self.ring.look(&mut self.cursor);
         if next == Next::Ready(()) {
@@ -749,12 +759,12 @@ impl Subscriber {
         self.cursor.read_only()
     }
 
-    /// Counts naps since a message was last found.
+    /// The number of naps since a message was last found.
     pub(crate) fn naps(&mut self) -> &mut u32 {
         &mut self.naps
     }
 
-    /// Messages published and not yet read.
+    /// Returns the number of messages published and not yet read.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -768,7 +778,7 @@ impl Subscriber {
         self.cursor.lag(self.ring.header())
     }
 
-    /// Messages that were overwritten before this subscriber read them.
+    /// Returns the number of messages that were overwritten before this subscriber read them.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -798,7 +808,7 @@ impl Subscriber {
         self.lag() > self.mapping.geometry.capacity
     }
 
-    /// Slots of the ring.
+    /// Returns the number of slots of the ring.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -809,7 +819,7 @@ impl Subscriber {
         self.mapping.geometry.capacity
     }
 
-    /// The next position to read, counted from the last clear.
+    /// Returns the next position to read, counted from the last clear.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -823,8 +833,9 @@ impl Subscriber {
         self.cursor.position(header).saturating_sub(header.base())
     }
 
-    /// Goes to a position counted from the last clear (at most 2^63 - 1). Beyond the write position: waits for that
-    /// message. Before the oldest that is held: what was overwritten counts as lost when it is passed.
+    /// Moves to `position`, counted from the last clear (0 ..= 2^63 - 1). Beyond the write position, the subscriber waits until
+    /// that position is published. Before the oldest message that the ring holds, the overwritten messages count as lost at the
+    /// next read.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -841,7 +852,7 @@ impl Subscriber {
         self.attend(false);
     }
 
-    /// Goes to the write position: only what is published from now on.
+    /// Moves to the write position: only messages published from now on are read.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -858,7 +869,7 @@ impl Subscriber {
         self.attend(false);
     }
 
-    /// Goes to the oldest message that is still held.
+    /// Moves to the oldest message that the ring still holds.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -876,7 +887,7 @@ impl Subscriber {
         self.attend(false);
     }
 
-    /// Positions claimed since the last clear.
+    /// Returns the number of positions claimed since the last clear.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -890,7 +901,7 @@ impl Subscriber {
         self.ring.header().published()
     }
 
-    /// The descriptor that event loops watch: the handle's, as it stood when this subscriber was made, or a lent one.
+    /// Returns the notifier: the eventfd of the handle, as it was when this subscriber was made, or one that was lent to it.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -909,7 +920,7 @@ impl Drop for Subscriber {
     }
 }
 
-/// What `read` finds, where there may be many positions to pass first.
+/// Calls `read` until it returns something else than [`Next::More`]; `None` if there is no message.
 #[inline(always)]
 fn whatever_is_there<T>(mut read: impl FnMut() -> Result<Next<T>>) -> Result<Option<T>> {
     loop {
@@ -921,13 +932,17 @@ fn whatever_is_there<T>(mut read: impl FnMut() -> Result<Next<T>>) -> Result<Opt
     }
 }
 
-/// How far a reader moves before it says so.
+/// The number of positions after which a reader reports its position.
 fn eighth(readers: &Readers) -> u64 {
     (readers.capacity / 8).max(1)
 }
 
-/// Takes an entry in the table of readers. The cursor is at the oldest message, and goes where `start` says; but a name that was there
-/// before goes on where it stopped. None where the table has no room, which only matters to readers of lossless rings.
+/// Takes an entry in the table of readers and moves the cursor: to the position where the last reader of this name stopped, or
+/// else to the result of `start`, called with the oldest position that is surely held. Returns `None` if the reader needs no
+/// entry and the table is full or the ring is read-only.
+///
+/// # Errors
+/// As [`Ring::subscribe_with`](crate::Ring::subscribe_with).
 pub(crate) fn sit_down(
     ring: &AnyRing,
     mapping: &Mapping,
@@ -971,7 +986,7 @@ pub(crate) fn sit_down(
     };
     let start = readers.arrive(&mut seat, |floor| {
         let header = ring.header();
-        // After the limit was read: see `lossless`.
+        // Read after the limit: see `lossless`.
         let end = header.write_pos.load(SeqCst);
         let oldest = header.oldest(end, readers.capacity).max(floor).min(end);
         stopped_at.filter(|position| *position <= end).unwrap_or_else(|| start(oldest))

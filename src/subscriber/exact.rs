@@ -1,8 +1,9 @@
-//! Exact reading: what a message's place was, and how to stop at a gap instead of passing it. [`crate::typed`], C's calls for one
-//! message and bindings of other languages are made of it.
+//! Exact reading: the positions of messages, and calls that stop at a gap instead of passing it. The base of [`crate::typed`], of
+//! C's calls for one message, and of bindings of other languages.
 //!
-//! `take_*` read what is at the cursor and move nowhere else; where that is not simply there, [`Subscriber::advance`] goes
-//! to the next message and counts what was lost on the way. So a loss is known between the two messages where it belongs.
+//! `take_*` read the message at the cursor, and never pass another position. If there is no message at the cursor,
+//! [`Subscriber::advance`] moves to the next one and counts the messages lost on the way. So a caller knows of a loss between the
+//! two messages where it occurred.
 
 use super::Subscriber;
 use crate::any_ring::{narrow, AnyRing};
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::layout::{round_up_8, Variant};
 
 impl Subscriber {
-    /// What the ring carries.
+    /// Returns the type of the ring's messages.
     ///
     /// ```
     /// use data_pubsub_shared::{Ring, Variant};
@@ -24,7 +25,7 @@ impl Subscriber {
         self.mapping.geometry.variant
     }
 
-    /// The longest message in bytes; 0 for numbers.
+    /// Returns the maximum length of a message in bytes; 0 for rings of numbers.
     ///
     /// ```
     /// use data_pubsub_shared::{Ring, Variant};
@@ -37,7 +38,8 @@ impl Subscriber {
         self.mapping.geometry.msg_size
     }
 
-    /// The position of the message that was delivered last, counted from the last clear; 0 where that came later.
+    /// Returns the position before the cursor, that of the last message delivered, counted from the last clear; 0 if the ring was
+    /// cleared since.
     ///
     /// ```
     /// use data_pubsub_shared::{Ring, Variant};
@@ -52,8 +54,8 @@ impl Subscriber {
         self.cursor.next().saturating_sub(1).saturating_sub(self.ring.header().base())
     }
 
-    /// Goes to the next message that the ring holds and delivers nothing; what was lost before it is in
-    /// [`overflow_count`](Self::overflow_count) then. False where there is no message now.
+    /// Moves to the next message that the ring holds, without delivering it; [`overflow_count`](Self::overflow_count) then includes
+    /// the messages lost before it. Returns `false` if there is no message now.
     ///
     /// ```
     /// use data_pubsub_shared::{Ring, Variant};
@@ -76,16 +78,16 @@ impl Subscriber {
         }
     }
 
-    /// Whether nothing that stands before the inner position `end` is left to read.
+    /// Whether all messages before the absolute position `end` were read.
     pub(crate) fn has_passed(&self, end: u64) -> bool {
         self.cursor.room(self.ring.header(), end) == 0
     }
 
-    /// The integer at the cursor, if it is simply there; otherwise [`advance`](Self::advance) finds the next one, if there is
-    /// one. Passes nothing and loses nothing.
+    /// Reads the integer at the cursor. Returns `None`, and passes nothing, if there is no message at the cursor:
+    /// [`advance`](Self::advance) moves to the next message, if there is one.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another type.
     ///
     /// ```
     /// use data_pubsub_shared::{Ring, Variant};
@@ -108,10 +110,10 @@ impl Subscriber {
         Ok(self.taken(value))
     }
 
-    /// The floating-point number at the cursor, as [`take_int`](Self::take_int).
+    /// Reads the floating-point number at the cursor, as [`take_int`](Self::take_int) does.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another type.
     ///
     /// ```
     /// use data_pubsub_shared::{Ring, Variant};
@@ -140,8 +142,9 @@ impl Subscriber {
         value
     }
 
-    /// Numbers from the cursor on, as many as are simply there and fit into `out`, in the form of
-    /// [`Ring::publish_packed`](crate::Ring::publish_packed). Passes nothing and loses nothing. Returns how many numbers.
+    /// Reads numbers from the cursor on into `out`, in the format of [`Ring::publish_packed`](crate::Ring::publish_packed), until
+    /// `out` is full or a position has no message to read. Returns how many numbers were read; 0 may mean that
+    /// [`advance`](Self::advance) is needed.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a string ring.
@@ -165,8 +168,9 @@ impl Subscriber {
         Ok(count)
     }
 
-    /// The string at the cursor, in the place of what `into` holds, if it is simply there: Some, with its flag as the publisher
-    /// gave it. Passes nothing; a message that was overwritten while it was copied is lost, and `into` is empty.
+    /// Reads the string at the cursor into `into`, which is overwritten, and returns its UTF-8 flag. Returns `None`, with `into`
+    /// empty, if there is no message at the cursor, or if it was overwritten while it was copied and counts as lost:
+    /// [`advance`](Self::advance) may find another message. With [prefixes](Self::set_prefixes), other messages are passed first.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of numbers.
@@ -192,14 +196,14 @@ impl Subscriber {
         let found = match (self.at_hand(u64::MAX), self.cursor.filter()) {
             (Some(found), _) => found,
             (None, None) => return Ok(None),
-            // What is not wanted is passed.
+            // With prefixes: pass the messages that begin with none of them.
             (None, Some(_)) => match self.look_for(u64::MAX)? {
                 Next::Ready(found) => found,
                 _ => return Ok(None),
             },
         };
         into.reserve(round_up_8(found.len() as u64) as usize);
-        // SAFETY: just found, and the room is there; a copy that was whole has written as many bytes.
+        // SAFETY: `found` is the result of the last search, and the bytes are reserved; a successful copy has written all of them.
         unsafe {
             if !self.copy(&found, into.as_mut_ptr()) {
                 return Ok(None);

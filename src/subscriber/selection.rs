@@ -1,4 +1,4 @@
-//! Asking for less than everything: by prefix, or the newest alone; and where what was delivered stood.
+//! Reading a selection: strings by prefix, or only the newest message. Also position and stamp of the last message.
 
 use std::sync::Arc;
 
@@ -11,13 +11,14 @@ use crate::ring::Ring;
 use crate::str_ring::Bytes;
 
 impl Subscriber {
-    /// From now on only strings are delivered that begin with one of the prefixes; with none, everything is. The others are passed
-    /// without being copied, and counted in [`filtered`](Self::filtered); nothing wakes or is readable for them.
+    /// From now on, delivers only strings that begin with one of `prefixes`; if `prefixes` is empty, delivers all messages. Other
+    /// messages are not copied, wake no call of this subscriber and do not make its descriptor readable;
+    /// [`filtered`](Self::filtered) counts them.
     ///
-    /// Strings are compared by their characters: [`Bytes::utf8`] says what the bytes of a prefix are.
+    /// Strings are compared by their characters; [`Bytes::utf8`] tells whether the bytes of a prefix are UTF-8.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another variant.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) on a ring of another type.
     ///
     /// # Safety
     /// The bytes of each prefix must be readable during the call.
@@ -38,9 +39,9 @@ impl Subscriber {
             return Err(self.ring.mismatch());
         }
         let bytes = |prefix: &Bytes| match prefix.len {
-            // The pointer may be anything.
+            // The pointer may be anything, null included.
             0 => &[][..],
-            // SAFETY: the caller vouches for the bytes.
+            // SAFETY: the caller guarantees that the bytes are readable.
             len => unsafe { std::slice::from_raw_parts(prefix.ptr, len) },
         };
         let filter = || Arc::new(Filter::new(prefixes.iter().map(|prefix| (bytes(prefix), prefix.utf8))));
@@ -49,7 +50,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Messages that were passed because they begin with none of the [prefixes](Self::set_prefixes).
+    /// Returns the number of messages that were passed because they begin with none of the [prefixes](Self::set_prefixes).
     ///
     /// ```
     /// # use data_pubsub_shared::{Bytes, Ring, Variant};
@@ -67,8 +68,8 @@ impl Subscriber {
         self.cursor.filtered()
     }
 
-    /// Goes to the newest message (with [prefixes](Self::set_prefixes): that is wanted), if there is one that was not read yet:
-    /// it is what is read next. What is passed counts as [`skipped`](Self::skipped) and not as lost.
+    /// Moves to the newest message that was not read yet, if there is one; with [prefixes](Self::set_prefixes), to the newest that
+    /// begins with one of them. The positions before it count as [`skipped`](Self::skipped), not as lost.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -84,7 +85,7 @@ impl Subscriber {
         self.settle(true);
     }
 
-    /// Positions that [`skip_to_newest`](Self::skip_to_newest) passed.
+    /// Returns the number of positions that [`skip_to_newest`](Self::skip_to_newest) has skipped.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -99,8 +100,8 @@ impl Subscriber {
         self.cursor.skipped()
     }
 
-    /// The position of the message that was delivered last, counted from the last clear; None where there was none, or a clear
-    /// came since.
+    /// Returns the position of the last message delivered, counted from the last clear; `None` if no message was delivered, or
+    /// the ring was cleared since.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
@@ -116,7 +117,8 @@ impl Subscriber {
         self.cursor.last().checked_sub(1)?.checked_sub(self.ring.header().base())
     }
 
-    /// Who published the message that was delivered last, and when; None where there was none, or the ring is not stamped.
+    /// Returns the publish time of the last message delivered and the pid of its publisher; `None` if no message was delivered,
+    /// or the ring is not stamped.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};
@@ -133,7 +135,7 @@ impl Subscriber {
         self.cursor.stamp()
     }
 
-    /// Another handle on the ring that this subscriber reads, with the subscriber's notifier.
+    /// Makes another handle on the ring that this subscriber reads, with the subscriber's notifier.
     ///
     /// ```
     /// # use data_pubsub_shared::{Ring, Variant};
