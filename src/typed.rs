@@ -1,5 +1,4 @@
-//! Rings whose type says what they carry: [`Ring<i64>`], [`Ring<i32>`], [`Ring<i16>`], [`Ring<f64>`], [`Ring<str>`] and
-//! [`Ring<[u8]>`].
+//! Rings typed by their messages: [`Ring<i64>`], [`Ring<i32>`], [`Ring<i16>`], [`Ring<f64>`], [`Ring<str>`] and [`Ring<[u8]>`].
 //!
 //! ```
 //! use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -15,9 +14,9 @@
 //!
 //! # Lagging
 //!
-//! A ring holds its capacity of messages, and publishers do not wait for subscribers. A subscriber that falls further behind
-//! loses the oldest ones. It is told in the place of the gap: the call that would return the message behind it returns
-//! `Lagged(n)` instead, once, and the next call returns that message.
+//! A ring holds as many messages as its capacity, and publishers do not wait for subscribers. A subscriber that falls further
+//! behind loses the oldest messages. It learns of the loss at the place of the gap: the call that would return the first message
+//! after the gap returns `Lagged(n)` instead, once, and the next call returns that message.
 //!
 //! ```
 //! use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -30,7 +29,7 @@
 //! # Ok::<(), data_pubsub_shared::Error>(())
 //! ```
 //!
-//! A [lossless](Builder::lossless) ring has publishers wait instead, for each subscriber in its table of readers.
+//! In a [lossless](Builder::lossless) ring, publishers wait instead, for each subscriber in its table of readers.
 //!
 //! # Waiting
 //!
@@ -39,10 +38,12 @@
 //!
 //! # Receiving less
 //!
-//! [`Subscriber::set_prefixes`] has a subscriber receive only the strings that it wants; [`Subscriber::latest`] is the newest message.
+//! [`Subscriber::set_prefixes`] selects strings by their first characters; [`Subscriber::latest`] returns the newest message.
 //!
-//! The types of the crate's root do the same for a ring whose variant is known at run time only; [`Ring::erased`] and
-//! [`Ring::from_erased`] go from one to the other.
+//! # Rings typed at run time
+//!
+//! The types in the crate's root are for rings whose variant is known only at run time. [`Ring::erased`] and [`Ring::from_erased`]
+//! convert between both.
 
 mod error;
 mod iter;
@@ -56,7 +57,7 @@ mod subscriber;
 mod tokio;
 mod watched;
 
-/// Where the monotonic clock will be.
+/// The time of the monotonic clock after `timeout`, in nanoseconds.
 fn deadline(timeout: std::time::Duration) -> u64 {
     let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(crate::NEVER);
     crate::monotonic_ns().saturating_add(nanoseconds)

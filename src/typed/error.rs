@@ -1,4 +1,4 @@
-//! Why a receiving call returns no message.
+//! Errors of the receiving calls.
 
 use std::fmt;
 use std::string::FromUtf8Error;
@@ -17,9 +17,9 @@ use std::string::FromUtf8Error;
 pub enum TryRecvError {
     /// There is no message now.
     Empty,
-    /// So many messages were overwritten before this subscriber read them. The next call returns the one behind them.
+    /// This number of messages was overwritten before this subscriber read them. The next call returns the message after the gap.
     Lagged(u64),
-    /// The message is not UTF-8; of a `Subscriber<str>`. It counts as delivered, and its bytes are in the error.
+    /// `Subscriber<str>` only: the message is not UTF-8. It counts as delivered, and the error contains its bytes.
     InvalidUtf8(FromUtf8Error),
 }
 
@@ -59,7 +59,7 @@ pub enum RecvError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {
-    /// The time is up, and there is no message.
+    /// The timeout has passed, and there is no message.
     Timeout,
     /// As [`TryRecvError::Lagged`].
     Lagged(u64),
@@ -70,7 +70,7 @@ pub enum RecvTimeoutError {
 }
 
 impl TryRecvError {
-    /// The same for a call that waits; None where that goes on waiting.
+    /// The same error for a call that waits; `None` if such a call goes on waiting.
     pub(super) fn final_error(self) -> Option<RecvError> {
         match self {
             TryRecvError::Empty => None,

@@ -4,15 +4,15 @@ use super::{Message, RecvError, Subscriber, TryRecvError};
 
 type Item<T> = Result<<T as Message>::Owned, RecvError>;
 
-/// From [`Subscriber::iter`]: sleeps until the next message comes, and ends when the ring is gone.
+/// The iterator of [`Subscriber::iter`]: sleeps until the next message arrives, and ends when the ring is gone.
 #[derive(Debug)]
 pub struct Iter<'a, T: Message + ?Sized>(&'a mut Subscriber<T>);
 
-/// From [`Subscriber::into_iter`](IntoIterator::into_iter): as [`Iter`].
+/// The iterator of [`Subscriber::into_iter`](IntoIterator::into_iter): like [`Iter`], but owns the subscriber.
 #[derive(Debug)]
 pub struct IntoIter<T: Message + ?Sized>(Subscriber<T>);
 
-/// From [`Subscriber::try_iter`]: what is there when it begins.
+/// The iterator of [`Subscriber::try_iter`]: ends at the last message that was published before it was made.
 #[derive(Debug)]
 pub struct TryIter<'a, T: Message + ?Sized> {
     subscriber: &'a mut Subscriber<T>,

@@ -1,4 +1,5 @@
-//! What a ring can carry, and what can be published on it. Both traits are sealed: the kinds are those of the rings' files.
+//! The types of messages, and the types that can be published as them. All traits are sealed, because the file format defines
+//! the types of messages.
 
 use std::fmt::Debug;
 
@@ -7,7 +8,7 @@ use crate::layout::Variant;
 use crate::str_ring::Bytes;
 use crate::{Error, ErrorKind, Result, NEVER};
 
-/// What a [`Ring`](super::Ring) can carry: `i64`, `i32`, `i16`, `f64`, `str` or `[u8]`. Sealed.
+/// The type of a [`Ring`](super::Ring)'s messages: `i64`, `i32`, `i16`, `f64`, `str` or `[u8]`. Sealed.
 ///
 /// ```
 /// use data_pubsub_shared::typed::Message;
@@ -17,10 +18,10 @@ use crate::{Error, ErrorKind, Result, NEVER};
 /// assert_eq!(<str as Message>::VARIANT, <[u8] as Message>::VARIANT);
 /// ```
 pub trait Message: Carried + 'static {
-    /// What a subscriber gets: the number itself, `String` or `Vec<u8>`.
+    /// The type that a subscriber receives: the number itself, `String` or `Vec<u8>`.
     type Owned: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
 
-    /// The ring's variant. Rings of `str` and of `[u8]` are the same.
+    /// The ring's variant. Rings of `str` and of `[u8]` have the same one.
     const VARIANT: Variant;
 
     #[doc(hidden)]
@@ -36,7 +37,8 @@ pub trait Text: Message {
     fn bytes(&self) -> Bytes;
 }
 
-/// What can be published on a `Ring<T>`: the number; for `str` what is `AsRef<str>`; for `[u8]` what is `AsRef<[u8]>`. Sealed.
+/// The types that can be published on a `Ring<T>`: the number itself; for `str` any `AsRef<str>`; for `[u8]` any `AsRef<[u8]>`.
+/// Sealed.
 pub trait AsMessage<T: ?Sized>: Sized {
     #[doc(hidden)]
     fn publish(&self, ring: &crate::Ring) -> Result<()>;
@@ -53,7 +55,7 @@ mod sealed {
 }
 use sealed::Carried;
 
-/// What a reader of a ring of the right variant cannot get.
+/// The reason why a mismatch of variants cannot occur here.
 const CHECKED: &str = "the ring's variant was checked when it was opened";
 
 macro_rules! numbers {
@@ -102,14 +104,15 @@ numbers! {
 }
 
 fn bytes_of<T: Number>(numbers: &[T]) -> &[u8] {
-    // SAFETY: the numbers are all bytes, without padding; they stay borrowed.
+    // SAFETY: numbers have no padding, so all their bytes are initialised; they stay borrowed.
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), std::mem::size_of_val(numbers)) }
 }
 
-/// Numbers that are at hand, as many as fit. Returns how many.
+/// Reads numbers from the cursor on, until `out` is full or a position needs [`advance`](crate::Subscriber::advance). Returns how
+/// many.
 #[inline]
 pub(super) fn take_all<T: Number>(sub: &mut crate::Subscriber, out: &mut [T]) -> usize {
-    // SAFETY: as above; and any bytes are a number.
+    // SAFETY: as above; and every pattern of bytes is a valid number.
     let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), std::mem::size_of_val(out)) };
     sub.take_packed(bytes).expect(CHECKED)
 }
@@ -144,7 +147,7 @@ impl Message for str {
     fn take(sub: &mut crate::Subscriber, into: &mut String) -> std::result::Result<bool, TryRecvError> {
         let mut bytes = std::mem::take(into).into_bytes();
         let taken = sub.take_str(&mut bytes).expect(CHECKED).is_some();
-        // Whatever the publisher's flag says: the bytes may be anything.
+        // Checked also if the publisher's flag says UTF-8: the bytes may be anything.
         *into = String::from_utf8(bytes).map_err(TryRecvError::InvalidUtf8)?;
         Ok(taken)
     }
@@ -178,7 +181,7 @@ impl<B: AsRef<[u8]>> AsMessage<[u8]> for B {
     }
 }
 
-/// Waits for room in a lossless ring.
+/// Publishes messages, and waits for room in a lossless ring.
 fn publish_bytes(ring: &crate::Ring, messages: &[Bytes]) -> Result<()> {
     while !try_publish_bytes(ring, messages)? {
         ring.wait_for_room(messages.len() as u64, NEVER, || false)?;
@@ -186,7 +189,8 @@ fn publish_bytes(ring: &crate::Ring, messages: &[Bytes]) -> Result<()> {
     Ok(())
 }
 
-/// Waits for spare blocks whatever signals arrive. False: a lossless ring has no room.
+/// Publishes messages, and waits for spare blocks, even if signals arrive. Returns `false`, and publishes nothing, if a lossless
+/// ring has no room.
 fn try_publish_bytes(ring: &crate::Ring, messages: &[Bytes]) -> Result<bool> {
     loop {
         // SAFETY: the callers borrow the slices during the call.
@@ -198,7 +202,7 @@ fn try_publish_bytes(ring: &crate::Ring, messages: &[Bytes]) -> Result<bool> {
     }
 }
 
-/// A ring of another variant in the hands of somebody who wants this one.
+/// Fails with [`ErrorKind::Argument`] if the variant `found` is not that of `T`.
 pub(super) fn check_variant<T: Message + ?Sized>(found: Variant) -> Result<()> {
     if found == T::VARIANT {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The publishing role.
+//! The publishing side.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::{deadline, AsMessage, Message};
 use crate::{Result, Wait};
 
-/// Publishes to a ring of `T`s; from [`Ring::publisher`](super::Ring::publisher). Clones and threads may publish at once.
+/// Publishes to a ring of `T`s; made by [`Ring::publisher`](super::Ring::publisher). Several threads and clones may publish at the
+/// same time.
 ///
-/// A publisher takes no lock, and waits for subscribers in a [lossless](super::Builder::lossless) ring only. It may be killed or
-/// stopped at any instant: that blocks nobody.
+/// A publisher takes no lock, and waits for subscribers only in a [lossless](super::Builder::lossless) ring. A publisher that is
+/// killed or stopped, at any instant, blocks no other process.
 ///
 /// ```
 /// use data_pubsub_shared::typed::Ring;
@@ -40,14 +41,15 @@ impl<T: Message + ?Sized> Publisher<T> {
         Publisher { ring, carries: PhantomData }
     }
 
-    /// Publishes a message and wakes the subscribers that wait for one: a number; for a ring of `str` what is `AsRef<str>`;
-    /// for one of `[u8]` what is `AsRef<[u8]>`.
+    /// Publishes a message and wakes the subscribers that wait for one. The message is a number; for a ring of `str` any
+    /// `AsRef<str>`; for a ring of `[u8]` any `AsRef<[u8]>`. In a lossless ring, waits for room.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLong`](crate::ErrorKind::TooLong) where it has more bytes than the ring's messages may have;
-    /// [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) where the ring is damaged;
-    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) where it would wait for a subscriber that this thread reads. Numbers
-    /// do not fail in rings that are not lossless.
+    /// - [`ErrorKind::TooLong`](crate::ErrorKind::TooLong) if the message is longer than the ring's message size.
+    /// - [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) if the ring is damaged.
+    /// - [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) if it would wait for a subscriber that only this thread can read.
+    ///
+    /// Publishing a number never fails in a ring that is not lossless.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -66,7 +68,8 @@ impl<T: Message + ?Sized> Publisher<T> {
         message.publish(&self.ring)
     }
 
-    /// The same without waiting for room in a lossless ring. False: there is none, and nothing was published.
+    /// Like [`publish`](Self::publish), without waiting for room. Returns `false`, and publishes nothing, if a lossless ring has no
+    /// room.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
@@ -87,11 +90,12 @@ impl<T: Message + ?Sized> Publisher<T> {
         message.try_publish(&self.ring)
     }
 
-    /// Publishes messages next to each other, in order, and wakes subscribers afterwards: all, or on an error none. Numbers are
-    /// adjacent in pieces of 8192, or as many as the ring has slots.
+    /// Publishes messages at adjacent positions, in order, and then wakes subscribers. Numbers are published in batches of 8192,
+    /// or of the ring's capacity if that is less; the numbers of a batch are adjacent.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish).
+    /// As [`publish`](Self::publish); [`ErrorKind::Argument`](crate::ErrorKind::Argument) for more strings than the capacity of a
+    /// lossless ring. On an error nothing was published, except on `Deadlock`: some of the messages may have been published.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -109,11 +113,13 @@ impl<T: Message + ?Sized> Publisher<T> {
         M::publish_all(messages, &self.ring)
     }
 
-    /// Waits until every reader in the table of readers has read what is published now, for `timeout` at most: those of a
-    /// lossless ring that may not be skipped, all of others. False: the time is up. Readers that have died are not waited for.
+    /// Waits until the readers have read all messages published so far, for at most `timeout`. Returns `false` if the timeout has
+    /// passed. In a lossless ring it waits for the readers in the table that are not lossy, in other rings for all readers in the
+    /// table. It does not wait for readers whose process has exited.
     ///
     /// # Errors
-    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) where it would wait for a subscriber that this thread reads.
+    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) if it would wait forever (`Duration::MAX`) for a subscriber that only
+    /// this thread can read.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;

@@ -1,4 +1,4 @@
-//! Opening and creating rings, and what can be asked of them.
+//! Opening and creating rings, and their sizes and statistics.
 
 use std::ffi::CString;
 use std::fmt;
@@ -12,9 +12,9 @@ use super::message::check_variant;
 use super::{Message, Publisher, Subscriber, Text};
 use crate::{Error, ErrorKind, Options, Reader, Result, Stats, SubscribeOptions};
 
-/// A handle on a shared ring of `T`s: `i64`, `i32`, `i16`, `f64`, `str` or `[u8]`. Cloning it gives another handle on the same mapping.
+/// A handle on a shared ring of `T`s: `i64`, `i32`, `i16`, `f64`, `str` or `[u8]`. A clone is another handle on the same mapping.
 ///
-/// The ring itself lives on in its file, or with the other processes that have it mapped.
+/// The ring itself stays in its file, or in the other processes that have it mapped, after the handle is dropped.
 ///
 /// ```
 /// use data_pubsub_shared::typed::Ring;
@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Options, Reader, Result, Stats, SubscribeOptions};
 /// let path = std::env::temp_dir().join(format!("typed-{}.ring", std::process::id()));
 /// let ring = Ring::<i64>::builder().capacity(1024).open(&path)?;
 /// let mut subscriber = ring.subscribe();
-/// // In any other process, too:
+/// // In this or any other process:
 /// Ring::<i64>::open(&path)?.publisher()?.publish(42)?;
 /// assert_eq!(subscriber.recv(), Ok(42));
 /// ring.unlink()?;
@@ -34,7 +34,7 @@ pub struct Ring<T: Message + ?Sized> {
 }
 
 impl<T: Message + ?Sized> Ring<T> {
-    /// What a new ring is to be like.
+    /// Returns a builder, to create a ring.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -47,11 +47,11 @@ impl<T: Message + ?Sized> Ring<T> {
         Builder { options: Options::default(), carries: PhantomData }
     }
 
-    /// Opens the ring at `path`, which exists.
+    /// Opens the existing ring at `path`.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] where there is no file, or the system refuses; [`ErrorKind::Incompatible`] for a file that is not a
-    /// ring of `T`s.
+    /// [`ErrorKind::System`] if there is no file, or a system call fails; [`ErrorKind::Incompatible`] if the file is not a ring of
+    /// `T`s.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -69,8 +69,8 @@ impl<T: Message + ?Sized> Ring<T> {
         }
     }
 
-    /// Opens the ring at `path` for reading only. It needs no permission to write, and cannot harm the ring; its
-    /// subscribers look for messages every 5 milliseconds at least, since they cannot ask to be woken.
+    /// Opens the ring at `path` for reading only. Needs no write permission, and cannot change the ring. Publishers do not wake its
+    /// subscribers: a subscriber that waits polls at least every 5 milliseconds.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -78,11 +78,11 @@ impl<T: Message + ?Sized> Ring<T> {
     /// ```
     /// use data_pubsub_shared::typed::Ring;
     ///
-    /// let path = std::env::temp_dir().join(format!("looking-{}.ring", std::process::id()));
+    /// let path = std::env::temp_dir().join(format!("read-only-{}.ring", std::process::id()));
     /// let ring = Ring::<i64>::builder().capacity(16).open(&path)?;
-    /// let looking = Ring::<i64>::open_read_only(&path)?;
-    /// let mut subscriber = looking.subscribe();
-    /// assert!(looking.publisher().is_err());
+    /// let read_only = Ring::<i64>::open_read_only(&path)?;
+    /// let mut subscriber = read_only.subscribe();
+    /// assert!(read_only.publisher().is_err());
     /// ring.publisher()?.publish(1)?;
     /// assert_eq!(subscriber.recv(), Ok(1));
     /// ring.unlink()?;
@@ -92,8 +92,8 @@ impl<T: Message + ?Sized> Ring<T> {
         crate::Ring::open_read_only(T::VARIANT, path.as_ref()).map(Self::of)
     }
 
-    /// Opens the ring behind a descriptor, as another process passed it on; it is duplicated. For reading only where `fd` is
-    /// open for that alone.
+    /// Opens the ring in the file of `fd`, for instance a descriptor received from another process. The descriptor is duplicated.
+    /// If it is open for reading only, so is the ring.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -115,10 +115,10 @@ impl<T: Message + ?Sized> Ring<T> {
         crate::Ring::from_fd(T::VARIANT, fd).map(Self::of)
     }
 
-    /// A typed handle in the place of one that is not.
+    /// Converts a handle of the crate's root into a typed one.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the ring carries something else.
+    /// [`ErrorKind::Argument`] if the ring does not carry `T`s.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -138,7 +138,7 @@ impl<T: Message + ?Sized> Ring<T> {
         Ring { ring: Arc::new(ring), carries: PhantomData }
     }
 
-    /// The handle whose type does not say what it carries.
+    /// Returns the handle as the type of the crate's root, for calls that only that one has.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -152,10 +152,10 @@ impl<T: Message + ?Sized> Ring<T> {
         &self.ring
     }
 
-    /// A handle that publishes. Any number of them may publish at once, in any threads and processes.
+    /// Makes a publisher. Any number of publishers, in any threads and processes, may publish at the same time.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the ring was opened for reading only.
+    /// [`ErrorKind::Argument`] if the ring was opened for reading only.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -171,8 +171,11 @@ impl<T: Message + ?Sized> Ring<T> {
         Ok(Publisher::new(Arc::clone(&self.ring)))
     }
 
-    /// A subscriber to what is published from now on. It stands in the ring's table of readers where that has room; publishers of
-    /// a lossless ring do not wait for one that does not ([`subscribe_with`](Self::subscribe_with) refuses instead).
+    /// Makes a subscriber that receives messages published from now on.
+    ///
+    /// The subscriber gets an entry in the ring's table of readers, unless the table is full or the ring was opened for reading
+    /// only. Publishers of a lossless ring do not wait for a subscriber without an entry;
+    /// [`subscribe_with`](Self::subscribe_with) fails instead.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -186,7 +189,8 @@ impl<T: Message + ?Sized> Ring<T> {
         Subscriber::new(self.ring.subscribe(false))
     }
 
-    /// A subscriber that begins at the oldest message that the ring still holds.
+    /// Makes a subscriber that starts at the oldest message that the ring still holds; otherwise like
+    /// [`subscribe`](Self::subscribe).
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -200,13 +204,15 @@ impl<T: Message + ?Sized> Ring<T> {
         Subscriber::new(self.ring.subscribe(true))
     }
 
-    /// A subscriber by its wishes: with a name, whose place is kept while it is away; or one that publishers of a lossless ring do
-    /// not wait for.
+    /// Makes a subscriber as `options` say. A named subscriber continues where the last subscriber of that name stopped;
+    /// publishers of a lossless ring do not wait for a lossy one.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] where a subscriber of this name lives, or the table of readers has no room and that matters;
-    /// [`ErrorKind::Argument`] for what is no name; [`ErrorKind::Incompatible`] where nobody could tell whether this reader of
-    /// a lossless ring lives.
+    /// - [`ErrorKind::Busy`] if a subscriber of this name is alive, or the table of readers is full: only lossy subscribers
+    ///   without a name, and those of rings that are not lossless, need no entry.
+    /// - [`ErrorKind::Argument`] if the name is not 1 to 47 bytes without a NUL, and for a name if the ring was opened for reading
+    ///   only.
+    /// - [`ErrorKind::Incompatible`] if other processes could not tell whether this reader of a lossless ring is alive.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -226,7 +232,7 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.subscribe_with(options).map(Subscriber::new)
     }
 
-    /// The subscribers in the table of readers, in no order.
+    /// Returns the subscribers in the table of readers, in no particular order.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -240,7 +246,7 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.readers()
     }
 
-    /// Slots: so many messages the ring holds at most.
+    /// Returns the number of slots, a power of two: the maximum number of messages that the ring holds.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -251,7 +257,7 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.capacity()
     }
 
-    /// Positions claimed since the last clear: where the next message goes.
+    /// Returns the number of positions claimed since the last clear: the position of the next message.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -264,7 +270,7 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.write_pos()
     }
 
-    /// What can be known without touching messages.
+    /// Returns sizes and counts of the ring.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -277,7 +283,7 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.stats()
     }
 
-    /// The path as it was given; None for rings in memory.
+    /// Returns the path as it was given; `None` for rings in memory.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -288,11 +294,11 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.path()
     }
 
-    /// Discards, in one step, everything published before. Positions start at 0 again; subscribers go on with the next
-    /// message, and nothing counts as lost.
+    /// Discards all messages published so far, in one atomic step. Positions start at 0 again. Subscribers continue with the next
+    /// message; the discarded messages do not count as lost.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the ring was opened for reading only.
+    /// [`ErrorKind::Argument`] if the ring was opened for reading only.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -307,12 +313,12 @@ impl<T: Message + ?Sized> Ring<T> {
         self.ring.clear()
     }
 
-    /// Removes the ring's file, and no other one; it may be gone already. Subscribers that wait are told that it is
-    /// [`Gone`](super::RecvError::Gone), once they have read what is in it.
+    /// Removes the ring's file. Does nothing if the file is already gone. Subscribers that wait return
+    /// [`Gone`](super::RecvError::Gone) once they have read the remaining messages.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] where the path leads to another file by
-    /// now, [`ErrorKind::System`] where the system refuses.
+    /// [`ErrorKind::Argument`] on a ring without a path, [`ErrorKind::Incompatible`] if the path now leads to another file,
+    /// [`ErrorKind::System`] if the system call fails.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{RecvError, Ring};
@@ -342,7 +348,7 @@ impl<T: Message + ?Sized> fmt::Debug for Ring<T> {
     }
 }
 
-/// What a new ring is to be like, and the ways to create one. A ring that exists keeps its own sizes.
+/// Creates rings: first the options of the new ring, then a call that creates it. An existing ring keeps its own sizes.
 ///
 /// ```
 /// use data_pubsub_shared::typed::Ring;
@@ -360,7 +366,8 @@ pub struct Builder<T: Message + ?Sized> {
 }
 
 impl<T: Message + ?Sized> Builder<T> {
-    /// Slots, 1 ..= 2^31, rounded up to a power of two, at least 2. Without a capacity only a ring that exists is opened.
+    /// Number of slots, 1 ..= 2^31, rounded up to a power of two, at least 2. Without a capacity, [`open`](Self::open) opens only
+    /// an existing ring.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -372,7 +379,7 @@ impl<T: Message + ?Sized> Builder<T> {
         self
     }
 
-    /// The permission bits of a file, whatever the umask; default 0600. The owner must be able to read and write.
+    /// Permission bits of the file; the umask is ignored. Default: 0600. The owner must be able to read and write.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -389,8 +396,8 @@ impl<T: Message + ?Sized> Builder<T> {
         self
     }
 
-    /// Whether publishers wait for readers, instead of overwriting what one of them has not read. A reader that has died is not
-    /// waited for; one that is stopped is.
+    /// Whether publishers wait for readers, instead of overwriting messages that a reader has not read. Default: false.
+    /// Publishers do not wait for a reader whose process has exited, but they do wait for one that is stopped.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -405,7 +412,8 @@ impl<T: Message + ?Sized> Builder<T> {
         self
     }
 
-    /// For how long publishers of a lossless ring wait for a named reader that is away: whole milliseconds, up to 49 days.
+    /// How long publishers of a lossless ring wait for a named reader that is away, in whole milliseconds, up to 49 days.
+    /// Default: 0.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -420,8 +428,7 @@ impl<T: Message + ?Sized> Builder<T> {
         self
     }
 
-    /// How many subscribers the table of readers has room for, 1 ..= 65,535; default 64; [`NO_READERS`](crate::NO_READERS): there
-    /// is no table.
+    /// Number of entries of the table of readers, 1 ..= 65,535, or [`NO_READERS`](crate::NO_READERS) for no table. Default: 64.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -433,8 +440,8 @@ impl<T: Message + ?Sized> Builder<T> {
         self
     }
 
-    /// Whether every page of the ring is mapped for this process when it is opened, instead of at the first message in it: costs
-    /// some 100 ms a GiB. Linux 5.14 or later.
+    /// Whether all pages of the ring are mapped for this process when it is opened, instead of at the first access to each. Costs
+    /// some 100 ms per GiB. Default: false. Needs Linux 5.14 or later.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -446,12 +453,13 @@ impl<T: Message + ?Sized> Builder<T> {
         self
     }
 
-    /// Opens the ring at `path`, or creates it. Creation is atomic for whoever opens at the same time, and the file's disk
-    /// space is reserved.
+    /// Opens the ring at `path`, or creates it. Creation is atomic: if several processes open the path at the same time, one of
+    /// them creates the ring and all get the same ring. The file's disk space is reserved.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::Incompatible`] for a file that is not a ring of `T`s,
-    /// [`ErrorKind::System`] where the system refuses: no such directory, no permission, disk full, a symbolic link.
+    /// - [`ErrorKind::Argument`] if a size is out of its range.
+    /// - [`ErrorKind::Incompatible`] if the file is not a ring of `T`s.
+    /// - [`ErrorKind::System`] if a system call fails: no such directory, no permission, disk full, a symbolic link.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -468,7 +476,7 @@ impl<T: Message + ?Sized> Builder<T> {
     /// Creates a ring without a name, for the threads of this process and the children that it forks.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for sizes out of range, [`ErrorKind::System`] where there is too little memory.
+    /// [`ErrorKind::Argument`] if a size is out of its range, [`ErrorKind::System`] if there is too little memory.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -480,8 +488,8 @@ impl<T: Message + ?Sized> Builder<T> {
         self.options.anonymous(T::VARIANT).map(Ring::of)
     }
 
-    /// Creates a ring in a memfd called `name` (for `/proc`; up to 249 bytes, no NUL among them): close-on-exec and sealed in
-    /// its size. [`crate::Ring::as_memfd`] has its descriptor, to be passed on.
+    /// Creates a ring in a memfd. `name` (up to 249 bytes without a NUL) is what `/proc` shows. The memfd is close-on-exec, and its
+    /// size is sealed. [`crate::Ring::as_memfd`] returns its descriptor, to pass to other processes.
     ///
     /// # Errors
     /// As [`anonymous`](Self::anonymous).
@@ -499,7 +507,7 @@ impl<T: Message + ?Sized> Builder<T> {
 }
 
 impl<T: Text + ?Sized> Builder<T> {
-    /// The longest message in bytes, 1 ..= 2^31 - 1; default 256.
+    /// Maximum length of a message in bytes, 1 ..= 2^31 - 1. Default: 256.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -512,7 +520,8 @@ impl<T: Text + ?Sized> Builder<T> {
         self
     }
 
-    /// How many publishers can be in the middle of a publish at once, 1 ..= 65,536; default: as many as fit into 4 MiB, 16 to 64.
+    /// Number of publishers that can be in the middle of a publish at the same time, 1 ..= 65,536. Each has a spare block of the
+    /// message size. Default: as many as fit into 4 MiB, but 16 to 64.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -525,8 +534,8 @@ impl<T: Text + ?Sized> Builder<T> {
         self
     }
 
-    /// Whether each message has the wall-clock time and the process id of its publisher: 16 bytes more for each.
-    /// [`Subscriber::stamp`] tells them.
+    /// Whether each message carries its wall-clock publish time and the pid of its publisher, in 16 more bytes per message.
+    /// Default: false. [`Subscriber::stamp`] returns both.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;

@@ -1,11 +1,11 @@
-//! Receiving less than everything: by prefix, or the newest alone; and what is known of the message that was received last.
+//! Receiving a selection: strings by prefix, or only the newest message. Also position and stamp of the last message.
 
 use super::{Message, Subscriber, Text, TryRecvError};
 use crate::{Bytes, Stamp};
 
 impl<T: Message + ?Sized> Subscriber<T> {
-    /// Goes to the newest message, if there is one that was not received yet: it is the next one. What is passed counts as
-    /// [`skipped`](Self::skipped) and not as lost.
+    /// Moves to the newest message that was not received yet, if there is one. The messages before it count as
+    /// [`skipped`](Self::skipped), not as lost.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -20,8 +20,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.erased().skip_to_newest();
     }
 
-    /// The newest message that was not received yet, and everything before it is passed: for those who show a state, and need no
-    /// history.
+    /// Receives the newest message that was not received yet, and skips the messages before it. For programs that show a state and
+    /// need no history.
     ///
     /// # Errors
     /// As [`try_recv`](Self::try_recv).
@@ -40,7 +40,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.try_recv()
     }
 
-    /// Messages that [`skip_to_newest`](Self::skip_to_newest) and [`latest`](Self::latest) passed, in all.
+    /// Returns the number of messages that [`skip_to_newest`](Self::skip_to_newest) and [`latest`](Self::latest) have skipped.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -55,8 +55,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.as_erased().skipped()
     }
 
-    /// The position of the message that was received last, counted from the last clear; None where there was none, or a clear
-    /// came since.
+    /// Returns the position of the last message received, counted from the last clear; `None` if no message was received, or the
+    /// ring was cleared since.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -73,8 +73,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
 }
 
 impl<T: Text + ?Sized> Subscriber<T> {
-    /// From now on only messages are received that begin with one of the prefixes; with none, all are. The others are passed without
-    /// being copied, wake nobody, and are counted in [`filtered`](Self::filtered).
+    /// From now on, receives only messages that begin with one of `prefixes`; if `prefixes` is empty, receives all messages. Other
+    /// messages are not copied and do not wake this subscriber; [`filtered`](Self::filtered) counts them.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -88,11 +88,11 @@ impl<T: Text + ?Sized> Subscriber<T> {
     /// ```
     pub fn set_prefixes<P: AsRef<T>>(&mut self, prefixes: &[P]) {
         let prefixes: Vec<Bytes> = prefixes.iter().map(|prefix| prefix.as_ref().bytes()).collect();
-        // SAFETY: they are borrowed for longer than the call.
+        // SAFETY: the prefixes are borrowed for longer than the call.
         unsafe { self.erased().set_prefixes(&prefixes) }.expect("a ring of strings, as its type says");
     }
 
-    /// Messages that were passed because they begin with none of the [prefixes](Self::set_prefixes).
+    /// Returns the number of messages that were passed because they begin with none of the [prefixes](Self::set_prefixes).
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -108,8 +108,8 @@ impl<T: Text + ?Sized> Subscriber<T> {
         self.as_erased().filtered()
     }
 
-    /// Who published the message that was received last, and when; None where there was none, or the ring is not
-    /// [stamped](super::Builder::stamped).
+    /// Returns the publish time of the last message received and the pid of its publisher; `None` if no message was received, or
+    /// the ring is not [stamped](super::Builder::stamped).
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{deadline, Message, Subscriber};
 use crate::{Result, Wait, NEVER};
 
-/// What can be a member of a [`Set`]: a [`Subscriber`] of a ring of any type. Sealed.
+/// A member of a [`Set`]: a [`Subscriber`] of a ring of any type. Sealed.
 pub trait Member: sealed::Erased {}
 
 impl<T: Message + ?Sized> Member for Subscriber<T> {}
@@ -17,7 +17,7 @@ mod sealed {
     }
 
     impl<T: super::Message + ?Sized> Erased for super::Subscriber<T> {
-        /// The subscriber, and whether there is a loss that was not told yet.
+        /// The subscriber, and whether it has a loss or an error that was not returned yet.
         fn parts(&mut self) -> (&mut crate::Subscriber, bool) {
             let is_untold = self.is_untold();
             (self.erased(), is_untold)
@@ -25,7 +25,8 @@ mod sealed {
     }
 }
 
-/// Waits for several subscribers at once, of rings of any type. It does not own them: calls take those that belong to it, each once.
+/// Waits for several subscribers at once, of rings of any type. The set does not own its members: each call takes all of them, each
+/// once.
 ///
 /// ```
 /// use data_pubsub_shared::typed::{Ring, Set, TryRecvError};
@@ -47,25 +48,25 @@ mod sealed {
 pub struct Set(crate::Set);
 
 impl Set {
-    /// A set without members.
+    /// Makes a set without members.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Set;
     /// use data_pubsub_shared::Wait;
     ///
-    /// assert_eq!(Set::new().wait(&mut [])?, Wait::Gone); // nothing will come
+    /// assert_eq!(Set::new().wait(&mut [])?, Wait::Gone); // no message will arrive
     /// # Ok::<(), data_pubsub_shared::Error>(())
     /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sleeps until a member has something to receive, which its `try_recv` says then: [`Wait::Ready`]; or all their rings are gone:
-    /// [`Wait::Gone`]. Signals do not end it.
+    /// Sleeps until a member has a message or an error to receive with `try_recv`, and returns [`Wait::Ready`]. Returns
+    /// [`Wait::Gone`] if the rings of all members are gone. Signals do not end the wait.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no threads left: where io_uring is forbidden, and before Linux 6.15,
-    /// threads wait for sets of more than 128 members (before 5.16: of more than one).
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if there are no threads left. Threads are needed for sets of more than 128
+    /// members (before Linux 5.16: more than one member) if io_uring is forbidden or Linux is older than 6.15.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, Set};
@@ -81,7 +82,7 @@ impl Set {
         self.wait_until(members, NEVER)
     }
 
-    /// The same for `timeout` at most: [`Wait::TimedOut`] then.
+    /// Like [`wait`](Self::wait), for at most `timeout`. Returns [`Wait::TimedOut`] if that has passed.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -106,18 +107,19 @@ impl Set {
             }
             match self.0.wait(&mut erased(members), deadline)? {
                 Wait::Interrupted => {}
-                // What was passed while waiting may have been lost.
+                // Messages may have been lost during the wait.
                 Wait::TimedOut | Wait::Gone if members.iter_mut().any(|member| member.parts().1) => {}
                 how => return Ok(how),
             }
         }
     }
 
-    /// A descriptor that is readable while a member has messages, for `poll`, `epoll` and event loops: to be waited for, not to be read.
-    /// Threads keep it so. To be called again with all members after one was added, and in forked children.
+    /// Returns a descriptor that is readable while a member has messages, for `poll`, `epoll` and event loops. Wait for it, but
+    /// do not read from it. Threads of this process update it. Call `watch` again with all members after one was added, and in a
+    /// forked child.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if there are no descriptors or threads left.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, Set};
@@ -137,8 +139,8 @@ impl Set {
         Ok(unsafe { BorrowedFd::borrow_raw(fd) })
     }
 
-    /// The subscriber is no member any more: what it receives makes the set's [descriptor](Self::watch) readable no more. A subscriber
-    /// that is dropped need not be removed.
+    /// Removes a member: its messages no longer make the set's [descriptor](Self::watch) readable. A subscriber that is dropped
+    /// need not be removed.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, Set};
@@ -153,7 +155,7 @@ impl Set {
     }
 }
 
-/// The keys are for callers who ask which members are ready, and here nobody does.
+/// The members without their types. The keys tell which members are ready; no caller here asks for that.
 fn erased<'a>(members: &'a mut [&mut dyn Member]) -> Vec<crate::Member<'a>> {
     let numbered = members.iter_mut().enumerate();
     numbered.map(|(key, member)| crate::Member { sub: member.parts().0, key }).collect()

@@ -1,4 +1,4 @@
-//! The receiving role.
+//! The receiving side.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,10 +8,11 @@ use super::message::{check_variant, take_all};
 use super::{deadline, IntoIter, Iter, Message, Number, RecvError, RecvTimeoutError, TryIter, TryRecvError, Watched};
 use crate::{Result, Wait, NEVER};
 
-/// Receives what is published to a ring of `T`s; from [`Ring::subscribe`](super::Ring::subscribe).
+/// Receives the messages of a ring of `T`s; made by [`Ring::subscribe`](super::Ring::subscribe).
 ///
-/// Each subscriber has a cursor of its own and gets every message. It keeps the ring mapped, slows down no other process,
-/// and no other process slows it down. One that falls behind is told what it lost, in the place of the gap.
+/// Each subscriber has a cursor of its own and receives every message. No other process slows it down, and unless the ring is
+/// lossless, it slows down no other process. A subscriber that falls behind is told how many messages it lost, at the place of the
+/// gap. It keeps the ring mapped.
 ///
 /// ```
 /// use data_pubsub_shared::typed::{RecvError, Ring};
@@ -26,9 +27,9 @@ use crate::{Result, Wait, NEVER};
 /// ```
 pub struct Subscriber<T: Message + ?Sized> {
     sub: crate::Subscriber,
-    /// Of the subscriber's losses, what the caller was told.
+    /// The number of lost messages that the caller has been told.
     told: u64,
-    /// What a batch reached behind its last message: the next call returns it.
+    /// An error that ended a batch: the next call returns it.
     held: Option<TryRecvError>,
     carries: PhantomData<fn() -> Box<T>>,
 }
@@ -38,10 +39,10 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Subscriber { told: sub.overflow_count(), held: None, sub, carries: PhantomData }
     }
 
-    /// A typed subscriber in the place of one that is not. What that lost so far is not told again.
+    /// Converts a subscriber of the crate's root into a typed one. Its losses so far are not reported again.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) where the ring carries something else.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) if the ring does not carry `T`s.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Subscriber;
@@ -58,10 +59,11 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Ok(Self::new(sub))
     }
 
-    /// The next message, if there is one.
+    /// Receives the next message, without waiting.
     ///
     /// # Errors
-    /// [`TryRecvError`] says why there is none. After `Lagged` the next call returns the message behind the gap.
+    /// [`TryRecvError::Empty`] if there is no message, [`TryRecvError::Lagged`] at a gap (the next call returns the message after
+    /// it), [`TryRecvError::InvalidUtf8`] for a `str` that is not UTF-8.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -79,10 +81,11 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.try_recv_into(&mut message).map(|()| message)
     }
 
-    /// The same into a place of the caller's: a `String` or `Vec<u8>` is overwritten, and keeps its memory for the next message.
+    /// Like [`try_recv`](Self::try_recv), but stores the message in `message`. A `String` or `Vec<u8>` is overwritten and keeps its
+    /// allocation for the next message.
     ///
     /// # Errors
-    /// As [`try_recv`](Self::try_recv); what `message` holds then is not specified.
+    /// As [`try_recv`](Self::try_recv). The content of `message` is unspecified then.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -112,7 +115,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         }
     }
 
-    /// What the caller was not told yet.
+    /// The error or loss that the caller has not been told yet.
     #[cold]
     fn untold(&mut self) -> TryRecvError {
         self.held.take().unwrap_or_else(|| {
@@ -121,11 +124,11 @@ impl<T: Message + ?Sized> Subscriber<T> {
         })
     }
 
-    /// Appends messages to `buffer`, in order, until `limit` were received, a gap is reached or there are no more. Returns how
-    /// many; `Ok(0)` only for a `limit` of 0.
+    /// Appends messages to `buffer`, in order, until `limit` messages were received, a gap is reached, or there are no more
+    /// messages. Returns how many were received; `Ok(0)` only for a `limit` of 0.
     ///
     /// # Errors
-    /// As [`try_recv`](Self::try_recv), where the first thing to receive is not a message.
+    /// As [`try_recv`](Self::try_recv), if no message was received before the error. Otherwise the next call returns the error.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -159,15 +162,16 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Ok(buffer.len() - start)
     }
 
-    /// The next call returns it, unless that finds out anew that there is nothing.
+    /// Keeps an error for the next call. `Empty` is not kept: the next call checks again.
     fn hold(&mut self, error: TryRecvError) {
         self.held = Some(error).filter(|error| *error != TryRecvError::Empty);
     }
 
-    /// The next message; sleeps until there is one. Signals do not end it.
+    /// Receives the next message, and sleeps until there is one. Signals do not end the wait.
     ///
     /// # Errors
-    /// [`RecvError`]: a gap; or no message will come.
+    /// [`RecvError::Lagged`] at a gap, [`RecvError::Gone`] if there is no message and the ring's file was removed or replaced,
+    /// [`RecvError::InvalidUtf8`] for a `str` that is not UTF-8.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -183,14 +187,14 @@ impl<T: Message + ?Sized> Subscriber<T> {
         let mut message = T::Owned::default();
         match self.recv_until(&mut message, NEVER)? {
             true => Ok(message),
-            false => Err(RecvError::Gone), // the clock has no such time
+            false => Err(RecvError::Gone), // the clock never reaches NEVER
         }
     }
 
-    /// The next message; sleeps until there is one, for `timeout` at most. With 0 as [`try_recv`](Self::try_recv).
+    /// Receives the next message, and sleeps until there is one, for at most `timeout`. With a timeout of 0 it does not sleep.
     ///
     /// # Errors
-    /// [`RecvTimeoutError`]: the time is up; a gap; or no message will come.
+    /// [`RecvTimeoutError::Timeout`] if the timeout has passed; otherwise as [`recv`](Self::recv).
     ///
     /// ```
     /// use data_pubsub_shared::typed::{Ring, RecvTimeoutError};
@@ -211,7 +215,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
         }
     }
 
-    /// False: the clock reached `deadline`.
+    /// Like [`try_recv_into`](Self::try_recv_into), and sleeps until there is a message. Returns `false` if the clock has reached
+    /// `deadline`.
     fn recv_until(&mut self, message: &mut T::Owned, deadline: u64) -> std::result::Result<bool, RecvError> {
         loop {
             match self.try_recv_into(message).map_err(TryRecvError::final_error) {
@@ -221,7 +226,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
             }
             match self.sub.wait(deadline) {
                 Wait::Ready | Wait::Interrupted => {}
-                // What was passed while waiting may have been lost.
+                // Messages may have been lost during the wait.
                 Wait::TimedOut | Wait::Gone if self.sub.overflow_count() != self.told => {}
                 Wait::TimedOut => return Ok(false),
                 Wait::Gone => return Err(RecvError::Gone),
@@ -229,8 +234,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
         }
     }
 
-    /// An iterator over messages and gaps that sleeps until the next one comes. It ends when the ring's file was removed or
-    /// replaced and everything in it was read.
+    /// Returns an iterator over messages and gaps that sleeps until the next message arrives. It ends when the ring's file was
+    /// removed or replaced and all messages in it were read.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -246,7 +251,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Iter::new(self)
     }
 
-    /// An iterator over the messages and gaps that are there when it begins.
+    /// Returns an iterator over the messages published so far, and gaps among them. It does not sleep.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{RecvError, Ring};
@@ -263,15 +268,15 @@ impl<T: Message + ?Sized> Subscriber<T> {
         TryIter::new(self, end)
     }
 
-    /// Whether nothing published before `end` (see [`crate::Subscriber::end`]) is left to read.
+    /// Whether all messages before `end` (see [`crate::Subscriber::end`]) were read.
     pub(super) fn has_passed(&self, end: u64) -> bool {
         self.sub.has_passed(end)
     }
 
-    /// With a file descriptor that is readable while there are messages, for `poll`, `epoll` and event loops.
+    /// Adds a file descriptor that is readable while there are messages, for `poll`, `epoll` and event loops.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if there are no descriptors or threads left.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -288,7 +293,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Watched::new(self)
     }
 
-    /// The subscriber whose type does not say what it receives. What it loses while the caller uses it is told afterwards.
+    /// Returns the subscriber as the type of the crate's root, for calls that only that one has. Messages that it loses during such
+    /// calls are reported by the next receiving call.
     ///
     /// ```
     /// use data_pubsub_shared::typed::Ring;
@@ -302,17 +308,17 @@ impl<T: Message + ?Sized> Subscriber<T> {
         &mut self.sub
     }
 
-    /// The same, to be asked.
+    /// Like [`erased`](Self::erased), by shared reference.
     pub(super) fn as_erased(&self) -> &crate::Subscriber {
         &self.sub
     }
 
-    /// Whether the caller is to be told something before the next message.
+    /// Whether a loss or an error must be returned before the next message.
     pub(super) fn is_untold(&self) -> bool {
         self.sub.overflow_count() != self.told || self.held.is_some()
     }
 
-    /// Messages published and not yet received, those that are overwritten by now among them.
+    /// Returns the number of messages published and not yet received, including those already overwritten.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -326,7 +332,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.lag()
     }
 
-    /// Messages that were overwritten before this subscriber read them, in all.
+    /// Returns the number of messages that were overwritten before this subscriber read them.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -341,7 +347,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.overflow_count()
     }
 
-    /// The position of the next message to receive, counted from the last clear.
+    /// Returns the position of the next message to receive, counted from the last clear.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -354,8 +360,8 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.cursor()
     }
 
-    /// Goes to a position, at most 2^63 - 1. Beyond the write position: waits for that message. Before the oldest message that
-    /// the ring holds: what was overwritten counts as lost.
+    /// Moves to `position`, counted from the last clear (0 ..= 2^63 - 1). Beyond the write position, the subscriber waits until
+    /// that position is published. Before the oldest message that the ring holds, the overwritten messages count as lost.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -370,7 +376,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.seek(position);
     }
 
-    /// Goes to what is published from now on. What is passed does not count as lost.
+    /// Moves to the write position: only messages published from now on are received. Messages passed by do not count as lost.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -385,7 +391,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.reset();
     }
 
-    /// Goes to the oldest message that the ring holds, so that messages come again.
+    /// Moves to the oldest message that the ring holds; messages already received are received again.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -401,7 +407,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.reset_oldest();
     }
 
-    /// Whether the ring's file was removed, or another one took its path. Never true for rings in memory.
+    /// Whether the ring's file was removed, or another file took its path. Always false for rings in memory.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -416,11 +422,12 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.sub.is_gone()
     }
 
-    /// Goes on with the ring that the path leads to now, at its oldest message. What was lost so far stays in the account.
+    /// Switches to the ring that the path leads to now, at its oldest message. The counts of this subscriber continue.
     ///
     /// # Errors
-    /// As [`Ring::open`](super::Ring::open); [`ErrorKind::Argument`](crate::ErrorKind::Argument) where the ring has no path.
-    /// The subscriber is as it was then.
+    /// As [`Ring::open`](super::Ring::open) and [`Ring::subscribe_with`](super::Ring::subscribe_with);
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) if the ring has no path. On an error the subscriber still reads the old
+    /// ring.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -441,11 +448,11 @@ impl<T: Message + ?Sized> Subscriber<T> {
 }
 
 impl<T: Number> Subscriber<T> {
-    /// Fills `out` from its beginning, in order, until it is full, a gap is reached or there are no more. Returns how many;
-    /// `Ok(0)` only where `out` is empty.
+    /// Fills `out` from its beginning, in order, until it is full, a gap is reached, or there are no more messages. Returns how
+    /// many were received; `Ok(0)` only if `out` is empty.
     ///
     /// # Errors
-    /// As [`try_recv`](Self::try_recv), where the first thing to receive is not a message.
+    /// As [`try_recv`](Self::try_recv), if no message was received before the error. Otherwise the next call returns the error.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -463,7 +470,7 @@ impl<T: Number> Subscriber<T> {
         while count < out.len() {
             match (self.is_untold(), count) {
                 (true, 0) => return Err(self.untold()),
-                (true, _) => break, // the next call says it
+                (true, _) => break, // the next call returns it
                 (false, _) => {}
             }
             let taken = take_all(&mut self.sub, &mut out[count..]);

@@ -1,4 +1,4 @@
-//! Gaps are told in their place, whatever call reaches them; and nothing else is.
+//! Every receiving call reports gaps at their place.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn ring(capacity: u64) -> (Publisher<i64>, Subscriber<i64>) {
 }
 
 #[test]
-fn each_call_tells_a_gap_before_the_message_behind_it() {
+fn each_call_reports_a_gap_before_the_message_after_it() {
     let timeout = Duration::from_secs(60);
     type Call = fn(&mut Subscriber<i64>) -> Result<i64, u64>;
     let calls: [Call; 6] = [
@@ -40,7 +40,7 @@ fn each_call_tells_a_gap_before_the_message_behind_it() {
         publisher.publish_all(&[4, 5, 6, 7]).unwrap();
         assert_eq!(call(&mut sub), Err(2));
         assert_eq!((call(&mut sub), call(&mut sub)), (Ok(4), Ok(5)));
-        // What a wait passes is told, too, and what was lost between being told and reading on.
+        // Losses during a wait are reported too, and losses between the report and the next read.
         publisher.publish_all(&[8, 9, 10, 11]).unwrap();
         assert!(sub.erased().advance());
         assert_eq!(call(&mut sub), Err(2));
@@ -125,8 +125,8 @@ fn strings_beside_publishers_are_whole_and_accounted_for() {
 }
 
 #[test]
-fn numbers_of_each_type_come_out_as_they_went_in() {
-    fn there_and_back<T: Number>(numbers: &[T]) {
+fn numbers_of_each_type_are_received_unchanged() {
+    fn round_trip<T: Number>(numbers: &[T]) {
         let ring = Ring::<T>::builder().capacity(8).anonymous().unwrap();
         let (publisher, mut sub) = (ring.publisher().unwrap(), ring.subscribe());
         publisher.publish(numbers[0]).unwrap();
@@ -137,14 +137,14 @@ fn numbers_of_each_type_come_out_as_they_went_in() {
         assert_eq!(out[..numbers.len()], *numbers);
         assert_eq!(sub.try_recv_slice(&mut out), Err(TryRecvError::Empty));
     }
-    there_and_back(&[i64::MIN, i64::MAX, -1]);
-    there_and_back(&[i32::MIN, i32::MAX, -1]);
-    there_and_back(&[i16::MIN, i16::MAX, -1]);
-    there_and_back(&[f64::MIN, f64::INFINITY, 0.1]);
+    round_trip(&[i64::MIN, i64::MAX, -1]);
+    round_trip(&[i32::MIN, i32::MAX, -1]);
+    round_trip(&[i16::MIN, i16::MAX, -1]);
+    round_trip(&[f64::MIN, f64::INFINITY, 0.1]);
 }
 
 #[test]
-fn a_lossless_ring_loses_nothing_whatever_carries_it() {
+fn a_lossless_ring_of_any_type_loses_no_message() {
     const COUNT: u64 = 2_000;
     fn all_arrive<T: Message + ?Sized, M: AsMessage<T>>(message: impl Fn(u64) -> M + Send + 'static)
     where
@@ -178,7 +178,7 @@ fn a_lossless_ring_loses_nothing_whatever_carries_it() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn errors_tell_their_cause() {
     let ring = Ring::<i64>::builder().capacity(4).anonymous().unwrap();
     let error = Subscriber::<str>::from_erased(ring.erased().subscribe(false)).unwrap_err();
     assert_eq!(error.to_string(), "this ring carries Int, and Str was expected");
@@ -198,7 +198,7 @@ fn a_set_is_ready_for_a_gap_too() {
     publisher.publish_all(&[1, 2, 3]).unwrap();
     assert!(sub.erased().advance());
     sub.erased().reset();
-    // There is no message, but a loss that nobody was told of.
+    // There is no message, but a loss that no call has reported.
     let mut set = Set::new();
     assert_eq!(set.wait(&mut [&mut idle, &mut sub]).unwrap(), crate::Wait::Ready);
     assert_eq!(sub.try_recv(), Err(TryRecvError::Lagged(1)));
@@ -222,7 +222,7 @@ fn a_set_of_more_members_than_a_thread_can_wait_for() {
 }
 
 #[test]
-fn prefixes_are_compared_by_characters_whatever_the_ring_is_called() {
+fn prefixes_are_compared_by_characters_in_str_and_byte_rings() {
     let ring = Ring::<str>::builder().capacity(8).anonymous().unwrap();
     let bytes = Ring::<[u8]>::from_erased(ring.erased().subscribe(false).ring()).unwrap();
     let (mut text, mut raw) = (ring.subscribe(), bytes.subscribe());
@@ -244,7 +244,7 @@ fn what_a_wait_passes_is_known_to_publishers_when_it_ends() {
     sub.set_prefixes(&["wanted"]);
     ring.publisher().unwrap().publish_all(&["other"; 4]).unwrap();
     assert_ne!(sub.erased().wait(crate::monotonic_ns() + 1_000_000), crate::Wait::Ready);
-    // It need not call again soon.
+    // The subscriber need not call again soon.
     assert_eq!((sub.lag(), sub.filtered(), ring.readers()[0].lag), (0, 4, 0));
     assert!(ring.publisher().unwrap().try_publish("other").unwrap());
 }

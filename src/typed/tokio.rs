@@ -1,5 +1,5 @@
 //! Subscribers in a tokio runtime: the feature `tokio`.
-#![allow(clippy::incompatible_msrv)] // tokio takes a later Rust than the crate without it
+#![allow(clippy::incompatible_msrv)] // tokio needs a later Rust than the crate without it
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use tokio::time::{interval, Interval, MissedTickBehavior};
 use super::{Message, RecvError, Subscriber, TryRecvError, Watched};
 use crate::{Error, Result};
 
-/// How often a waiting subscriber looks whether its ring is still there.
+/// Interval at which a waiting subscriber checks whether its ring is gone.
 const STILL_THERE: Duration = Duration::from_secs(1);
 
-/// A [`Subscriber`] whose waiting is asynchronous, and a [`Stream`] of messages and gaps; the feature `tokio`.
+/// A [`Subscriber`] that waits asynchronously, and a [`Stream`] of messages and gaps. Needs the feature `tokio`.
 ///
-/// Dropping a future of [`recv`](Self::recv) loses no message.
+/// [`recv`](Self::recv) is cancel safe: dropping its future loses no message.
 ///
 /// ```
 /// use data_pubsub_shared::typed::{AsyncSubscriber, Ring};
@@ -43,10 +43,10 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
     /// Registers a subscriber with the current runtime, whose I/O and time drivers must be enabled.
     ///
     /// # Errors
-    /// [`ErrorKind::System`](crate::ErrorKind::System) where there are no descriptors or threads left.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if there are no descriptors or threads left.
     ///
     /// # Panics
-    /// Outside of a runtime, or where it lacks a driver.
+    /// Panics outside of a runtime, and if the runtime's I/O or time driver is not enabled.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{AsyncSubscriber, Ring};
@@ -64,10 +64,11 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
         Ok(AsyncSubscriber { watched, still_there })
     }
 
-    /// The next message.
+    /// Receives the next message, and waits for it.
     ///
     /// # Errors
-    /// [`RecvError`]: a gap; or no message will come.
+    /// [`RecvError::Lagged`] at a gap, [`RecvError::Gone`] if there is no message and the ring's file was removed or replaced (or
+    /// the runtime shuts down), [`RecvError::InvalidUtf8`] for a `str` that is not UTF-8.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{AsyncSubscriber, RecvError, Ring};
@@ -85,7 +86,7 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// The same for implementers of futures.
+    /// Like [`recv`](Self::recv), for implementations of `Future::poll`.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{AsyncSubscriber, Ring};
@@ -107,14 +108,14 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
             match self.watched.poll_read_ready_mut(context) {
                 Poll::Ready(Ok(mut ready)) => match received(ready.get_inner_mut()) {
                     Some(received) => return Poll::Ready(received),
-                    // A message that comes from here on makes the descriptor readable anew.
+                    // A message that arrives from here on makes the descriptor readable again.
                     None => ready.clear_ready(),
                 },
                 // The runtime shuts down.
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(RecvError::Gone)),
                 Poll::Pending => match self.still_there.poll_tick(context) {
                     Poll::Ready(_) if self.get_ref().is_gone() => {
-                        // What was published before it went.
+                        // Receive the messages that were published before the file was removed.
                         return Poll::Ready(received(self.watched.get_mut()).unwrap_or(Err(RecvError::Gone)));
                     }
                     Poll::Ready(_) => {}
@@ -124,7 +125,7 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
         }
     }
 
-    /// The subscriber, to be asked what it lost or how far it lags.
+    /// Returns the subscriber, for its counts, lag and position.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{AsyncSubscriber, Ring};
@@ -139,7 +140,7 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
         self.watched.get_ref().get_ref()
     }
 
-    /// The subscriber, no longer of the runtime.
+    /// Removes the subscriber from the runtime and returns it.
     ///
     /// ```
     /// use data_pubsub_shared::typed::{AsyncSubscriber, Ring};
@@ -156,7 +157,7 @@ impl<T: Message + ?Sized> AsyncSubscriber<T> {
     }
 }
 
-/// None: there is no message now.
+/// Receives the next message or error; `None` if there is no message now.
 fn received<T: Message + ?Sized>(watched: &mut Watched<T>) -> Option<std::result::Result<T::Owned, RecvError>> {
     watched.try_recv().map_or_else(|error: TryRecvError| error.final_error().map(Err), |message| Some(Ok(message)))
 }

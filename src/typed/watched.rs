@@ -5,11 +5,11 @@ use std::os::unix::io::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use super::{Message, Subscriber, TryRecvError};
 use crate::Result;
 
-/// A [`Subscriber`] with a file descriptor that is readable while there are messages to receive, whoever published them.
+/// A [`Subscriber`] with a file descriptor that is readable while there are messages to receive. Publishers need not know of it.
 ///
-/// The descriptor is for waiting only: with `poll`, `epoll`, or what event loops make of them. Nothing is read from it; it
-/// is no more readable once [`try_recv`](Self::try_recv) has returned `Empty`. A small thread keeps it so. That thread is not
-/// in forked children: take the subscriber out of there by [`into_inner`](Self::into_inner), and watch it again.
+/// The descriptor is only for waiting, with `poll`, `epoll` or an event loop. Do not read from it: it is no longer readable once
+/// [`try_recv`](Self::try_recv) has returned `Empty`. A small thread updates it. A forked child does not have that thread: there,
+/// take the subscriber out with [`into_inner`](Self::into_inner) and watch it again.
 ///
 /// ```
 /// use data_pubsub_shared::typed::{Ring, TryRecvError};
@@ -29,14 +29,14 @@ use crate::Result;
 #[derive(Debug)]
 pub struct Watched<T: Message + ?Sized> {
     subscriber: Subscriber<T>,
-    /// A duplicate, so that it stays open whatever becomes of the subscriber's.
+    /// A duplicate of the subscriber's descriptor, which stays open if that one is closed.
     fd: OwnedFd,
 }
 
 impl<T: Message + ?Sized> Watched<T> {
     pub(super) fn new(mut subscriber: Subscriber<T>) -> Result<Self> {
         let fd = subscriber.erased().watch()?;
-        // SAFETY: the subscriber has just said that it is open.
+        // SAFETY: the subscriber has just returned it as open.
         let duplicate = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
         let fd =
             duplicate.map_err(|e| crate::Error::from_os("fcntl(F_DUPFD_CLOEXEC)", e.raw_os_error().unwrap_or(0)))?;
@@ -95,7 +95,7 @@ impl<T: Message + ?Sized> Watched<T> {
         self.subscriber.try_recv_many(buffer, limit)
     }
 
-    /// The subscriber, to be asked what it lost or how far it lags.
+    /// Returns the subscriber, for its counts, lag and position.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
@@ -107,7 +107,7 @@ impl<T: Message + ?Sized> Watched<T> {
         &self.subscriber
     }
 
-    /// The subscriber; its thread and descriptor are kept, for it to be watched again.
+    /// Returns the subscriber. It keeps its thread and descriptor, so that it can be watched again.
     ///
     /// ```
     /// # use data_pubsub_shared::typed::Ring;
