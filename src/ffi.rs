@@ -1,7 +1,7 @@
-//! The core as C sees it; `include/pubsub.h` documents every function. Nothing here decides anything.
+//! The C interface of the core; `include/pubsub.h` documents every function. This module only converts arguments and results.
 //!
-//! Pointers come from this module or are documented in the header; a panic aborts, because it must not unwind into C.
-//! Handles are used by one thread at a time, as C's `FILE` without locking.
+//! Pointers come from this module or are documented in the header. A panic aborts, because it must not unwind into C. A handle
+//! may be used by one thread at a time, like C's `FILE` without locking.
 
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
@@ -31,10 +31,10 @@ use crate::waiting::Wait;
 mod layout;
 mod messages;
 
-/// Room for an error's text.
+/// Size of the buffer for an error's text, in bytes.
 const TEXT_LEN: usize = 1024;
 
-/// `ps_error`: the kind (0: none), the system's number, and a text that ends in NUL.
+/// `ps_error`: the kind (0: no error), `errno` of the failed system call (or 0), and a NUL-terminated text.
 #[repr(C)]
 pub struct Failure {
     kind: c_int,
@@ -42,7 +42,7 @@ pub struct Failure {
     text: [c_char; TEXT_LEN],
 }
 
-/// Fills `failure`, which must be writable or null, and says whether all went well.
+/// Stores `error`, if there is one, in `failure`, which must be writable or null. Returns true if there is no error.
 pub(crate) unsafe fn report(failure: *mut Failure, error: Option<&Error>) -> bool {
     // SAFETY: the caller's contract.
     if let (Some(failure), Some(error)) = (unsafe { failure.as_mut() }, error) {
@@ -56,7 +56,7 @@ pub(crate) unsafe fn report(failure: *mut Failure, error: Option<&Error>) -> boo
     error.is_none()
 }
 
-/// At most `most` bytes of a text: what goes is in the middle, where paths are, not the cause at the end.
+/// Shortens a text to at most `most` bytes. It omits the middle, where paths are, and keeps the cause at the end.
 fn shortened(text: String, most: usize) -> String {
     const GAP: &str = "...";
     if text.len() <= most {
@@ -73,7 +73,7 @@ fn shortened(text: String, most: usize) -> String {
     [&text[..head], GAP, &text[tail..]].concat()
 }
 
-/// A boxed value, or null and an error.
+/// Returns a pointer to the boxed value, or null after storing the error in `failure`.
 pub(crate) unsafe fn give<T>(result: Result<T>, failure: *mut Failure) -> *mut T {
     match result {
         Ok(value) => Box::into_raw(Box::new(value)),
@@ -90,7 +90,7 @@ fn variant(number: u32) -> Result<Variant> {
         .ok_or_else(|| Error::new(ErrorKind::Argument, format!("variant must be 1 to 5, not {}", number)))
 }
 
-/// What C passes as a pointer and a count: where that is 0, the pointer may be anything, null above all.
+/// The slice for a pointer and a count from C. If the count is 0, the pointer may be anything, null included.
 unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
     if count == 0 {
         return &[];
@@ -241,7 +241,7 @@ unsafe fn publish_int_anyway(ring: &Ring, claimed: Option<u64>, value: i64, fail
     unsafe { say_whether(ring.publish_anyway(claimed, Number::Int(value)), failure) }
 }
 
-/// False where it was not published.
+/// Returns whether the message was published; if not, stores the error, [`ErrorKind::Full`] if there was no room.
 unsafe fn say_whether(published: Result<bool>, failure: *mut Failure) -> bool {
     match published {
         Ok(true) => true,
@@ -257,7 +257,7 @@ fn full(failure: *mut Failure) -> bool {
     unsafe { report(failure, Some(&crate::ring::full())) }
 }
 
-/// The way to wait, or -1.
+/// Returns how the wait ended, or -1 after storing the error.
 unsafe fn waited(how: Result<Wait>, failure: *mut Failure) -> c_int {
     match how {
         Ok(how) => how as c_int,
@@ -269,8 +269,8 @@ unsafe fn waited(how: Result<Wait>, failure: *mut Failure) -> c_int {
     }
 }
 
-/// Whether a program's signal handlers have set what C passes: null, or a number that they may write at any moment, so that it
-/// is read as volatile.
+/// Whether `signalled` points to a number that is not 0. It may be null. Signal handlers may write the number at any moment, so
+/// it is read as volatile.
 unsafe fn is_set(signalled: *const c_int) -> bool {
     // SAFETY: the caller's contract.
     !signalled.is_null() && unsafe { signalled.read_volatile() } != 0
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn ps_wait_for_readers(
     unsafe { waited(ring.wait_for_readers(deadline, || is_set(signalled)), failure) }
 }
 
-/// `ps_reader`: a [`Reader`] as C has it.
+/// `ps_reader`: a [`Reader`] for C.
 #[repr(C)]
 pub struct CReader {
     name: [c_char; MAX_NAME + 1],
@@ -318,7 +318,7 @@ impl From<Reader> for CReader {
     fn from(reader: Reader) -> CReader {
         let Reader { position, lag, lost, delivered, since, pid, waits, lossy, .. } = reader;
         let mut name = [0; MAX_NAME + 1];
-        // One that a writer corrupted may have become longer.
+        // A corrupt name may have become longer: each invalid byte was replaced by the 3 bytes of U+FFFD.
         let text = shortened(reader.name.unwrap_or_default(), MAX_NAME);
         name.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from as c_char);
         let alive = reader.alive.map_or(-1, c_int::from);
@@ -339,7 +339,7 @@ pub(crate) fn give_readers(readers: Vec<Reader>, count: &mut usize) -> *mut CRea
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_readers_free(readers: *mut CReader, count: usize) {
-    // SAFETY: from `give_readers`, which gave this count, and not used again.
+    // SAFETY: from `give_readers`, with the count from there, and not used again.
     drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(readers, count)) });
 }
 
@@ -472,7 +472,7 @@ pub unsafe extern "C" fn ps_subscribe_with(
     // SAFETY: null, or `len` readable bytes, and a writable error, as documented.
     unsafe {
         let name = if name.is_null() { Ok(None) } else { utf8(name, len).map(Some) };
-        // Handles are used by one thread at a time, most of them by one.
+        // A handle is used by one thread at a time, and usually by the same one.
         let subscribe = |name| ring.subscribe_in(&SubscribeOptions { all, lossy, name }, crate::process::thread());
         give(name.and_then(subscribe), failure)
     }
@@ -597,7 +597,7 @@ pub unsafe extern "C" fn ps_sub_free(sub: *mut Subscriber) {
     }
 }
 
-/// What C is told: 1, a message; 0, none; -1, an error; 2, not known: look again, after signals.
+/// The result for C: 1, a message; 0, no message; -1, an error; 2, not known yet: handle signals and call again.
 unsafe fn hand_over<T>(next: Result<Next<T>>, take: impl FnOnce(T), failure: *mut Failure) -> c_int {
     match next {
         Ok(Next::Ready(value)) => {
@@ -652,8 +652,11 @@ unsafe fn poll_num_anyway(sub: &mut Subscriber, value: &mut f64, failure: *mut F
     unsafe { hand_over(sub.read_num(), |read| *value = read, failure) }
 }
 
-/// Room for `count` values that C has initialised or does not read before we write them: only for types without invalid
-/// values, and for callers that write first. No room may be anywhere.
+/// The slice of `count` values that C provides for results. If `count` is 0, the pointer may be anything.
+///
+/// # Safety
+/// `first` must be writable for `count` values. C may leave them uninitialised: use it only for types without invalid values, and
+/// write before reading.
 unsafe fn room<'a, T>(first: *mut T, count: usize) -> &'a mut [T] {
     if count == 0 {
         return &mut [];
@@ -662,7 +665,7 @@ unsafe fn room<'a, T>(first: *mut T, count: usize) -> &'a mut [T] {
     unsafe { slice::from_raw_parts_mut(first, count) }
 }
 
-/// What C is told of a batch: how many; -1, an error; -2, none, and not known: look again, after signals.
+/// The result of a batch for C: the number of messages; -1, an error; -2, not known yet: handle signals and call again.
 unsafe fn hand_over_all(read: Result<(usize, bool)>, failure: *mut Failure) -> i64 {
     match read {
         Ok((0, true)) => -2,
@@ -728,7 +731,7 @@ pub unsafe extern "C" fn ps_find(sub: &mut Subscriber, end: u64, found: &mut CFo
     unsafe { find_further(sub, end, found, failure) }
 }
 
-/// The rest, apart: what it keeps in registers is not to be saved where the message is at hand.
+/// The slow path of `ps_find`, a function of its own, so that the fast path saves no registers.
 #[cold]
 #[inline(never)]
 unsafe fn find_further(sub: &mut Subscriber, end: u64, found: &mut CFound, failure: *mut Failure) -> c_int {
@@ -766,7 +769,7 @@ pub unsafe extern "C" fn ps_watch(sub: &mut Subscriber, first: *mut bool, failur
     unsafe { descriptor(sub.watch_anew(), first, failure) }
 }
 
-/// The number, and whether it is a new one; or -1 and an error.
+/// Returns the descriptor, and stores in `first` whether this call made it; or returns -1 after storing the error.
 unsafe fn descriptor(watched: Result<(c_int, bool)>, first: *mut bool, failure: *mut Failure) -> c_int {
     match watched {
         Ok((fd, anew)) => {
@@ -807,7 +810,7 @@ pub unsafe extern "C" fn ps_set_free(set: *mut Set) {
     }
 }
 
-/// Members as C passes them: none where there are 0, whatever the pointer.
+/// The slice of members for a pointer and a count from C. If the count is 0, the pointer may be anything.
 unsafe fn members<'a>(first: *mut Member<'a>, count: usize) -> &'a mut [Member<'a>] {
     if count == 0 {
         return &mut [];

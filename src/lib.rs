@@ -1,8 +1,8 @@
 //! Broadcast publish/subscribe between processes, over shared memory.
 //!
-//! Publishers in any process write into a ring in a shared mapping (a file, a memfd, or memory inherited over fork).
-//! Every subscriber reads it with its own cursor at its own pace; nothing is consumed, old messages are overwritten, and
-//! a subscriber that falls behind goes on at the oldest message still held and is told how many it lost.
+//! Publishers in any process write into a ring in a shared mapping (a file, a memfd, or memory inherited over fork). Every
+//! subscriber reads it with its own cursor at its own pace. Reading removes nothing; old messages are overwritten. A subscriber
+//! that falls behind continues at the oldest message that the ring still holds and is told how many it lost.
 //!
 //! ```
 //! use data_pubsub_shared::typed::Ring;
@@ -16,8 +16,8 @@
 //! # Ok::<(), data_pubsub_shared::Error>(())
 //! ```
 //!
-//! Begin with [`typed`]. The types here in the root are what it and bindings of other languages are made of: a [`Ring`] whose
-//! [`Variant`] is known at run time. Programs in C (`include/pubsub.h`), Perl, Python and Rust share rings with each other.
+//! Begin with [`typed`]. It and the bindings of other languages are built on the types in the root: a [`Ring`] whose [`Variant`] is
+//! known at run time. Programs in C (`include/pubsub.h`), Perl, Python and Rust share rings with each other.
 //!
 //! ```
 //! use data_pubsub_shared::{Ring, Variant, NEVER};
@@ -32,50 +32,50 @@
 //!
 //! # Features
 //!
-//! `tokio`: [`typed`] has an `AsyncSubscriber`, which is a stream. The crate without features takes Rust 1.63.
+//! `tokio`: adds `AsyncSubscriber`, a stream, to [`typed`]. Without features the crate needs Rust 1.63.
 //!
-//! # The whole picture
+//! # Source map
 //!
 //! ```text
-//!   ffi          C's view: no logic, no panic gets out           <- include/pubsub.h
-//!   typed        Rust's: rings whose type says what they carry
-//!   ring         Ring: a handle, for all variants          subscriber   Subscriber: a reader, for all of them
-//!   options      what a new ring is like                   stats        what a ring knows of itself
+//!   ffi          C interface: no logic, no panic gets out        <- include/pubsub.h
+//!   typed        Rust interface: rings typed by their messages
+//!   ring         Ring: a handle, for all variants          subscriber   Subscriber: a reader, for all variants
+//!   options      options of a new ring                     stats        sizes and counts of a ring
 //!   set          waiting for several subscribers           watch        a descriptor for any publisher's messages
-//!   slot_ring    claim, commit, void: lock-free            str_ring     the same with blocks of bytes, seqlock reads
+//!   slot_ring    claim, commit, abandon: lock-free         str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into
-//!   any_ring     what both roles stand on                  waiting      sleeping until a ring has a message
-//!   readers      the table of them, and their names        lossless     publishers that wait for readers
-//!   cursor       a reader's place and its account          wait         eventcount, spinning
+//!   any_ring     a ring of any variant, and its mapping    waiting      sleeping until a ring has a message
+//!   readers      the table of readers, and their names     lossless     publishers that wait for readers
+//!   cursor       a reader's position and its counts        wait         eventcount, spinning
 //!   layout       the shared bytes                          notify       eventfds
 //!   watcher      threads that watch rings                  multiwait    sleeping on many words at once
-//!   driven       a set's own watcher                       inheritance  what publishers leave to each other
-//!   packed       numbers as they lie in memory           filter       which strings a subscriber wants
-//!   fault        points at which tests hurt a process      error        what can go wrong
-//!   sync         the one seam to atomics
+//!   driven       a set's own watcher                       inheritance  member numbers, recovery of earlier members
+//!   packed       numbers in arrays of bytes                filter       prefixes that a subscriber selects
+//!   fault        fault injection points                    error        errors
+//!   sync         the only source of atomics
 //!
-//!   system       what needs an operating system; the models of models/ stand on their own
+//!   system       all that needs an operating system; models/ replaces it in the models
 //!     region     memfds, mappings                            create     new files
-//!     file       what region and create both need            space      its disk space
-//!     fd         descriptors that others may close           signals    moments without them
+//!     file       shared by region and create                 space      disk space of files
+//!     fd         descriptors that others may close           signals    blocking signals
 //!     file_lock  locks on bytes behind the ring's end        role       what a bridge does with a ring
-//!     member     who publishes, and who is dead              room       free space, memory limits
-//!     inspect    a ring's file from outside                  check      whether it is sound
-//!     threads    threads of our own, forks                   pair       two words in one exchange
-//!     futex      sleeping on a word, or on up to 128         uring      on any number of them
-//!     time       clock, naps, how patient to be
+//!     member     members, and whether they are alive         room       free space, memory limits
+//!     inspect    a ring's file from outside                  check      whether a ring's file is sound
+//!     threads    threads of this crate, forks                pair       two words in one exchange
+//!     futex      sleeping on a word, or on up to 128         uring      sleeping on any number of words
+//!     time       clock, naps, claim timeouts
 //! ```
 //!
-//! What holds whoever is killed or stopped, at any instant: no message is torn, delivered twice or silently lost; a
-//! publish that returned is in the ring, once; a dead publisher costs readers 2 ms once; no subscriber sleeps forever
-//! beside a message. Each module says why.
+//! Guarantees, even if processes are killed or stopped at any instant: no message is torn, delivered twice or silently lost; a
+//! message whose publish has returned is in the ring, once; a killed publisher delays readers by 2 ms once; no subscriber sleeps
+//! forever beside a message. Each module says why.
 
 #![warn(missing_docs, unsafe_op_in_unsafe_fn, missing_debug_implementations)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-compile_error!("futexes and memfds are Linux's, and positions have 64 bits: build for 64-bit Linux");
+compile_error!("this crate needs futexes, memfds and 64-bit positions: build it for 64-bit Linux");
 
 mod any_ring;
 mod cursor;
@@ -101,7 +101,7 @@ mod stats;
 mod str_ring;
 mod subscriber;
 mod sync;
-/// What the others stand on; the models have their own.
+/// The interface to the operating system; the models replace it.
 #[cfg_attr(loom, path = "models/mod.rs")]
 mod system;
 #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! The structures of the header lie in memory as those here do, field by field: a C compiler is asked.
+//! Test that the structures of the C header have the same layout as those of this module, field by field. It asks a C compiler.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ fn size_of_pointee<T>(_: *const T) -> usize {
     std::mem::size_of::<T>()
 }
 
-/// A line for each field of each structure: both names, offset and size in bytes; and one for the structure's end.
+/// A line for each field of each structure: both names, offset and size in bytes; and a line for the structure's end.
 macro_rules! lines {
     ($($c:ident = $rust:ty { $($field:ident),+ $(,)? })+) => {{
         let mut lines = Vec::new();
@@ -24,7 +24,7 @@ macro_rules! lines {
             let place = std::mem::MaybeUninit::<$rust>::uninit();
             let start = place.as_ptr();
             $(
-                // SAFETY: the address of a field of a place that is there; nothing is read.
+                // SAFETY: the address of a field of an allocated place; nothing is read.
                 let field = unsafe { std::ptr::addr_of!((*start).$field) };
                 let name = stringify!($field);
                 let offset = field as usize - start as usize;
@@ -57,7 +57,7 @@ fn of_rust() -> Vec<String> {
     }
 }
 
-/// The structures of the header with the names of their fields, in its order.
+/// The structures of the header and the names of their fields, in the header's order.
 fn structures(header: &str) -> Vec<(String, Vec<String>)> {
     let mut code = String::new();
     let mut rest = header;
@@ -102,7 +102,7 @@ fn of_c() -> Vec<String> {
         .arg(&exe)
         .stdin(Stdio::piped())
         .spawn()
-        .expect("a C compiler is there, as for the module itself");
+        .expect("a C compiler, which the module itself needs too");
     compile.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
     assert!(compile.wait().unwrap().success());
     let output = Command::new(&exe).output().unwrap();
@@ -112,7 +112,7 @@ fn of_c() -> Vec<String> {
 
 #[test]
 #[cfg(not(miri))]
-fn each_field_of_each_structure_lies_where_the_header_has_it() {
+fn each_field_of_each_structure_has_the_offset_of_the_header() {
     let (c, rust) = (of_c(), of_rust());
     assert!(c.len() > 8);
     let only_in = |some: &[String], others: &[String]| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! C's calls for one message at a time, of any variant, and for what [`super`] takes in several steps.
+//! C functions for one message at a time, of any variant, and for batches that take several steps in [`super`].
 
 use std::os::raw::c_char;
 use std::os::raw::c_int;
@@ -11,7 +11,7 @@ use crate::ring::Ring;
 use crate::str_ring::{Bytes, Found};
 use crate::subscriber::Subscriber;
 
-/// What changes when a program that was compiled against an older header cannot go on: the number in the library's name.
+/// The ABI version, which is also in the library's name. It changes when programs compiled with an older header stop working.
 const ABI: u32 = 1;
 
 /// `ps_message`.
@@ -29,10 +29,10 @@ pub struct Message {
 }
 
 impl Message {
-    /// The next message of `sub`, to where the caller wants it.
+    /// Reads the next message of `sub`; a string goes to `to`.
     ///
     /// # Safety
-    /// `to` has `room` writable bytes.
+    /// `to` must have `room` writable bytes.
     unsafe fn read(&mut self, sub: &mut Subscriber) -> Result<Next<()>> {
         let next = match sub.variant() {
             // SAFETY: the caller's contract.
@@ -60,22 +60,22 @@ impl Message {
             return Err(Error::new(ErrorKind::TooLong, text));
         }
         self.utf8 = found.utf8();
-        // SAFETY: there is room for the message, as was just seen.
+        // SAFETY: checked above that there is room for the message.
         Ok(if unsafe { self.copy(sub, &found) } { Next::Ready(()) } else { Next::More })
     }
 
-    /// The core copies whole words.
+    /// Copies the message, by way of a buffer if `to` has no room for whole words, which the core copies.
     ///
     /// # Safety
-    /// `found` was found last, and `to` has room for its length.
+    /// `found` must be the result of the last search, and `to` must have room for its length.
     unsafe fn copy(&mut self, sub: &mut Subscriber, found: &Found) -> bool {
         let words = round_up_8(self.len as u64) as usize;
         if words <= self.room {
-            // SAFETY: room for the length rounded up.
+            // SAFETY: there is room for the length rounded up.
             return unsafe { sub.copy(found, self.to.cast()) };
         }
         let mut whole = vec![0u8; words];
-        // SAFETY: as above; and then room for the length.
+        // SAFETY: as above; `to` has room for the length.
         unsafe {
             let copied = sub.copy(found, whole.as_mut_ptr());
             std::ptr::copy_nonoverlapping(whole.as_ptr(), self.to.cast(), self.len);
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn ps_publish_ints(ring: &Ring, values: *const i64, count:
     // SAFETY: `count` readable values, as documented.
     let values = unsafe { items(values, count) };
     let published = match ring.variant() {
-        Variant::Num => ring.publish_ints(&[]).map(drop), // says what it carries
+        Variant::Num => ring.publish_ints(&[]).map(drop), // fails and names the ring's type
         _ => ring.claim(count).and_then(|mut batch| ring.put(&mut batch, values)),
     };
     ring.wake();
