@@ -1,16 +1,16 @@
-//! Threads that die at a fault point.
+//! Threads that are killed at a fault injection point.
 
 use std::cell::Cell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
-/// What a killed thread unwinds with.
+/// The payload with which a killed thread unwinds.
 struct Killed;
 
 loom::thread_local! {
     static DIES_AT: Cell<&'static str> = Cell::new("");
 }
 
-/// Passes the point `name`, or dies there.
+/// Passes the point `name`, or is killed there.
 pub(crate) fn pass(name: &str) {
     if DIES_AT.with(Cell::get) == name {
         DIES_AT.with(|point| point.set(""));
@@ -18,11 +18,11 @@ pub(crate) fn pass(name: &str) {
     }
 }
 
-/// Does `deed` as a thread that is killed when it comes to `point` does it. Whether it came there.
+/// Calls `action`, which is cut short as if the thread were killed when it reaches `point`. Returns whether it reached `point`.
 #[cfg(test)]
-pub(crate) fn killed_at(point: &'static str, deed: impl FnOnce()) -> bool {
+pub(crate) fn killed_at(point: &'static str, action: impl FnOnce()) -> bool {
     DIES_AT.with(|cell| cell.set(point));
-    let result = catch_unwind(AssertUnwindSafe(deed));
+    let result = catch_unwind(AssertUnwindSafe(action));
     DIES_AT.with(|cell| cell.set(""));
     match result {
         Ok(()) => false,

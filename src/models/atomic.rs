@@ -1,13 +1,13 @@
 //! loom's atomics with SeqCst.
 //!
-//! loom takes a SeqCst access for an acquiring and releasing one and only knows the order of SeqCst *fences*. So each such
-//! access gets a fence here, either before it or after it: the two ways in which compilers make SeqCst of processors'
-//! fences. Both are SeqCst; but a missing one on the reading side of a pair shows only with the first, on the writing side
-//! only with the second. So every model runs with either.
+//! loom treats a SeqCst access as AcqRel and implements the total order only for SeqCst *fences*. So each SeqCst access gets a
+//! fence here, either before it or after it: compilers implement SeqCst in these two ways. Both are correct, but a missing SeqCst
+//! on the reading side of a pair shows only with fences before, and on the writing side only with fences after. So every model
+//! runs with both.
 //!
-//! loom decides where else to switch threads by the last access to each atomic, and so overlooks that a store races with
-//! another thread's load where the storing thread loaded the same word in between. So each load writes a shadow of its
-//! word first, which nobody reads: that makes loads race with loads, and loom sees them all.
+//! loom chooses the points at which to switch threads by the last access to each atomic. So it overlooks that a store races with
+//! another thread's load if the storing thread loaded the same word in between. Therefore each load first writes a shadow of its
+//! word, which no thread reads: this makes loads race with loads, and loom sees them all.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 pub(crate) use loom::sync::atomic::{fence, Ordering};
 
-/// Where SeqCst accesses get their fence.
+/// The place of the fence of a SeqCst access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fences {
     Before,
@@ -23,23 +23,23 @@ pub(crate) enum Fences {
 }
 
 thread_local! {
-    /// loom runs all threads of a model on one thread of the operating system.
+    /// One value for all threads of a model, because loom runs them on one thread of the operating system.
     static FENCES: Cell<Fences> = const { Cell::new(Fences::Before) };
     static SHADOWS: RefCell<Shadows> = RefCell::default();
 }
 
-/// The shadows of this execution's atomics, and those of whom they became.
+/// The shadows of this execution, and the index of the shadow of each atomic, by its address.
 #[derive(Default)]
 struct Shadows {
     all: Vec<Rc<loom::sync::atomic::AtomicBool>>,
     owners: HashMap<usize, usize>,
 }
 
-/// Words that a model may load.
+/// Maximum number of words that a model may load.
 #[cfg(test)]
 const MAX_SHADOWS: usize = 56;
 
-/// To be called where an execution begins, before there are threads.
+/// To be called at the start of an execution, before there are threads.
 #[cfg(test)]
 pub(crate) fn make_shadows() {
     let new = || Rc::new(loom::sync::atomic::AtomicBool::new(false));
@@ -54,11 +54,11 @@ fn touch(address: usize) {
         let next = shadows.owners.len();
         Rc::clone(&shadows.all[*shadows.owners.entry(address).or_insert(next)])
     });
-    // Relaxed: it orders nothing.
+    // Relaxed: the shadow orders nothing.
     shadow.store(true, Ordering::Relaxed);
 }
 
-/// Says where the accesses of the models to come get their fences.
+/// Sets the place of the fences for the following models.
 #[cfg(test)]
 pub(crate) fn put_fences(fences: Fences) {
     FENCES.with(|cell| cell.set(fences));

@@ -1,4 +1,4 @@
-//! How files are made: not in a model.
+//! Creation of files: models have no files.
 
 use crate::error::Result;
 use crate::layout::Geometry;

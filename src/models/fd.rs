@@ -1,4 +1,4 @@
-//! Descriptors: not in a model.
+//! Descriptors: models have none.
 
 use std::os::unix::io::RawFd;
 

@@ -1,4 +1,4 @@
-//! Futexes of a model: who sleeps is woken by a wake-up or never.
+//! Futexes of a model: only a wake-up ends a sleep.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use loom::sync::{Condvar, Mutex};
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 use crate::wait::Sleep;
 
-/// Who sleeps, and on which word, the longest sleeper first. The kernel, too, compares and sleeps under a lock that
-/// wakers take.
+/// The sleepers and the addresses of their words, the longest sleeper first. As in the kernel, a sleeper compares its word and
+/// enters the list under a lock that wakers take.
 pub(crate) struct Kernel(pub(crate) Mutex<Vec<(usize, Sleeper)>>);
 
-/// Whom a wake-up wakes.
+/// A sleeper that a wake-up wakes.
 pub(crate) enum Sleeper {
     Thread(Arc<Condvar>),
-    /// What a queue has armed by this number; its thread may be awake.
+    /// A word that a queue has armed under this number. The queue's thread may be awake.
     Armed(Arc<Answers>, u64),
 }
 
-/// What a queue was answered, and its thread has not fetched yet. Changed with the kernel locked.
+/// The answers of a queue that its thread has not fetched yet. Changed only with the kernel locked.
 pub(crate) struct Answers {
     pub(crate) ids: Mutex<Vec<u64>>,
     pub(crate) bell: Condvar,
@@ -46,27 +46,27 @@ loom::lazy_static! {
 }
 
 thread_local! {
-    /// Calls of `futex_wake` in this execution: loom runs all threads of a model on one thread of the operating system.
+    /// Number of calls of `futex_wake` in this execution. loom runs all threads of a model on one thread of the operating system.
     static WAKES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// How often `futex_wake` was called in this execution.
+/// The number of calls of `futex_wake` in this execution.
 #[cfg(test)]
 pub(crate) fn wakes() -> u32 {
     WAKES.with(Cell::get)
 }
 
-/// To be called before there are threads, so that no thread learns anything from another by making the kernel.
+/// Makes the kernel. To be called before there are threads, so that its initialisation orders no thread after another.
 #[cfg(test)]
 pub(crate) fn boot() {
     assert!(KERNEL.0.lock().unwrap().is_empty());
     WAKES.with(|wakes| wakes.set(0));
 }
 
-/// Sleeps while `word` is `expected`; time does not pass, so only a sleep of no length times out.
+/// Sleeps while `word` is `expected`. Time does not pass, so only a sleep of 0 nanoseconds times out.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) -> Sleep {
     let mut sleepers = KERNEL.0.lock().unwrap();
-    // Relaxed: a change that a waker made before it took the kernel's lock is seen; one that made it later will wake us.
+    // Relaxed: the change of a waker that took the kernel's lock before is seen; a waker that takes it later wakes this thread.
     if word.load(Relaxed) != expected {
         return Sleep::Woken;
     }
@@ -92,10 +92,10 @@ pub(crate) fn futex_wake(word: &AtomicU32, most: i32) {
     }
 }
 
-/// Words that one thread can sleep on at once.
+/// Maximum number of words that one thread can sleep on at the same time.
 pub(crate) const MAX_WORDS: usize = 4;
 
-/// The best way in which threads of the models to come can sleep on several words.
+/// The best way to sleep on several words that the following models have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Queue,
@@ -120,7 +120,7 @@ pub(crate) fn has_waitv() -> bool {
     WAY.with(Cell::get) != Way::Single
 }
 
-/// Words to sleep on, each with what it is expected to be.
+/// Words to sleep on, each with its expected value.
 pub(crate) struct Words {
     words: Vec<(*const AtomicU32, u32)>,
     woken: Option<usize>,
@@ -160,7 +160,7 @@ impl Words {
         self.words.swap_remove(at);
     }
 
-    /// Sleeps while all are as expected; time does not pass.
+    /// Sleeps while all words have their expected values. Time does not pass.
     pub(crate) fn sleep(&mut self, nanoseconds: u64) -> Sleep {
         assert!(self.len() == 1 || has_waitv());
         self.woken = None;
@@ -175,7 +175,7 @@ impl Words {
         let bell = Arc::new(Condvar::new());
         sleepers.extend(self.words.iter().map(|&(word, _)| (word as usize, Sleeper::Thread(Arc::clone(&bell)))));
         sleepers = bell.wait(sleepers).unwrap();
-        // Whoever woke us has taken that word's entry away.
+        // The waker has removed the entry of the word that it woke.
         let is_left = |word: *const AtomicU32| {
             sleepers.iter().any(|(place, other)| *place == word as usize && other.is_thread(&bell))
         };

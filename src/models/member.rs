@@ -1,4 +1,4 @@
-//! Members of a model: each thread is a process of its own, and it is the model that says which of them died.
+//! Members of a model: each thread is a process of its own, and the model sets which of them have exited.
 
 use std::cell::Cell;
 
@@ -12,11 +12,12 @@ loom::thread_local! {
 
 #[derive(Debug)]
 pub(crate) struct Members {
-    /// A bit for each dead member whose lock nobody holds. The kernel, too, orders what one holder did before what the next does.
+    /// A bit for each exited member whose lock is free. Like a lock of the kernel, the mutex orders the writes of one holder before
+    /// the reads of the next.
     dead: Mutex<u64>,
 }
 
-/// A dead member's number, held.
+/// The lock of an exited member's number.
 #[derive(Debug)]
 pub(crate) struct Hold<'a>(&'a Members, u32);
 
@@ -46,18 +47,18 @@ impl Members {
         Some(*self.dead.lock().unwrap() >> number & 1 == 0)
     }
 
-    /// The kernel lets go of the lock of `number`.
+    /// Member `number` exits: its lock is free.
     pub(crate) fn dies(&self, number: u32) {
         *self.dead.lock().unwrap() |= 1 << number;
     }
 }
 
-/// The calling thread's number; 0: none.
+/// The calling thread's number; 0 if it has none.
 pub(crate) fn current() -> u32 {
     NUMBER.with(Cell::get)
 }
 
-/// No thread is the fork of another.
+/// The same for all threads: none is the fork of another.
 pub(crate) fn generation() -> u32 {
     1
 }
@@ -68,7 +69,7 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// The calling thread is member `number` from now on; 1 ..= 63.
+/// Makes the calling thread member `number`, 1 ..= 63.
 #[cfg(test)]
 pub(crate) fn become_member(number: u32) {
     NUMBER.with(|cell| cell.set(number));

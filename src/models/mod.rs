@@ -1,12 +1,11 @@
-//! What the core stands on when loom explores it, in the place of [`crate::system`]: atomics, memory, and a kernel that puts
-//! threads to sleep.
+//! Replaces [`crate::system`] when loom explores the core: atomics, memory, and a kernel that puts threads to sleep.
 //!
-//! Everything else is the code that runs in life, driven through [`Ring`](crate::Ring) and
-//! [`Subscriber`](crate::Subscriber). Built by `xt/loom/Cargo.toml` with `--cfg loom`; never part of a normal build.
+//! All other code is that of a normal build, driven through [`Ring`](crate::Ring) and [`Subscriber`](crate::Subscriber). Built by
+//! `xt/loom/Cargo.toml` with `--cfg loom`; never part of a normal build.
 //!
-//! loom knows no 16-byte word, so that the wide slot is the narrow one here; what differs between them is the width. Time
-//! stands still: a reader's patience ends at its second look, so loom tries every moment at which it may end, and no sleep
-//! ever ends by itself, so a wake-up that is lost is a deadlock, which loom reports.
+//! loom has no 16-byte atomic, so wide slots are narrow here; they differ only in width. Time does not pass. A claim timeout has
+//! passed when a reader checks the claim a second time, so loom tries every moment for it. No sleep times out, so a lost wake-up is
+//! a deadlock, which loom reports.
 
 #[cfg(feature = "fault")]
 pub(crate) mod armed;
@@ -25,7 +24,7 @@ pub(crate) mod threads;
 pub(crate) mod time;
 pub(crate) mod uring;
 
-/// What the crate offers of these.
+/// The part of the public interface that is in these modules.
 pub mod public {
     pub use super::region::unlink;
 }

@@ -1,4 +1,4 @@
-//! Processes of a model: its threads, which member numbers tell apart.
+//! Processes of a model: its threads, identified by their member numbers.
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -15,7 +15,7 @@ pub(crate) fn thread() -> u64 {
     crate::member::current().into()
 }
 
-/// Numbers tell it.
+/// Not known here: member numbers tell it.
 pub(crate) fn is_alive(_: &Process) -> Option<bool> {
     None
 }

@@ -1,4 +1,4 @@
-//! The memory of a model's ring: laid out as in life, with an atomic of loom in the place of each word.
+//! The memory of a model's ring: with the normal layout, and a loom atomic in the place of each word.
 
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::ffi::CStr;
@@ -35,7 +35,7 @@ impl Region {
 
     pub(crate) fn memory(_: &CStr, geometry: &Geometry, _: bool) -> Result<Region> {
         let layout = Layout::from_size_align(geometry.total as usize, HEADER_LEN as usize).expect("a small ring");
-        // SAFETY: the size is not 0; what is written lies within it (asserted above) and is aligned.
+        // SAFETY: the size is not 0; all writes are within it (asserted above) and aligned.
         unsafe {
             let bytes = alloc_zeroed(layout);
             assert!(!bytes.is_null());
@@ -88,15 +88,15 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: from `memory`. loom's atomics are numbers and need no drop.
+        // SAFETY: allocated by `memory`. loom's atomics are numbers and need no drop.
         unsafe { dealloc(self.bytes, self.layout) };
     }
 }
 
-/// As in life.
+/// Has the signature of the normal function.
 ///
 /// # Errors
-/// Always.
+/// Always: a model has no files.
 pub fn unlink(_: &Path) -> Result<()> {
     no_files()
 }

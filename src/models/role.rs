@@ -1,3 +1,3 @@
-//! Roles of bridges: not in a model.
+//! Roles of bridges: models have none.
 
 pub(crate) type Held = ();

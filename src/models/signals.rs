@@ -1,4 +1,4 @@
-//! Signals: none in a model.
+//! Signals: models have none.
 
 pub(crate) struct BlockedSignals;
 

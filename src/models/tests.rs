@@ -1,4 +1,4 @@
-//! The models. Each asserts the account of every subscriber: delivered + lost + void = positions passed.
+//! The models. Each asserts for every subscriber: delivered + lost + abandoned = positions passed.
 
 mod lossless;
 
@@ -15,18 +15,18 @@ use crate::{Bytes, Member, Options, Ring, Set, Subscriber, Variant, Wait, NEVER,
 
 mod selection;
 
-/// Explores `model` with either way of SeqCst, and says how many executions there were. The environment variable
-/// `LOOM_MAX_PREEMPTIONS` bounds how often one execution takes the processor from a thread that could go on.
+/// Explores `model` with both placements of SeqCst fences, and prints the number of executions. The environment variable
+/// `LOOM_MAX_PREEMPTIONS` limits how often one execution preempts a thread.
 fn explore(name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {
     explore_with(0, name, model);
 }
 
-/// The same for a small model: with one more preemption.
+/// Like [`explore`], for a small model: with one more preemption.
 fn explore_deeper(name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {
     explore_with(1, name, model);
 }
 
-/// The same for a large one: with one less.
+/// Like [`explore`], for a large model: with one preemption less.
 fn explore_less(name: &str, model: impl Fn() + Copy + Send + Sync + 'static) {
     explore_with(-1, name, model);
 }
@@ -60,11 +60,11 @@ fn ring(variant: Variant, capacity: u64, msg_size: u64) -> Arc<Ring> {
     Arc::new(wanted.anonymous(variant).unwrap())
 }
 
-/// A subscriber and what it got.
+/// A subscriber and the values that it read.
 struct Reader {
     sub: Subscriber,
     got: Vec<i64>,
-    /// Where it began.
+    /// Its first position.
     start: u64,
 }
 
@@ -81,7 +81,8 @@ impl Reader {
         }
     }
 
-    /// Everything that is there. Two looks at a claim end patience, so three in vain mean that there is nothing.
+    /// Reads all messages in the ring. The claim timeout passes at the second check, so after three polls without progress there is
+    /// no message.
     fn drain(&mut self) {
         let mut in_vain = 0;
         while in_vain < 3 {
@@ -91,21 +92,21 @@ impl Reader {
         }
     }
 
-    /// With all publishers gone, reads what is left and settles the account: what it passed, it got, lost, or found void.
+    /// After all publishers have ended, reads the rest and checks that every position was delivered, lost or abandoned.
     fn settle(&mut self, ring: &Ring) {
         self.drain();
         let stats = ring.stats();
         assert_eq!(self.sub.cursor(), stats.write_pos, "stuck");
         let accounted = self.got.len() as u64 + self.sub.overflow_count();
         let passed = self.sub.cursor() - self.start;
-        // A void position that was overwritten before this reader came to it is counted as lost.
+        // An abandoned position that was overwritten before this reader reached it counts as lost.
         assert!(accounted <= passed && passed <= accounted + stats.abandoned, "{:?}", self.sub);
         if self.sub.overflow_count() == 0 {
-            assert_eq!(accounted + stats.abandoned, passed, "each void position was passed by this reader");
+            assert_eq!(accounted + stats.abandoned, passed, "this reader passed each abandoned position");
         }
     }
 
-    /// Tens say who published, ones how many that one had published before: nothing twice, nothing out of order.
+    /// A value's tens are its publisher's number, its ones count the publisher's messages: none is twice or out of order.
     fn check_order(&self) {
         for (i, a) in self.got.iter().enumerate() {
             assert!(self.got[..i].iter().all(|b| b / 10 != a / 10 || b < a), "{:?}", self.got);
@@ -113,7 +114,7 @@ impl Reader {
     }
 }
 
-/// What stands in the ring for someone who comes now.
+/// The values that a new subscriber finds in the ring.
 fn held(ring: &Ring) -> Vec<i64> {
     let mut reader = Reader::new(ring, true);
     reader.drain();
@@ -140,7 +141,7 @@ fn two_publishers_and_a_reader_on(capacity: u64) {
     let stats = ring.stats();
     assert_eq!(stats.publish_ok, 3, "{:?}", stats);
     if reader.sub.overflow_count() == 0 {
-        assert_eq!(reader.got.len(), 3, "each publish that returned is there once");
+        assert_eq!(reader.got.len(), 3, "each publish that returned is in the ring once");
     }
     let held = held(&ring);
     assert!(reader.got.ends_with(&held), "{:?} but {:?} are held", reader.got, held);
@@ -153,8 +154,8 @@ fn two_publishers_and_a_reader() {
 }
 
 #[test]
-fn a_batch_against_a_void_and_a_late_commit() {
-    explore_deeper("a batch against a reader that loses patience", || {
+fn a_batch_against_an_abandoned_position_and_a_late_commit() {
+    explore_deeper("a batch against a reader whose claim timeout passes", || {
         let ring = ring(Variant::Int32, 4, 0);
         let mut reader = Reader::new(&ring, false);
         let mut witness = Reader::new(&ring, false);
@@ -228,10 +229,10 @@ fn a_clear_among_publishers_and_a_reader() {
         reader.check_order();
         assert_eq!(reader.sub.lag(), 0);
         assert_eq!(reader.sub.overflow_count(), 0);
-        // Positions count from the clear: 0 or 1, as the publish came before or after, and voids.
+        // Positions count from the clear: 0 if the publish came before it, 1 if after it, and abandoned positions.
         let stats = ring.stats();
         assert!(stats.write_pos <= 1 + stats.abandoned, "{:?}", stats);
-        assert!(held(&ring).iter().all(|value| reader.got.contains(value)), "what is held was delivered");
+        assert!(held(&ring).iter().all(|value| reader.got.contains(value)), "the messages held were delivered");
         assert!(!held(&ring).contains(&10));
     });
 }
@@ -270,12 +271,12 @@ fn positions_beside_a_clear() {
     });
 }
 
-/// Waits for and takes `count` integers. A wake-up that is lost leaves it asleep for good: a deadlock.
+/// Waits for `count` integers and reads them. A lost wake-up leaves it asleep: a deadlock.
 fn take(mut reader: Reader, count: usize) -> Reader {
     while reader.got.len() < count {
         match reader.sub.wait(NEVER) {
             Wait::Ready => reader.poll(),
-            how => assert_eq!(how, Wait::Interrupted, "after a piece of what holds nothing"),
+            how => assert_eq!(how, Wait::Interrupted, "after a piece of positions without messages"),
         }
     }
     reader
@@ -311,13 +312,13 @@ fn a_sleeper_and_two_publishers() {
     });
 }
 
-/// A wake-up dies with its waker; the next publisher's goes to everybody.
+/// A waker is killed; the wake-up of the next publisher wakes all sleepers.
 fn a_waker_killed(point: &'static str) {
     let ring = ring(Variant::Int32, 4, 0);
     let reader = Reader::new(&ring, false);
     let a = thread::spawn(move || take(reader, 2));
     let killed = Arc::clone(&ring);
-    // Where nobody sleeps yet, there is nobody to wake: then it comes through alive.
+    // If the reader does not sleep yet, the waker does not reach the point and is not killed.
     thread::spawn(move || armed::killed_at(point, || killed.publish_int(10).unwrap())).join().unwrap();
     ring.publish_int(20).unwrap();
     assert_eq!(a.join().unwrap().got, [10, 20]);
@@ -330,12 +331,12 @@ fn wakers_killed_at_any_point() {
     explore("a waker killed after its wake-up", || a_waker_killed("wake-sent"));
 }
 
-/// Two wakers and what they cost: one call each at most for one announcement, however slow either is.
+/// Two wakers make at most one system call each for one announcement, however slow they are.
 #[test]
 fn wake_ups_beget_no_wake_ups() {
     use crate::layout::WakeLine;
 
-    explore_deeper("two publishers in a row after one announcement", || {
+    explore_deeper("two publishers after one announcement", || {
         let line = Arc::new(WakeLine::default());
         line.prepare_wait();
         let other = Arc::clone(&line);
@@ -345,7 +346,7 @@ fn wake_ups_beget_no_wake_ups() {
         a.join().unwrap();
         assert!((1..=2).contains(&futex::wakes()), "{} wake-ups", futex::wakes());
         line.wake_sleepers();
-        assert!(futex::wakes() <= 2, "somebody left work behind");
+        assert!(futex::wakes() <= 2, "a waker left a wake-up to others");
     });
 }
 
@@ -353,7 +354,7 @@ fn message(value: u8) -> [u8; 16] {
     [value; 16]
 }
 
-/// Takes what is there; every message must be whole.
+/// Reads a message if there is one; it must be whole.
 fn poll_str(sub: &mut Subscriber, got: &mut Vec<u8>) {
     if let Some((bytes, utf8)) = sub.poll_str().unwrap() {
         assert!(!utf8 && bytes == message(bytes[0]), "torn: {:?}", bytes);
@@ -368,7 +369,7 @@ fn settle_strs(ring: &Ring, sub: &mut Subscriber, got: &mut Vec<u8>, total: u64)
     }
     let (accounted, abandoned) = (got.len() as u64 + sub.overflow_count(), ring.stats().abandoned);
     assert_eq!(sub.cursor(), total + abandoned);
-    assert!(total <= accounted && accounted <= total + abandoned, "a lapped void counts as lost");
+    assert!(total <= accounted && accounted <= total + abandoned, "a lapped abandoned position counts as lost");
 }
 
 #[test]
@@ -391,18 +392,18 @@ fn whole_strings_or_none() {
 
 #[test]
 fn a_batch_that_overwrites_what_is_copied() {
-    explore("a batch of strings whose second message goes to where a reader copies from", || {
+    explore("a batch of strings whose second message is written to the block that a reader copies", || {
         let ring = str_ring(1);
         let mut sub = ring.subscribe(false);
-        // From now on the publisher has the block that it took out of the slot before.
+        // From now on the publisher's spare is the block that it took out of a slot before.
         for value in 1..=2 {
             publish_as(1, &ring, value);
         }
         let other = Arc::clone(&ring);
         let a = thread::spawn(move || {
             become_member(1);
-            // Nothing is between the two that would order them: wake-ups come after both.
-            // SAFETY: borrowed arrays.
+            // No operation between the two messages orders them: wake-ups come after both.
+            // SAFETY: the arrays are borrowed for the whole call.
             unsafe { other.publish_strs(&[Bytes::new(&[3; 8]), Bytes::new(&[4; 8])]) }.unwrap();
         });
         let mut got = Vec::new();
@@ -414,7 +415,7 @@ fn a_batch_that_overwrites_what_is_copied() {
 
 #[test]
 fn one_overwrites_where_another_took_a_block_from_a_reader() {
-    explore("a block that is copied from, taken out by one publisher and written to by the next", || {
+    explore("a block that a reader copies, that one publisher takes out and the next one writes", || {
         let ring = str_ring(1);
         let mut sub = ring.subscribe(false);
         for value in 1..=2 {
@@ -433,7 +434,7 @@ fn one_overwrites_where_another_took_a_block_from_a_reader() {
 
 #[test]
 fn one_overwrites_where_a_dead_one_took_a_block_from_a_reader() {
-    explore("a block that is copied from, taken out by one who dies, taken over, and written to by the next", || {
+    explore("a block that a reader copies, that a killed publisher took out, and that its successor writes", || {
         let ring = str_ring(1);
         let mut sub = ring.subscribe(false);
         for value in 1..=2 {
@@ -487,14 +488,14 @@ fn publish_as(member: u32, ring: &Ring, value: u8) {
     ring.publish_str(&[value; 8]).unwrap();
 }
 
-/// Publishes as `member`, which dies at `point`.
+/// Publishes as `member`, which is killed at `point`.
 fn die_publishing(member: u32, point: &'static str, ring: &Ring, value: u8) {
     become_member(member);
-    assert!(armed::killed_at(point, || ring.publish_str(&[value; 8]).unwrap()), "it comes to {}", point);
+    assert!(armed::killed_at(point, || ring.publish_str(&[value; 8]).unwrap()), "it reaches {}", point);
     ring.inner().0.dies(member);
 }
 
-/// Takes what is there: whole messages, each once.
+/// Reads a message if there is one: messages are whole, and each comes once.
 fn poll_whole(sub: &mut Subscriber, got: &mut Vec<u8>) {
     if let Some((bytes, _)) = sub.poll_str().unwrap() {
         assert_eq!(bytes, [bytes[0]; 8], "torn");
@@ -503,21 +504,21 @@ fn poll_whole(sub: &mut Subscriber, got: &mut Vec<u8>) {
     }
 }
 
-/// With all publishers gone: the account, and that no block is named twice.
+/// After all publishers have ended: checks the counts, and that no block is named twice.
 fn settle_whole(ring: &Ring, sub: &mut Subscriber, got: &mut Vec<u8>) {
     let passed = sub.cursor() - sub.overflow_count() - got.len() as u64;
-    // Two looks at a claim end patience.
+    // The claim timeout passes at the second check.
     while sub.cursor() < ring.write_pos() {
         poll_whole(sub, got);
     }
     let (stats, accounted) = (ring.stats(), got.len() as u64 + sub.overflow_count());
-    // `passed`: voids, and for who came later what it did not see.
+    // `passed`: abandoned positions, and the positions before a subscriber's first one.
     assert!(accounted + passed + stats.abandoned >= sub.cursor(), "{:?} {:?}", got, stats);
     assert!(accounted <= sub.cursor());
     ring.inner().1.check_blocks();
 }
 
-/// Where a publisher of strings can die, and whether its message is in the ring then.
+/// The points at which a publisher of strings can be killed, and whether its message is in the ring then.
 const DEATHS: [(&str, bool); 6] = [
     ("spare-taken", false),
     ("written", false),
@@ -550,7 +551,7 @@ fn a_dead_publisher_s_spare_is_taken_over() {
 #[test]
 fn two_take_over_at_once() {
     for (point, _) in DEATHS {
-        explore(&format!("two that take over from one killed: {}", point), move || {
+        explore(&format!("two publishers that take over from a killed one: {}", point), move || {
             let ring = str_ring(1);
             die_publishing(1, point, &ring, 1);
             let other = Arc::clone(&ring);
@@ -565,9 +566,9 @@ fn two_take_over_at_once() {
 }
 
 #[test]
-fn a_take_over_while_others_lap_the_dead() {
+fn a_take_over_while_others_lap_the_killed_publisher() {
     for (point, _) in DEATHS {
-        explore(&format!("a take-over beside one that laps, from one killed: {}", point), move || {
+        explore(&format!("a take-over from a killed publisher, beside one that laps: {}", point), move || {
             let ring = str_ring(2);
             die_publishing(1, point, &ring, 1);
             let other = Arc::clone(&ring);
@@ -577,8 +578,8 @@ fn a_take_over_while_others_lap_the_dead() {
                 publish_as(2, &other, 4);
             });
             let (members, inner) = ring.inner();
-            let held = members.hold(1).expect("it is dead");
-            // Where the block that it does not have moves about, it may not be found.
+            let held = members.hold(1).expect("member 1 has exited");
+            // The block that it has lost may not be found, because it moves from slot to slot.
             inner.recover(1);
             drop(held);
             a.join().unwrap();
@@ -592,7 +593,7 @@ fn a_take_over_while_others_lap_the_dead() {
 
 #[test]
 fn one_takes_what_is_taken_over_and_dies() {
-    explore("a spare that is taken over, and whose next holder dies at once", || {
+    explore("a spare that is taken over, and whose next owner is killed at once", || {
         let ring = str_ring(1);
         die_publishing(1, "before-exchange", &ring, 1);
         let other = Arc::clone(&ring);
@@ -610,14 +611,14 @@ fn one_takes_what_is_taken_over_and_dies() {
 }
 
 #[test]
-fn one_who_takes_over_may_die_too() {
+fn a_publisher_that_takes_over_may_be_killed_too() {
     for (point, _) in DEATHS {
-        explore(&format!("a take-over that dies, from one killed: {}", point), move || {
+        explore(&format!("a take-over from a killed publisher that is killed too: {}", point), move || {
             let ring = str_ring(1);
             die_publishing(1, point, &ring, 1);
             {
                 let (members, inner) = ring.inner();
-                let _held = members.hold(1).expect("it is dead");
+                let _held = members.hold(1).expect("member 1 has exited");
                 assert!(armed::killed_at("recovering", || {
                     inner.recover(1);
                 }));
@@ -635,7 +636,7 @@ fn one_who_takes_over_may_die_too() {
 #[test]
 fn a_sweep_beside_one_without_a_number() {
     for dies in [false, true] {
-        explore(&format!("a sweep while one without a number begins, after a death: {}", dies), move || {
+        explore(&format!("a sweep while a publisher without a number begins, after a kill: {}", dies), move || {
             let ring = str_ring(2);
             if dies {
                 die_publishing(1, "exchanged", &ring, 1);
@@ -707,19 +708,19 @@ fn two_string_publishers_and_a_reader() {
     });
 }
 
-/// Waits through a thread that watches, whatever the kernel can do, until the ring had `count` messages. Futexes of a model never
-/// time out, so a message that the watching thread does not see, or that nobody is told of, is a deadlock.
+/// Waits by way of the watcher until it has read `count` messages. Futexes of a model never time out, so a message that the watcher
+/// does not see, or does not report, is a deadlock.
 fn take_watched(sub: &mut Subscriber, set: &mut Set, count: usize) -> Vec<i64> {
     let mut got = Vec::new();
     while got.len() < count {
-        // Interrupted: where a piece of positions that hold nothing was passed.
+        // Interrupted: after a piece of positions without messages.
         assert!(matches!(set.wait_watched(NEVER, || false), Wait::Ready | Wait::Interrupted));
         got.extend(sub.poll_int().unwrap());
     }
     got
 }
 
-/// Who watches: the waiting thread itself, or a thread, which sleeps in this way.
+/// The watcher: the waiting thread itself, or a thread of its own, which sleeps in this way.
 #[derive(Clone, Copy, Debug)]
 enum By {
     Caller,
@@ -728,7 +729,7 @@ enum By {
 
 const ALL: [By; 4] = [By::Caller, By::Thread(Way::Queue), By::Thread(Way::Vector), By::Thread(Way::Single)];
 
-/// A set of this subscriber.
+/// A set with this subscriber.
 fn watched_set(by: By, sub: &mut Subscriber) -> Set {
     let mut set = Set::new();
     set.watch_all(&mut [Member { sub, key: 1 }]).unwrap();
@@ -754,7 +755,7 @@ fn a_watched_ring(by: By, messages: i64) {
     let publisher = thread::spawn(move || (0..messages).for_each(|n| ring.publish_int(n).unwrap()));
     let mut set = watched_set(by, &mut sub);
     assert!(take_watched(&mut sub, &mut set, messages as usize).into_iter().eq(0..messages));
-    // Also: the thread ends, wherever it is.
+    // The watching thread ends, too, at whatever point it is.
     drop(sub);
     publisher.join().unwrap();
 }
@@ -766,8 +767,8 @@ fn a_watched_ring_s_message_is_told() {
     }
 }
 
-/// The second may come while there is the first to read, so that the thread leaves the ring alone until it is told; the third
-/// just then.
+/// The second message may arrive while the first is unread, when the thread does not watch the ring until it is told; the third at
+/// the moment when it is told.
 #[test]
 fn a_watched_ring_s_next_messages_are_told() {
     for by in ALL {
@@ -775,7 +776,7 @@ fn a_watched_ring_s_next_messages_are_told() {
     }
 }
 
-/// It sleeps on two rings, one of which is watched while it does, where a thread watches.
+/// The watcher sleeps on two rings. If it is a thread, the second ring may be added while it sleeps.
 #[test]
 fn a_second_ring_is_watched() {
     for by in ALL.into_iter().take(3) {
@@ -792,7 +793,7 @@ fn a_second_ring_is_watched() {
     }
 }
 
-/// Without threads that watch.
+/// Without watching threads.
 #[test]
 fn a_set_sleeps_on_two_rings() {
     explore("a set sleeps on two rings", || {

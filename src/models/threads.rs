@@ -1,4 +1,4 @@
-//! Threads of a model, and the one process that it has.
+//! Threads of a model, and its only process.
 
 use std::sync::Arc;
 

@@ -1,19 +1,19 @@
-//! Time of a model: it does not pass.
+//! Time of a model, which does not pass.
 
 use crate::wait::Sleep;
 
-/// A reader may lose patience at any moment.
+/// A claim timeout may pass at any moment.
 pub(crate) const CLAIM_TIMEOUT_NS: u64 = 0;
 
-/// A look ends in the middle of a few positions.
+/// Small, so that a search ends in the middle of a few positions.
 pub(crate) const PIECE: u64 = 2;
 
-/// Time does not pass in a model.
+/// Always 0: time does not pass in a model.
 pub fn monotonic_ns() -> u64 {
     0
 }
 
-/// A row of naps in which time does not pass.
+/// Counts a nap of 0 nanoseconds.
 pub(crate) fn nap_ns(naps: &mut u32) -> u64 {
     *naps += 1;
     0
@@ -23,7 +23,7 @@ pub(crate) fn wall_ns() -> u64 {
     0
 }
 
-/// A nap is over at once.
+/// Ends at once.
 pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
     *naps += 1;
     pause();
@@ -32,7 +32,7 @@ pub(crate) fn nap(naps: &mut u32, _: u64) -> Sleep {
 
 pub(crate) const SHORT_REST_NS: u64 = 1;
 
-/// So is any rest.
+/// Ends at once.
 pub(crate) fn rest(_: u64) -> Sleep {
     pause();
     Sleep::Woken

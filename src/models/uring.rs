@@ -1,4 +1,4 @@
-//! Queues of a model: what is armed stays so while its thread is awake, and each wake-up is answered once.
+//! Queues of a model: a word stays armed while the queue's thread is awake, and each wake-up is answered once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ enum Request {
 }
 
 pub(crate) struct Uring {
-    /// Not handed over yet.
+    /// Requests not passed to the kernel yet.
     requests: Vec<Request>,
-    /// In the kernel.
+    /// Answers that are still in the kernel.
     answers: Arc<Answers>,
     fetched: VecDeque<u64>,
 }
@@ -87,7 +87,7 @@ impl Uring {
     pub(crate) fn abandon(self) {}
 }
 
-/// Whether that is armed in this queue, by this number or any.
+/// Whether `sleeper` is armed in this queue, under this number or, with `None`, any number.
 fn is_of(sleeper: &Sleeper, queue: &Arc<Answers>, id: Option<u64>) -> bool {
     matches!(sleeper, Sleeper::Armed(other, by) if Arc::ptr_eq(other, queue) && id.map_or(true, |id| id == *by))
 }

@@ -1,7 +1,7 @@
-//! Models of the table of readers and of lossless rings: nothing is lost that a reader was promised, whoever joins, goes back,
-//! leaves or dies, and no publisher sleeps beside room.
+//! Models of the table of readers and of lossless rings: no reader loses a message that publishers must keep for it while readers
+//! join, go back, leave or are killed, and no publisher sleeps while there is room.
 //!
-//! Each thread is a process, which its number tells apart. The position in the ring is the message, where there is one publisher.
+//! Each thread is a process, identified by its number. In models with one publisher, each message is its position in the ring.
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ fn publish(ring: &Ring, values: std::ops::Range<i64>) {
     values.for_each(|value| assert!(ring.try_publish_int(value).unwrap()));
 }
 
-/// As many of these as there is room for.
+/// Publishes values until there is no more room. Returns how many were published.
 fn publish_some(ring: &Ring, values: std::ops::Range<i64>) -> usize {
     values.take_while(|value| ring.try_publish_int(*value).unwrap()).count()
 }
 
-/// Reads what is there; messages are positions, one after the other.
+/// Reads at most `most` messages; each is its position.
 fn read(sub: &mut Subscriber, most: usize) {
     for _ in 0..most {
         let position = sub.cursor();
@@ -41,7 +41,7 @@ fn read(sub: &mut Subscriber, most: usize) {
     }
 }
 
-/// With all publishers gone: it loses nothing to the end.
+/// After all publishers have ended: reads the rest, and checks that no message was lost.
 fn read_all(ring: &Ring, sub: &mut Subscriber) {
     while sub.cursor() < ring.write_pos() {
         read(sub, 1);
@@ -53,7 +53,7 @@ fn named(name: &str) -> SubscribeOptions<'_> {
     SubscribeOptions { name: Some(name), ..SubscribeOptions::default() }
 }
 
-/// A full ring whose only reader has read all, so that there is room as soon as somebody looks.
+/// A full ring whose only reader has read all, so that the next publisher that scans the table finds room.
 fn with_room() -> (Arc<Ring>, Subscriber) {
     let ring = lossless(2);
     let mut sub = ring.subscribe(false);
@@ -76,7 +76,7 @@ fn joins(all: bool) {
     read_all(&ring, &mut first);
 }
 
-/// Another raises the limit, with what it saw of the table, and publishes nothing.
+/// Another thread raises the limit and publishes nothing.
 fn joins_beside_a_raise(all: bool) {
     let (ring, _first) = with_room();
     let other = Arc::clone(&ring);
@@ -102,8 +102,8 @@ fn who_joins_loses_nothing() {
     }
 }
 
-/// loom has a load return what was stored before, never what is stored later, so that no outcome shows whether a message was read
-/// before its slot was claimed. So a cell that is not atomic stands for the slot: loom reports a race where nothing orders the two.
+/// In loom a load never returns a value that is stored later, so no outcome shows whether a message was read before its slot was
+/// claimed. Therefore a cell that is not atomic represents the slot: loom reports a race if nothing orders the two accesses.
 #[test]
 fn what_is_claimed_was_read() {
     explore("a reader reports, another thread raises the limit, and a third claims", || {
@@ -141,7 +141,7 @@ fn who_goes_back_loses_nothing_that_was_kept() {
         sub.reset_oldest();
         let (from, kept_from) = (sub.cursor(), ring.mapping.readers.smallest_needed(0, u64::MAX));
         assert!(from <= kept_from);
-        let value = sub.poll_int().unwrap().expect("one of the last two is held");
+        let value = sub.poll_int().unwrap().expect("one of the last two messages");
         assert_eq!(value as u64 + 1, sub.cursor());
         publisher.join().unwrap();
         while sub.cursor() < ring.write_pos() {
@@ -163,7 +163,7 @@ fn waiting_publisher(ring: &Arc<Ring>, value: i64) -> thread::JoinHandle<()> {
 #[test]
 fn who_leaves_lets_publishers_go_on() {
     for name in [None, Some("audit")] {
-        explore_deeper(&format!("a reader ({}) leaves beside one that waits", name.unwrap_or("-")), move || {
+        explore_deeper(&format!("a reader ({}) leaves beside a waiting publisher", name.unwrap_or("-")), move || {
             let ring = lossless(2);
             let sub = ring.subscribe_with(&SubscribeOptions { name, ..SubscribeOptions::default() }).unwrap();
             publish(&ring, 0..2);
@@ -177,7 +177,7 @@ fn who_leaves_lets_publishers_go_on() {
 
 #[test]
 fn who_reads_wakes_publishers() {
-    explore_deeper("a reader reads one beside one that waits", || {
+    explore_deeper("a reader reads a message beside a publisher that waits", || {
         let ring = lossless(2);
         let mut sub = ring.subscribe(false);
         publish(&ring, 0..2);
@@ -199,7 +199,7 @@ fn who_reads_wakes_publishers() {
 
 #[test]
 fn who_finds_its_room_taken_looks_again() {
-    explore_deeper("two that publish where there is room for both", || {
+    explore_deeper("two publishers with room for both", || {
         let (ring, _sub) = with_room();
         let other = Arc::clone(&ring);
         let a = thread::spawn(move || {
@@ -220,7 +220,7 @@ fn readers_killed_as_they_wake_publishers() {
             publish(&ring, 0..2);
             let publisher = waiting_publisher(&ring, 2);
             let a = thread::spawn(move || {
-                // Where nobody waits yet, there is nobody to wake.
+                // If no publisher waits yet, the reader does not reach the point.
                 killed_at(point, || read(&mut dying, 1));
                 dying
             });
@@ -234,7 +234,7 @@ fn readers_killed_as_they_wake_publishers() {
 }
 
 #[test]
-fn who_is_killed_as_it_waits_keeps_nobody_asleep() {
+fn a_publisher_killed_as_it_waits_keeps_no_other_asleep() {
     explore_less("a publisher is killed as it waits, and another goes on waiting", || {
         let ring = lossless(2);
         let mut sub = ring.subscribe(false);
@@ -245,7 +245,7 @@ fn who_is_killed_as_it_waits_keeps_nobody_asleep() {
             killed_at("room-announced", || other.publish_int(9).unwrap())
         });
         let publisher = waiting_publisher(&ring, 2);
-        // Room for both: it may not have had to wait.
+        // Room for both: the killed publisher may not have had to wait.
         assert_eq!((sub.poll_int().unwrap(), sub.poll_int().unwrap()), (Some(0), Some(1)));
         publisher.join().unwrap();
         let killed = a.join().unwrap();
@@ -255,7 +255,7 @@ fn who_is_killed_as_it_waits_keeps_nobody_asleep() {
 
 #[test]
 fn a_name_is_held_by_one() {
-    explore("two that want one name", || {
+    explore("two subscribers that want one name", || {
         let ring = lossless(2);
         let other = Arc::clone(&ring);
         let a = thread::spawn(move || {
@@ -285,8 +285,8 @@ fn with_a_dead_reader() -> Arc<Ring> {
 }
 
 #[test]
-fn a_dead_reader_is_passed_or_succeeded() {
-    explore("two that succeed a dead reader", || {
+fn a_killed_reader_is_passed_or_succeeded() {
+    explore("two subscribers that succeed a killed reader", || {
         let ring = with_a_dead_reader();
         let other = Arc::clone(&ring);
         let a = thread::spawn(move || {
@@ -300,18 +300,18 @@ fn a_dead_reader_is_passed_or_succeeded() {
         assert_eq!(sub.cursor(), 0);
         read_all(&ring, &mut sub);
     });
-    explore("two publishers that pass a dead reader", || {
+    explore("two publishers that pass a killed reader", || {
         let ring = with_a_dead_reader();
         let publisher = waiting_publisher(&ring, 2);
         ring.publish_int(2).unwrap();
         publisher.join().unwrap();
         assert_eq!((ring.write_pos(), ring.readers()[0].alive), (4, Some(false)));
     });
-    explore_less("one that passes a dead reader, and one that succeeds it", || {
+    explore_less("a publisher that passes a killed reader, and a subscriber that succeeds it", || {
         let ring = with_a_dead_reader();
         let publisher = waiting_publisher(&ring, 2);
         let mut sub = ring.subscribe_with(&named("a")).unwrap();
-        // It was passed before, or it keeps what it has not read.
+        // Either publishers had passed the reader before, or its unread messages are kept.
         while let Some(value) = sub.poll_int().unwrap() {
             assert_eq!(value as u64 + 1, sub.cursor());
         }
@@ -325,11 +325,11 @@ fn a_dead_reader_is_passed_or_succeeded() {
 
 #[test]
 fn a_batch_whose_positions_are_gone_waits_for_room() {
-    explore("a batch that readers gave up, and no room for it elsewhere", || {
+    explore("a batch whose positions readers abandoned, and no room for it elsewhere", || {
         let ring = lossless(2);
         let (mut fast, mut slow) = (ring.subscribe(false), ring.subscribe(false));
         let mut batch = ring.claim(2).unwrap();
-        // Two looks end patience.
+        // The claim timeout passes at the second check.
         assert_eq!((fast.poll_int().unwrap(), fast.poll_int().unwrap()), (None, None));
         let other = Arc::clone(&ring);
         let publisher = thread::spawn(move || {
@@ -337,7 +337,7 @@ fn a_batch_whose_positions_are_gone_waits_for_room() {
             other.put(&mut batch, &[10, 11]).unwrap();
             other.wake();
         });
-        // As it passes what was given up it makes room, and may see already what comes there.
+        // When it passes the abandoned positions it makes room, and may already read the messages published there.
         let seen = slow.poll_int().unwrap();
         publisher.join().unwrap();
         for (sub, seen) in [(&mut fast, None), (&mut slow, seen)] {

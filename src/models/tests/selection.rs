@@ -1,13 +1,13 @@
-//! Readers that ask for less than everything: delivered + lost + filtered + skipped + void = positions passed.
+//! Readers of a selection: delivered + lost + filtered + skipped + abandoned = positions passed.
 
 use super::*;
 
-/// What a reader with an account of its own has passed, beside what is void.
+/// The number of positions that a reader has passed and counted, without abandoned ones.
 fn accounted(sub: &Subscriber, got: usize) -> u64 {
     got as u64 + sub.overflow_count() + sub.filtered() + sub.skipped()
 }
 
-/// The newest integer, into `got`; each is newer than the one before.
+/// Reads the newest integer into `got`; each is newer than the one before.
 fn take_newest(sub: &mut Subscriber, got: &mut Vec<i64>) {
     sub.skip_to_newest();
     if let Some(value) = sub.poll_int().unwrap() {
@@ -18,7 +18,7 @@ fn take_newest(sub: &mut Subscriber, got: &mut Vec<i64>) {
             value,
             before
         );
-        assert_eq!(now, Some(sub.cursor() - 1), "where it stood");
+        assert_eq!(now, Some(sub.cursor() - 1), "its position");
         got.push(value);
     }
 }
@@ -37,7 +37,7 @@ fn newest_beside(capacity: u64, publishers: &'static [&'static [i64]]) {
     take_newest(&mut sub, &mut got);
     take_newest(&mut sub, &mut got);
     threads.into_iter().for_each(|publisher| publisher.join().unwrap());
-    // Two looks at a claim end patience.
+    // The claim timeout passes at the second check.
     while sub.cursor() < ring.write_pos() {
         take_newest(&mut sub, &mut got);
     }
@@ -52,18 +52,18 @@ fn the_newest_is_delivered_and_the_others_are_skipped() {
     explore("the newest, beside two publishers on 4 slots", || newest_beside(4, &[&[10, 11], &[20]]));
 }
 
-/// A ring of strings, and a subscriber to those that begin with a byte of these.
+/// A ring of strings, and a subscriber to the strings that begin with one of the bytes `wanted`.
 fn wanting(capacity: u64, wanted: &[u8]) -> (Arc<Ring>, Subscriber) {
     let options = Options { capacity, msg_size: 8, publishers: 2, ..Options::default() };
     let ring = Arc::new(options.anonymous(Variant::Str).unwrap());
     let mut sub = ring.subscribe(false);
     let prefixes: Vec<Bytes> = wanted.chunks(1).map(Bytes::new).collect();
-    // SAFETY: borrowed arrays.
+    // SAFETY: the arrays are borrowed for the whole call.
     unsafe { sub.set_prefixes(&prefixes) }.unwrap();
     (ring, sub)
 }
 
-/// The messages in `before` are there when the publishers begin.
+/// The messages in `before` are published before the publishers begin.
 fn wanted_beside(capacity: u64, before: &'static [u8], publishers: &'static [&'static [u8]], wanted: &'static [u8]) {
     let (ring, mut sub) = wanting(capacity, wanted);
     before.iter().for_each(|value| publish_as(1, &ring, *value));
@@ -118,13 +118,13 @@ fn a_sleeper_wakes_for_what_it_wants() {
 
 #[test]
 fn a_sleeper_has_said_what_it_passed() {
-    explore_less("a sleeper, and a publisher that waits until it has read what it does not want", || {
+    explore_less("a sleeper, and a publisher that waits until it has passed a message that it does not want", || {
         become_member(1);
         let wanted =
             Options { capacity: 8, msg_size: 8, publishers: 1, readers: 1, lossless: true, ..Options::default() };
         let ring = wanted.anonymous(Variant::Str).unwrap();
         let mut sub = ring.subscribe(false);
-        // SAFETY: a borrowed array.
+        // SAFETY: the array is borrowed for the whole call.
         unsafe { sub.set_prefixes(&[Bytes::new(&[2])]) }.unwrap();
         publish_as(1, &ring, 1);
         let publisher = thread::spawn(move || {
