@@ -34,7 +34,7 @@
 //! # Waiting
 //!
 //! [`Subscriber::recv`] and [`Subscriber::recv_timeout`] block the thread, [`Watched`] has a file descriptor for event loops,
-//! and with the feature `tokio` [`AsyncSubscriber`] is a stream. A [`Set`] waits for several subscribers at once.
+//! and with the feature `tokio` `AsyncSubscriber` is a stream. A [`Set`] waits for several subscribers at once.
 //!
 //! # Receiving less
 //!
