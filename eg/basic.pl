@@ -23,16 +23,16 @@ my $slow = $ring->subscribe;
 $ring->publish(42);
 $ring->publish_multi(1, 2, 3);
 say 'poll:     ', $sub->poll;                    # one message, or undef
-say 'drain:    ', join ' ', $sub->drain;         # all that are there
+say 'drain:    ', join ' ', $sub->drain;         # all messages in the ring
 say 'empty:    ', defined $sub->poll ? 'no' : 'yes';
 say 'timeout:  ', defined $sub->poll_wait(0.01) ? 'no' : 'yes';
 
-# Reading takes nothing away: each subscriber has its own cursor, and a newcomer can begin with what is still there.
+# Reading removes nothing: each subscriber has its own cursor, and a new subscriber can begin with the messages still in the ring.
 say 'lag:      ', $slow->lag;
 say 'newcomer: ', join ' ', $ring->subscribe_all->drain;
 
-# No process waits for a slow subscriber. One that falls more than a ring behind goes on at the oldest message still held
-# and can tell how many it lost.
+# Publishers do not wait for a slow subscriber. A subscriber that is lapped continues at the oldest message in the ring, and
+# counts how many it lost.
 $ring->publish($_) for 100 .. 111;
 say 'late:     ', join(' ', $slow->drain), ' (', $slow->overflow_count, ' lost)';
 
@@ -44,13 +44,13 @@ say 'late:     ', join(' ', $slow->drain), ' (', $slow->overflow_count, ' lost)'
     say 'keyword:  ', ps_int_poll $sub;
 }
 
-# --- Two processes: a ring of strings in a file. Whoever comes first creates it.
+# --- Two processes: a ring of strings in a file. The first process creates it.
 my $path = tempdir(CLEANUP => 1) . '/greetings';
 my $pid  = fork // die "fork: $!\n";
 if ($pid == 0) {
     my $greetings = Data::PubSub::Shared::Str->new($path, 16, 100);    # 16 messages of up to 100 bytes
-    my $reader    = $greetings->subscribe_all;                         # whichever process was faster
-    while (defined(my $text = $reader->poll_wait)) {                   # sleeps until something comes
+    my $reader    = $greetings->subscribe_all;                         # also messages published before
+    while (defined(my $text = $reader->poll_wait)) {                   # sleeps until a message arrives
         last if $text eq '';
         say "child:    $text";
     }

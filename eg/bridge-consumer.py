@@ -64,7 +64,7 @@ def name_of(origin):
     return origin.decode(errors='backslashreplace')
 
 
-# How the messages of an entry are read, by its kind.
+# How to parse the messages of an entry, by its kind.
 KINDS = {
     b'i': lambda payload: [int(payload)],
     b'I': lambda payload: [int(digits) for digits in payload.split(b' ')],
@@ -82,14 +82,14 @@ def parse(fields):
     producer = re.fullmatch(rb'(.+)#([0-9]{1,15})', fields[b'o'], re.DOTALL)
     if not producer or not re.fullmatch(rb'[1-9][0-9]{0,15}', fields[b's']):
         raise Strange('no origin, or no number')
-    # Names of more than one letter may be added one day.
+    # Names of more than one letter may be added later.
     kind = min((name for name in fields if len(name) == 1 and name not in b'os'), default=None)
     origin, epoch, first = name_of(producer[1]), int(producer[2]), int(fields[b's'])
     if kind == b'g':
         gap = re.fullmatch(rb'([a-z]{1,20}) ([0-9]{1,18})', fields[kind])
         if not gap:
             raise Strange('a gap that says nothing')
-        # It takes as many numbers as messages were lost; one where nobody knows how many, and it says 0.
+        # It takes as many numbers as messages were lost, or one number if the count is unknown (0).
         return origin, epoch, first, max(1, int(gap[2])), [], (int(gap[2]), gap[1].decode())
     if kind not in KINDS:
         raise Strange('of unknown kind')
@@ -125,7 +125,7 @@ class Reader:
         known = self.origins.get(origin, None if self.blind else (0, 1))
         if known:
             known_epoch, following = known
-            # An epoch begins where the server knew the one before to end. Only within one do numbers come again.
+            # An epoch begins at the end of the previous one as known to the server. Duplicates only occur within an epoch.
             if epoch < known_epoch:
                 double = takes
             elif epoch == known_epoch:
@@ -227,4 +227,4 @@ if __name__ == '__main__':
     try:
         main()
     except (KeyboardInterrupt, BrokenPipeError):
-        os._exit(1)    # without a second complaint from what is still to be written
+        os._exit(1)    # without a second error from pending output

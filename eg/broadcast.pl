@@ -1,15 +1,13 @@
 #!/usr/bin/env perl
-#
-# Broadcasts real files, line by line, to several processes, and has each of them prove that it got every line.
+# Broadcasts real files, line by line, to several processes, and checks that each process got every line.
 #
 #   perl -Mblib eg/broadcast.pl                          # the largest files of perl's own library, 4 workers
 #   perl -Mblib eg/broadcast.pl --workers 8 /var/log/*.log
 #   perl -Mblib eg/broadcast.pl --ring-size 16 FILE...   # a small ring: the publisher waits often
-#
-# What to look at:
-#   lossless => 1    the publisher waits for the slowest worker, and for none that is dead. While it waits, Ctrl-C works
-#   $ring->readers   how far each worker is: --progress shows the slowest
-#   work             one subscriber in each process, made there, so that the ring knows it
+# Points of interest:
+#   lossless => 1    the publisher waits for the slowest live worker. While it waits, Ctrl-C works
+#   $ring->readers   how far each worker has read: --progress shows the slowest
+#   work             makes one subscriber in each process, so that the ring lists it
 
 use 5.022;
 use strict;
@@ -34,7 +32,7 @@ pod2usage('--ring-size: at least two')  if ($opt{'ring-size'} // 2) < 2;
 my @files  = @ARGV ? @ARGV : library_files(100_000);
 my $survey = survey(@files);
 
-# Anonymous memory, which the workers inherit. There is room for a reader in each of them.
+# Anonymous memory, which the workers inherit. The table of readers has an entry for each of them.
 my $size = $opt{'ring-size'} // ring_size_for($survey->{longest});
 my $ring = Data::PubSub::Shared::Str->new(undef, $size, max(1, $survey->{longest}), lossless => 1, readers => $opt{workers});
 my $batch = max(1, min(256, int($ring->capacity / 4)));    # lines per call
@@ -45,11 +43,11 @@ my $published = 0;
 my $interrupted = 0;
 my @workers     = map { start_worker($_) } 1 .. $opt{workers};
 
-# The publisher goes on waiting after the first: it ends with what it has begun.
+# The first signal does not end the publisher's wait: it first publishes the batch that it has begun.
 $SIG{INT} = $SIG{TERM} = sub { $interrupted++ and kill KILL => map { $_->{pid} } @workers };
 
 my $started = now();
-readline $_->{report} for @workers;                        # each says that it has subscribed
+readline $_->{report} for @workers;                        # each reports that it has subscribed
 say STDERR 'workers: ', join ' ', map { $_->{pid} } @workers if $opt{progress};
 publish_files();
 my $elapsed = now() - $started;
@@ -91,7 +89,7 @@ sub start_worker {
     return { id => $id, pid => $pid, report => $report };
 }
 
-# Reads to the end; its report is one line of KEY=VALUE.
+# Reads to the end, and reports in one line of KEY=VALUE.
 sub work {
     my ($id, $out) = @_;
     my $sub = $ring->subscribe(name => "worker $id");
@@ -109,10 +107,9 @@ sub work {
     return;
 }
 
-# --- The proof
+# --- The check
 
-# Waits for a worker and compares its report with the files. Returns a row for the table; its `fault` is empty where the
-# proof holds.
+# Waits for a worker and compares its report with the files. Returns a row for the table; its `fault` is empty if they agree.
 sub collect {
     my ($worker) = @_;
     my %row = (%$worker, map { split /=/ } split ' ', readline($worker->{report}) // '');
@@ -126,7 +123,7 @@ sub collect {
     return \%row;
 }
 
-# SHA-256 of the lines that were published, taken straight from the files.
+# SHA-256 of the published lines, read from the files.
 sub files_digest {
     return $survey->{digest} if $published == $survey->{lines};
     my ($sha, $left) = (Digest::SHA->new(256), $published);
@@ -137,7 +134,7 @@ sub files_digest {
     return $sha->hexdigest;
 }
 
-# Prints the table; returns the number of workers whose proof failed.
+# Prints the table; returns the number of workers whose check failed.
 sub report {
     my (@rows) = @_;
     printf "Published %s of %s lines of %d file%s (%s bytes) in %.2f s\n", commas($published),
@@ -150,7 +147,7 @@ sub report {
             sprintf('%.2f', $row->{seconds}), commas(int($row->{lines} / max($row->{seconds}, 1e-6)));
     }
     print "\n";
-    # A publisher that the machine stops for a while between claiming a position and filling it claims another one.
+    # A publisher that is stopped for a while between claiming a position and filling it claims another one.
     my $abandoned = $ring->stats->{abandoned};
     say "Positions that were claimed anew: $abandoned" if $abandoned;
     my @failed = grep { $_->{fault} } @rows;
@@ -203,7 +200,7 @@ sub ring_size_for {
     return $size;
 }
 
-# --- Small change
+# --- Helpers
 
 sub progress {
     my ($done) = @_;
@@ -254,11 +251,11 @@ Processes to send them to. Default 4.
 
 =item B<--ring-size> N
 
-Slots of the ring, rounded up to a power of two. Default 4096, less where lines are very long.
+Slots of the ring, rounded up to a power of two. Default 4096, less if lines are very long.
 
 =item B<--progress>
 
-Show progress, and the slowest worker, on STDERR, which is the default where that is a terminal.
+Show progress, and the slowest worker, on STDERR. Default: only if STDERR is a terminal.
 
 =back
 

@@ -1,19 +1,17 @@
 #!/usr/bin/env perl
-#
-# A chat across the workers of a prefork web server. Each browser is connected to one of several processes; what is
-# said to one process reaches the browsers of all, over a bus in shared memory.
+# A chat across the workers of a prefork web server. Each browser is connected to one of several processes. A message sent to
+# one process reaches the browsers of all processes, over a bus in shared memory.
 #
 #   perl -Mblib eg/chat.pl prefork -w 4 -l http://127.0.0.1:3000
 #   perl -Mblib eg/chat.pl daemon                # a single process: the same program
+# Then open http://127.0.0.1:3000 in some windows: the colour of a message shows which process it came through.
+# The ring is a temporary file that exists while the server runs. With CHAT_RING in the environment it is that file, and several
+# servers can share it.
 #
-# Then open http://127.0.0.1:3000 in some windows: the colour of a message is that of the process that it came through.
-# The ring is a file for as long as the server runs; with CHAT_RING in the environment it is that file, and several servers
-# can share it.
-#
-# What to look at:
-#   listen        once, before the workers are forked: each of them listens by itself, and hands messages to its browsers
-#   past          a newcomer gets the last messages first, and each message once
-#   WebSocket /ws and, for whoever has none, EventSource /events with POST /say
+# Points of interest:
+#   listen        once, before the workers are forked: each of them subscribes automatically, and sends messages to its browsers
+#   past          a new browser gets the last messages first, and each message once
+#   WebSocket /ws and, for browsers without it, EventSource /events with POST /say
 
 use Mojolicious::Lite -signatures;
 
@@ -23,16 +21,16 @@ use Mojo::JSON qw(decode_json encode_json);
 $| = 1;
 
 my $MAX  = 500;    # characters of a message
-my $PAST = 50;     # messages that a newcomer gets
+my $PAST = 50;     # messages that a new browser gets
 
-# Characters may take 6 bytes each as JSON.
+# A character may take 6 bytes in JSON.
 plugin SharedBus => { path => $ENV{CHAT_RING} // tempdir(CLEANUP => 1) . '/chat.ring', msg_size => 6 * ($MAX + 200) };
 
 # The browsers that are connected to this process: id => code that sends one message.
 my %browser;
 app->bus->listen(chat => sub ($bus, $message) { $_->($message) for values %browser });
 
-# A new browser: first what was said before the next message, which comes to it by the listener then.
+# Sends a new browser the past messages. The next ones are sent by the listener.
 sub welcome ($send) {
     state $serial = 0;
     my $id = ++$serial;
@@ -41,7 +39,7 @@ sub welcome ($send) {
     return sub { delete $browser{$id} };
 }
 
-# To everybody, at whatever worker. `by` is the browser's own mark, by which it knows what it said itself.
+# Sends a message to all browsers of all workers. `by` identifies the browser, which recognises its own messages by it.
 sub speak ($name, $text, $by = undef) {
     state $serial = 0;
     return if ref $text || !length($text // '');
@@ -53,7 +51,7 @@ sub speak ($name, $text, $by = undef) {
     }));
 }
 
-# --- What browsers ask for ----------------------------------------------------------------------------------------
+# --- Requests of browsers ----------------------------------------------------------------------------------------
 
 get '/' => sub ($c) { $c->render('chat') };
 
@@ -196,7 +194,7 @@ __DATA__
 
   function show(m) {
     if (m.worker && !m.text) return connected(m.worker);
-    if (m.id && seen.has(m.id)) return;    // it came before the connection was lost
+    if (m.id && seen.has(m.id)) return;    // received before the connection was lost
     seen.add(m.id);
     const stays = !isAtEnd(), own = m.by == me;
     const row = make('li', '', own ? 'own' : ''), head = make('div', '', 'head');
@@ -218,7 +216,7 @@ __DATA__
     ws.onclose = () => { offline(); setTimeout(connect, 1000) };
   }
 
-  function listen() {    // without WebSocket: ?events in the address shows this one
+  function listen() {    // without WebSocket: force it with ?events in the address
     const source = new EventSource('/events');
     source.onopen = () => online(m => fetch('/say', { method: 'POST', body: new URLSearchParams(m) }));
     source.onerror = offline;

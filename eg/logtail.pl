@@ -1,19 +1,17 @@
 #!/usr/bin/env perl
+# Follows a log: one process reads it and publishes its lines, and any number of other processes select lines.
 #
-# Follows a log: one process reads it and publishes its lines, any number of others pick what they want.
+#   perl -Mblib eg/logtail.pl                              # a generated log, two readers
 #
-#   perl -Mblib eg/logtail.pl                              # a log made up for the purpose, two readers
-#
-# In different terminals, readers may come and go at any time:
+# In different terminals; readers may start and end at any time:
 #
 #   perl -Mblib eg/logtail.pl --ring /dev/shm/log.ring --publish --follow /var/log/syslog
 #   perl -Mblib eg/logtail.pl --ring /dev/shm/log.ring --read
 #   perl -Mblib eg/logtail.pl --ring /dev/shm/log.ring --read --grep 'error|warn'
 #   some-program 2>&1 | perl -Mblib eg/logtail.pl --ring /dev/shm/log.ring --publish
-#
-# What to look at:
-#   publish_log    lines longer than a message are cut; an empty message, which no line can be, ends the log
-#   read_log       sleeps in poll_wait_multi, and says where the ring has lapped it
+# Points of interest:
+#   publish_log    lines longer than a message are cut; an empty message, which cannot be a line, ends the log
+#   read_log       sleeps in poll_wait_multi, and reports when it was lapped
 
 use 5.022;
 use strict;
@@ -25,7 +23,7 @@ use Pod::Usage;
 
 use Data::PubSub::Shared;
 
-my $MSG_SIZE = 1024;    # bytes of a line that are kept, its newline included
+my $MSG_SIZE = 1024;    # bytes of a line that are kept, including its newline
 my $LINES    = 4096;    # lines that a reader may be behind
 
 my %opt;
@@ -41,7 +39,7 @@ else                  { read_log($opt{ring}, $opt{grep} // '', sub { print $_[0]
 sub open_log {
     my ($file) = @_;
     if (!defined $file or $file eq '-') {
-        # Where the caller has closed it, perl has opened this very program in its place.
+        # If the caller has closed it, perl has opened this program itself with its number.
         die "standard input is closed\n" if fileno DATA == fileno STDIN;
         return \*STDIN;
     }
@@ -55,9 +53,9 @@ sub open_log {
 sub publish_log {
     my ($path, $in) = @_;
     my $ring    = Data::PubSub::Shared::Str->new($path, $LINES, $MSG_SIZE);
-    my $longest = $ring->msg_size;    # of the ring as it is: it may have been there before
+    my $longest = $ring->msg_size;    # an existing ring keeps its own size
     my $stop    = 0;
-    $ring->clear;                     # what an earlier log left in it
+    $ring->clear;                     # discard the messages of an earlier log
     binmode $in;
     local $SIG{INT} = sub { $stop = 1; close $in };
     while (!$stop and defined(my $line = <$in>)) {
@@ -68,7 +66,7 @@ sub publish_log {
     return;
 }
 
-# Hands each line that matches to $code, until the log ends. Returns how many matched.
+# Passes each line that matches to $code, until the log ends. Returns how many matched.
 sub read_log {
     my ($path, $pattern, $code) = @_;
     my $ring = Data::PubSub::Shared::Str->new($path, $LINES, $MSG_SIZE);
@@ -141,7 +139,7 @@ logtail.pl - one process publishes the lines of a log, others read them
 
 =item B<--ring> PATH
 
-The file that publisher and readers share; whoever comes first creates it. It stays: remove it when done.
+The file that publisher and readers share; the first process creates it. It is not removed at the end: remove it yourself.
 
 =item B<--publish>
 
@@ -153,7 +151,7 @@ Go on as FILE grows, until Ctrl-C.
 
 =item B<--read>
 
-Print the lines that the ring holds and those that come, until the log ends.
+Print the lines in the ring and new lines, until the log ends.
 
 =item B<--grep> PATTERN
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env perl
-#
-# An AnyEvent program that follows a ring, beside a timer and a signal: what loop-ev.pl does in EV.
+# An AnyEvent program that follows a ring, with a timer and a signal, like loop-ev.pl in EV.
 #
 #   perl -Mblib eg/loop-anyevent.pl
 #   perl -Mblib eg/loop-anyevent.pl --ring /dev/shm/lines.ring &      # follows until Ctrl-C
@@ -34,5 +33,5 @@ my $ctrl_c = AnyEvent->signal(signal => 'INT', cb => sub { $end->send });
 
 $lines->start_publishers;
 $end->recv;
-undef $messages;    # out of the loop before its subscriber goes
+undef $messages;    # remove it from the loop before its subscriber is destroyed
 $lines->finish($ticks);

@@ -1,14 +1,12 @@
 #!/usr/bin/env perl
-#
-# An EV loop that follows a ring, beside a timer and a signal.
+# An EV loop that follows a ring, with a timer and a signal.
 #
 #   perl -Mblib eg/loop-ev.pl
 #   perl -Mblib eg/loop-ev.pl --ring /dev/shm/lines.ring &            # follows until Ctrl-C
 #   ls | perl -Mblib eg/loop-ev.pl --ring /dev/shm/lines.ring --publish
-#
-# What to look at:
-#   $sub->fh      readable while there are messages; nothing else to arrange
-#   drain(100)    some at a time, so that other watchers have their turn; the loop calls again for the rest
+# Points of interest:
+#   $sub->fh      is readable while there are messages; nothing else is needed
+#   drain(100)    takes some at a time, so that other watchers are served; the loop calls again for the rest
 #
 # loop-anyevent.pl and loop-ioasync.pl do the same in AnyEvent and IO::Async, loop-select.pl without any such module.
 
@@ -35,5 +33,5 @@ my $ctrl_c = EV::signal 'INT', sub { EV::break };
 
 $lines->start_publishers;
 EV::run;
-undef $messages;    # out of the loop before its subscriber goes
+undef $messages;    # remove it from the loop before its subscriber is destroyed
 $lines->finish($ticks);

@@ -1,6 +1,5 @@
 #!/usr/bin/env perl
-#
-# An IO::Async loop that follows a ring, beside a timer and a signal: what loop-ev.pl does in EV.
+# An IO::Async loop that follows a ring, with a timer and a signal, like loop-ev.pl in EV.
 #
 #   perl -Mblib eg/loop-ioasync.pl
 #   perl -Mblib eg/loop-ioasync.pl --ring /dev/shm/lines.ring &      # follows until Ctrl-C
@@ -34,5 +33,5 @@ $loop->watch_signal(INT => sub { $loop->stop });
 
 $lines->start_publishers;
 $loop->run;
-$loop->unwatch_io(handle => $sub->fh, on_read_ready => 1);    # out of the loop before its subscriber goes
+$loop->unwatch_io(handle => $sub->fh, on_read_ready => 1);    # before its subscriber is destroyed
 $lines->finish($ticks);

@@ -1,7 +1,6 @@
 #!/usr/bin/env perl
-#
-# A loop of one's own that follows a ring, beside a timer and a signal: what loop-ev.pl does in EV.
-# Nothing is needed but select, here by way of IO::Select; IO::Poll takes the handle as well.
+# A hand-written loop that follows a ring, with a timer and a signal, like loop-ev.pl in EV.
+# It only needs select, here through IO::Select; IO::Poll takes the handle as well.
 #
 #   perl -Mblib eg/loop-select.pl
 #   perl -Mblib eg/loop-select.pl --ring /dev/shm/lines.ring &      # follows until Ctrl-C
@@ -29,7 +28,7 @@ $lines->start_publishers;
 my $select = IO::Select->new($sub->fh);
 until ($stop) {
     for my $fh ($select->can_read(0.01)) {
-        # Here, with several handles: which one is it? $fh == $sub->fh tells.
+        # With several handles, compare: $fh == $sub->fh.
         for my $line ($sub->drain(100)) {
             $stop = 1 if $lines->take($line);
         }

@@ -1,15 +1,14 @@
 #!/usr/bin/env perl
-#
 # A prefork server whose workers each keep a cache of their own. A worker that changes a record publishes its key;
-# before every request, each worker forgets the keys that were published since its last one.
+# before every request, each worker removes the keys that were published since its last request from its cache.
 #
 #   perl -Mblib eg/prefork.pl
 #   perl -Mblib eg/prefork.pl --workers 8 --requests 50000
-#   perl -Mblib eg/prefork.pl --ring-size 4          # overflows: a worker that lost keys forgets everything
+#   perl -Mblib eg/prefork.pl --ring-size 4          # overflows: a worker that lost keys clears its cache
 #
-# What to look at:
-#   forget_stale    drain before use, overflow_count as the signal to start over
-#   put             change first, publish then: once publish has returned, nobody serves the old value again
+# Points of interest:
+#   forget_stale    drain before use; clear the cache when overflow_count has increased
+#   put             change first, then publish: once publish has returned, no worker serves the old value again
 #
 # The client checks every answer: a stale one ends the program with status 1.
 
@@ -37,7 +36,7 @@ my $parent   = $$;
 my $stale    = Data::PubSub::Shared::Str->new(undef, $opt{'ring-size'}, 64);    # keys; the workers inherit it
 my $listener = IO::Socket::UNIX->new(Local => "$folder/socket", Listen => $opt{workers}) or die "listen: $!\n";
 
-pipe my $lifeline, my $server_lives or die "pipe: $!\n";    # closes when the server goes, however it goes
+pipe my $lifeline, my $server_lives or die "pipe: $!\n";    # closes when the server ends, for any reason
 my @workers = map { start_worker() } 1 .. $opt{workers};
 close $lifeline;
 
@@ -81,8 +80,8 @@ sub serve {
     return;
 }
 
-# Forgets what others changed since the last request. Keys that were lost to overflow could be any: forget all, as
-# with a key that was too long for a message.
+# Removes the keys that others changed since the last request. After an overflow any key may have been lost: clear the cache, as
+# for a key that was too long for a message.
 sub forget_stale {
     my ($worker) = @_;
     my @keys = $worker->{stale}->drain;
@@ -98,8 +97,8 @@ sub forget_stale {
     return;
 }
 
-# A value that another worker replaces between our reading and keeping it is published after that: the next request
-# forgets it again.
+# If another worker replaces the value after we have read it, it publishes the key afterwards, and the next request removes
+# the value from the cache.
 sub get {
     my ($worker, $key) = @_;
     my $cache = $worker->{cache};
@@ -116,7 +115,7 @@ sub get {
 sub put {
     my ($key, $value) = @_;
     store($key, $value);
-    # Everybody's next request sees it, ours too. A key that does not fit into a message: the empty one stands for all.
+    # The next request of every worker sees it. If a key does not fit into a message, the empty key means all keys.
     eval { $stale->publish($key); 1 } or $stale->publish('');
     return 'ok';
 }

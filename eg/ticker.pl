@@ -1,16 +1,14 @@
 #!/usr/bin/env perl
-#
 # A stock ticker over several rings: a feed publishes trades, a board shows the last price of each symbol, and a
-# newcomer who joins in the middle has every price at once.
+# board that starts in the middle has every price at once.
 #
 #   perl -Mblib eg/ticker.pl
 #   perl -Mblib eg/ticker.pl --trades 500000
-#
-# What to look at:
-#   %price    one small integer ring for each symbol: its newest message is the last price, for whoever asks
-#   $tape     a string ring with the symbols as they trade: what the boards sleep on
-#   board     a board needs the last price, not every price: it drains and keeps the newest. Where the tape has lapped
-#             it (overflow_count grows), it looks at all the symbols.
+# Points of interest:
+#   %price    one small integer ring for each symbol: its newest message is the last price
+#   $tape     a string ring with the symbols as they trade, on which the boards sleep
+#   board     a board needs only the last price: it drains and keeps the newest. If the tape has lapped
+#             it (overflow_count has increased), it reads the prices of all symbols.
 
 use 5.022;
 use strict;
@@ -55,7 +53,7 @@ sub feed {
         my $symbol = $symbols[ rand @symbols ];
         $cents{$symbol} += int(rand 21) - 10;
         $cents{$symbol} = 1 if $cents{$symbol} < 1;
-        $price{$symbol}->publish($cents{$symbol});    # the price first: whoever reads the name will find it
+        $price{$symbol}->publish($cents{$symbol});    # the price first, so that a reader of the symbol finds it
         $tape->publish($symbol);
         $board{newcomer} = start_board() if $n == int($opt{trades} / 2);
     }
@@ -82,7 +80,7 @@ sub board {
         }
     };
 
-    $look->(@symbols);    # all the last prices, without having been there
+    $look->(@symbols);    # all last prices, from before this board started
     say quote(%seen);
 
     my $lost = 0;

@@ -1,8 +1,7 @@
 #!/usr/bin/env perl
-# Makes the component of Debian's source package that holds the program pubsub-bridge: `perl maint/bridge-component.pl CARGO
-# FILE.orig-bridge.tar.gz`. It is bridge/ as git holds it, and the crates that cargo builds it from without network.
-#
-# Crates for other systems are named in Cargo.lock, so they must be there, but nobody reads them: they are left empty.
+# Makes the component of Debian's source package that contains the program pubsub-bridge: `perl maint/bridge-component.pl CARGO
+# FILE.orig-bridge.tar.gz`. It is bridge/ as git holds it, and the crates that cargo builds it from without network. Crates for
+# other systems are named in Cargo.lock, so they must exist, but they are not built: they are left empty.
 
 use strict;
 use warnings;
@@ -45,7 +44,7 @@ for my $crate (glob "$folder/vendor/{windows,winapi,wasi,wit-,wasm-bindgen,js-sy
     spew($checksum, JSON::PP->new->canonical->encode({ %$sums, files => {} }));
 }
 spew("$folder/.cargo/config.toml", <<'CONFIG');
-# The crates are here.
+# The crates are in vendor/.
 [source.crates-io]
 replace-with = "vendor"
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env perl
-# Makes the folder that `make dist` packs: `perl maint/distdir.pl CARGO FOLDER`.
+# Makes the directory that `make dist` packs: `perl maint/distdir.pl CARGO DIRECTORY`.
 #
-# It holds what git holds and MANIFEST.SKIP lets pass, and the crates of the build, as they were published, so that
-# cargo needs no network there. The crates for development and optional ones stay away, and the features that ask for these;
-# Cargo.toml and Cargo.lock say so.
-# In an unpacked tarball, which has no git but all that already, it follows the MANIFEST.
+# It contains the files of git that MANIFEST.SKIP does not exclude, and the crates of the build, as they were published, so that
+# cargo needs no network there. Crates for development, optional crates, and the features that need them are left out;
+# Cargo.toml and Cargo.lock are changed accordingly.
+# In an unpacked tarball, which has no git but already has these files, it follows the MANIFEST.
 
 use strict;
 use warnings;
@@ -39,7 +39,7 @@ sub files_of_git {
     return grep { !$skip->($_) } @files;
 }
 
-# MakeMaker writes META.* anew.
+# MakeMaker writes META.* again.
 sub files_of_manifest { return grep { !/^META\./ } keys %{ maniread() } }
 
 sub vendor_crates {
@@ -48,11 +48,11 @@ sub vendor_crates {
     $manifest =~ s/^\[dependencies\..+\]\n(?:(?!\[).*\n)*?optional = true\n//mg;
     $manifest =~ s/^(?:#.*\n)*[\w-]+ = \["dep:.*\n//mg;
     spew('Cargo.toml', $manifest);
-    # Cargo takes what is no longer needed out of Cargo.lock, and leaves the versions of the rest.
+    # Cargo removes unneeded crates from Cargo.lock, and keeps the versions of the others.
     system($cargo, qw(vendor --quiet vendor)) == 0 or die "cargo vendor failed\n";
     make_path('.cargo');
     spew('.cargo/config.toml', <<'CONFIG');
-# The crates are here.
+# The crates are in vendor/.
 [source.crates-io]
 replace-with = "vendor"
 

@@ -1,7 +1,7 @@
 package Lines;
 
-# What the examples of event loops have in common: the command line, the ring, and two programs that publish lines to it.
-# They know the ring's path, use plain publish, and need not know who listens how.
+# Common parts of the examples of event loops: the command line, the ring, and two programs that publish lines to it.
+# These open the ring by its path, use plain publish, and do not depend on how it is read.
 
 use 5.022;
 use strict;
@@ -32,7 +32,7 @@ sub new {
     GetOptions($self, 'messages=i', 'ring=s', 'publish', 'help') or refuse();
     print($USAGE), exit if $self->{help};
     refuse("--publish wants a --ring\n") if $self->{publish} && !$self->{ring};
-    # Where the caller has closed it, perl has opened the program itself in its place.
+    # If the caller has closed it, perl has opened the program itself with its number.
     refuse("standard input is closed\n") if $self->{publish} && grep { $_ eq file_of(*STDIN) } '', file_of($0);
 
     $self->{path} = $self->{ring} // tempdir(CLEANUP => 1) . '/lines.ring';
@@ -56,7 +56,7 @@ sub publish {
 
 sub subscriber { return $_[0]{sub} }
 
-# Takes a line. True: it was the last one that is to come.
+# Takes a line. Returns true if it was the last one.
 sub take {
     my ($self, $line) = @_;
     $self->{got}++;
@@ -64,7 +64,7 @@ sub take {
     return !$self->{ring} && $self->{got} + $self->{sub}->overflow_count >= 2 * $self->{messages};
 }
 
-# Other perls, each fed by a third one: no relatives of ours but by birth. None where the ring is somebody else's.
+# Starts other perl processes, each with a pipe from a third one, that publish. None if --ring gave an existing ring.
 sub start_publishers {
     my ($self) = @_;
     return if $self->{ring};
@@ -78,7 +78,7 @@ sub start_publishers {
     return;
 }
 
-# Waits for the publishers, and says what came.
+# Waits for the publishers, and prints the totals.
 sub finish {
     my ($self, $ticks) = @_;
     my @publishers = @{ $self->{publishers} };
