@@ -1,4 +1,4 @@
-/* Where perl comes in: the methods' tables are installed, and every call of a method passes through one function. */
+/* The entry point from perl: installs the tables of methods; every method call passes through one function. */
 
 #include "method.h"
 #include "keyword.h"
@@ -8,7 +8,7 @@ XS_EXTERNAL(run_method) {
     const ps_method *method = (const ps_method *)XSANY.any_ptr;
     if (UNLIKELY(items < method->least || items > method->most)) croak_xs_usage(cv, method->usage);
     PERL_UNUSED_VAR(mark);
-    /* The one that is looked at first may run Perl code that frees the others. */
+    /* Checking the first argument may run Perl code that frees the others. */
     if (UNLIKELY(items > 2) && !(method->call.flags & PS_PINS_ITSELF)) ps_pin_arguments(aTHX_ ax, items - 1);
     method->body(aTHX_ &method->call, ax, items);
 }

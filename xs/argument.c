@@ -1,11 +1,11 @@
-/* Arguments: numbers, counts, descriptors, timeouts and handlers, taken as perl's own functions take them. */
+/* Arguments: numbers, counts, descriptors, timeouts and handlers, converted as perl's own functions convert them. */
 
 #include "object.h"
 
-/* A value as a message should name it. */
+/* A value as shown in an error. */
 static SV *shown(pTHX_ SV *sv) {
     if (!SvOK(sv)) return newSVpvs_flags("undef", SVs_TEMP);
-    /* A number that was printed is a string as well, before perl 5.36; so is `$!`, which reads as none. */
+    /* Before perl 5.36 a number that was printed is also a string; so is `$!`, whose string is not a number. */
     if (SvNIOK(sv) && (!SvPOK(sv) || looks_like_number(sv))) return sv;
     if (SvROK(sv)) return newSVpvs_flags("a reference", SVs_TEMP);
     {
@@ -17,8 +17,8 @@ static SV *shown(pTHX_ SV *sv) {
     }
 }
 
-/* A value as numbers are taken from it: without magic, and an object that overloads numbers as the number it gives, which
- * keeps all digits of a large integer. Where it gives none, the reference stays one, and no number. */
+/* A value for conversion to a number: without magic, and for an object that overloads numbers, the number that it returns, which
+ * keeps all digits of a large integer. If it returns no number, the value stays a reference, which is not a number. */
 static SV *numeric(pTHX_ SV *sv) {
     sv = PS_VALUE(sv);
     if (SvROK(sv) && SvAMAGIC(sv)) {
@@ -85,7 +85,7 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     NV seconds;
     sv = numeric(aTHX_ sv);
     if (!SvOK(sv)) return PS_NEVER;
-    /* What a false condition leaves: !$blocking && 5. */
+    /* The value of a false condition: !$blocking && 5. */
     if (SvPOK(sv) && !SvCUR(sv)) return 0;
     if (!is_number(aTHX_ sv)) {
         ps_croak(aTHX_ call, "timeout must be a number of seconds, not %" SVf, SVfARG(shown(aTHX_ sv)));
@@ -93,7 +93,7 @@ uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv) {
     seconds = SvNV_nomg(sv);
     if (seconds != seconds) ps_croak(aTHX_ call, "timeout must be a number of seconds, not NaN");
     if (seconds == 0) return 0;
-    /* Some hundred years are forever. */
+    /* Timeouts of hundreds of years mean forever. */
     if (seconds < 0 || seconds > 9e9) return PS_NEVER;
     return ps_now() + (uint64_t)(seconds * 1e9);
 }
@@ -103,7 +103,7 @@ ps_bytes *ps_arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count) {
     const SSize_t most = list ? av_len(list) + 1 : 1;
     ps_bytes *prefixes = (ps_bytes *)SvPVX(sv_2mortal(newSV((most + 1) * sizeof(ps_bytes))));
     SSize_t i;
-    /* An object among them runs Perl code, which may free the list. */
+    /* An overloaded object runs Perl code, which may free the list. */
     if (list) sv_2mortal(SvREFCNT_inc_simple_NN((SV *)list));
     if (most == 0) ps_croak(aTHX_ call, "prefix must be a string or a list of strings, not an empty list");
     for (i = 0; i < most; i++) {
@@ -116,7 +116,7 @@ ps_bytes *ps_arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count) {
         prefixes[i].ptr = SvPV(copy, len);
         prefixes[i].len = len;
         prefixes[i].utf8 = !!SvUTF8(copy);
-        /* What an object gives is the object's. */
+        /* The string of an object belongs to the object. */
         if (SvROK(copy)) prefixes[i].ptr = SvPVX(newSVpvn_flags(prefixes[i].ptr, len, SVs_TEMP));
     }
     *count = (size_t)most;
@@ -130,7 +130,7 @@ CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv) {
         SV *code = SvAMAGIC(sv) ? amagic_deref_call(sv, to_cv_amg) : sv;
         if (SvROK(code) && SvTYPE(SvRV(code)) == SVt_PVCV) cv = (CV *)SvRV(code);
     } else if (SvOK(sv)) {
-        /* As perl's `sort` takes it: in the caller's package, where it names none. */
+        /* As in perl's `sort`: without a package, the name belongs to the caller's. */
         STRLEN len;
         const char *name = SvPV_nomg(sv, len);
         cv = get_cvn_flags(name, len, SvUTF8(sv));

@@ -21,7 +21,7 @@ void ps_disown_closed(pTHX_ const ps_class *class, const MAGIC *mg) {
     if (fd < 0 || is_its(class, mg->mg_ptr, fd)) return;
     stream = IoIFP(GvIO((GV *)mg->mg_obj));
     IoIFP(GvIO((GV *)mg->mg_obj)) = NULL;
-    /* Perl closes a number with the last of its streams: so another one, for as long as this takes. */
+    /* Perl closes a descriptor with the last of its streams, so this call keeps another one. */
     PerlIOUnix_refcnt_inc(fd);
     PerlIO_close(stream);
     PerlIOUnix_refcnt_dec(fd);
@@ -32,11 +32,12 @@ SV *ps_fh(pTHX_ const ps_call *call, MAGIC *mg, int fd, bool first) {
         const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         PerlIO *io;
         GV *gv;
-        /* The one from before a fork goes even if there will be no other; when this call is over, because Perl code may run. */
+        /* Drop the handle from before a fork even if there will be no new one; at the end of this call, because Perl code may
+         * run. */
         sv_2mortal(mg->mg_obj);
         mg->mg_obj = NULL;
         if (own < 0) ps_croak(aTHX_ call, "fcntl(F_DUPFD_CLOEXEC): %s", Strerror(errno));
-        /* Raw, whatever layers the caller's `use open` gives to the handles that it opens. */
+        /* Raw, regardless of the layers of the caller's `use open`. */
         io = PerlIO_openn(aTHX_ ":raw", "r", own, 0, 0, NULL, 0, NULL);
         if (!io) {
             const int code = errno;

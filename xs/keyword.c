@@ -4,8 +4,8 @@
 
 #include "XSParseKeyword.h"
 
-/* Each op is a function of its own, because perl finds an op's name by its function. The bodies are the same for all
- * variants; the call is a constant that they are compiled for. */
+/* Each op has a function of its own, because perl finds an op's name by its function. The bodies are the same for all variants,
+ * compiled with the call as a constant. */
 
 PS_INLINE OP *publish(pTHX_ const ps_call *call, U32 variant) {
     ps_publish(aTHX_ call, variant, PL_stack_sp - 1 - PL_stack_base);
@@ -47,9 +47,9 @@ KEYWORDS(int16, PS_INT16)
 KEYWORDS(str, PS_STR)
 KEYWORDS(num, PS_NUM)
 
-/* ---- how they are parsed ---- */
+/* ---- parsing ---- */
 
-/* All that there is to know of a keyword: constants, which the interpreters of a process share. */
+/* The description of a keyword: constants, which the interpreters of a process share. */
 typedef struct {
     const char *name;
     OP *(*pp)(pTHX);
@@ -58,7 +58,7 @@ typedef struct {
     struct XSParseKeywordHooks hooks;
 } keyword;
 
-/* What perl calls an op that gives a list, of which a scalar would be the count or the last item; or NULL. */
+/* Perl's name for an op that returns a list, of which a scalar would be the count or the last item; or NULL. */
 static const char *list_of(pTHX_ const OP *op) {
     switch (op->op_type) {
     case OP_NULL: /* a range of numbers would be a flip-flop */
@@ -75,7 +75,7 @@ static const char *list_of(pTHX_ const OP *op) {
     return NULL;
 }
 
-/* Argument `i` as it was parsed, in scalar context. */
+/* The parsed argument `i`, in scalar context. */
 static OP *scalar_argument(pTHX_ const keyword *kw, int i, OP *op) {
     const char *list;
     if (!op) {
@@ -96,7 +96,7 @@ static I32 next_char(pTHX) {
     return lex_peek_unichar(0);
 }
 
-/* Passes a comma, or several, as perl does. False: there is none. */
+/* Skips one or more commas, as perl does. Returns false if there is none. */
 static bool pass_comma(pTHX) {
     bool passed = FALSE;
     for (;;) {
@@ -108,8 +108,8 @@ static bool pass_comma(pTHX) {
     }
 }
 
-/* As perl parses a call of a function with the prototype ($), a named unary operator, or ($$): a parenthesis behind the
- * word holds all arguments. But the value of ($$) ends at a comma where there is no parenthesis. */
+/* Parses like a call of a function with the prototype ($), a named unary operator, or ($$): parentheses after the word enclose
+ * all arguments. But without parentheses the value of ($$) ends at a comma. */
 static int parse(pTHX_ OP **out, void *data) {
     const keyword *kw = (const keyword *)data;
     const bool parens = next_char(aTHX) == '(';
@@ -156,7 +156,7 @@ static const keyword keywords[] = {
     VARIANT(num, "Num")
 };
 
-/* XS::Parse::Keyword has one list for all interpreters, which only grows, and no lock on it. */
+/* XS::Parse::Keyword has one list for all interpreters, which only grows, and does not lock it. */
 static void register_for_all(void) {
     dTHX;
     size_t i;

@@ -1,4 +1,4 @@
-/* A ring's file from outside, for the commands: as hashes. */
+/* Inspection of a ring's file for the commands, returned as hashes. */
 
 #include "method.h"
 
@@ -47,7 +47,7 @@ SV *ps_reader_hash(pTHX_ const ps_reader *reader) {
     return newRV_noinc((SV *)hv);
 }
 
-/* Named as the `stats` of a ring are, where that has the same; but `waiters` is the word of the commands. */
+/* The names are those of a ring's `stats`, except `waiters`, which is the commands' name. */
 static SV *as_hash(pTHX_ const ps_header *header) {
     const ps_stat *stats = &header->stats;
     HV *hv = newHV();
@@ -75,7 +75,7 @@ static SV *as_hash(pTHX_ const ps_header *header) {
     return self;
 }
 
-/* Each of these takes and returns mortals, and dies with "PATH: cause\n". */
+/* Each of these functions takes and returns mortals, and dies with "PATH: cause\n". */
 
 SV *ps_inspected(pTHX_ SV *path) {
     ps_header header;
@@ -86,7 +86,7 @@ SV *ps_inspected(pTHX_ SV *path) {
     return as_hash(aTHX_ &header);
 }
 
-/* An array of hashes, each as the readers of a ring object are. */
+/* An array of hashes, like the readers of a ring object. */
 SV *ps_inspected_readers(pTHX_ SV *path, bool waited_for) {
     size_t count, i;
     ps_error error;

@@ -1,4 +1,4 @@
-/* Messages between Perl and the ring, where the inline functions of object.h leave off. */
+/* Messages between Perl and the ring: the slow paths of the inline functions of object.h. */
 
 #include "object.h"
 
@@ -13,10 +13,10 @@ void ps_pin_arguments(pTHX_ SSize_t at, SSize_t count) {
     for (i = 1; i <= count; i++) sv_2mortal(SvREFCNT_inc_simple_NN(PL_stack_base[at + i]));
 }
 
-/* Memory for `count` items that perl frees when the statement ends, or dies. */
+/* Memory for `count` items, which perl frees when the statement ends or dies. */
 #define SCRATCH(type, count) ((type *)SvPVX(sv_2mortal(newSV((count) * sizeof(type)))))
 
-/* A message in the place of a reference: what its object says when it is asked for a string; or the call croaks. */
+/* The message of a reference: the string of an overloaded object; otherwise the call croaks. */
 static SV *string_of_reference(pTHX_ const ps_call *call, SV *sv) {
     SV *string = SvAMAGIC(sv) ? AMG_CALLunary(sv, string_amg) : NULL;
     if (!string || SvROK(string)) {
@@ -25,7 +25,7 @@ static SV *string_of_reference(pTHX_ const ps_call *call, SV *sv) {
     return string;
 }
 
-/* The bytes that sv stands for now; they stay where they are until more Perl code runs. */
+/* The bytes of sv; they stay valid until more Perl code runs. */
 static ps_bytes bytes_of(pTHX_ const ps_call *call, const ps_pin *pin, SV *sv) {
     ps_bytes message;
     STRLEN len;
@@ -40,7 +40,7 @@ static ps_bytes bytes_of(pTHX_ const ps_call *call, const ps_pin *pin, SV *sv) {
     return message;
 }
 
-/* The same bytes in memory that nobody else can change. */
+/* A private copy of the bytes. */
 static ps_bytes private_copy(pTHX_ ps_bytes message) {
     message.ptr = SvPVX(newSVpvn_flags(message.ptr, message.len, SVs_TEMP));
     return message;
@@ -54,8 +54,8 @@ bool ps_waits_on(pTHX_ const ps_call *call, const ps_pin *pin, int how, const ps
     return TRUE;
 }
 
-/* Waits until a lossless ring has room; signal handlers run meanwhile, and may die or destroy the object. False: the deadline
- * passed. */
+/* Waits until a lossless ring has room. Signal handlers run during the wait, and may die or destroy the object. Returns false
+ * after the deadline. */
 static bool wait_for_room(pTHX_ const ps_call *call, const ps_pin *pin, size_t count, uint64_t deadline, const ps_ring **ring) {
     ps_error error;
     int how;
@@ -68,7 +68,7 @@ static bool wait_for_room(pTHX_ const ps_call *call, const ps_pin *pin, size_t c
     return how == PS_READY;
 }
 
-/* Publishes messages that no Perl code can change, or `plain` ones, of which private copies are made before any runs; `most` at
+/* Publishes messages that no Perl code can change, or `plain` ones, which are copied before any Perl code runs; up to `most` at
  * once. */
 static bool publish_bytes(pTHX_ const ps_call *call, const ps_pin *pin, ps_bytes *messages, size_t count, size_t most, bool plain,
                           uint64_t deadline) {
@@ -117,7 +117,7 @@ bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline) {
     }
 }
 
-/* Takes a number that no Perl code has to run for. */
+/* Converts a number without running Perl code. */
 PERL_STATIC_INLINE bool take_plain(const ps_class *class, SV *sv, ps_number *to) {
     if (PS_IS_NUM(class)) return ps_plain_num(sv, &to->nv);
     if (!PS_PLAIN_IV(sv)) return FALSE;
@@ -178,12 +178,12 @@ static void publish_strs(pTHX_ const ps_call *call, SSize_t at, size_t count, si
     (void)publish_bytes(aTHX_ call, &pin, messages, count, most, plain, PS_NEVER);
 }
 
-/* Whether the argument is an array that holds the messages, rather than a message itself. */
+/* Whether the argument is a reference to an array of messages, and not a message itself. */
 static bool is_list(pTHX_ SV *sv) {
     return SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV && !SvOBJECT(SvRV(sv));
 }
 
-/* Puts what is in the array that is the only argument in its place. Returns how many. */
+/* Replaces the only argument, an array, by its elements. Returns their number. */
 static SSize_t spread(pTHX_ const ps_call *call, SSize_t at) {
     const ps_pin pin = ps_pinned(aTHX_ PL_stack_base[at]);
     AV *list = (AV *)sv_2mortal(SvREFCNT_inc_simple_NN(SvRV(PL_stack_base[at + 1])));
@@ -195,7 +195,7 @@ static SSize_t spread(pTHX_ const ps_call *call, SSize_t at) {
         for (i = 1; i <= count; i++) sp[i] = &PL_sv_undef;
         PL_stack_sp = sp + count;
     }
-    /* A tied one runs Perl code, which may move the stack. */
+    /* A tied array runs Perl code, which may move the stack. */
     for (i = 0; i < count; i++) {
         SV **item = av_fetch(list, i, 0);
         if (item && *item) PL_stack_base[at + 1 + i] = *item;
@@ -235,7 +235,7 @@ UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at) {
     const char *bytes;
     ps_pin_arguments(aTHX_ at, 1);
     packed = PS_VALUE(PL_stack_base[at + 1]);
-    /* An array is a list that nobody packed. */
+    /* A reference to an array is not packed. */
     if (SvROK(packed) && !SvAMAGIC(packed)) ps_croak(aTHX_ call, "packed values must be a string of bytes, not a reference");
     bytes = SvPV(packed, len);
     if (SvUTF8(packed)) {
@@ -251,7 +251,7 @@ UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at) {
         done += count;
         len -= count * width;
         if (!len) return done;
-        /* A lossless ring is full, and while this waits Perl code may run, and change the caller's string. */
+        /* A lossless ring is full. During the wait Perl code may run, and change the caller's string. */
         bytes += count * width;
         if (!ours) bytes = SvPVX(newSVpvn_flags(bytes, len, SVs_TEMP));
         ours = TRUE;
@@ -273,7 +273,7 @@ bool ps_next_str_in(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more) {
     int got;
     while ((got = ps_find(sub, end, &found, NULL)) == 1) {
         if (ps_copy_to(aTHX_ sub, &found, sv)) {
-            /* The room may be that for a longer one. */
+            /* The buffer may be larger than the message. */
             if (SvLEN(sv) / 2 > SvCUR(sv) + 64) SvPV_renew(sv, SvCUR(sv) + 1);
             return TRUE;
         }

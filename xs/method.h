@@ -1,4 +1,4 @@
-/* What a method is: one C body for all variants, called under many names. Each file has the table of its methods. */
+/* Methods: one C body for all variants, called under many names. Each file has the table of its methods. */
 #ifndef PS_METHOD_H
 #define PS_METHOD_H
 
@@ -7,18 +7,17 @@
 /* A body: `call` names it in errors, ST(0) is the invocant. There are as many arguments as its table says. */
 typedef void ps_body(pTHX_ const ps_call *call, I32 ax, I32 items);
 
-/* Tables are constants: the interpreters of a process share them, however many boot, and whether or not several do so in the
- * same instant. */
+/* Tables are constants: all interpreters of a process share them, even if several boot at the same instant. */
 typedef struct {
     ps_call call;
     ps_body *body;
-    I32 least, most; /* arguments, counted with the invocant */
+    I32 least, most; /* arguments, including the invocant */
     const char *usage;
 } ps_method;
 
 #define PS_METHOD(role, variant, name, body, flags, least, most, usage)                                              \
     { { &ps_classes[role][variant], name, flags }, body, least, most, usage },
-/* What a macro makes of each variant. */
+/* The expansion of a macro for each variant. */
 #define PS_EACH_NUMBER(macro) macro(PS_INT) macro(PS_INT32) macro(PS_INT16) macro(PS_NUM)
 #define PS_EACH_VARIANT(macro) PS_EACH_NUMBER(macro) macro(PS_STR)
 #define PS_LAST_METHOD { { NULL, NULL, 0 }, NULL, 0, 0, NULL }
@@ -34,10 +33,10 @@ ps_body ps_destroy;
 #define RING ((ps_ring *)ps_handle(aTHX_ call, ST(0)))
 #define SUB ((ps_sub *)ps_handle(aTHX_ call, ST(0)))
 
-/* Argument `i` as a plain scalar, undef where there are not so many. */
+/* Argument `i` as a plain scalar, undef if there are fewer arguments. */
 #define ARGUMENT(i) (items > (i) ? PS_VALUE(ST(i)) : &PL_sv_undef)
 
-/* Returns a value in the calling op's own scalar, where it has one. */
+/* Returns a value in the calling op's own scalar, if it has one. */
 #define RETURN_TARG(set, value)                                                                                      \
     STMT_START {                                                                                                     \
         dXSTARG;                                                                                                     \
@@ -53,10 +52,10 @@ ps_body ps_destroy;
 
 #define PS_PUT(hv, key, value) (void)hv_stores(hv, key, value)
 
-/* What rings and their files have in common; who waits has another name in each. */
+/* The fields that rings and their files have in common; the waiters have another name in each. */
 void ps_put_stats(pTHX_ HV *hv, const ps_stat *stats, bool is_str);
 
-/* ---- look.c, too: private to the distribution, by name and not by object ---- */
+/* ---- also look.c: private to the distribution, called by name and not on objects ---- */
 
 SV *ps_inspected(pTHX_ SV *path);
 SV *ps_checked(pTHX_ SV *path, bool all);

@@ -1,8 +1,8 @@
-/* The notifier that rings and subscribers have: an eventfd for event loops. */
+/* The notifier of rings and subscribers: an eventfd for event loops. */
 
 #include "method.h"
 
-/* Both roles have a notifier. */
+/* Rings and subscribers have a notifier. */
 static ps_notifier *notifier(pTHX_ const ps_call *call, SV *self) {
     void *handle = ps_handle(aTHX_ call, self);
     return call->class->role == PS_SUB ? ps_sub_notifier((ps_sub *)handle) : ps_ring_notifier((ps_ring *)handle);

@@ -1,11 +1,11 @@
-/* Objects that carry a native handle: how they are made, recognised and freed; and the errors that name a call. */
+/* Objects with a native handle: how they are made, recognised and freed; and errors that name the call. */
 
 #include "method.h"
 
 static int free_magic(pTHX_ SV *sv, MAGIC *mg);
 
 #ifdef USE_ITHREADS
-/* A handle belongs to one interpreter; CLONE_SKIP keeps objects from being cloned, this a subclass that overrides it. */
+/* A handle belongs to one interpreter. CLONE_SKIP prevents cloning; this also prevents it if a subclass overrides CLONE_SKIP. */
 static int dup_magic(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
     PERL_UNUSED_ARG(params);
     mg->mg_ptr = NULL;
@@ -65,7 +65,7 @@ static int free_magic(pTHX_ SV *sv, MAGIC *mg) {
     return 0;
 }
 
-/* Also called by perl for hand-blessed references and twice for one object: anything but a live object is fine. */
+/* Perl also calls this for hand-blessed references, and twice for one object: ignore all but live objects. */
 void ps_destroy(pTHX_ const ps_call *call, I32 ax, I32 items) {
     MAGIC *mg = ps_magic_for(call, ST(0));
     if (mg) free_magic(aTHX_ SvRV(ST(0)), mg);
@@ -151,7 +151,7 @@ static void object_reopen(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_error error;
     if (is_sub) ps_disown_closed(aTHX_ call->class, mg);
     if (!(is_sub ? ps_sub_reopen((ps_sub *)handle, &error) : ps_ring_reopen((ps_ring *)handle, &error))) ps_fail(aTHX_ call, &error);
-    /* A subscriber's file handle was for the old ring; when this call is over, because Perl code may run. */
+    /* The subscriber's file handle was for the old ring. Drop it at the end of this call, because Perl code may run. */
     sv_2mortal(mg->mg_obj);
     mg->mg_obj = NULL;
     XSRETURN_YES;

@@ -1,11 +1,11 @@
-/* Perl objects that carry a native handle, and what every call does first: recognise its object, take its arguments.
+/* Perl objects with a native handle, and the first steps of every call: recognise the object, convert the arguments.
  *
- * An object is a blessed reference to a scalar with extension magic; the address of the magic's table says which class of
- * handle it is, whatever package the reference is blessed into. mg_ptr is the handle, NULL once it was destroyed.
+ * An object is a blessed reference to a scalar with extension magic. The address of the magic's table identifies the class
+ * of handle, regardless of the package of the reference. mg_ptr is the handle, NULL once it was destroyed.
  *
- * Perl code may run inside a call: get-magic, overloading, warning handlers, signal handlers, callbacks. It may destroy,
- * replace or re-enter the object, or free the very arguments. A call that may run any takes a ps_pin first and asks
- * ps_repin for the handle afterwards.
+ * Perl code may run inside a call: get-magic, overloading, warning handlers, signal handlers, callbacks. It may destroy, replace
+ * or re-enter the object, or free the arguments. A call that may run Perl code takes a ps_pin first and gets the handle from
+ * ps_repin afterwards.
  */
 #ifndef PS_OBJECT_H
 #define PS_OBJECT_H
@@ -22,16 +22,16 @@
 #define TARGn(n, do_taint) sv_setnv_mg(targ, n)
 #endif
 
-/* For what is called with a constant variant: inlined, it has no branches for the others. */
+/* For functions called with a constant variant: inlined, they have no branches for other variants. */
 #define PS_INLINE static inline __attribute__((always_inline))
 
-/* A read-only handle is a ring to Perl, and a role of its own to those calls that would write. */
+/* For Perl a read-only handle is a ring; for calls that write it is a separate role. */
 enum ps_role { PS_RING, PS_READER, PS_SUB, PS_SET };
 
-/* A class of objects: one for each role and variant, and one of sets. */
+/* A class of objects: one for each role and variant, and one for sets. */
 typedef struct {
     const char *package;
-    MGVTBL vtbl; /* its address is the mark of the class */
+    MGVTBL vtbl; /* its address identifies the class */
     U32 variant;
     enum ps_role role;
 } ps_class;
@@ -41,7 +41,7 @@ extern const ps_class ps_classes[3][PS_NUM + 1], ps_set_class;
 #define PS_IS_STR(class) ((class)->variant == PS_STR)
 #define PS_IS_NUM(class) ((class)->variant == PS_NUM)
 
-/* A call as its errors name it: class and method, or a keyword. */
+/* The name of a call in errors: class and method, or a keyword. */
 typedef struct {
     const ps_class *class;
     const char *name;
@@ -50,32 +50,33 @@ typedef struct {
 
 enum {
     PS_KEYWORD = 1,
-    PS_READS = 2,         /* fine on a read-only handle, too */
+    PS_READS = 2,         /* allowed on a read-only handle */
     PS_TAKES_MODE = 4,    /* a constructor of files */
-    PS_FROM_OLDEST = 8,   /* subscribes to what is held, too */
+    PS_FROM_OLDEST = 8,   /* subscribes from the oldest message on */
     PS_UNDEF_IS_ALL = 16, /* a count may be undef */
-    PS_WAITED_FOR = 32,   /* the readers that publishers wait for, and no others */
-    PS_NEWEST = 64,       /* passes what is not the newest */
-    PS_PINS_ITSELF = 128  /* keeps its many arguments alive by itself, where it has to */
+    PS_WAITED_FOR = 32,   /* only the readers that publishers wait for */
+    PS_NEWEST = 64,       /* skips all but the newest message */
+    PS_PINS_ITSELF = 128  /* keeps its many arguments alive itself, if necessary */
 };
 
-/* Names the call and the cause. */
+/* Croaks with the call and the cause. */
 void ps_croak(pTHX_ const ps_call *call, const char *format, ...) __attribute__noreturn__ __attribute__format__(__printf__, pTHX_2, pTHX_3);
 void ps_fail(pTHX_ const ps_call *call, const ps_error *error) __attribute__noreturn__;
 
-/* Of which package a constructor's object is to be. */
+/* The package of a constructor's object. */
 HV *ps_stash_of(pTHX_ SV *class);
 
-/* A new object of the class, blessed into stash; a mortal reference. */
+/* Makes an object of the class, blessed into stash; returns a mortal reference. */
 SV *ps_object(pTHX_ const ps_class *class, HV *stash, void *handle);
 
-/* The package of what an object makes: the class's own, or what the hook, a method of subclasses, says. May run Perl code. */
+/* The package of objects made by an object: the class's own, or the result of the hook, a method of subclasses. May run Perl
+ * code. */
 HV *ps_stash_of_made(pTHX_ const ps_call *call, SV *self, const char *hook, const ps_class *made);
 
-/* In mg_private of a ring's magic: references are no messages. */
+/* In mg_private of a ring's magic: rejects references as messages. */
 #define PS_REFUSES_REFS 1
 
-/* The cold end of ps_handle: asks get-magic for the object, and croaks where there is none. */
+/* The cold path of ps_handle: runs get-magic for the object, and croaks if there is none. */
 void *ps_handle_slow(pTHX_ const ps_call *call, SV *self);
 
 PERL_STATIC_INLINE MAGIC *ps_magic(const ps_class *class, SV *body) {
@@ -93,8 +94,7 @@ PERL_STATIC_INLINE MAGIC *ps_magic_for(const ps_call *call, SV *self) {
     return mg;
 }
 
-/* The native handle of the invocant; croaks where it is not a live object of the call's class. Runs no Perl code where it
- * is one. */
+/* The native handle of the invocant. Croaks if it is not a live object of the call's class; otherwise runs no Perl code. */
 PS_INLINE void *ps_handle(pTHX_ const ps_call *call, SV *self) {
     if (LIKELY((SvFLAGS(self) & (SVf_ROK | SVs_GMG)) == SVf_ROK)) {
         MAGIC *mg = ps_magic(call->class, SvRV(self));
@@ -103,18 +103,18 @@ PS_INLINE void *ps_handle(pTHX_ const ps_call *call, SV *self) {
     return ps_handle_slow(aTHX_ call, self);
 }
 
-/* An invocant that Perl code cannot free under our hands, and the object that it held when the call began. */
+/* An invocant that Perl code cannot free during the call, and the object that it held at the beginning. */
 typedef struct {
     SV *self, *body;
 } ps_pin;
 
-/* Until the caller's FREETMPS. The invocant must have passed ps_handle. */
+/* Valid until the caller's FREETMPS. ps_handle must have accepted the invocant. */
 ps_pin ps_pinned(pTHX_ SV *self);
 
-/* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, whatever Perl code does to them. */
+/* Keeps the invocant's `count` arguments alive until the caller's FREETMPS, even if Perl code releases them. */
 void ps_pin_arguments(pTHX_ SSize_t at, SSize_t count);
 
-/* What a set's object has: the core's part, and references to its subscribers. */
+/* The content of a set's object: the core's set, and references to its subscribers. */
 typedef struct {
     ps_set *set;
     AV *list;
@@ -130,22 +130,22 @@ PERL_STATIC_INLINE MAGIC *ps_sub_magic(SV *body) {
     return mg;
 }
 
-/* A file handle of its own on an object's descriptor, the same one each time until it is closed, or a fork; mortal. */
+/* A file handle for an object's descriptor, the same one each time until it is closed, or a fork; mortal. */
 SV *ps_fh(pTHX_ const ps_call *call, MAGIC *mg, int fd, bool first);
 
-/* Closes an object's file handle, but not its number, if that is not the object's any more. */
+/* Closes an object's file handle, but not its descriptor if the number is no longer the object's. */
 void ps_disown_closed(pTHX_ const ps_class *class, const MAGIC *mg);
 
-/* The handle again, after Perl code ran: croaks where the object was destroyed, or is not the caller's any more. */
+/* Returns the handle again after Perl code ran. Croaks if the object was destroyed, or is no longer in the caller's variable. */
 void *ps_repin(pTHX_ const ps_call *call, const ps_pin *pin);
 
 /* ---- arguments ---- */
 
-/* Whether taking the integer, or the bytes, of sv surely runs no Perl code: not even a warning's handler. */
+/* Whether converting sv to an integer, or to bytes, certainly runs no Perl code, not even a warning's handler. */
 #define PS_PLAIN_IV(sv) ((SvFLAGS(sv) & (SVf_IOK | SVs_GMG | SVf_ROK)) == SVf_IOK)
 #define PS_PLAIN_PV(sv) ((SvFLAGS(sv) & (SVf_POK | SVs_GMG | SVf_ROK)) == SVf_POK)
 
-/* The floating-point number that sv stands for, where taking it surely runs no Perl code. */
+/* The floating-point number of sv, if converting it certainly runs no Perl code. */
 PS_INLINE bool ps_plain_num(SV *sv, double *to) {
     const U32 flags = SvFLAGS(sv) & (SVf_NOK | SVf_IOK | SVf_IVisUV | SVs_GMG | SVf_ROK);
     if (LIKELY((flags & (SVf_NOK | SVs_GMG | SVf_ROK)) == SVf_NOK)) *to = (double)SvNVX(sv);
@@ -154,25 +154,25 @@ PS_INLINE bool ps_plain_num(SV *sv, double *to) {
     return TRUE;
 }
 
-/* What stands in an argument, without magic: so that it is fetched once, however often it is looked at. */
+/* The value of an argument without magic, so that it is fetched only once. */
 #define PS_VALUE(sv) (SvGMAGICAL(sv) ? sv_mortalcopy(sv) : (sv))
 
-/* These may run Perl code. Each croaks naming `what` and the value where it is out of range. */
+/* These may run Perl code. Each croaks with `what` and the value if the value is out of range. */
 UV ps_arg_uv(pTHX_ const ps_call *call, SV *sv, const char *what, const char *range, UV least, UV most);
-/* A fraction is dropped; UV_MAX, all, for a negative one, and for undef where `or_all` says so. */
+/* Drops a fraction. Returns UV_MAX, which means all, for a negative number, and with `or_all` for undef. */
 UV ps_arg_count(pTHX_ const ps_call *call, SV *sv, bool or_all);
 int ps_arg_fd(pTHX_ const ps_call *call, SV *sv, bool or_none);
-/* A deadline on the monotonic clock from a timeout in seconds; 0 for not to wait at all. */
+/* The deadline on the monotonic clock of a timeout in seconds; 0 means: do not wait. */
 uint64_t ps_arg_deadline(pTHX_ const ps_call *call, SV *sv);
-/* Prefixes, a string or a list of them; the bytes stay where they are until the caller's FREETMPS. */
+/* Prefixes, a string or a list of strings; the bytes stay valid until the caller's FREETMPS. */
 ps_bytes *ps_arg_prefixes(pTHX_ const ps_call *call, SV *sv, size_t *count);
 /* A handler's code. */
 CV *ps_arg_code(pTHX_ const ps_call *call, SV *sv);
 
 /* ---- messages ---- */
 
-/* Publish what stands after the invocant, which is PL_stack_base[at]: an index, because Perl code may move the stack. In a
- * lossless ring they wait for room until the deadline; false: it passed. */
+/* Publish the arguments after the invocant, which is PL_stack_base[at]: an index, because Perl code may move the stack. In a
+ * lossless ring they wait for room, and return false after the deadline. */
 bool ps_publish_slow(pTHX_ const ps_call *call, SSize_t at, uint64_t deadline);
 UV ps_publish_multi(pTHX_ const ps_call *call, SSize_t at, SSize_t count);
 UV ps_publish_packed_sv(pTHX_ const ps_call *call, SSize_t at);
@@ -192,65 +192,65 @@ PS_INLINE void ps_publish(pTHX_ const ps_call *call, U32 variant, SSize_t at) {
     (void)ps_publish_slow(aTHX_ call, at, PS_NEVER);
 }
 
-/* Bytes of a packed number. */
+/* The size of a packed number in bytes. */
 PERL_STATIC_INLINE STRLEN ps_width(const ps_class *class) {
     static const U8 widths[] = { 0, 8, 4, 2, 0, 8 };
     return widths[class->variant];
 }
 
-/* A message that is a number: of a class of integers, or of doubles. */
+/* A message that is a number, for a class of integers or doubles. */
 typedef union {
     int64_t iv;
     double nv;
 } ps_number;
 
-/* What is read is tainted under -T, as what shmread reads. */
+/* Messages are tainted under -T, like data read by shmread. */
 PERL_STATIC_INLINE SV *ps_new_number(pTHX_ U32 variant, const ps_number *value) {
     SV *sv = variant == PS_NUM ? newSVnv((NV)value->nv) : newSViv((IV)value->iv);
     SvTAINTED_on(sv);
     return sv;
 }
 
-/* Up to `count` numbers that stand before the inner position `end`, as ps_poll_ints. */
+/* Reads up to `count` numbers before the internal position `end`, as ps_poll_ints. */
 PERL_STATIC_INLINE int64_t ps_next_numbers(const ps_class *class, ps_sub *sub, ps_number *to, size_t count, uint64_t end) {
     if (PS_IS_NUM(class)) return ps_poll_packed(sub, to, count * sizeof *to, end, NULL);
     return ps_poll_ints(sub, &to->iv, count, end, NULL);
 }
-/* Goes on waiting for room, or for readers, after `how` of ps_wait_for_room or ps_wait_for_readers: runs signal handlers. *ring is
- * the handle afterwards. False: it is over. */
+/* Called after `how` of ps_wait_for_room or ps_wait_for_readers: runs signal handlers, and sets *ring to the handle afterwards.
+ * Returns false if the wait is over. */
 bool ps_waits_on(pTHX_ const ps_call *call, const ps_pin *pin, int how, const ps_error *error, const ps_ring **ring);
 
-/* Handlers of signals that came; they may die or destroy the object. The subscriber afterwards. */
+/* Runs handlers of pending signals, which may die or destroy the object. Returns the subscriber afterwards. */
 PERL_STATIC_INLINE ps_sub *ps_after_signals(pTHX_ const ps_call *call, const ps_pin *pin) {
     PERL_ASYNC_CHECK();
     return (ps_sub *)ps_repin(aTHX_ call, pin);
 }
 
-/* The next message, or undef, where ps_next has set *more. Signal handlers run meanwhile. */
+/* Returns the next message, or undef, after ps_next has set *more. Runs signal handlers. */
 SV *ps_next_further(pTHX_ const ps_call *call, SV *self, SV *targ);
 
-/* Copies the string that was found to a scalar of ours, which is undef. False: it was overwritten meanwhile. */
+/* Copies the string that was found to our scalar, which is undef. Returns false if the string was overwritten in the meantime. */
 PERL_STATIC_INLINE bool ps_copy_to(pTHX_ ps_sub *sub, const ps_found *found, SV *sv) {
     char *to = SvGROW(sv, ((STRLEN)found->len + 8) & ~(STRLEN)7);
     if (UNLIKELY(!ps_copy(sub, found, to))) return FALSE;
     to[found->len] = '\0';
     SvCUR_set(sv, found->len);
     SvPOK_only(sv);
-    /* The flag is another process's word, and perl reads and writes out of bounds where it lies. Perl's own test takes more
-     * characters than Unicode has, as its strings do, and more time. */
+    /* The flag was set by another process, and perl reads and writes out of bounds if it is wrong. Perl's own test accepts more
+     * characters than Unicode has, and takes more time. */
     if (found->utf8 && (LIKELY(ps_is_utf8(to, found->len)) || is_utf8_string((const U8 *)to, found->len))) SvUTF8_on(sv);
     SvTAINTED_on(sv);
     return TRUE;
 }
 
-/* The next string before the inner position `end` in a scalar of ours, which is undef: however often it is overwritten while
- * it is copied, tries no more than what is in the ring after the first time. */
+/* The next string before the internal position `end` in our scalar, which is undef. If strings are overwritten during the copy,
+ * it tries no more messages than were in the ring after the first failure. */
 bool ps_next_str_in(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more);
 
-/* The same, after a string was overwritten while it was copied to sv; that scalar, or NULL and it is freed. */
+/* The same, after a string was overwritten during the copy to sv. Returns sv, or frees it and returns NULL. */
 SV *ps_next_str_again(pTHX_ ps_sub *sub, uint64_t end, SV *sv, bool *more);
 
-/* The next string before the inner position `end` as a new scalar with one reference, or NULL. */
+/* The next string before the internal position `end` as a new scalar with one reference, or NULL. */
 PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end, bool *more) {
     ps_found found;
     const int got = ps_find(sub, end, &found, NULL);
@@ -262,8 +262,8 @@ PERL_STATIC_INLINE SV *ps_next_str(pTHX_ ps_sub *sub, uint64_t end, bool *more) 
     return NULL;
 }
 
-/* The next message, or undef: a number in targ (a new mortal where that is NULL), a string in a new mortal. Sets *more
- * where it returns undef though it has not looked at everything that there is: then ps_next_further goes on. */
+/* The next message, or undef: a number in targ (a new mortal if that is NULL), a string in a new mortal. Sets *more if it returns
+ * undef before it has reached the end: then call ps_next_further. */
 PS_INLINE SV *ps_next(pTHX_ U32 variant, ps_sub *sub, SV *targ, bool *more) {
     if (variant == PS_STR) {
         SV *sv = ps_next_str(aTHX_ sub, UINT64_MAX, more);

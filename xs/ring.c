@@ -1,4 +1,4 @@
-/* The methods of rings: constructors, publishing, looking in. */
+/* The methods of rings: constructors, publishing, inspection. */
 
 #include "method.h"
 
@@ -9,7 +9,7 @@ static void usage(pTHX_ const ps_call *call) {
     Perl_croak(aTHX_ "Usage: %s::%s(%s)", call->class->package, call->name, ((const ps_method *)call)->usage);
 }
 
-/* A handle as a new mortal object of the class that the caller named. */
+/* Wraps a handle into a new mortal object of the caller's class. */
 static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash, U16 flags) {
     const ps_class *class = &ps_classes[ps_ring_read_only(ring) ? PS_READER : PS_RING][call->class->variant];
     SV *object = ps_object(aTHX_ class, stash, ring);
@@ -17,7 +17,7 @@ static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash, U16 f
     return object;
 }
 
-/* Sets `ring` to what the expression makes, which leaves $! alone, or dies of `error`. */
+/* Sets `ring` to the result of the expression, without changing $!, or croaks with `error`. */
 #define MAKE(ring, expression)                                                                                       \
     STMT_START {                                                                                                     \
         dSAVE_ERRNO;                                                                                                 \
@@ -41,12 +41,12 @@ static SV *new_object(pTHX_ const ps_call *call, ps_ring *ring, HV *stash, U16 f
 #define DEFAULT_MSG_SIZE 256
 #define DEFAULT_MODE 0600
 
-/* Slots; 0, where that is allowed, for those of a ring that exists. */
+/* The capacity in slots; 0, if allowed, means that of an existing ring. */
 static UV arg_capacity(pTHX_ const ps_call *call, SV *sv, UV least) {
     return ps_arg_uv(aTHX_ call, sv, "capacity", "an integer from 1 to 2147483648", least, MAX_CAPACITY);
 }
 
-/* The optional message size of a Str constructor; 0 is the default, too. */
+/* The optional message size of a Str constructor; 0 also means the default. */
 static UV arg_msg_size(pTHX_ const ps_call *call, SV *sv) {
     UV size;
     if (!PS_IS_STR(call->class)) return 0;
@@ -54,8 +54,8 @@ static UV arg_msg_size(pTHX_ const ps_call *call, SV *sv) {
     return size ? size : DEFAULT_MSG_SIZE;
 }
 
-/* Permission bits, also as `stat` returns them, beside the file's type. Without its owner's right to read and write a ring
- * could not be opened again; a mode without it is another argument, or octal digits that were taken for decimal ones. */
+/* Permission bits, also as returned by `stat` with the file's type. Without read and write permission for its owner a ring could
+ * not be opened again. Such a mode is usually another argument, or octal digits read as decimal. */
 static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
     UV mode;
     if (!SvOK(sv)) return DEFAULT_MODE;
@@ -67,7 +67,7 @@ static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
     return mode & 07777;
 }
 
-/* The bytes that perl's own functions take for a file's name, none of them a NUL. */
+/* The bytes that perl's own functions use as a file's name, without a NUL. */
 static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what, STRLEN *len) {
     const char *name;
     if (SvROK(sv) && !SvAMAGIC(sv)) ps_croak(aTHX_ call, "%s must be a string, not a reference", what);
@@ -76,7 +76,7 @@ static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what,
     return name;
 }
 
-/* The name of a file that will be written or removed: not from outside under -T, as for perl's own functions. */
+/* The name of a file that will be written or removed: under -T it must not be tainted, as for perl's own functions. */
 static const char *arg_path(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
     if (SvTAINTED(sv)) {
         const char *name = SvPVX(sv_2mortal(newSVpvf("%s->%s", call->class->package, call->name)));
@@ -91,7 +91,7 @@ static void free_draft(pTHX_ void *draft) {
     ps_draft_free((ps_draft *)draft);
 }
 
-/* Opens or makes the ring at a path, and runs signal handlers while that takes long. */
+/* Opens or makes the ring at a path, and runs signal handlers in between. */
 static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN len, const ps_options *options, ps_error *error) {
     ps_draft *draft = ps_draft_new();
     bool ours = FALSE;
@@ -109,10 +109,10 @@ static ps_ring *open_path(pTHX_ const ps_call *call, const char *path, STRLEN le
     return ring;
 }
 
-/* A constructor's arguments behind the name: positional ones, then pairs of names and values. */
+/* A constructor's arguments after the name: positional ones, then pairs of names and values. */
 enum { CAPACITY, KEEP, LOSSLESS, MODE, MSG_SIZE, PREFAULT, PUBLISHERS, READERS, REFS, STAMPED, STRICT, ARGUMENTS };
 
-/* What may be named, and where: of all rings, of strings, by constructors of files. */
+/* The named options, and where they apply: all rings, strings, constructors of files. */
 static const struct {
     const char *name;
     bool of_strings, of_files;
@@ -132,7 +132,7 @@ static bool is_option(const ps_call *call, int i) {
     return i != CAPACITY && (!options[i].of_strings || PS_IS_STR(call->class)) && (!options[i].of_files || call->flags & PS_TAKES_MODE);
 }
 
-/* Which argument has that name; croaks where there is none. */
+/* The option of that name; croaks if there is none. */
 static int named(pTHX_ const ps_call *call, SV *name) {
     SV *known = sv_2mortal(newSVpvs(""));
     int i;
@@ -148,11 +148,11 @@ static int named(pTHX_ const ps_call *call, SV *name) {
 static uint32_t arg_keep(pTHX_ const ps_call *call, SV *sv) {
     const NV seconds = SvNV(sv);
     if (!(seconds >= 0 && seconds <= 4294967)) ps_croak(aTHX_ call, "keep must be a number of seconds from 0 to 4294967, not %" SVf, SVfARG(sv));
-    /* Not at all is another thing than not for long. */
+    /* A short time must not become 0. */
     return seconds > 0 && seconds < 0.001 ? 1 : (uint32_t)(seconds * 1000 + 0.5);
 }
 
-/* Whether the handle refuses references. */
+/* Whether the handle rejects references. */
 static bool arg_refs(pTHX_ const ps_call *call, SV *sv) {
     const char *word = SvOK(sv) ? SvPV_nolen(sv) : "stringify";
     if (strEQ(word, "stringify")) return FALSE;
@@ -172,7 +172,7 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     if (is_file) places[most++] = MODE;
     for (i = 2; i < items; i++) {
         SV *sv = PS_VALUE(ST(i));
-        /* A name comes after the capacity, is a word, and a value follows. */
+        /* A name is a word after the capacity, followed by a value. */
         if (i > 2 && (items - i) % 2 == 0 && SvPOK(sv) && isIDFIRST_A(*SvPVX(sv))) {
             const int place = named(aTHX_ call, sv);
             i++;
@@ -204,8 +204,8 @@ static request read_request(pTHX_ const ps_call *call, I32 ax, I32 items, UV lea
     return wanted;
 }
 
-/* A ring that exists keeps its own sizes; whoever asked for others is told, or refused. The warning may be fatal: the caller has
- * put the ring into an object. */
+/* An existing ring keeps its own sizes. Warns, or croaks, if other sizes were requested. The warning may be fatal, so the caller
+ * has already put the ring into an object. */
 static void compare_sizes(pTHX_ const ps_call *call, const ps_ring *ring, const request *wanted) {
     ps_options options = wanted->options;
     ps_stat has, asked;
@@ -311,17 +311,17 @@ static void ring_publish_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 static void ring_publish_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_publish(aTHX_ call, call->class->variant, ax);
-    /* The message is published: a descriptor that the program closed is no reason to say otherwise. */
+    /* The message is published; a descriptor closed by the program is not an error. */
     (void)ps_notifier_notify(ps_ring_notifier(RING), NULL);
     XSRETURN_YES;
 }
 
-/* `publish_wait` waits until a timeout; without one as long as it takes. */
+/* `publish_wait` waits until the timeout, or without limit. */
 static void ring_publish_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
     uint64_t deadline = PS_NEVER;
     (void)RING;
     if (items > 2) deadline = ps_arg_deadline(aTHX_ call, PS_VALUE(ST(2)));
-    /* Again, because the timeout may have run Perl code. */
+    /* Look up the handle again, because the timeout may have run Perl code. */
     (void)RING;
     ST(0) = boolSV(ps_publish_slow(aTHX_ call, ax, deadline));
     XSRETURN(1);
@@ -335,7 +335,7 @@ static void ring_try_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 /* ---- readers ---- */
 
-/* The characters of a reader's name in UTF-8, which the caller's variable need not be. */
+/* A reader's name in UTF-8, regardless of the encoding of the caller's variable. */
 static const char *arg_reader(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
     SV *copy = sv_mortalcopy(sv);
     if (SvROK(copy) && !SvAMAGIC(copy)) ps_croak(aTHX_ call, "name must be a string, not a reference");
@@ -369,7 +369,7 @@ static void ring_subscribe(pTHX_ const ps_call *call, I32 ax, I32 items) {
         }
     }
     stash = ps_stash_of_made(aTHX_ call, ST(0), "sub_class", class);
-    /* After the arguments: they may run Perl code. */
+    /* After the arguments, because they may run Perl code. */
     sub = ps_subscribe_with((ps_ring *)ps_repin(aTHX_ call, &pin), !!(call->flags & PS_FROM_OLDEST), lossy, name, len, &error);
     if (!sub) ps_fail(aTHX_ call, &error);
     if (prefixes) (void)ps_set_prefixes(sub, prefixes, count, NULL);
@@ -418,7 +418,7 @@ static void ring_wait_for_readers(pTHX_ const ps_call *call, I32 ax, I32 items) 
     XSRETURN(1);
 }
 
-/* ---- looking in and looking after ---- */
+/* ---- inspection and maintenance ---- */
 
 static void ring_memfd(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_IV(ps_memfd(RING));
@@ -458,7 +458,7 @@ static void ring_path(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const char *path = ps_path(RING, &len);
     const bool read_only = !ps_magic(call->class, SvRV(ST(0)));
     ST(0) = path ? newSVpvn_flags(path, len, SVs_TEMP) : &PL_sv_undef;
-    /* `new_readonly` takes names from outside. */
+    /* `new_readonly` accepts tainted names. */
     if (path && read_only) SvTAINTED_on(ST(0));
     XSRETURN(1);
 }

@@ -1,5 +1,5 @@
-/* Sets: several subscribers as one. A set keeps its subscribers alive, in the order in which they were added; the core only
- * gets their handles, anew for each call, because Perl code that runs in between may destroy them. */
+/* Sets: several subscribers as one. A set keeps its subscribers alive, in the order in which they were added. The core gets their
+ * handles again for each call, because Perl code that runs in between may destroy them. */
 
 #include "method.h"
 
@@ -12,7 +12,7 @@ static ps_sub *sub_in(pTHX_ SV *body) {
 
 void ps_members_free(pTHX_ ps_members *members) {
     AV *list = members->list;
-    /* When the interpreter ends, the subscribers may have gone already. */
+    /* When the interpreter ends, the subscribers may already be destroyed. */
     if (!PL_dirty) {
         SSize_t i;
         for (i = 0; i <= AvFILLp(list); i++) {
@@ -26,8 +26,8 @@ void ps_members_free(pTHX_ ps_members *members) {
     if (!PL_dirty) SvREFCNT_dec_NN(list);
 }
 
-/* All members for the core, in a buffer that lives until the caller's FREETMPS; their keys are their bodies. Those that were
- * destroyed go from the list. */
+/* All members for the core, in a buffer that is valid until the caller's FREETMPS; their keys are their bodies. Removes destroyed
+ * members from the list. */
 static ps_member *handles(pTHX_ const ps_members *members, size_t *count) {
     AV *list = members->list;
     SSize_t i, kept = 0;
@@ -52,14 +52,14 @@ static void croak_if_none(pTHX_ const ps_call *call, const ps_members *members) 
     if (AvFILLp(members->list) < 0) ps_croak(aTHX_ call, "the set has no subscribers");
 }
 
-/* Where the subscriber is among the members, or -1. */
+/* The index of the subscriber among the members, or -1. */
 static SSize_t index_of(pTHX_ const ps_members *members, const SV *body) {
     SSize_t i = AvFILLp(members->list);
     while (i >= 0 && SvRV(AvARRAY(members->list)[i]) != body) i--;
     return i;
 }
 
-/* The subscribers that the arguments are, from the second on; mortal. Croaks where one is none; may run Perl code. */
+/* The subscribers in the arguments from the second on; mortal. Croaks if an argument is not a subscriber; may run Perl code. */
 static AV *subscribers(pTHX_ const ps_call *call, I32 ax, I32 items) {
     AV *all = (AV *)sv_2mortal((SV *)newAV());
     I32 i;
@@ -75,7 +75,7 @@ static AV *subscribers(pTHX_ const ps_call *call, I32 ax, I32 items) {
     return all;
 }
 
-/* All of them, or none and a croak. Returns how many were no members yet. */
+/* Adds all of them, or croaks and adds none. Returns how many were not members before. */
 static UV add_all(pTHX_ const ps_call *call, ps_members *members, AV *all) {
     const SSize_t before = AvFILLp(members->list);
     SSize_t i;
@@ -135,7 +135,7 @@ static void set_remove(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_UV(removed);
 }
 
-/* Puts the members that have messages on the stack from ST(0) on, or all, and returns how many. */
+/* Puts the members that have messages, or all, on the stack from ST(0) on. Returns their number. */
 static SSize_t put(pTHX_ I32 ax, const ps_members *members, bool all) {
     AV *list = members->list;
     SSize_t count = 0, i;
@@ -151,7 +151,7 @@ static SSize_t put(pTHX_ I32 ax, const ps_members *members, bool all) {
     return count;
 }
 
-/* The same with those of whom the threads know that they have messages: it takes no longer where there are many others. */
+/* The same for the members that the threads have found to have messages: the time does not depend on the number of others. */
 static SSize_t put_known(pTHX_ I32 ax, const ps_members *members) {
     uintptr_t few[16], *keys = few;
     SSize_t count = 0;
@@ -173,7 +173,7 @@ static SSize_t put_known(pTHX_ I32 ax, const ps_members *members) {
     return count;
 }
 
-/* A list, or in scalar context how many there are. */
+/* A list, or in scalar context its length. */
 #define RETURN_COUNTED(count)                                                                                        \
     STMT_START {                                                                                                     \
         const SSize_t counted = (count);                                                                             \
@@ -185,14 +185,14 @@ static void set_subscribers(pTHX_ const ps_call *call, I32 ax, I32 items) {
     RETURN_COUNTED(put(aTHX_ ax, SET, TRUE));
 }
 
-/* How a sleep ended; then, with PS_READY: who has messages. */
+/* The result of a sleep, and with PS_READY the members that have messages. */
 typedef struct {
     int how;
-    bool known; /* the threads know */
-    SV *body;   /* this one, if not NULL, and perhaps others */
+    bool known; /* the threads have found them */
+    SV *body;   /* this member, if not NULL, and perhaps others */
 } sleep_end;
 
-/* Sleeps once, as ps_set_wait or, where there are too many for that, as ps_set_wait_watched. */
+/* Sleeps once, with ps_set_wait, or if there are too many members, with ps_set_wait_watched. */
 static sleep_end sleep_once(pTHX_ const ps_call *call, const ps_members *members, uint64_t deadline) {
     sleep_end end = { PS_READY, FALSE, NULL };
     ps_member *all;
@@ -213,7 +213,7 @@ static sleep_end sleep_once(pTHX_ const ps_call *call, const ps_members *members
             if (!ps_set_watch_all(members->set, all, count, &error)) ps_fail(aTHX_ call, &error);
         }
         end.how = ps_set_wait_watched(members->set, deadline, (const int *)&PL_sig_pending);
-        /* All are gone over only where something else than a message ended it: it takes no longer where there are many. */
+        /* Check all members only if the sleep was not ended by a message, so that the time does not depend on their number. */
         if (end.how == PS_SIGNALLED || end.how == PS_GONE) {
             all = handles(aTHX_ members, &count);
             croak_if_none(aTHX_ call, members);

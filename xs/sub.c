@@ -4,7 +4,7 @@
 
 /* ---- polling ---- */
 
-/* The calling op's own scalar, where it has one: cheaper than a new one for each integer. */
+/* The calling op's own scalar, if it has one: cheaper than a new scalar for each integer. */
 #define OWN_TARG (PL_op->op_private & OPpENTERSUB_HASTARG ? PAD_SV(PL_op->op_targ) : NULL)
 
 static void sub_poll(pTHX_ const ps_call *call, I32 ax, I32 items) {
@@ -17,8 +17,8 @@ static void sub_poll(pTHX_ const ps_call *call, I32 ax, I32 items) {
 
 #define CHUNK 256
 
-/* Puts up to `most` messages that stand before the inner position `end` on the stack from ST(0) on. Returns how many, and
- * whether it ended at many positions whose publishers died. */
+/* Puts up to `most` messages before the internal position `end` on the stack from ST(0) on. Returns their number, and whether it
+ * ended at many positions whose publishers died. */
 static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, uint64_t end, bool *more) {
     SSize_t count = 0, expected;
     UV held = ps_sub_capacity(sub), lag = ps_lag(sub);
@@ -41,7 +41,7 @@ static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV 
         SV *sv;
         ps_found next;
         while (count < expected && (sv = ps_next_str(aTHX_ sub, end, more))) PUSH_MORTAL(sv);
-        /* Has the subscriber find that there is no more, which it says in the table of readers. */
+        /* Let the subscriber find the ring empty, so that it updates its position in the table of readers. */
         if (count == expected && most == lag) (void)ps_find(sub, end, &next, NULL);
     } else {
         ps_number values[CHUNK];
@@ -56,8 +56,8 @@ static SSize_t deliver_piece(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV 
     return count;
 }
 
-/* The same, past all that publishers which died left before the first message. What comes behind such a place in the middle
- * is left for the next call: messages that were taken must not get lost when a signal handler dies. */
+/* The same, but skips all positions of dead publishers before the first message. Messages after such positions in the middle are
+ * left for the next call: messages that were taken must not get lost if a signal handler dies. */
 static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, uint64_t end) {
     bool more = FALSE;
     SSize_t count = deliver_piece(aTHX_ call, ax, sub, most, end, &more);
@@ -71,8 +71,7 @@ static SSize_t deliver(pTHX_ const ps_call *call, I32 ax, ps_sub *sub, UV most, 
     return count;
 }
 
-/* How many the caller wants: argument `i`; all where it is left out, or where it is undef in a drain. The subscriber
- * afterwards. */
+/* Sets the count from argument `i`: all if it is left out, or undef in a drain. Returns the subscriber afterwards. */
 static ps_sub *count_argument(pTHX_ const ps_call *call, I32 ax, I32 items, I32 i, UV *most) {
     ps_sub *sub = SUB;
     if (items <= i) {
@@ -102,12 +101,13 @@ static void sub_drain_notify(pTHX_ const ps_call *call, I32 ax, I32 items) {
     ps_sub *sub = count_argument(aTHX_ call, ax, items, 1, &most);
     if (ps_notifier_consume(ps_sub_notifier(sub), &taken, &error) < 0) ps_fail(aTHX_ call, &error);
     count = deliver(aTHX_ call, ax, sub, most, ps_end(sub));
-    /* The drain ended at a claim whose publisher has not committed. If it died, nobody rings for what stands behind. */
+    /* The drain ended at a claim whose publisher has not committed. If it died, no notification follows for the messages after
+     * it. */
     if ((UV)count < most && ps_lag(sub)) (void)ps_notifier_notify(ps_sub_notifier(sub), NULL);
     XSRETURN(count);
 }
 
-/* As drain, but the numbers in one string, as `pack` makes it. */
+/* As drain, but returns the numbers in one string, as `pack` does. */
 static void sub_drain_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const STRLEN width = ps_width(call->class);
     UV most, lag, held;
@@ -136,9 +136,9 @@ static void sub_drain_packed(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN(1);
 }
 
-/* Sleeps until there is a message or the deadline passes; signal handlers run meanwhile, and may die or destroy the
- * object. The subscriber if there is a message, otherwise NULL. `again`: there was one already, but it was overwritten
- * before it could be delivered; that may go on for as long as publishers are busy. */
+/* Sleeps until there is a message or the deadline passes. Signal handlers run during the sleep, and may die or destroy the
+ * object. Returns the subscriber if there is a message, otherwise NULL. `again`: there was a message, but it was overwritten
+ * before it could be delivered; this may repeat while publishers are busy. */
 static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, uint64_t deadline, bool again) {
     if (again) {
         PERL_ASYNC_CHECK();
@@ -161,8 +161,7 @@ static ps_sub *wait_for_message(pTHX_ const ps_call *call, const ps_pin *pin, ui
     }
 }
 
-/* When to stop waiting: argument `i` in seconds. A plain number has no effects and is looked at by the clock only if there
- * is nothing to read at once. */
+/* The deadline of argument `i` in seconds. For a plain number, the clock is read only if there is no message yet. */
 typedef struct {
     SV *plain;
     uint64_t deadline;
@@ -201,7 +200,7 @@ static void sub_poll_wait(pTHX_ const ps_call *call, I32 ax, I32 items) {
     if (message == &PL_sv_undef) {
         const ps_pin pin = ps_pinned(aTHX_ ST(0));
         const uint64_t deadline = deadline_of(aTHX_ call, &wanted);
-        /* The same for all tries: a large one costs as much to make as to fill. */
+        /* One scalar for all tries: a large one costs as much to make as to fill. */
         SV *string = deadline && PS_IS_STR(call->class) ? sv_2mortal(newSV_type(SVt_PV)) : NULL;
         bool again = FALSE;
         if (!deadline && more) message = ps_next_further(aTHX_ call, ST(0), targ);
@@ -237,8 +236,8 @@ static void sub_poll_wait_multi(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN(count);
 }
 
-/* The next message before the inner position `end`, in a scalar that `holder` refers to and owns, or NULL. Numbers go into
- * the last message's scalar again, unless the handler kept it or made something else of it. *more: there is more to pass. */
+/* The next message before the internal position `end`, in a scalar that `holder` refers to and owns, or NULL. Numbers reuse the
+ * last message's scalar, unless the handler kept or changed it. *more: there are more positions to skip. */
 static SV *next_for_handler(pTHX_ const ps_call *call, ps_sub *sub, uint64_t end, SV *holder, bool *more) {
     SV *last = SvRV(holder), *message;
     if (PS_IS_STR(call->class)) {
@@ -274,7 +273,7 @@ static void sub_poll_cb(pTHX_ const ps_call *call, I32 ax, I32 items) {
     SV *holder = sv_2mortal(newRV_noinc(newSV(0))), *message;
     bool more = FALSE;
     dSP;
-    /* On a stack of its own a handler cannot `last` or `goto` out of this call, which perl would not survive. */
+    /* On a separate stack a handler cannot `last` or `goto` out of this call, which would crash perl. */
     PUSHSTACKi(PERLSI_UNKNOWN);
     ENTER;
     SAVETMPS;
@@ -352,7 +351,7 @@ static void sub_position(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN_UNDEF;
 }
 
-/* Of a stamped ring: undef elsewhere, and before the first message. */
+/* Undef if the ring is not stamped, and before the first message. */
 static void sub_time(pTHX_ const ps_call *call, I32 ax, I32 items) {
     uint64_t time_ns;
     uint32_t pid;
@@ -374,7 +373,7 @@ static void sub_sender(pTHX_ const ps_call *call, I32 ax, I32 items) {
     XSRETURN_UNDEF;
 }
 
-/* A handle of its own, so that the ring object that made the subscriber may go. */
+/* A separate handle, so that the ring object that made the subscriber may be destroyed. */
 static void sub_ring(pTHX_ const ps_call *call, I32 ax, I32 items) {
     const U32 variant = call->class->variant;
     const ps_pin pin = (SUB, ps_pinned(aTHX_ ST(0)));
