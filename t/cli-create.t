@@ -49,7 +49,7 @@ subtest 'a small disk' => sub {
     my $heard = $kid->hear;
     plan skip_all => $1 if $heard =~ /\Askip (.*)/;
     is($heard, "1||pubsub-shared: $dir/ring: a ring of 524 KiB would take more than half of the 1 MiB that are free "
-        . 'on its file system; --force creates it all the same',
+        . 'on its file system; --force creates it anyway',
             'create refuses a ring that takes more than half of the free space');
     is($kid->hear, 'gone', 'the refused create leaves no file');
     is($kid->hear, "0|$dir/ring: Int, 32768 messages, 524 KiB|", 'create --force makes that ring');

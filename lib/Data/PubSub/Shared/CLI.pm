@@ -1,7 +1,7 @@
 package Data::PubSub::Shared::CLI;
 
-# Private: the command pubsub-shared. This file has what its commands share: options, help, errors,
-# output, signals, and the two commands that are only a few lines. bin/pubsub-shared documents them all.
+# Private: the command pubsub-shared. This file has the common parts of its commands: options, help, errors,
+# output, signals, and the short commands. bin/pubsub-shared documents all commands.
 
 use 5.022;
 use strict;
@@ -23,7 +23,7 @@ our @EXPORT_OK = qw(options usage count complain attempt each_path emit emit_tex
 # Exit statuses.
 use constant { FINE => 0, TROUBLE => 1, USAGE => 2 };
 
-# What runs a command, called with its arguments; returns the exit status.
+# The functions that run the commands. They take the arguments, and return the exit status.
 my %COMMAND = (
     create => \&create,
     unlink => \&remove,
@@ -45,7 +45,7 @@ sub run {
     my ($class, @arguments) = @_;
     Data::PubSub::Shared::CLI::Standard::occupy();
     for my $signal (qw(INT TERM HUP)) {
-        # Who started us in the background wants it ignored.
+        # A shell that starts us in the background ignores it.
         $SIG{$signal} = \&interrupt if ($SIG{$signal} // '') ne 'IGNORE';
     }
     my $status;
@@ -68,12 +68,11 @@ sub dispatch {
 
 # --- Errors
 
-# Texts come from die as usual; hashes say that we were used wrongly, that a signal came, or that all
-# is said.
+# Exceptions are texts, as usual, or hashes for a usage error, a signal, or a normal end.
 
 sub usage { die { usage => $_[0] } }
 
-# Says what went wrong, after all that was said before; the exit status.
+# Reports the error after all pending output; returns the exit status.
 sub failure {
     my ($error) = @_;
     my %reason = ref $error ? %$error : (text => $error);
@@ -88,7 +87,7 @@ sub failure {
     return USAGE;
 }
 
-# What $code returns, a true value; false, with the text in $@, where it dies. Signals and the like go through.
+# Returns the result of $code, a true value; or false, with the text in $@, if it died. Passes on signals and other hashes.
 sub attempt {
     my ($code) = @_;
     my $result = eval { $code->() };
@@ -96,7 +95,7 @@ sub attempt {
     return $result;
 }
 
-# Calls $code for each path; one that fails does not keep the others from their turn. The exit status.
+# Calls $code for each path, also after one has failed. Returns the exit status.
 sub each_path {
     my ($code, @paths) = @_;
     my $status = FINE;
@@ -118,14 +117,14 @@ sub complain {
 
 # --- Signals
 
-# An exception, so that it also ends a wait inside of a ring; a second one finds the default action.
+# Throws an exception, so that the signal also ends a wait inside of a ring. A second signal has the default action.
 sub interrupt {
     my ($signal) = @_;
     $SIG{$signal} = 'DEFAULT';
     die { signal => $signal };
 }
 
-# Ends as if the signal had not been caught: shells that run us in a loop need to know.
+# Ends as if the signal had not been caught, because shells that run us in a loop need to know.
 sub leave_by {
     my ($signal) = @_;
     eval { flush() } if $signal ne 'PIPE';
@@ -144,7 +143,7 @@ sub emit {
     return;
 }
 
-# The same of characters.
+# The same for characters.
 sub emit_text {
     my ($text) = @_;
     utf8::encode($text);
@@ -153,7 +152,7 @@ sub emit_text {
 
 sub flush {
     while (length $pending) {
-        # Between writing and forgetting there is no operator at which perl looks for signals, as // would be.
+        # Between writing and removing the text there must be no operator at which perl checks for signals, such as //.
         no warnings 'uninitialized';
         next if length substr $pending, 0, syswrite(STDOUT, $pending), '';
         next if $! == EINTR;
@@ -169,7 +168,7 @@ sub flush {
     return;
 }
 
-# Bytes, or characters, as one line that does nothing to a terminal.
+# Bytes or characters as one line that cannot control a terminal.
 sub printable {
     my ($string) = @_;
     return $string if $string !~ /[^\t\x20-\x7e]/;
@@ -200,8 +199,8 @@ sub json {
 
 # --- Options
 
-# options(\@arguments, \%opt, 'spec', ...): Getopt::Long's specifications. --help is understood
-# everywhere before a --, whatever else is wrong.
+# options(\@arguments, \%opt, 'spec', ...): Getopt::Long's specifications. --help is accepted
+# anywhere before a --, even if other arguments are invalid.
 sub options {
     my ($arguments, $opt, @spec) = @_;
     my $order = ref $spec[0] ? shift(@spec)->[0] : 'permute';
@@ -223,7 +222,7 @@ sub options {
     return;
 }
 
-# A number, perhaps with one of the suffixes k, M, G.
+# A number with an optional suffix k, M or G.
 sub count {
     my ($name, $text, $least, $most) = @_;
     my $number = number($text);
@@ -297,10 +296,10 @@ sub create {
     my @mode = defined $opt{mode} ? (mode => oct $opt{mode}) : ();
     my %plan = Data::PubSub::Shared::CLI::File::plan($opt{variant}, $capacity, %size);
 
-    # The constructor would attach to what is there.
+    # The constructor would open an existing ring.
     die "$path: File exists\n" if lstat $path;
     my ($free, $where) = Data::PubSub::Shared::CLI::Space::free_for($path);
-    die sprintf "%s: a ring of %s would take more than half of the %s that are free %s; --force creates it all the same\n",
+    die sprintf "%s: a ring of %s would take more than half of the %s that are free %s; --force creates it anyway\n",
         $path, in_bytes($plan{mmap_size}), in_bytes($free), $where
         if defined $free && $plan{mmap_size} > $free / 2 && !$opt{force};
     my $ring = $class->new($path, $capacity, %size, @lossless, @mode);
@@ -320,7 +319,7 @@ sub in_bytes {
     return sprintf "%.4g %s", $n, $units[0];
 }
 
-# What is in the rings now is read no more; whoever has them open goes on with what comes next.
+# Discards the messages of the rings; their subscribers continue with the next message.
 sub clear {
     my (@arguments) = @_;
     options(\@arguments, {});
@@ -336,9 +335,9 @@ sub remove {
     return each_path(sub {
         my ($path) = @_;
         lstat $path or $opt{force} or die "$path: $!\n";
-        # Another's file would go without a question.
+        # Do not remove other files without --force.
         -e _ && !$opt{force} && !Data::PubSub::Shared::CLI::File::looks_like_one($path)
-            and die "$path: does not look like a ring; --force removes it all the same\n";
+            and die "$path: does not look like a ring; --force removes it anyway\n";
         Data::PubSub::Shared::Int->unlink($path);
     }, @arguments);
 }

@@ -1,10 +1,8 @@
 package Data::PubSub::Shared::CLI::Bench;
 
-# Private to the command pubsub-shared: `bench`, how fast rings are on this host, and whether they
-# work.
+# Private to the command pubsub-shared: `bench` measures and checks rings on this host.
 #
-# All rings are anonymous: nothing is left behind, whatever happens. bench/ in the distribution measures
-# with more care.
+# All rings are anonymous, so nothing is left behind. bench/ in the distribution measures more carefully.
 
 use 5.022;
 use strict;
@@ -92,7 +90,7 @@ sub read_all {
     return <$in> // '';
 }
 
-# --- The tests: each returns what to tell
+# --- The tests: each returns its result
 
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
 
@@ -154,8 +152,8 @@ sub batches {
     );
 }
 
-# One process publishes as fast as it can, others read: what they get is in order, and what they do not
-# get is counted.
+# One process publishes as fast as it can, others read. Checks that their messages are in order, and that missing messages are
+# counted.
 sub stream {
     my ($variant, $readers, $seconds) = @_;
     my $ring = new_ring($variant);
@@ -206,7 +204,7 @@ sub read_stream {
     return "$got @{[ $sub->overflow_count ]} $disorder";
 }
 
-# How long a reader that sleeps takes to have the message.
+# The time from a publish to the wake-up of a sleeping reader.
 sub wake_up {
     my ($seconds) = @_;
     my $ring = new_ring('Int');
@@ -242,7 +240,7 @@ sub wake_up {
     );
 }
 
-# Publishers are killed in the middle of their work; others go on.
+# Publishers are killed while they publish; others continue.
 sub deaths {
     my ($seconds) = @_;
     my $ring = new_ring('Str', 1024);
@@ -255,13 +253,13 @@ sub deaths {
                 Data::PubSub::Shared::CLI::Children::leave_if_orphaned();
             }
         });
-        # It has begun; now at any moment.
+        # It has begun; kill it at a random moment.
         $sub->poll_wait(10) // $missing++;
         sleep rand 0.005;
         $kid->kill;
         my $start = now();
         $ring->publish(TEXT . ++$deaths);
-        # Behind what the dead one had claimed, which is abandoned after 2 ms.
+        # After the claims of the killed publisher, which are abandoned after 2 ms.
         my $message = '';
         while (defined $message && number($message) ne $deaths) { $message = $sub->poll_wait(10) }
         $longest = max($longest, now() - $start);

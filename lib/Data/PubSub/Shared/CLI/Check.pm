@@ -1,9 +1,9 @@
 package Data::PubSub::Shared::CLI::Check;
 
-# Private to the command pubsub-shared: `check`, whether a ring's file is sound.
+# Private to the command pubsub-shared: `check` looks for damage in a ring's file.
 #
-# A problem is what no sequence of calls, deaths and restarts leaves behind; a note is what one may want
-# to know. Both are found by the core, in src/system/check.rs.
+# A problem is a state that no sequence of calls, deaths and restarts leaves behind; a note is a harmless state
+# of interest. The core finds both, in src/system/check.rs.
 
 use 5.022;
 use strict;
@@ -30,7 +30,7 @@ sub run {
     return $status;
 }
 
-# Paths; or a report, where a directory cannot be read.
+# Returns paths, or a report if a directory cannot be read.
 sub rings_of {
     my ($path) = @_;
     my $is_one = \&Data::PubSub::Shared::CLI::File::may_be_one;
@@ -38,7 +38,7 @@ sub rings_of {
     return $found ? @$found : failed($path);
 }
 
-# The report of what just died.
+# A report of the error in $@.
 sub failed {
     my ($path) = @_;
     return { path => $path, problems => [$@ =~ s/\A\Q$path\E: |\n\z//gr], notes => [] };
@@ -49,7 +49,7 @@ sub examine {
     return attempt(sub { Data::PubSub::Shared::CLI::File->check($path, $all) }) || failed($path);
 }
 
-# --- What people and programs see
+# --- Output for people and programs
 
 sub as_text {
     my ($report) = @_;

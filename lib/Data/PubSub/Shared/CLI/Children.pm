@@ -1,7 +1,7 @@
 package Data::PubSub::Shared::CLI::Children;
 
-# Private to the command pubsub-shared: forking beside signal handlers; and the child processes of `bench`,
-# of which none outlives it.
+# Private to the command pubsub-shared: forking with signal handlers; and the child processes of `bench`,
+# which never outlive it.
 
 use 5.022;
 use strict;
@@ -12,7 +12,7 @@ use POSIX ();
 my $parent = $$;
 my %running;
 
-# Forks; in the child these signals have these handlers. The parent's are nothing for it, not even for a moment.
+# Forks. The child gets these signal handlers, and never runs those of the parent.
 sub fork_with {
     my (%handler) = @_;
     my $signals = POSIX::SigSet->new(map { POSIX->can("SIG$_")->() } keys %handler);
@@ -24,7 +24,7 @@ sub fork_with {
     return $pid // die "fork: $error\n";
 }
 
-# Runs code in a child; `result` is what it returned, a line.
+# Runs code in a child; `result` is its return value, a line.
 sub start {
     my ($class, $code) = @_;
     pipe my $read, my $write or die "pipe: $!\n";
@@ -39,7 +39,7 @@ sub start {
     return $running{$pid} = $self;
 }
 
-# Waits for the child. Undef where it failed.
+# Waits for the child. Returns undef if it failed.
 sub result {
     my ($self) = @_;
     my $line = readline $self->{read};
@@ -65,7 +65,7 @@ sub kill_all {
     return;
 }
 
-# For children, where they would wait forever.
+# Ends children that would wait forever.
 sub leave_if_orphaned {
     POSIX::_exit(1) if getppid != $parent;
     return;

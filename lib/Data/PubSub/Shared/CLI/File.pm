@@ -1,9 +1,9 @@
 package Data::PubSub::Shared::CLI::File;
 
-# Private to the command pubsub-shared: a ring's file, looked at from outside.
+# Private to the command pubsub-shared: inspection of a ring's file.
 #
-# The core looks (src/system/inspect.rs, src/system/check.rs; here as _inspect, _readers, _check and _sizes): by reading,
-# never through a mapping, so that a file that one may only read is enough, and one that is truncated meanwhile costs an
+# The core inspects it (src/system/inspect.rs, src/system/check.rs; here as _inspect, _readers, _check and _sizes) by reading,
+# not through a mapping, so that read permission is enough, and truncating the file in the meantime causes an
 # error message instead of a SIGBUS.
 
 use 5.022;
@@ -24,7 +24,7 @@ use constant {
     MSG_SIZE       => 256,
 };
 
-# By number: name, what it carries, bits of an integer.
+# By number: name, type of messages, bits of an integer.
 my @VARIANT = (
     ['?',     '?',               0],
     ['Int',   '64-bit integers', 64],
@@ -40,20 +40,20 @@ sub number_of {
     return $number;
 }
 
-# The class of a variant, named as people do.
+# The class of a variant, whose name may be in upper or lower case.
 sub class_of {
     my ($name) = @_;
     my $number = number_of($name);
     return $number && "Data::PubSub::Shared::$VARIANT[$number][0]";
 }
 
-# Looks at a file, whatever is in it. Dies with `PATH: cause`.
+# Inspects a file with any content. Dies with `PATH: cause`.
 sub new {
     my ($class, $path) = @_;
     return $class->_made($path, _inspect($path));
 }
 
-# The same, with `problems`, `notes` and `checked`: how many slots were looked at.
+# The same, with `problems`, `notes` and `checked`, the number of checked slots.
 sub check {
     my ($class, $path, $all) = @_;
     return $class->_made($path, _check($path, !!$all));
@@ -65,7 +65,7 @@ sub _made {
     return bless $self, $class;
 }
 
-# The same as new, but dies unless it is a ring.
+# The same as new, but dies if it is not a ring.
 sub ring {
     my ($class, $path) = @_;
     my $self = $class->new($path);
@@ -73,19 +73,18 @@ sub ring {
     return $self;
 }
 
-# Its readers, as a ring object has them; and those that publishers of a lossless ring wait for now. Dies as `new` does.
+# Its readers, like those of a ring object; and the readers that publishers of a lossless ring wait for now. Dies as `new` does.
 sub readers     { my ($self) = @_; return @{ _readers($self->{path}, 0) } }
 sub waiting_for { my ($self) = @_; return @{ _readers($self->{path}, 1) } }
 
-# Whether the file begins as a ring does; says nothing about the rest.
+# Whether the file begins like a ring; does not check the rest.
 sub looks_like_one {
     my ($path) = @_;
     my $self = Data::PubSub::Shared::CLI::attempt(sub { __PACKAGE__->new($path) });
     return $self && $self->{has_magic};
 }
 
-# Whether the file may be a ring, for those who look for damage: it cannot be read, or all is as in a ring but the magic
-# number.
+# Whether the file may be a damaged ring: it cannot be read, or only the magic number differs from that of a ring.
 sub may_be_one {
     my ($path) = @_;
     return 0 if -l $path;
@@ -93,7 +92,7 @@ sub may_be_one {
     return $self->{has_magic} || $self->{likely};
 }
 
-# The path; for a directory, those of the files in it that $is_one; default: looks_like_one.
+# The path; for a directory, the paths of its files for which $is_one is true. Default: looks_like_one.
 sub expand {
     my ($path, $is_one) = @_;
     return $path if !-d $path;
@@ -105,14 +104,14 @@ sub expand {
 sub is_str { return $_[0]{variant} eq 'Str' }
 sub is_num { return $_[0]{variant} eq 'Num' }
 
-# The least and the greatest integer that the ring can hold.
+# The minimum and maximum integer of the ring.
 sub range {
     my ($self) = @_;
     my $half = 1 << $self->{bits} - 2;
     return (-$half - $half, $half - 1 + $half);
 }
 
-# What a new ring will have: `capacity` and `mmap_size`. The variant is named as people do.
+# The `capacity` and `mmap_size` of a new ring. The name of the variant may be in upper or lower case.
 sub plan {
     my ($variant, $capacity, %more) =
         (@_[0, 1], msg_size => 0, publishers => 0, readers => 64, stamped => 0, @_[2 .. $#_]);

@@ -9,7 +9,7 @@ use warnings;
 use Data::PubSub::Shared::CLI qw(options usage each_path emit printable in_bytes json text);
 use Data::PubSub::Shared::CLI::File;
 
-# Where rings usually are.
+# The usual directory of rings.
 use constant USUAL => '/dev/shm';
 
 sub run {

@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Prometheus;
 
-# Private to the command pubsub-shared: what `stat` knows of rings, in Prometheus' text exposition format 0.0.4.
+# Private to the command pubsub-shared: the data of `stat` in Prometheus' text exposition format 0.0.4.
 
 use 5.022;
 use strict;
@@ -10,7 +10,7 @@ use List::Util qw(max sum0);
 
 use Data::PubSub::Shared::CLI qw(printable);
 
-# Of rings: name, type, help, what it is of a file; undef where a ring has no such thing.
+# Metrics of rings: name, type, help, function of a file, which returns undef if the metric does not apply.
 my @OF_RINGS = (
     ['capacity',         gauge   => 'Messages that the ring can hold.',             sub { $_[0]{capacity} }],
     ['size_bytes',       gauge   => 'All the memory of the ring.',                  sub { $_[0]{mmap_size} }],
@@ -21,21 +21,21 @@ my @OF_RINGS = (
         sub { $_[0]->is_str ? $_[0]{recoveries} : undef }],
     ['leaked_blocks',    gauge   => 'Spare blocks that are missing.',               sub { $_[0]{leaked} }],
     ['publishers_max',   gauge   => 'Publishers that can be in the middle of a publish at once.', sub { $_[0]{publishers} }],
-    ['waiters',          gauge   => 'Subscribers that sleep until a message comes.', sub { $_[0]{waiters} }],
-    ['lossless',         gauge   => '1: publishers wait for readers.',              sub { $_[0]{lossless} }],
+    ['waiters',          gauge   => 'Subscribers that sleep until a message arrives.', sub { $_[0]{waiters} }],
+    ['lossless',         gauge   => '1 if publishers wait for readers.',              sub { $_[0]{lossless} }],
     ['readers',          gauge   => 'Subscribers in the table of readers.',         sub { scalar @{ $_[1]{readers} } }],
     ['readers_max',      gauge   => 'Entries of the table of readers.',             sub { $_[0]{readers} }],
-    ['unlisted_total',   counter => 'Subscribers for which that table had no room.', sub { $_[0]{unlisted} }],
+    ['unlisted_total',   counter => 'Subscribers that found that table full.', sub { $_[0]{unlisted} }],
     ['waiting_for',      gauge   => 'Readers that publishers of a lossless ring have to wait for.',
         sub { $_[0]{lossless} ? scalar @{ $_[1]{waiting_for} } : undef }],
 );
 
-# Of readers: what it is of those that are told apart by nothing that a label says.
+# Metrics of readers: the function aggregates readers that have the same labels.
 my @OF_READERS = (
     ['lag',             gauge   => 'Messages published and not yet read.',              sub { max(map { $_->{lag} } @_) }],
     ['lost_total',      counter => 'Messages that were overwritten before they were read.', sub { sum0(map { $_->{lost} } @_) }],
     ['delivered_total', counter => 'Messages that were read.',                          sub { sum0(map { $_->{delivered} } @_) }],
-    ['alive',           gauge   => '1: the process lives; 0: it is away, or dead.',
+    ['alive',           gauge   => '1 if the process is alive, 0 if it is away or dead.',
         sub { my @known = grep {defined} map { $_->{alive} } @_; @known ? max(@known) : undef }],
 );
 
@@ -43,7 +43,7 @@ my @OF_READERS = (
 sub text_of {
     my (@rows) = @_;
     my @rings = grep { $_->{file} } @rows;
-    my $text  = family('pubsub_ring_up', gauge => '1: the ring could be looked at.',
+    my $text  = family('pubsub_ring_up', gauge => '1 if the ring could be read.',
         map { [labels(ring => $_->{path}), $_->{file} ? 1 : 0] } @rows);
     for (@OF_RINGS) {
         my ($name, $type, $help, $value) = @$_;
@@ -58,7 +58,7 @@ sub text_of {
     return $text;
 }
 
-# A name stands for itself, whichever process has it; others are known by their process, which may have several.
+# Named readers are labelled with the name, regardless of the process; others with their process, which may have several.
 sub readers_of {
     my ($row) = @_;
     my %same;

@@ -1,7 +1,6 @@
 package Data::PubSub::Shared::CLI::Pub;
 
-# Private to the command pubsub-shared: `pub`, which publishes its arguments, or what comes by standard
-# input.
+# Private to the command pubsub-shared: `pub`, which publishes its arguments or standard input.
 
 use 5.022;
 use strict;
@@ -15,19 +14,19 @@ use Data::PubSub::Shared::CLI qw(options usage complain attempt);
 use Data::PubSub::Shared::CLI::File;
 use Data::PubSub::Shared::CLI::Text qw(decimal double);
 
-# The most that publish_multi takes.
+# The maximum of publish_multi.
 use constant MAX_BATCH => 8192;
 
-# A number may have so many bytes, blanks and zeros included.
+# The maximum length of a number, including blanks and zeros.
 use constant MAX_DIGITS => 4096;
 
-# What becomes of a message that does not fit: one of these.
+# The ways to handle a message that does not fit.
 my @POLICIES = qw(truncate skip strict);
 
 sub run {
     my (@arguments) = @_;
     my %opt;
-    # What follows the ring is a value, also where it begins with a dash.
+    # Arguments after the ring are values, even if they begin with a dash.
     options(\@arguments, \%opt, ['require_order'], 'null|0', 'bytes|b', 'rate|r=s', @POLICIES);
     my ($path, @values) = @arguments;
     usage('missing RING') if !defined $path;
@@ -41,7 +40,7 @@ sub run {
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
     usage('--bytes is for Str') if $opt{bytes} && !$file->is_str;
     usage('--truncate is for Str') if $opt{truncate} && !$file->is_str;
-    # A program that logs into us must not die of one odd line; who calls us with values can see that they are refused.
+    # A program that logs to us must not die because of one line; a caller with values can see that they are rejected.
     my $policy = $asked[0] // (@values ? 'strict' : $file->is_str ? 'truncate' : 'skip');
     my $self = {
         policy => $policy,
@@ -53,7 +52,7 @@ sub run {
         count  => 0,
         odd    => 0,
     };
-    # What we say about it may have no reader, either.
+    # The error message may have no reader, either.
     local $SIG{PIPE} = 'IGNORE';
     my $lived = eval {
         if (@values) {
@@ -70,7 +69,7 @@ sub run {
     return $self->{odd} && $policy eq 'skip' && !$opt{skip} ? 1 : 0;
 }
 
-# All at once, or one after the other, each at its time.
+# Publishes all at once, or one after the other at the given rate.
 sub publish {
     my ($self, $ring, $values) = @_;
     if (!$self->{pause}) {
@@ -79,7 +78,7 @@ sub publish {
     }
     while (@$values) {
         my $now = clock_gettime(CLOCK_MONOTONIC);
-        # One that comes late is the first of a new row: what was missed is not made up for.
+        # After a delay the schedule starts again: missed times are not made up for.
         $self->{due} = $now if !defined $self->{due} || $self->{due} < $now - $self->{pause};
         if ((my $left = $self->{due} - $now) > 0) {
             sleep $left;
@@ -91,7 +90,7 @@ sub publish {
     return;
 }
 
-# Line by line as they come; what has come together goes out together.
+# Publishes lines as they arrive; lines that arrived together are published together.
 sub publish_input {
     my ($self, $ring, $separator) = @_;
     my $rest = '';
@@ -100,12 +99,11 @@ sub publish_input {
         next                       if !defined $got && $! == EINTR;
         die "standard input: $!\n" if !defined $got;
         my @lines = split /\Q$separator\E/, $rest, -1;
-        # Behind the last separator: the beginning of a line, or at the end of the input a line without
-        # its end.
+        # After the last separator: the beginning of a line, or at the end of the input an unterminated line.
         $rest = pop @lines // '';
         my $too_long = length $rest > $self->{most};
         push @lines, $rest if $got ? $too_long && $self->{policy} eq 'strict' : length $rest;
-        # Of a line that is too long, as much stays as shows that.
+        # Keep only enough of a long line to detect that it is too long.
         substr $rest, $self->{most} + 1, length $rest, '' if $too_long;
 
         my @values;
@@ -117,7 +115,7 @@ sub publish_input {
     }
 }
 
-# The message that a text becomes; nothing where it is left out. Dies where that is an error.
+# The message of a text; nothing if it is skipped. Dies if that is an error.
 sub message {
     my ($self, $text) = @_;
     $self->{count}++;
@@ -126,7 +124,7 @@ sub message {
     my ($policy, $kind) = @$self{qw(policy kind)};
     my $where = "$kind $self->{count}";
     die $kind eq 'line' ? "$where: $problem\n" : "$problem\n" if $policy eq 'strict';
-    # Said once; the others are counted.
+    # Report only the first; the others are counted.
     if (!$self->{odd}++) {
         my $what = $policy eq 'truncate' ? "longer than $self->{most} bytes; truncated" : "$problem; left out";
         complain("$where: $what, as all such ${kind}s");
@@ -136,7 +134,7 @@ sub message {
     return $self->{text} ? as_text($start) : $start;
 }
 
-# Valid UTF-8 as the characters that it is; all else as the bytes that they are.
+# Valid UTF-8 as characters; other texts as bytes.
 sub as_text {
     my ($bytes) = @_;
     my $text = $bytes;
@@ -151,7 +149,7 @@ sub complain_of_count {
     return;
 }
 
-# The first bytes of a text, without the beginning of a UTF-8 character that is cut in two.
+# The first bytes of a text, without an incomplete UTF-8 character at the end.
 sub truncated {
     my ($text, $most) = @_;
     my $start = substr $text, 0, $most;
@@ -160,7 +158,7 @@ sub truncated {
     return $start;
 }
 
-# Code that makes a message of a text: (message), or (undef, why that cannot be).
+# Returns code that converts a text: it returns (message), or (undef, problem).
 sub string {
     my ($file) = @_;
     my $most = $file->{msg_size};
@@ -170,7 +168,7 @@ sub string {
     };
 }
 
-# The rings would cut what is too large, and take 0 for other texts: here that is surely a mistake.
+# The rings would cut large numbers, and convert other texts to 0: here that is certainly a mistake.
 sub number {
     my ($text) = @_;
     my $shown = shown($text);
@@ -179,7 +177,7 @@ sub number {
     return abs $value == 9**9**9 && $text !~ /inf/i ? (undef, "too large for a 64-bit number: '$shown'") : $value;
 }
 
-# Of a text that is no message, as much as a line of complaint has room for.
+# The beginning of an invalid text for an error message.
 sub shown { return length $_[0] > 100 ? substr($_[0], 0, 100) . '...' : $_[0] }
 
 sub integer {
@@ -191,7 +189,7 @@ sub integer {
         my $shown = shown($_[0]);
         return (undef, "not an integer: '$shown'") if !defined $digits;
         my $value = $sign eq '-' ? 0 - $digits : 0 + $digits;
-        # As text, because a number that does not fit has become a rounded one.
+        # Compared as text, because a number that does not fit was rounded.
         my $same = sprintf('%d', $value) =~ tr/-//dr eq $digits;
         return $same && $value >= $least && $value <= $most ? $value : (undef, "not a $bits-bit integer: '$shown'");
     };

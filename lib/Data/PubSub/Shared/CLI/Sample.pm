@@ -1,7 +1,6 @@
 package Data::PubSub::Shared::CLI::Sample;
 
-# Private to the command pubsub-shared: several rings at one moment, and what has changed since an earlier
-# one.
+# Private to the command pubsub-shared: a sample of several rings, and the changes since an earlier sample.
 
 use 5.022;
 use strict;
@@ -13,7 +12,7 @@ use Time::HiRes qw(clock_gettime time CLOCK_MONOTONIC);
 use Data::PubSub::Shared::CLI qw(attempt printable text);
 use Data::PubSub::Shared::CLI::File;
 
-# Each file is opened again, so that rings which come, go and are replaced are seen.
+# Opens each file again, so that new, removed and replaced rings are detected.
 sub take {
     my ($class, @paths) = @_;
     my @rows;
@@ -34,7 +33,7 @@ sub _row {
     return { path => $path, file => $file, readers => $readers, waiting_for => $slow, age => $age, time => $now };
 }
 
-# Seconds since the newest message of a stamped ring was published; undef where there is none.
+# Seconds since the newest message of a stamped ring was published; undef if there is none.
 sub _age {
     my ($file) = @_;
     my $sub = $file->attach->subscribe_all;
@@ -47,28 +46,27 @@ sub rows { return @{ $_[0]{rows} } }
 
 sub errors { return grep { defined $_->{error} } $_[0]->rows }
 
-# Adds to each row its rate: positions per second since $before. Undefined where the ring was not there
-# then.
+# Adds to each row its rate: positions per second since $before. It is undefined if the ring was not in that sample.
 sub compare {
     my ($self, $before) = @_;
     my %before = map { $_->{path} => $_ } $before->rows;
     for my $row (grep { $_->{file} } $self->rows) {
         my $old = $before{ $row->{path} };
         next if !$old || !$old->{file} || $old->{file}{identity} ne $row->{file}{identity} || $row->{time} <= $old->{time};
-        # Positions inside the ring, which a clear does not set back.
+        # Internal positions, which a clear does not reset.
         $row->{interval} = $row->{time} - $old->{time};
         $row->{rate}     = ($row->{file}{raw_pos} - $old->{file}{raw_pos}) / $row->{interval};
     }
     return $self;
 }
 
-# Seconds that one lap round the ring takes at this rate: for how long a reader may pause before it loses messages.
+# The duration of one lap in seconds at this rate: a reader that pauses for longer loses messages.
 sub lap {
     my ($row) = @_;
     return $row->{rate} ? $row->{file}{capacity} / $row->{rate} : undef;
 }
 
-# The reader that is furthest behind, of those that live or keep a place; undef where there is none.
+# The reader that is furthest behind, of those that are alive or named; undef if there is none.
 sub slowest {
     my ($row) = @_;
     my ($slowest) = sort { $b->{lag} <=> $a->{lag} || $a->{pid} <=> $b->{pid} }
@@ -76,18 +74,18 @@ sub slowest {
     return $slowest;
 }
 
-# How people call it, in characters.
+# The name or pid of a reader, in characters.
 sub name_of {
     my ($reader) = @_;
     return defined $reader->{name} ? text(printable($reader->{name})) : $reader->{pid};
 }
 
-# What all readers in the table lost.
+# How many messages all readers in the table lost.
 sub losses { my ($row) = @_; return sum0(map { $_->{lost} } @{ $row->{readers} }) }
 
 # --- As a table
 
-# The most important first: on a narrow terminal the last ones are left out.
+# The most important columns first: a narrow terminal does not show the last ones.
 my @COLUMNS = (
     ['TYPE',     -5, sub { $_[1]{variant} }],
     ['RATE/S',   6,  sub { short($_[0]{rate}) }],
@@ -106,12 +104,12 @@ my @COLUMNS = (
     ['PUBLISHERS', 10, sub { $_[1]{publishers} // '-' }],
 );
 
-# A path has all the room that these leave, and this many characters at least.
+# The path gets the space left by these columns, and at least this many characters.
 use constant { ALWAYS => 6, LEAST_PATH => 12 };
 
 sub width_of { return sum0(map { 2 + abs $_->[1] } @_) }
 
-# Lines of characters without newlines, the titles first; no longer than $columns, where that is given, but for errors.
+# Lines of characters without newlines, the titles first; except for errors not longer than $columns, if given.
 sub table {
     my ($self, $columns) = @_;
     my @paths  = map { text(printable($_->{path})) } $self->rows;
@@ -125,7 +123,7 @@ sub table {
     my @lines  = sprintf $format, 'RING', map { $_->[0] } @shown;
     for my $row ($self->rows) {
         my $path = shift @paths;
-        # The end of a path says most.
+        # The end of a path is the most significant part.
         $path = '...' . substr $path, 3 - $longest if length $path > $longest;
         my ($file, $error) = @$row{qw(file error)};
         push @lines, $file ? sprintf $format, $path, map { $_->[2]->($row, $file) } @shown

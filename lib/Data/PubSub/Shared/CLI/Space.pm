@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Space;
 
-# Private to the command pubsub-shared: how much room there is for a new ring.
+# Private to the command pubsub-shared: the free space for a new ring.
 
 use 5.022;
 use strict;
@@ -8,7 +8,7 @@ use warnings;
 
 use POSIX ();
 
-# (bytes, where) of what is free for a file at this path; nothing where that cannot be found out.
+# Returns (free bytes, where) for a file at this path; nothing if it cannot be determined.
 sub free_for {
     my ($path) = @_;
     my ($dir) = $path =~ m{\A(.*/)}s;
@@ -19,7 +19,7 @@ sub free_for {
     return defined $memory && $memory < $free ? ($memory, 'in memory') : ($free, 'on its file system');
 }
 
-# Perl itself has no statvfs(3).
+# Perl has no statvfs(3).
 sub _df {
     my ($dir) = @_;
     my $pid = open(my $out, '-|') // return '';
@@ -33,7 +33,7 @@ sub _df {
     return readline($out) // '';
 }
 
-# (bytes that are free, type of the file system) from the output of df -PkT. A ramfs claims to have nothing at all.
+# (free bytes, type of the file system) from the output of df -PkT. A ramfs reports a size of 0.
 sub parse {
     my ($text) = @_;
     my ($type, $total, $free) = $text =~ /^.*\s(\S+)\s+([0-9]+)\s+[0-9]+\s+(-?[0-9]+)\s+(?:[0-9]+%|-)\s/m or return;

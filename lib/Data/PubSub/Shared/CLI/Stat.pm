@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Stat;
 
-# Private to the command pubsub-shared: `stat`, what a ring is and how it does.
+# Private to the command pubsub-shared: `stat`, the properties and the state of a ring.
 
 use 5.022;
 use strict;
@@ -22,7 +22,7 @@ sub run {
         if (decimal($opt{interval}) // 86401) > 86400;
     my @forms = grep { $opt{$_} } qw(json table prometheus);
     usage("expected --$forms[0] or --$forms[1], not both") if @forms > 1;
-    # Who asks for these has earlier ones to compare with.
+    # A monitoring system computes rates from earlier samples.
     $opt{interval} = 0 if $opt{prometheus};
 
     my $before = Data::PubSub::Shared::CLI::Sample->take(@paths);
@@ -40,7 +40,7 @@ sub run {
     return $sample->errors ? 1 : 0;
 }
 
-# Named as in the `stats` of a ring object, where that has the same; but `waiters` is the word of the commands.
+# The names are those of the `stats` of a ring object, except `waiters`, which is the commands' name.
 sub as_data {
     my ($row) = @_;
     my $path = text($row->{path});

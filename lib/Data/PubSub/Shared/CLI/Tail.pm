@@ -28,7 +28,7 @@ sub run {
     return $plan{status} // ($plan{missing}->() ? 1 : 0);
 }
 
-# What the options ask for, checked.
+# Checks the options, and returns the plan for reading.
 sub plan {
     my ($opt) = @_;
     my ($plus, $lines) = $opt->{lines} =~ /\A(\+?)(.*)\z/s;
@@ -51,20 +51,20 @@ sub plan {
     );
 }
 
-# Code that says whether a message matches.
+# Returns code that tests whether a message matches.
 sub pattern {
     my ($text) = @_;
     utf8::decode($text);
     my $regex = eval { no warnings 'regexp'; qr/$text/ } // usage("--grep must be a regular expression of perl's: " . ($@ =~ s/ at \S+ line \d+\.\n\z//r));
     return sub {
         my ($message) = @_;
-        # The bytes of a text are a text.
+        # Match UTF-8 bytes as characters.
         utf8::decode($message) if !utf8::is_utf8($message);
         return $message =~ $regex;
     };
 }
 
-# A ring that is read: its subscriber is where it is to begin. With -F there may be none yet.
+# A ring to read, with its subscriber at the start position. With -F the ring may not exist yet.
 sub reader {
     my ($path, $opt, $plan, $several) = @_;
     my $self = {
@@ -90,7 +90,7 @@ sub reader {
     return $self;
 }
 
-# From its oldest message on. What -F finds later under the path may be of another kind; reopen refuses it.
+# Subscribes from the oldest message on. A ring that -F finds later may have another variant; reopen rejects it.
 sub attach {
     my ($self) = @_;
     my ($path, $opt) = @$self{qw(path opt)};
@@ -103,12 +103,12 @@ sub attach {
     return $sub;
 }
 
-# What is in the ring now.
+# Writes the messages that are in the ring now.
 sub read_to_end {
     my ($self) = @_;
     my ($sub, $end) = @$self{qw(sub end)};
     while ($sub->cursor < $end) {
-        # One call takes all that is there.
+        # One call reads all messages in the ring.
         next if $sub->poll_cb($self->{take});
         flush();
         my $message = wait_for_claimed($sub, $end);
@@ -121,7 +121,7 @@ sub read_to_end {
     return;
 }
 
-# All of them, as messages come. The ones that are gone are left out, or waited for with -F; ends with the last.
+# Writes messages of all rings as they arrive. Rings that are gone are dropped, or with -F waited for; ends with the last one.
 sub follow {
     my ($opt, $plan, @readers) = @_;
     my $set  = Data::PubSub::Shared::Set->new(grep {defined} map { $_->{sub} } @readers);
@@ -138,7 +138,7 @@ sub follow {
         my @come = grep { $_->{away} && find_next_ring($_) } @readers;
         $set->add(map { $_->{sub} } @come);
         next if @come;
-        # Nothing tells that one which is away has its next ring.
+        # There is no notification when a missing ring appears.
         my $most = (grep { $_->{away} } @readers) ? 0.1 : 1;
         $left = $most if $left > $most;
         return if reader_left($set->subscribers ? 0 : $left);
@@ -163,7 +163,7 @@ sub message {
     my $position = $self->{sub}->position // $self->{sub}->cursor - 1;
     complain_of_losses($self) if $position != $self->{next};
     $self->{next} = $position + 1;
-    # What came while we wrote.
+    # Skip messages that were published while we wrote.
     return if defined $self->{end} && $position >= $self->{end};
     return if $self->{plan}{wanted} && !$self->{plan}{wanted}->($message);
     emit($self->{form}->($message, $position));
@@ -182,7 +182,7 @@ sub complain_of_losses {
     return;
 }
 
-# What is claimed but not filled before $end gets some time; it may come to nothing.
+# Waits for claimed positions before $end that are not filled; they may be abandoned.
 sub wait_for_claimed {
     my ($sub, $end) = @_;
     my $message;
@@ -194,7 +194,7 @@ sub wait_for_claimed {
     return $message;
 }
 
-# Goes on with the ring that the path leads to now, from its oldest message on; false where there is none.
+# Switches to the ring that is at the path now, from its oldest message on; returns false if there is none.
 sub find_next_ring {
     my ($self) = @_;
     my ($sub, $path) = @$self{qw(sub path)};
@@ -211,8 +211,8 @@ sub find_next_ring {
     return 0;
 }
 
-# Whether the other end of the pipe that we write to is closed, or is so within some seconds. We would be killed only by
-# writing to it, and that may take long.
+# Whether the other end of our output pipe is closed, or is closed within some seconds. Without this check only the next write
+# would end us, which may be much later.
 sub reader_left {
     my ($seconds) = @_;
     my $poll = IO::Poll->new;
@@ -221,7 +221,7 @@ sub reader_left {
     return $poll->events(\*STDOUT);
 }
 
-# Code that makes of a message and its position what is written; the ring's name in front, where it is given.
+# Returns code that formats a message and its position, with the ring's name in front if it is given.
 sub form {
     my ($opt, $file, $name, $sub) = @_;
     my $end   = $opt->{null} ? "\0" : "\n";
@@ -229,7 +229,7 @@ sub form {
     if ($opt->{json}) {
         my $start = defined $name ? '{"ring":' . json(text($file->{path})) =~ s/\n\z//r . ',"position":' : '{"position":';
         return sub { $start . $_[1] . ',' . json_string($_[0]) . "}\n" } if !$value;
-        # JSON has no infinities, and no NaN.
+        # JSON has no infinities and no NaN.
         return sub { my $text = $value->($_[0]); $text = qq("$text") if $text =~ /[IN]/; qq($start$_[1],"value":$text}\n) };
     }
     $value //= $opt->{raw} ? \&as_bytes : \&printable;
@@ -249,15 +249,15 @@ sub as_bytes {
     return $message;
 }
 
-# When the message that was just read was published.
+# The time at which the last message was published.
 sub time_of {
     my ($sub) = @_;
-    # Digits that a floating-point number does not have.
+    # A floating-point number does not have all these digits.
     my ($seconds, $ns) = $sub->time_ns =~ /\A(.*?)(.{9})\z/;
     return strftime('%Y-%m-%dT%H:%M:%S', localtime($seconds || 0)) . ".$ns";
 }
 
-# The same with the time and the sender of the message that was just read in front.
+# The same, with the time and sender of the last message in front.
 sub stamped {
     my ($form, $sub, $json) = @_;
     return sub {
@@ -267,7 +267,7 @@ sub stamped {
     };
 }
 
-# As few digits as give the same 64 bits again; this perl's numbers may be longer.
+# The shortest text that gives the same 64 bits; this perl's numbers may be longer.
 sub shortest {
     my ($number) = @_;
     my $text;
@@ -278,7 +278,7 @@ sub shortest {
     return $text;
 }
 
-# The member for a string. JSON::PP takes so long for each object that a reader of a busy ring cannot keep up.
+# The JSON member for a string. JSON::PP is too slow for a busy ring.
 sub json_string {
     my ($message) = @_;
     if ($message =~ /[^\x20\x21\x23-\x5b\x5d-\x7e]/) {

@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Terminal;
 
-# Private to the command pubsub-shared: a terminal's screen for a while, given back whatever happens.
+# Private to the command pubsub-shared: uses a terminal's screen, and always restores it.
 
 use 5.022;
 use strict;
@@ -52,7 +52,7 @@ sub leave {
     return;
 }
 
-# Ctrl-Z: the shell gets its terminal as it was, and we take it again when we go on.
+# Ctrl-Z: restores the terminal for the shell, and takes it again when we continue.
 sub stop {
     my ($self) = @_;
     $self->leave;
@@ -72,7 +72,7 @@ sub size {
     return ($columns || $ENV{COLUMNS} || 80, $lines || $ENV{LINES} || 24);
 }
 
-# Replaces what is shown, by lines of characters. A line that begins with a tab stands out.
+# Draws lines of characters on the screen. A line that begins with a tab is highlighted.
 sub draw {
     my ($self, @lines) = @_;
     my ($columns, $room) = size();
@@ -89,8 +89,7 @@ sub draw {
     return;
 }
 
-# Waits until the monotonic clock shows $until, a key is pressed, or the terminal has another size. The
-# key, or ''.
+# Waits until the monotonic clock reaches $until, a key is pressed, or the terminal's size changes. Returns the key or ''.
 sub wait_for_key {
     my ($self, $until) = @_;
     while (!$self->{resized}) {
@@ -100,7 +99,7 @@ sub wait_for_key {
         vec($bits, 0, 1) = 1 if $self->{keys};
         next if select($bits, undef, undef, $left) <= 0;
         return $key if sysread STDIN, $key, 1;
-        $self->{keys} = 0;    # the terminal has gone
+        $self->{keys} = 0;    # the terminal is gone
     }
     $self->{resized} = 0;
     return '';

@@ -1,6 +1,6 @@
 package Data::PubSub::Shared::CLI::Text;
 
-# Private to the command pubsub-shared: how it understands numbers, and puts errors.
+# Private to the command pubsub-shared: parses numbers and formats errors.
 
 use 5.022;
 use strict;
@@ -12,7 +12,7 @@ our @EXPORT_OK = qw(cause decimal double number without_place);
 
 my %TIMES = ('' => 1, k => 2**10, m => 2**20, g => 2**30);
 
-# A whole number, perhaps with a suffix, in upper or lower case; undef for anything else.
+# A whole number with an optional suffix, in upper or lower case; undef for anything else.
 sub number {
     my ($text) = @_;
     my ($number, $unit) = $text =~ /\A([0-9]{1,18})([kmg]?)\z/i or return undef;
@@ -23,18 +23,18 @@ sub number {
 # A number with or without a fraction, not negative; undef for anything else.
 sub decimal { return $_[0] =~ /\A(?:\d+\.?\d*|\.\d+)\z/a ? $_[0] : undef }
 
-# A number as a ring has it, in 64 bits, whatever this perl's numbers are.
+# A number in 64 bits, as in a ring, regardless of this perl's numbers.
 sub double { return unpack 'd', pack 'd', $_[0] }
 
-# What an error says. What the rings croak loses its origin: the method, and the place in this program.
+# The cause of an error. Removes the method and the place in this program from errors of rings.
 sub cause {
     my ($text) = @_;
     $text = without_place($text) if $text =~ s/\AData::PubSub::Shared::\S+: //;
     return $text =~ s/\n*\z//r;
 }
 
-# A text without the ` at FILE line N` that perl appended, and what follows that. A file's name may hold anything, blanks
-# and ` at ` too, so it is looked for among the files that perl has loaded.
+# A text without the ` at FILE line N` that perl appended, and the text after it. A file's name may contain anything, even blanks
+# and ` at `, so it is searched among the files that perl has loaded.
 sub without_place {
     my ($text) = @_;
     my $files = join '|', map { quotemeta } grep { defined && !ref } values %INC, $0, '-e';

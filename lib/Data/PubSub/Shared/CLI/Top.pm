@@ -29,7 +29,7 @@ sub run {
     return live(\@paths, $opt{delay});
 }
 
-# Tables one below the other, $count of them, or without end.
+# Writes $count tables one below the other, or without end.
 sub batch {
     my ($paths, $delay, $count) = @_;
     my $before = Data::PubSub::Shared::CLI::Sample->take(@$paths);
@@ -69,7 +69,7 @@ sub watch {
             $terminal->draw(screen($shown, $delay));
             $key = $terminal->wait_for_key($due);
             return if $key eq 'q';
-            # Another size: the same figures, drawn again.
+            # If the size has changed, draw the same figures again.
             undef $key if $key ne ' ' && clock_gettime(CLOCK_MONOTONIC) < $due;
         }
         $shown  = Data::PubSub::Shared::CLI::Sample->take(@$paths)->compare($before);
@@ -91,7 +91,7 @@ sub screen {
         my $hidden = @table - $room + 1;
         @table = (@table[0 .. $room - 2], "... and $hidden more");
     }
-    # A tab asks for a marked line.
+    # A tab highlights the line.
     return ($head, "\t$titles", @table);
 }
 

@@ -50,13 +50,13 @@ sub as_data {
     };
 }
 
-# The slowest first.
+# Sorts by lag, the slowest first.
 sub by_lag {
     my @sorted = sort { $b->{lag} <=> $a->{lag} || ($a->{name} // '') cmp($b->{name} // '') || $a->{pid} <=> $b->{pid} } @_;
     return @sorted;
 }
 
-# Characters.
+# Returns characters.
 sub as_text {
     my ($file) = @_;
     my @readers = by_lag($file->readers);
