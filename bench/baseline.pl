@@ -1,8 +1,8 @@
 #!/usr/bin/env perl
-# What a call costs beside what perl itself charges for a call of that shape, the baseline: each row is run
-# over Data::PubSub::Shared and over PubSubBaseline (bench/baseline), whose calls take the same arguments and give
-# back the same kind of result but have nothing behind them. An absolute time does not travel from machine
-# to machine; the multiple of the baseline does. Run in the built distribution:
+# Compares the cost of each call with a baseline, perl's own cost for a call of the same shape. Each row is run
+# with Data::PubSub::Shared and with PubSubBaseline (bench/baseline), whose calls take the same arguments and return
+# the same kind of result, but do nothing else. Absolute times depend on the host; the multiple of the baseline
+# hardly does. Run in the built distribution:
 #
 #     perl -Mblib bench/baseline.pl
 
@@ -31,9 +31,8 @@ my $match = $bench->opt('match');
 my @rows  = grep {"$_->{section}: $_->{name}" =~ /$match/i} $rows->($items);
 die "no row matches $match\n" unless @rows;
 
-# The two passes of a row take turns of some 20 ms, each first in every other round. What else the machine does
-# changes from one moment to the next and meets both: so it is the ratio of a round that counts, and of those
-# the median.
+# The two passes of a row alternate in turns of some 20 ms, each first in every other round. Other load on the host
+# varies, and affects both passes of a round alike. So the result is the median of the ratios of all rounds.
 my $figures = alternate($bench->opt('rounds'), map {
     my $row = $_;
     ["$row->{section}: $row->{name}" => sub {
@@ -54,7 +53,7 @@ for my $row (@rows) {
 }
 my $each = with_commas($items);
 $bench->note(<<"NOTES");
-ns: processor time of a message of Data::PubSub::Shared; baseline ns: of a message of the empty call; x baseline:
+ns: CPU time of a message of Data::PubSub::Shared; baseline ns: of a message of the empty call; x baseline:
 how many times as long ours takes, the median of the rounds; in half of the rounds it was "mostly".
 
 Both passes contain the same loop. A pair of publish and poll counts as one message. Some $each
@@ -77,7 +76,7 @@ sub figure {
 }
 
 # Builds PubSubBaseline in a scratch directory and makes it loadable. Its Makefile.PL is written there, so
-# that the distribution's own build never meets it.
+# that the distribution's own build does not find it.
 sub build_baseline {
     my $dir  = scratch();
     my $home = getcwd();
@@ -113,7 +112,7 @@ __END__
 
 =head1 NAME
 
-baseline.pl - the cost of each call as a multiple of what perl charges for an empty one
+baseline.pl - the cost of each call as a multiple of the cost of an empty call
 
 =head1 SYNOPSIS
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# Messages from a ring over Redis Streams into another ring: how many a second, what each process spends on one, how long
-# one is on its way, and what many rings cost at rest. The server and the program pubsub-bridge run on this machine, as do the publisher
+# Measures messages from a ring over Redis Streams to another ring: the rate, the CPU time of each process, the delay, and the cost
+# of many idle rings. The server and the program pubsub-bridge run on this host, as do the publisher
 # and the receiver, which checks every message. Run in the built distribution:
 #
 #     ./run bridge; perl -Mblib bench/bridge.pl
@@ -51,9 +51,9 @@ my %values = (
     },
 );
 
-# --- As many as go
+# --- Throughput
 
-# Compares each message with the one that has to come next, and tells the publisher how far it is.
+# Compares each message with the expected one, and tells the publisher its progress.
 sub receive_all {
     my ($sub, $values, $progress) = @_;
     my $next = 0;
@@ -69,7 +69,7 @@ sub receive_all {
     return;
 }
 
-# Publishes all, and never more than the rings hold of what has not been received.
+# Publishes all messages, with at most as many unreceived ones as the rings hold.
 sub publish_all {
     my ($ring, $values, $progress) = @_;
     my ($next, $received) = (0, 0);
@@ -86,7 +86,7 @@ sub publish_all {
     return;
 }
 
-# Thousands a second, and microseconds of each process for a message: of what $code does, which takes a time of its own.
+# Thousands of messages a second, and microseconds of each process for a message, while $code runs.
 sub figures {
     my ($code, $cpu) = @_;
     my %before = $cpu->();
@@ -119,7 +119,7 @@ sub all_of {
     return $figures;
 }
 
-# What the server itself bears: the same entries, appended by one client that pipelines them and does nothing else.
+# The limit of the server itself: the same entries, appended by one pipelining client.
 sub plain {
     my ($variant) = @_;
     my $redis = BenchKit::RedisServer->start($dir, 'port');
@@ -139,7 +139,7 @@ sub plain {
 
 # --- One at a time
 
-# The message is the time of its own publish. When one is due depends on no other one.
+# The message is the time of its own publish. Messages are published at fixed times.
 sub delay {
     my ($packed) = @_;
     my $bridge = BenchKit::Bridge->start("$dir/bridge", variant => 'Int', capacity => $capacity, pack => $packed);
@@ -167,7 +167,7 @@ sub delay {
     return $figures;
 }
 
-# --- At rest
+# --- Idle
 
 sub at_rest {
     my ($rings) = @_;
@@ -182,7 +182,7 @@ sub at_rest {
     return { load => $load, %costs };
 }
 
-# --- All of it
+# --- Main program
 
 my ($each, $some, $a_second) = map { with_commas($_) } $messages, $paced, $rate;
 my %name = (Str => "Str, $size bytes", Int => 'Int');
@@ -206,8 +206,8 @@ my ($slots) = map { with_commas($_) } $capacity;
 $bench->note(<<"NOTES");
 k/s: thousands of messages a second, $each in a round, from the first publish to the moment when the receiver has
 checked the last: it compares every message, whole, with the one that has to come next, and one that is lost, doubled
-or out of order ends the benchmark. Microseconds of processor time for a message in redis-server and in pubsub-bridge, all of whose
-threads count, both ways together. All of them share this machine's processors. The publisher gives $BATCH messages to one
+or out of order ends the benchmark. Microseconds of CPU time for a message in redis-server and in pubsub-bridge, all of whose
+threads count, both ways together. All of them share this host's CPUs. The publisher gives $BATCH messages to one
 publish_multi and waits when the rings, of $slots slots each, hold all that they can of what was not received.
 
 plain appends: redis-benchmark, with one connection and $BATCH commands in a pipeline, appends entries like those of the bridge
@@ -221,13 +221,13 @@ at rest: one pubsub-bridge with so many bridges, both directions each, and nothi
 seconds, in percent of one.
 
 Redis: a server of its own on a port of the loopback interface, nothing saved. State files in a directory in memory,
-where the machine has one.
+if the host has one.
 NOTES
 $bench->note('Versions: ' . BenchKit::RedisServer->version . '.');
 $bench->finish(
     [name => 'messages'], [rate => 'k/s', '%.0f'], [spread => 'spread', BenchKit::spread('rate')],
     [redis => 'redis us', '%.2f'], [program => 'bridge us', '%.2f'], [p50 => 'delay ms', '%.2f'], [p99 => '99 %', '%.2f'],
-    [memory => 'MB', '%.1f'], [connections => 'connections', '%.0f'], [load => 'processor %', '%.2f'],
+    [memory => 'MB', '%.1f'], [connections => 'connections', '%.0f'], [load => 'CPU %', '%.2f'],
 );
 
 __END__
@@ -243,8 +243,8 @@ bridge.pl - messages a second, delay and costs of a bridge over Redis Streams
 
 =head1 DESCRIPTION
 
-Needed: the program pubsub-bridge, as C<./run bridge> builds it, and redis-server with its tools (Debian packages F<redis-server> and
-F<redis-tools>). Nothing but a port of the loopback interface is opened, and the server is stopped at the end.
+Needs the program pubsub-bridge, as built by C<./run bridge>, and redis-server with its tools (Debian packages F<redis-server> and
+F<redis-tools>). Only a port of the loopback interface is opened, and the server is stopped at the end.
 
 =head1 OPTIONS
 
@@ -269,7 +269,7 @@ Slots of each ring. Default: 131,072.
 
 =item --rest SECONDS
 
-How long the processor's load at rest is taken. Default: 5 (1 with C<--quick>).
+For how many seconds the CPU load of idle bridges is measured. Default: 5 (1 with C<--quick>).
 
 =item --match REGEX
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
-# The same job done by this module and by other ways to carry messages between processes: one publisher, K
-# subscribers in processes of their own, every one of which checks that it gets every message, in order.
-# All in one run on the same machine. Run in the built distribution:
+# The same task with this module and with other ways to carry messages between processes: one publisher, and K
+# subscribers in processes of their own, each of which checks that it gets every message, in order.
+# All in one run on the same host. Run in the built distribution:
 #
 #     perl -Mblib bench/compare.pl
 
@@ -36,7 +36,7 @@ my $DIGITS      = 10;
 
 my $dir = scratch();
 
-# The messenger at work; whatever way this ends, it is closed before its directory goes away.
+# The current messenger; it is always closed before its directory is removed.
 my $at_work;
 END { $at_work->close if $at_work }
 
@@ -48,8 +48,8 @@ sub make_messages {
     return [map { sprintf "%0${DIGITS}d%s", $_, $rest } 1 .. $messages];
 }
 
-# A subscriber's check: code that takes messages, returns true after the last, and keeps count. It
-# compares each message with the one that has to come next, byte by byte.
+# A subscriber's check: code that takes messages, returns true after the last, and keeps count. It compares
+# each message with the expected one, byte by byte.
 sub checker {
     my ($texts) = @_;
     my $seen = { got => 0, disorder => 0, damaged => 0, end => 0 };
@@ -66,7 +66,7 @@ sub checker {
     return ($seen, $take);
 }
 
-# What is the matter with a message that was not expected; which one is expected after it.
+# Describes an unexpected message, and returns the number of the next expected one.
 sub misfit {
     my ($seen, $texts, $next, $message) = @_;
     my ($number) = $message =~ /^([0-9]{$DIGITS})/;
@@ -178,7 +178,7 @@ __END__
 
 =head1 NAME
 
-compare.pl - this module beside pipes, sockets, message queues, Redis and ZeroMQ
+compare.pl - comparison of this module with pipes, sockets, message queues, Redis and ZeroMQ
 
 =head1 SYNOPSIS
 
@@ -187,9 +187,9 @@ compare.pl - this module beside pipes, sockets, message queues, Redis and ZeroMQ
 
 =head1 DESCRIPTION
 
-A messenger whose perl module or server is not installed is left out, and the output says which Debian
-package has it: F<redis-server> and F<libredis-fast-perl> for Redis, F<libzmq-ffi-perl> for ZeroMQ. Nothing but Unix
-sockets in a scratch directory is opened, and the Redis server is stopped at the end.
+Messengers whose perl module or server is not installed are skipped, and the output names the Debian
+package: F<redis-server> and F<libredis-fast-perl> for Redis, F<libzmq-ffi-perl> for ZeroMQ. Only Unix
+sockets in a scratch directory are opened, and the Redis server is stopped at the end.
 
 =head1 OPTIONS
 

@@ -50,9 +50,9 @@ sub contend {
     $crew->release;
     my $seconds = max(map { $_->{end} } $crew->results) - $begin;
 
-    # Nothing may be missing, and what the ring holds must be whole. A publisher that lost its processor
-    # between claiming a position and writing to it, for so long that the others went once round the ring,
-    # claims another: then there are more positions than messages.
+    # No message may be missing, and all messages in the ring must be complete. A publisher that lost its CPU
+    # between claiming a position and writing to it, for so long that it was lapped,
+    # claims another position: then there are more positions than messages.
     my $total = $share * $count;
     my $again = $ring->write_pos - $total;
     my $held  = $total < $ring->capacity ? $total : $ring->capacity;
@@ -89,7 +89,7 @@ The clock runs from the moment when all publishers, ready and waiting, are let g
 is through. claimed again: publishers that were lapped by the others while they did not run, and took
 another position. Afterwards the write position and the content of the ring are checked.
 
-More publishers than processors share the processors: they cannot add up to more, but should not fall.
+More publishers than CPUs share the CPUs: their total cannot increase, but should not decrease.
 NOTES
 $bench->finish(
     [name => 'publishers'], [rate => 'M/s in all', '%.2f'], [spread => 'spread', BenchKit::spread('rate')],

@@ -30,11 +30,11 @@ my $capacity    = $bench->opt('capacity');
 my @subscribers = split /,/, $bench->opt('subscribers');
 
 my $TEXT    = 'hello world 1234567890 ';    # and seven digits: 30 bytes
-my $PATIENCE = 60;                          # seconds without any message before a subscriber gives up
+my $PATIENCE = 60;                          # seconds without a message before a subscriber gives up
 
 my $dir = scratch();
 
-# A subscriber's whole life: it counts what it gets up to the last message, and what comes out of order.
+# Runs a subscriber: it counts its messages up to the last one, and messages out of order.
 sub subscriber {
     my ($member, $variant, $path) = @_;
     my $sub  = ring_class($variant)->new($path, $capacity)->subscribe;
@@ -71,7 +71,7 @@ sub fan_out {
     my $crew  = BenchKit::Crew->start($count, sub { subscriber($_[0], $variant, $path) });
     $crew->gather;
 
-    # Look on, for a second at most, until the ring says that all of them sleep.
+    # Wait, for at most a second, until the ring shows that all of them sleep.
     my $limit = now() + 1;
     1 while $ring->stats->{sub_waiters} < $count and now() < $limit;
 
@@ -126,7 +126,7 @@ time from the first publish to the moment when the last subscriber had the last 
 Every subscriber checks the order of what it gets; delivered + lost must equal what was published, or
 the benchmark dies. Subscribers take one message a call.
 
-With more processes than processors the publisher competes for a processor with those whom it wakes.
+With more processes than CPUs the publisher competes for a CPU with the subscribers that it wakes.
 NOTES
 $bench->finish(
     [name => 'subscribers'], [publish => 'published M/s', '%.2f'],

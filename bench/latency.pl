@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# How long a message is on its way between two processes: one way and there and back, for a subscriber
-# that sleeps in poll_wait and for one that spins on poll, beside a pipe on the same machine. Run in the
+# The latency of a message between two processes: one-way and round trip, for a subscriber
+# that sleeps in poll_wait and for one that spins on poll, compared with a pipe on the same host. Run in the
 # built distribution:
 #
 #     perl -Mblib bench/latency.pl
@@ -57,7 +57,7 @@ sub ring_line {
     };
 }
 
-# The machine's own wake-up time: eight bytes through a pipe.
+# The host's own wake-up time: eight bytes through a pipe.
 sub pipe_line {
     pipe(my $in, my $out) or die "pipe: $!\n";
     return {
@@ -110,7 +110,7 @@ sub one_way {
     return $figures;
 }
 
-# A number goes there and comes back before the next one leaves.
+# A number is returned before the next one is sent.
 sub round_trip {
     my ($name) = @_;
     my ($there, $back) = map { $lines{$name}->($_) } qw(there back);
@@ -159,11 +159,11 @@ Microseconds. One way: $oneway messages a round; there and back: $roundtrips. Ea
 within a round; the median of the rounds is printed, and for max the largest.
 
 sleeping: the subscriber blocks in poll_wait, which looks a little while before it sleeps. spinning:
-it calls poll in a loop and keeps a processor busy. pipe: eight bytes by syswrite and sysread, as the
-yardstick of this machine's own wake-up time.
+it calls poll in a loop and keeps a CPU busy. pipe: eight bytes by syswrite and sysread, as the
+measure of this host's own wake-up time.
 
 One way, the clock is read before publishing and after the message has arrived, by the monotonic clock
-that both processes share. The publisher keeps its processor busy between messages instead of
+that both processes share. The publisher keeps its CPU busy between messages instead of
 sleeping. A reading of the clock through perl is part of each figure.
 NOTES
 $bench->finish(
@@ -176,7 +176,7 @@ __END__
 
 =head1 NAME
 
-latency.pl - how long a message is on its way between two processes
+latency.pl - the latency of messages between two processes
 
 =head1 SYNOPSIS
 

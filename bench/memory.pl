@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# What a ring and a subscriber cost in memory, and whether a process grows while messages go through it.
-# Run in the built distribution:
+# The memory cost of a ring and a subscriber, and whether a process grows while messages go through it. Run in
+# the built distribution:
 #
 #     perl -Mblib bench/memory.pl
 
@@ -26,7 +26,7 @@ my $CAPACITY    = 65_536;
 my $SUBSCRIBERS = 50_000;
 my $TEXT        = 'hello world 1234567890 abcdefgh';
 
-# Resident KiB of this process: all, and what is its own (anonymous). The numbers in /proc/self/status are
+# Resident KiB of this process: all, and its own (anonymous) memory. The numbers in /proc/self/status are
 # quicker to get, but inexact.
 sub resident {
     my $file = '/proc/self/smaps_rollup';
@@ -63,7 +63,7 @@ sub subscriber_size {
     return { subscriber => (resident()->{own} - $before) * 1024 / $SUBSCRIBERS };
 }
 
-# Sends $count messages through a ring in all the ways that there are.
+# Sends $count messages through a ring with all methods.
 sub work {
     my ($ring, $sub, $variant, $count) = @_;
     my $value   = $variant eq 'Str' ? $TEXT : 42;
@@ -93,7 +93,7 @@ sub growth {
     my $ring = warm_ring($variant, $CAPACITY);
     my $sub  = $ring->subscribe;
     work($ring, $sub, $variant, 40_000);
-    resident();    # what looking costs, once
+    resident();    # the first call allocates memory
     my $before = resident()->{all};
     work($ring, $sub, $variant, $messages);
     my $after = resident()->{all};

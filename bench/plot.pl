@@ -26,7 +26,7 @@ my $output = "$FindBin::Bin/charts";
 GetOptions('output=s' => \$output, 'help|h' => \my $help) or pod2usage(-exitval => 2, -verbose => 0);
 pod2usage(-exitval => 0, -verbose => 2, -noperldoc => 1) if $help;
 
-# Colours that remain apart for colour-blind readers (Okabe and Ito).
+# Colours that colour-blind readers can distinguish (Okabe and Ito).
 my ($BLUE, $ORANGE, $GREEN, $PINK, $YELLOW, $SKY, $GREY)
     = map {hex} qw(0072B2 D55E00 009E73 CC79A7 E69F00 56B4E9 777777);
 
@@ -172,8 +172,8 @@ sub bridge {
         } grep { $row->{$_} } qw(redis program);
     } grep { $_->{rate} } @{ $result->{rows} };
     bars($result, 'bridge',
-        title => 'Processor time of a message from ring to ring over Redis Streams',
-        xlabel => 'microseconds of processor time (less is better)', rows => \@rows,
+        title => 'CPU time of a message from ring to ring over Redis Streams',
+        xlabel => 'microseconds of CPU time (less is better)', rows => \@rows,
     );
     return;
 }
@@ -258,12 +258,12 @@ HEAD
     return;
 }
 
-# Machine, date and method, as the small print of each chart.
+# Host, date and method, in the footer of each chart.
 sub caption {
     my ($result) = @_;
     my $about = $result->{machine};
     return sprintf '%s, %s, %s, perl %s, Data::PubSub::Shared %s, %s; median of %s%s',
-        $about->{cpu}, plural($about->{processors}, 'processor'), @$about{qw(kernel perl module date)},
+        $about->{cpu}, plural($about->{processors}, 'CPU'), @$about{qw(kernel perl module date)},
         plural($result->{options}{rounds}, 'round'), $result->{quick} ? ', quick run' : '';
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# Many publishers on one ring, where there is no machine to measure it: an estimate from two measured costs.
+# Many publishers on one ring, if there is no host to measure it: an estimate from two measured costs.
 #
 #     perl bench/publishers-model.pl [--private NS] [--transfer NS] [--publishers LIST]
 
@@ -9,22 +9,22 @@ use warnings;
 
 use Getopt::Long qw(GetOptions);
 
-# Nanoseconds: what a publish costs a publisher alone, and what it costs to fetch a cache line that another processor has
-# written. The first is bench/baseline.pl's row; the second follows from contention.pl's row of two publishers, which hardly
-# do anything but pass the write position to each other.
+# Nanoseconds: the cost of a publish with a single publisher, and the cost of fetching a cache line that another CPU has
+# written. The first is bench/baseline.pl's row; the second follows from contention.pl's row of two publishers, which mostly
+# pass the write position to each other.
 my ($private, $transfer, $list) = (40, 75, '1,2,4,8,32,64');
 GetOptions('private=f' => \$private, 'transfer=f' => \$transfer, 'publishers=s' => \$list)
     or die "usage: $0 [--private NS] [--transfer NS] [--publishers LIST]\n";
 $_ > 0 or die "$0: --private and --transfer must be positive\n" for $private, $transfer;
 
 # Exact mean value analysis (M. Reiser and S. S. Lavenberg, 1980) of a closed network: N publishers that work on their own for
-# $think nanoseconds, and then queue for one server, the line of the write position, which each occupies for $service. How
-# many thousand million claims a second.
+# $think nanoseconds, and then queue for one server, the line of the write position, which each occupies for $service.
+# Returns thousand million claims a second.
 sub claims {
     my ($publishers, $think, $service) = @_;
     my ($queue, $rate) = (0, 0);
     for my $n (1 .. $publishers) {
-        my $wait = $n == 1 ? $service / 4 : $service * (1 + $queue);    # alone, the line is at home
+        my $wait = $n == 1 ? $service / 4 : $service * (1 + $queue);    # a single publisher keeps the line
         $rate  = $n / ($think + $wait);
         $queue = $rate * $wait;
     }
@@ -55,11 +55,11 @@ publishers-model.pl - an estimate for many publishers on one ring
 
 =item --private NS
 
-What a publish costs without anybody else. Default: 40.
+The cost of a publish with a single publisher. Default: 40.
 
 =item --transfer NS
 
-What a cache line costs that another processor has written. Default: 75, as between two processors of one chip; between
+The cost of fetching a cache line that another CPU has written. Default: 75, as between two CPUs of one chip; between
 sockets 150 to 300.
 
 =item --publishers LIST

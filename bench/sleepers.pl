@@ -94,7 +94,7 @@ my ($number, $pause) = (with_commas($messages), $bench->opt('gap'));
 $bench->note(<<"NOTES");
 Microseconds. $number messages a round, one every $pause us, while all subscribers sleep; each figure is the median over the
 messages. publish: what the publisher's call takes. The first, the median and the last of the subscribers: from before that call
-until it has the message. With more subscribers than processors they wait for each other, however they are woken.
+until it has the message. With more subscribers than CPUs they wait for each other, however they are woken.
 NOTES
 $bench->finish(
     [name => 'subscribers'], ['publish', 'publish', '%.1f'], ['first', 'first', '%.1f'], ['middle', 'median', '%.1f'],

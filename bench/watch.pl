@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # How soon a message on one of many rings wakes the process that watches all of them, beside one that watches a single ring;
-# and what watching costs in threads, descriptors, memory and processor time. Run in the built distribution:
+# and what watching costs in threads, descriptors, memory and CPU time. Run in the built distribution:
 #
 #     perl -Mblib bench/watch.pl
 
@@ -119,7 +119,7 @@ $bench->note(<<"NOTES");
 Microseconds from before the publish until the woken process has read the message; $number messages a round, one every
 $pause us, each on a random ring, so that the watching process sleeps in between. x single: the median as a multiple of that
 with one ring, all measured in turn in one run. Threads, descriptors and resident memory are what watching adds to the
-process: subscribers, set and handles; CPU: its processor time for a message, in microseconds.
+process: subscribers, set and handles; CPU: its CPU time for a message, in microseconds.
 NOTES
 $bench->finish(
     [name => 'watched'],

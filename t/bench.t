@@ -44,7 +44,7 @@ subtest 'a busy host writes no results' => sub {
         is $tries->("--json=$file"), '', "a host $what writes results";
     }
     $load = '1.01';
-    like $tries->("--json=$file"), qr/the machine is busy: its load average is 1\.01, with 2 processors: .*--force/,
+    like $tries->("--json=$file"), qr/the host is busy: its load average is 1\.01, with 2 CPUs: .*--force/,
         'a host above its limit is refused';
     ok !-e $file, 'no results are written';
     is $tries->("--json=$file", '--force'), '', '--force writes results on a busy host';

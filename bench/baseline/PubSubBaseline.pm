@@ -1,6 +1,6 @@
 package PubSubBaseline;
 
-# The calls of Data::PubSub::Shared with nothing behind them; see PubSubBaseline.xs.
+# Empty calls with the shapes of those of Data::PubSub::Shared; see PubSubBaseline.xs.
 
 use 5.022;
 use strict;

@@ -1,6 +1,6 @@
-/* What perl itself charges for a call of each shape: the arguments are taken and a result of the right kind is
- * given back, but there is no ring, no object check, no atomic operation. Nothing that keeps the shape of the
- * call can cost less, so the figures of the real module are read as multiples of these.
+/* Perl's own cost for a call of each shape: the arguments are converted and a result of the right kind is
+ * returned, but there is no ring, no object check, no atomic operation. No call of this shape can cost less,
+ * so the figures of the real module are given as multiples of these.
  *
  * Built by baseline.pl in a scratch directory. */
 
@@ -20,7 +20,7 @@
 #define TEXT "hello world 1234567890 abcdefgh"
 #define TEXT_LENGTH (sizeof TEXT - 1)
 
-/* Where the bytes of strings go, and where integers would. */
+/* The destination of strings and integers. */
 static char bytes[1 << 16];
 static volatile IV sink;
 
@@ -45,7 +45,7 @@ static STRLEN put(pTHX_ SV *value, STRLEN at)
         PUSHs(mortal);                        \
     } STMT_END
 
-/* -- slots, as bare as they can be: tag and value change in one exchange, and a look at both reads both -- */
+/* -- minimal slots: tag and value change in one exchange, and are read together -- */
 
 #define SLOTS 65536
 
@@ -115,7 +115,7 @@ static void take_slots(char *to, uint64_t count, int width)
     }
 }
 
-/* -- keywords: an op of their own, without entersub -- */
+/* -- keywords: custom ops, without entersub -- */
 
 static OP *pp_poll(pTHX)
 {

@@ -1,6 +1,6 @@
 # The rows of baseline.pl: each is a section, a name, the messages of one pass, the pass over the real module
-# and the same pass over PubSubBaseline. The two passes of a row are written alike, so that what surrounds
-# the call costs both the same. Loaded by baseline.pl once PubSubBaseline has been built; returns the code that
+# and the same pass over PubSubBaseline. The two passes of a row are written alike, so that the code around
+# the call costs the same. Loaded by baseline.pl once PubSubBaseline has been built; returns the code that
 # makes the rows.
 
 use 5.022;
@@ -62,8 +62,8 @@ sub {
             sub { for my $i (1 .. $items) { $baseline->publish_str($text) } });
     }
 
-    # What it costs that publishers look whether there is room, which there always is: the baseline is a ring that is not
-    # lossless. A reader goes to the end now and then.
+    # The cost of the check for room, which there always is: the baseline is a ring that is not lossless. A reader moves to the
+    # end from time to time.
     for (map({ [$_, 42] } qw(Int Int32 Int16)), ['Num', 4.2], ['Str', $TEXT30]) {
         my ($variant, $value) = @$_;
         my @passes = map {

@@ -1,7 +1,7 @@
 package BenchKit;
 
-# What the benchmarks share: options, the clock, alternating rounds, medians, the table for people and the
-# JSON for machines. Child processes that meet at barriers are in BenchKit::Crew.
+# The common parts of the benchmarks: options, the clock, alternating rounds, medians, the table and the
+# JSON output. Child processes that meet at barriers are in BenchKit::Crew.
 #
 # A benchmark is one object:
 #
@@ -32,7 +32,7 @@ our @EXPORT_OK = qw(
     with_commas two_digits
 );
 
-# Results are not written to a file where more processes than this want to run, a processor.
+# Results are not written to a file if more processes than this per CPU want to run.
 our $BUSY = 0.5;
 
 # A benchmark that hangs ends by this many seconds, in every process of its own.
@@ -40,7 +40,7 @@ our $WATCHDOG = 900;
 
 # -- the clock ------------------------------------------------------------------------------------
 
-# Seconds of the monotonic clock, which all processes of the machine share.
+# Seconds of the monotonic clock, which all processes of the host share.
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
 
 # The same in whole nanoseconds: fits an Int message.
@@ -54,7 +54,7 @@ sub elapsed {
     return now() - $begin;
 }
 
-# The seconds of processor time that a call of $code takes: other load on the machine counts little.
+# The seconds of CPU time of a call of $code, on which other load of the host has little influence.
 sub processor_time {
     my ($code) = @_;
     my $begin = clock_gettime(CLOCK_PROCESS_CPUTIME_ID);
@@ -62,8 +62,8 @@ sub processor_time {
     return clock_gettime(CLOCK_PROCESS_CPUTIME_ID) - $begin;
 }
 
-# Calls $code $count times, $gap seconds after the previous call returned. The wait is a loop that looks
-# at the clock: a sleeping publisher would measure the machine's timers instead of the messages.
+# Calls $code $count times, $gap seconds after the previous call returned. The wait is a loop that looks at
+# the clock: a sleeping publisher would measure the host's timers instead of the messages.
 sub paced {
     my ($count, $gap, $code) = @_;
     for my $turn (1 .. $count) {
@@ -109,9 +109,9 @@ sub two_digits {
     return sprintf '%.0f', sprintf('%.1e', $value);
 }
 
-# Runs every job once a round, in turn, in the opposite order every other round, so that a drift of the
-# machine meets all of them alike. A job is [key => $code]; $code returns a hash of figures. Gives back {
-# key => { figure => summary } }.
+# Runs every job once a round, in turn, in the opposite order every other round, so that a drift of the host
+# affects all of them alike. A job is [key => $code]; $code returns a hash of figures. Gives back { key => {
+# figure => summary } }.
 sub alternate {
     my ($rounds, @jobs) = @_;
     my %runs;
@@ -147,8 +147,8 @@ sub with_commas {
 
 # -- places and names -----------------------------------------------------------------------------
 
-# A directory of our own that goes away at the end; in memory where the machine has such a file system, so
-# that no disk is measured.
+# A directory of our own that is removed at the end; in memory if the host has such a file system, so that no
+# disk is measured.
 sub scratch {
     my $shm = '/dev/shm';
     my @parent = -d $shm && -w $shm ? (DIR => $shm) : (TMPDIR => 1);
@@ -211,18 +211,18 @@ sub opt {
     return $self->{opt}{$name};
 }
 
-# Why figures of this machine would be no good now, or nothing.
+# The reason why figures of this host would be useless now, or nothing.
 sub busy {
     my ($machine) = @_;
     my ($load, $processors) = @$machine{qw(load processors)};
     return unless defined $load and $load > $BUSY * $processors;
-    return sprintf 'the machine is busy: its load average is %s, with %d processor%s', $load, $processors,
+    return sprintf 'the host is busy: its load average is %s, with %d CPU%s', $load, $processors,
         $processors == 1 ? '' : 's';
 }
 
-# The machine and the perl, as a reader of the figures has to know them.
+# The host and the perl, for readers of the figures.
 sub machine {
-    my ($cpu, $count) = ('unknown processor', 0);
+    my ($cpu, $count) = ('unknown CPU', 0);
     if (open my $in, '<', '/proc/cpuinfo') {
         while (<$in>) {
             $count++ if /^processor\s*:/;
@@ -316,7 +316,7 @@ sub print_table {
     my $about = $self->{machine};
     my $plural = $self->opt('rounds') == 1 ? 'round' : 'rounds';
     printf "%s\n", $self->{title};
-    printf "%s, %d processors, %s, %s\n", @$about{qw(cpu processors arch kernel)};
+    printf "%s, %d CPUs, %s, %s\n", @$about{qw(cpu processors arch kernel)};
     printf "perl %s (%s), Data::PubSub::Shared %s, %s\n", @$about{qw(perl perl_build module date)};
     printf "median of %d %s%s; load average %s when this began\n", $self->opt('rounds'), $plural,
         $self->{quick} ? ', --quick: rough figures' : '', $about->{load} // 'unknown';
@@ -401,7 +401,7 @@ __END__
 
 =head1 NAME
 
-BenchKit - private to the benchmarks: what they share
+BenchKit - private to the benchmarks: their common parts
 
 =head1 OPTIONS OF ALL BENCHMARKS
 
@@ -417,8 +417,8 @@ Print JSON instead of the table, or write it to a file beside the table.
 
 =item --force
 
-Write the file even where the machine is busy: with a load average above half a process a processor. Otherwise
-that is refused.
+Write the file even if the host is busy, with a load average above half a process per CPU. Otherwise
+no file is written.
 
 =back
 

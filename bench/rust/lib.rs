@@ -50,7 +50,7 @@ pub trait Receiver {
     /// Waits asleep.
     fn receive(&mut self) -> u64;
 
-    /// Waits awake, and lets others run every few microseconds, however many looks that are: there may be fewer processors than
+    /// Waits awake, and lets others run every few microseconds, however many looks that are: there may be fewer CPUs than
     /// threads.
     fn spin(&mut self) -> u64 {
         let mut yielded = Instant::now();

@@ -52,7 +52,7 @@ fn measure(
                     last(answers, receivers) - start
                 })
                 .collect();
-            // The median for all of them: other programs take the processors from some.
+            // The median of all of them: other programs take the CPUs from some.
             let middle = times.len() / 2;
             Duration::from_nanos(*times.select_nth_unstable(middle).1 * messages)
         })

@@ -1,7 +1,7 @@
 package BenchKit::Bridge;
 
-# Bridges between rings of this machine, and all that they need: a redis-server at a port of the loopback interface, and the
-# program pubsub-bridge, as `./run bridge` builds it.
+# Bridges between rings of this host, with a redis-server on a port of the loopback interface, and the
+# program pubsub-bridge, as built by `./run bridge`.
 #
 #     my $bridge = BenchKit::Bridge->start($dir, variant => 'Str', capacity => 131_072, size => 30, pack => 50);    # rings => 20
 #     my $out = $bridge->ring('out');              # in any process
@@ -24,7 +24,7 @@ use BenchKit::RedisServer;
 
 my $PROGRAM = abs_path(dirname(__FILE__) . '/../../..') . '/bridge/target/release/pubsub-bridge';
 
-# Why it cannot run here, or undef.
+# The reason why it cannot run here, or undef.
 sub missing { return BenchKit::RedisServer->missing // (-x $PROGRAM ? undef : "$PROGRAM is missing (./run bridge)") }
 
 sub start {
@@ -52,7 +52,7 @@ sub launch {
     return;
 }
 
-# What its processes say comes through one pipe.
+# One pipe has the output of its processes.
 sub start_process {
     my ($self, @command) = @_;
     my $pid = open my $says, '-|' // die "fork: $!\n";
@@ -83,7 +83,7 @@ sub ring { my ($self, $name) = @_; return $self->{class}->new("$self->{dir}/${na
 
 sub pids { return map { $_->{pid} } @{ $_[0]{processes} } }
 
-# What each side has used up.
+# The CPU time that each side has used.
 sub cpu_seconds {
     my ($self) = @_;
     return (redis => cpu_of($self->{redis}->pid), program => sum0(map { cpu_of($_) } $self->pids));
@@ -100,7 +100,7 @@ sub costs {
     my ($port) = $self->{redis}->address =~ /(\d+)$/;
     my ($clients) = qx(redis-cli -p $port INFO clients) =~ /^connected_clients:(\d+)/m;
     my @kilobytes = map { content("/proc/$_/smaps_rollup") =~ /^Pss:\s+(\d+)/m } $self->pids;
-    return (memory => sum0(@kilobytes) / 1e3, connections => $clients - 1);    # without the one that asks
+    return (memory => sum0(@kilobytes) / 1e3, connections => $clients - 1);    # without our own
 }
 
 sub content {

@@ -1,17 +1,17 @@
 package BenchKit::Messenger;
 
-# One way to carry messages from one process to several others; the base class of those that compare.pl
-# sets side by side. The life of a messenger, for one run:
+# A way to carry messages from one process to several others; the base class of the messengers that compare.pl
+# compares. The life of a messenger, for one run:
 #
 #     $class->title              its name in tables
 #     $class->missing            why it cannot run here, or undef
-#     $class->version            what a reader has to know of others' software, or undef
+#     $class->version the version of the other software, or undef
 #     $class->new(size, count, subscribers, dir, capacity)
 #     $m->prepare                in the publisher, before the subscribers are forked
 #     $m->open_publisher         in the publisher, after the fork
 #     $m->open_subscriber($i)    in subscriber $i, counted from 0, after that
 #     $m->await_subscribers      in the publisher, when all of them have opened
-#     $m->publish_all($messages) publishes all messages of an array, and hands over what it still keeps
+#     $m->publish_all($messages) publishes all messages of an array, and flushes buffers
 #     $m->receive($take)         calls $take with one or more messages until it returns true
 #     $m->close                  in the publisher, at the end; also run when the object goes away
 

@@ -19,7 +19,7 @@ sub program {
     return $found;
 }
 
-# Why it cannot run here, or undef.
+# The reason why it cannot run here, or undef.
 sub missing { return defined program() ? undef : 'redis-server is missing (Debian package redis-server)' }
 
 sub version {
@@ -28,7 +28,7 @@ sub version {
     return 'redis-server ' . ($number // 'of unknown version');
 }
 
-# Somebody may take the free port before the server does; then the next one.
+# Another process may take the free port before the server does; then try the next one.
 sub start {
     my ($class, $dir, $where, @options) = @_;
     my $seen;

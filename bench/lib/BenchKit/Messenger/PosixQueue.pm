@@ -1,7 +1,7 @@
 package BenchKit::Messenger::PosixQueue;
 
-# A POSIX message queue to each subscriber, by system calls: perl has no functions for them. A queue holds
-# as many messages as the system allows everybody (fs.mqueue.msg_max, 10 unless changed).
+# A POSIX message queue to each subscriber, by system calls: perl has no functions for them. A queue holds as
+# many messages as the system allows unprivileged users (fs.mqueue.msg_max, 10 unless changed).
 
 use 5.022;
 use strict;
@@ -28,7 +28,7 @@ sub depth {
     return int <$in>;
 }
 
-# The name is taken away at once: the subscribers inherit the descriptors.
+# The name is removed at once: the subscribers inherit the descriptors.
 sub prepare {
     my ($self) = @_;
     my $attributes = pack 'l!8', 0, depth(), $self->{size}, 0, 0, 0, 0, 0;
