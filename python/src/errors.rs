@@ -35,7 +35,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub(crate) fn raised(error: Error) -> PyErr {
     let text = error.to_string();
     match error.kind() {
-        // OSError makes FileNotFoundError and its kin of the number itself.
+        // OSError selects its subclass, such as FileNotFoundError, by the number.
         ErrorKind::System => PyOSError::new_err((error.os_code(), text)),
         ErrorKind::Argument | ErrorKind::TooLong => PyValueError::new_err(text),
         ErrorKind::Incompatible => Incompatible::new_err(text),

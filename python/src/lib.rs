@@ -1,6 +1,6 @@
-//! `pubsub_shared._core`: rings and subscribers as Python has them. `lib/pubsub_shared/_core.pyi` documents every call.
+//! `pubsub_shared._core`: rings and subscribers for Python. `lib/pubsub_shared/_core.pyi` documents every call.
 //!
-//! A handle may be used by any thread, by one at a time. Whatever may wait gives the interpreter's lock away.
+//! A handle may be used by any thread, but only by one at a time. Calls that may wait release the interpreter's lock.
 
 mod errors;
 mod message;

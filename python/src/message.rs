@@ -1,4 +1,4 @@
-//! Messages between Python and the core: numbers of the ring's width, `str` and bytes by the flag.
+//! Messages between Python and the core: numbers of the ring's width, and `str` or bytes according to the flag.
 
 use data_pubsub_shared::{Bytes, Variant};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
@@ -33,7 +33,7 @@ pub(crate) fn variant(name: &str) -> PyResult<Variant> {
         .ok_or_else(|| PyValueError::new_err(format!("kind must be one of {known}, not '{name}'")))
 }
 
-/// A value for a ring of integers. What does not fit is refused, and not cut.
+/// A value for a ring of integers. A number that does not fit is rejected, and not cut.
 pub(crate) fn integer(variant: Variant, value: &Bound<'_, PyAny>) -> PyResult<i64> {
     let number: i64 = value.extract()?;
     check_range(variant, number)?;
@@ -52,7 +52,7 @@ fn check_range(variant: Variant, number: i64) -> PyResult<()> {
     Ok(())
 }
 
-/// A value for a ring of strings, kept alive: `str` has the flag; bytes and other buffers have not.
+/// A value for a ring of strings, kept alive. The flag is set for `str`, but not for bytes and other buffers.
 pub(crate) enum Text {
     Str(PyBackedStr),
     Bytes(PyBackedBytes),
@@ -73,7 +73,7 @@ impl Text {
         Ok(Text::Bytes(view.call_method0("tobytes")?.cast_into::<PyBytes>()?.into()))
     }
 
-    /// What the core takes, as long as this lives.
+    /// The bytes for the core, valid as long as this value.
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Text::Str(text) => Bytes::text(text),
@@ -82,7 +82,7 @@ impl Text {
     }
 }
 
-/// Prefixes: one that [`Text`] takes, or several.
+/// Prefixes: one value that [`Text`] accepts, or several.
 pub(crate) fn prefixes(given: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
     match Text::new(given) {
         Ok(one) => Ok(vec![one]),
@@ -90,7 +90,7 @@ pub(crate) fn prefixes(given: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
     }
 }
 
-/// `str` where the publisher said so and the bytes are UTF-8; else bytes.
+/// `str` if the publisher set the flag and the bytes are UTF-8; otherwise bytes.
 pub(crate) fn text<'py>(python: Python<'py>, bytes: &[u8], utf8: bool) -> Bound<'py, PyAny> {
     match std::str::from_utf8(bytes) {
         Ok(text) if utf8 => PyString::new(python, text).into_any(),

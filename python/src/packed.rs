@@ -1,4 +1,4 @@
-//! Batches of numbers as buffers: what `array`, `memoryview` and numpy have in common.
+//! Batches of numbers as buffers, the common interface of `array`, `memoryview` and numpy.
 
 use data_pubsub_shared::Variant;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -28,7 +28,7 @@ pub(crate) fn unpack<'py>(variant: Variant, buffer: &Bound<'py, PyAny>) -> PyRes
     let view = PyMemoryView::from(buffer)?;
     let given: String = view.getattr("format")?.extract()?;
     let size: usize = view.getattr("itemsize")?.extract()?;
-    // A long is one of two other types; a stated byte order may be the host's.
+    // A long is the same as one of two other types; an explicit byte order may be the host's.
     let host = if cfg!(target_endian = "little") { ['@', '=', '<'] } else { ['@', '=', '>'] };
     let plain = given.trim_start_matches(host);
     if size != width || plain != wanted && !(plain == "l" && matches!(wanted, "q" | "i")) {

@@ -17,17 +17,17 @@ use crate::message::{integer, kind, variant, Text};
 use crate::packed::{item, unpack};
 use crate::subscriber::{deadline, set_prefixes, Subscriber};
 
-/// A handle on a ring; None once it was closed.
+/// A handle for a ring; None once it was closed.
 #[pyclass(frozen, module = "pubsub_shared", weakref)]
 pub(crate) struct Ring(Mutex<Option<Arc<Core>>>);
 
-/// A path as Python's own functions take it: `str`, `bytes`, or what has `__fspath__`.
+/// A path as Python's own functions accept it: `str`, `bytes`, or an object with `__fspath__`.
 fn file_path(path: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let bytes = path.py().import("os")?.call_method1("fsencode", (path,))?;
     Ok(PathBuf::from(OsStr::from_bytes(bytes.cast::<PyBytes>()?.as_bytes())))
 }
 
-/// What a new ring is to be like, by name; `keep` is in seconds.
+/// The options of a new ring, by name; `keep` is in seconds.
 fn options(capacity: u64, wishes: Option<&Bound<'_, PyDict>>) -> PyResult<Options> {
     let mut options = Options::new(capacity);
     for (name, value) in wishes.iter().flat_map(|wishes| wishes.iter()) {
@@ -59,7 +59,7 @@ impl Ring {
         Ring(Mutex::new(Some(Arc::new(ring))))
     }
 
-    /// Nobody panics with the mutex, and nobody holds it for longer than this.
+    /// No code panics while it holds the mutex, and the mutex is held only during this call.
     fn place(&self) -> std::sync::MutexGuard<'_, Option<Arc<Core>>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -69,8 +69,8 @@ impl Ring {
     }
 }
 
-/// Until a lossless ring has room for `count` messages, or the clock reaches `deadline`: false. Other threads run meanwhile, and
-/// signal handlers.
+/// Waits until a lossless ring has room for `count` messages. Returns false if the clock reaches `deadline`. Other threads and
+/// signal handlers run during the wait.
 fn room(python: Python<'_>, ring: &Core, count: usize, deadline: u64) -> PyResult<bool> {
     loop {
         match python.detach(|| ring.wait_for_room(count as u64, deadline, || false)).map_err(raised)? {
@@ -80,7 +80,7 @@ fn room(python: Python<'_>, ring: &Core, count: usize, deadline: u64) -> PyResul
     }
 }
 
-/// Calls `attempt` until it has published `count` messages, or there is no room until `deadline`: false.
+/// Calls `attempt` until it has published `count` messages. Returns false if there is no room until `deadline`.
 fn published(
     python: Python<'_>,
     ring: &Core,
@@ -107,11 +107,11 @@ fn published(
 }
 
 fn publish_strs(python: Python<'_>, ring: &Core, messages: &[Bytes], deadline: u64) -> PyResult<bool> {
-    // SAFETY: the caller keeps the objects that the bytes are borrowed from.
+    // SAFETY: the caller keeps the objects from which the bytes are borrowed.
     published(python, ring, messages.len(), deadline, || unsafe { ring.publish_strs(messages) }.map(|()| true))
 }
 
-/// Publishes numbers of `width` bytes, in pieces. Returns how many.
+/// Publishes numbers of `width` bytes, in pieces. Returns how many were published.
 fn publish_packed(python: Python<'_>, ring: &Core, bytes: &[u8], width: usize) -> PyResult<usize> {
     let mut done = 0;
     loop {
@@ -124,7 +124,7 @@ fn publish_packed(python: Python<'_>, ring: &Core, bytes: &[u8], width: usize) -
     }
 }
 
-/// Numbers that are adjacent in a ring at the most, where they are published packed.
+/// The maximum number of packed numbers that are adjacent in a ring.
 const PIECE: usize = 8192;
 
 #[pymethods]
@@ -173,7 +173,7 @@ impl Ring {
         if fd < 0 {
             return Err(PyValueError::new_err(format!("fd must not be negative, and is {fd}")));
         }
-        // SAFETY: a number for one call, which duplicates it, or says that it is not open.
+        // SAFETY: the number is used for one call, which duplicates the descriptor, or fails if it is not open.
         Core::attach_fd(unsafe { BorrowedFd::borrow_raw(fd) }).map(Ring::new).map_err(raised)
     }
 
@@ -332,7 +332,7 @@ impl Ring {
         Ok(dict)
     }
 
-    /// Of a memfd.
+    /// For a memfd.
     fn fileno(&self) -> PyResult<i32> {
         self.core()?
             .as_memfd()
@@ -399,7 +399,7 @@ impl Ring {
     }
 }
 
-/// Removes the ring's file at the path; it may be gone already.
+/// Removes the ring's file at the path. A missing file is not an error.
 #[pyfunction]
 pub(crate) fn unlink(path: &Bound<'_, PyAny>) -> PyResult<()> {
     data_pubsub_shared::unlink(&file_path(path)?).map_err(raised)

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use crate::errors::{raised, Gone};
 use crate::subscriber::{deadline, Place, Reader, Subscriber};
 
-/// Members are Python's objects, read by the caller as ever. A call that waits holds the mutex and theirs.
+/// Members are Python objects, which the caller reads with their own methods. A call that waits holds this mutex and theirs.
 #[pyclass(frozen, module = "pubsub_shared", weakref)]
 pub(crate) struct Set(Mutex<Inner>);
 
@@ -18,7 +18,7 @@ struct Inner {
     members: Vec<Py<Subscriber>>,
 }
 
-/// A member that may be read from now on: its lock is held.
+/// A locked member, which may be read.
 struct Held<'a> {
     member: &'a Py<Subscriber>,
     place: Place<'a>,
@@ -43,7 +43,7 @@ impl Inner {
     }
 }
 
-/// As the core takes them: no two have the same key, and each has always the same.
+/// The members for the core: the keys are unique, and do not change.
 fn members<'a>(readers: &'a mut [(usize, &mut Reader)]) -> Vec<Member<'a>> {
     readers.iter_mut().map(|(key, reader)| Member { sub: &mut reader.core, key: *key }).collect()
 }
@@ -107,7 +107,7 @@ impl Set {
             return Err(PyValueError::new_err("this set has no members"));
         }
         loop {
-            // Losses that are to be told count, too.
+            // Losses to be reported count, too.
             let ready: Vec<_> = held
                 .iter_mut()
                 .filter_map(|held| held.reader().is_ready().then(|| held.member.clone_ref(python)))

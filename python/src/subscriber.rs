@@ -12,18 +12,18 @@ use crate::errors::{raised, Gone, Lagged};
 use crate::message::{kind, prefixes, text, Text};
 use crate::packed::{item, pack};
 
-/// Of a call that is not told how many: a batch that fits into memory.
+/// The default limit of a call: a batch that fits into memory.
 const MOST: usize = 1 << 20;
 
-/// A reader of a ring; None once it was closed. A call that waits holds the mutex, and others do not wait for it.
+/// A reader of a ring; None once it was closed. A waiting call holds the mutex, and other calls fail instead of waiting for it.
 #[pyclass(frozen, module = "pubsub_shared", weakref)]
 pub(crate) struct Subscriber(Mutex<Option<Reader>>);
 
 pub(crate) struct Reader {
     pub(crate) core: Core,
-    /// Losses are exceptions, in their place.
+    /// Whether losses are exceptions at their position.
     strict: bool,
-    /// Of the losses, what the caller was told.
+    /// The number of losses already reported.
     told: u64,
     /// The bytes of the last message.
     bytes: Vec<u8>,
@@ -32,7 +32,7 @@ pub(crate) struct Reader {
 /// Where a subscriber's reader is, for one call.
 pub(crate) type Place<'a> = MutexGuard<'a, Option<Reader>>;
 
-/// What is next.
+/// The next item.
 enum Next<T> {
     Message(T),
     Gap(u64),
@@ -40,7 +40,7 @@ enum Next<T> {
 }
 
 impl Reader {
-    /// The next message as `take` makes it of what is at the cursor.
+    /// The next message, as converted by `take`.
     fn next<T>(&mut self, mut take: impl FnMut(&mut Reader) -> PyResult<Option<T>>) -> PyResult<Next<T>> {
         loop {
             let lost = self.core.overflow_count();
@@ -73,7 +73,7 @@ impl Reader {
         })
     }
 
-    /// Sleeps until there is something to take or tell, and runs signal handlers meanwhile.
+    /// Sleeps until there is a message or a loss to report, and runs signal handlers.
     fn wait(&mut self, python: Python<'_>, deadline: u64) -> PyResult<Wait> {
         loop {
             match python.detach(|| self.core.wait(deadline)) {
@@ -84,17 +84,17 @@ impl Reader {
         }
     }
 
-    /// Whether there is a loss that is to be told.
+    /// Whether there is a loss to report.
     fn is_untold(&self) -> bool {
         self.strict && self.core.overflow_count() != self.told
     }
 
-    /// Whether there is something to take or tell.
+    /// Whether there is a message or a loss to report.
     pub(crate) fn is_ready(&mut self) -> bool {
         self.is_untold() || self.core.is_ready()
     }
 
-    /// Takes items until `limit`, a gap, or the end of what was there at first.
+    /// Takes items until `limit`, a gap, or the end of the ring at the beginning of the call.
     fn batch<T>(&mut self, limit: usize, mut next: impl FnMut(&mut Reader) -> PyResult<Next<T>>) -> PyResult<Vec<T>> {
         let mut items = Vec::new();
         let lag = usize::try_from(self.core.lag()).unwrap_or(usize::MAX);
@@ -112,7 +112,7 @@ impl Reader {
         Ok(items)
     }
 
-    /// As [`batch`](Self::batch), of numbers as they lie in memory.
+    /// As [`batch`](Self::batch), for numbers in their memory format.
     fn packed(&mut self, limit: usize) -> PyResult<Vec<u8>> {
         let (_, width) = item(self.core.variant())?;
         let lag = usize::try_from(self.core.lag()).unwrap_or(usize::MAX);
@@ -137,7 +137,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Calls `take` until it finds something, for as long as the deadline allows.
+    /// Calls `take` until it returns an item, or until the deadline.
     fn until<T>(
         &mut self,
         python: Python<'_>,
@@ -161,7 +161,7 @@ impl Reader {
 pub(crate) fn set_prefixes(core: &mut Core, given: &Bound<'_, PyAny>) -> PyResult<()> {
     let prefixes = prefixes(given)?;
     let bytes: Vec<_> = prefixes.iter().map(Text::bytes).collect();
-    // SAFETY: the objects that the bytes are borrowed from are kept until after the call.
+    // SAFETY: the objects from which the bytes are borrowed are kept until after the call.
     unsafe { core.set_prefixes(&bytes) }.map_err(raised)
 }
 
