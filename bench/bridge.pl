@@ -214,7 +214,7 @@ plain appends: redis-benchmark, with one connection and $BATCH commands in a pip
 with one message each: what the server itself bears.
 
 delay: from before publish to after poll_wait returned in the receiver, median and 99th percentile in milliseconds;
-$a_second messages a second by a clock that waits for nobody, $some in a round. Each percentile is taken within a
+$a_second messages a second at fixed times, $some in a round. Each percentile is taken within a
 round; the median of the rounds is printed.
 
 at rest: one pubsub-bridge with so many bridges, both directions each, and nothing to do. MB: its share of the memory (Pss). Processor: during $rest

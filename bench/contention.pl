@@ -82,8 +82,8 @@ for (@rows) {
 }
 my ($total, $slots) = map { with_commas($_) } $messages, $capacity;
 $bench->note(<<"NOTES");
-$total messages in all, shared out among the publishers; Str: 30 bytes; ring of $slots slots; nobody
-subscribes.
+$total messages in total, divided among the publishers; Str: 30 bytes; ring of $slots slots; no
+subscribers.
 
 The clock runs from the moment when all publishers, ready and waiting, are let go until the last one
 is through. claimed again: publishers that were lapped by the others while they did not run, and took

@@ -103,10 +103,10 @@ def parse(fields):
 
 
 class Reader:
-    """What is known of a stream after the entry `last`: for each origin its epoch and the number that comes next.
+    """The state of a stream after the entry `last`: for each origin its epoch and the next number.
 
-    Of an origin that is not known the first number is 1; but where reading began in the middle (`blind`),
-    nobody knows how many came before, and none of them is missed.
+    The first number of an unknown origin is 1. But if reading began in the middle (`blind`), the number of
+    earlier messages is unknown, and they do not count as missing.
     """
 
     def __init__(self, last, origins, blind):

@@ -149,7 +149,7 @@ sub report {
     print "\n";
     # A publisher that is stopped for a while between claiming a position and filling it claims another one.
     my $abandoned = $ring->stats->{abandoned};
-    say "Positions that were claimed anew: $abandoned" if $abandoned;
+    say "Positions that were claimed again: $abandoned" if $abandoned;
     my @failed = grep { $_->{fault} } @rows;
     print "Worker $_->{id}: $_->{fault}\n" for @failed;
     print "Interrupted\n" if $interrupted;

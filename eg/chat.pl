@@ -155,9 +155,9 @@ __DATA__
 <header><h1>Chat across processes</h1><span id="state" role="status">connecting ...</span></header>
 <main>
   <div id="empty">
-    <strong>Nobody has said anything yet</strong>
+    <strong>No messages yet</strong>
     <p>Write the first message below. Then open this page in another window: it may be served by another process, and
-      what you say here appears there. A message has the colour of the process that it came through.</p>
+      your messages appear there, too. The colour of a message shows which process it came through.</p>
   </div>
   <ul id="log" aria-live="polite" aria-label="Messages" tabindex="0"></ul>
   <button id="more" type="button" hidden></button>

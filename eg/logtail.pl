@@ -89,19 +89,19 @@ sub read_log {
 
 # A log of 2,000 lines, a reader that prints the errors, and one that counts the levels.
 sub demo {
-    my $folder = tempdir(CLEANUP => 1);
-    open my $log, '>', "$folder/log" or die "$folder/log: $!\n";
+    my $dir = tempdir(CLEANUP => 1);
+    open my $log, '>', "$dir/log" or die "$dir/log: $!\n";
     for my $n (1 .. 2000) {
         my $level = $n % 400 == 0 ? 'ERROR' : $n % 50 == 0 ? 'WARN' : 'INFO';
         print {$log} "$level request $n took " . $n * 7 % 90 . " ms\n";
     }
-    close $log or die "$folder/log: $!\n";
+    close $log or die "$dir/log: $!\n";
 
     my @readers = (
-        sub { read_log("$folder/ring", '^ERROR', sub { print "errors: $_[0]" }) },
+        sub { read_log("$dir/ring", '^ERROR', sub { print "errors: $_[0]" }) },
         sub {
             my %seen;
-            my $n = read_log("$folder/ring", '', sub { $seen{ (split ' ', $_[0])[0] }++ });
+            my $n = read_log("$dir/ring", '', sub { $seen{ (split ' ', $_[0])[0] }++ });
             say join ' ', "levels: $n lines,", map {"$_ $seen{$_}"} sort keys %seen;
         },
     );
@@ -113,7 +113,7 @@ sub demo {
         $reader->();
         exit 0;
     }
-    publish_log("$folder/ring", open_log("$folder/log"));
+    publish_log("$dir/ring", open_log("$dir/log"));
     for my $pid (@pids) {
         waitpid $pid, 0;
         die "a reader failed\n" if $?;

@@ -31,10 +31,10 @@ for my $name (qw(workers requests keys)) {
     pod2usage("--$name: at least one") if $opt{$name} < 1;
 }
 
-my $folder   = tempdir(CLEANUP => 1);    # the database: a file for each key
+my $dir   = tempdir(CLEANUP => 1);    # the database: a file for each key
 my $parent   = $$;
 my $stale    = Data::PubSub::Shared::Str->new(undef, $opt{'ring-size'}, 64);    # keys; the workers inherit it
-my $listener = IO::Socket::UNIX->new(Local => "$folder/socket", Listen => $opt{workers}) or die "listen: $!\n";
+my $listener = IO::Socket::UNIX->new(Local => "$dir/socket", Listen => $opt{workers}) or die "listen: $!\n";
 
 pipe my $lifeline, my $server_lives or die "pipe: $!\n";    # closes when the server ends, for any reason
 my @workers = map { start_worker() } 1 .. $opt{workers};
@@ -124,23 +124,23 @@ sub put {
 
 sub load {
     my ($key) = @_;
-    open my $in, '<', "$folder/$key" or return 'none';
+    open my $in, '<', "$dir/$key" or return 'none';
     return scalar <$in>;
 }
 
 sub store {
     my ($key, $value) = @_;
-    open my $out, '>', "$folder/$key.$$" or die "$key: $!\n";
+    open my $out, '>', "$dir/$key.$$" or die "$key: $!\n";
     print {$out} $value;
     close $out or die "$key: $!\n";
-    rename "$folder/$key.$$", "$folder/$key" or die "$key: $!\n";
+    rename "$dir/$key.$$", "$dir/$key" or die "$key: $!\n";
     return;
 }
 
 # --- The client: one connection to each worker, one request in ten a change. Returns the number of stale answers.
 
 sub client {
-    my @connections = map { IO::Socket::UNIX->new(Peer => "$folder/socket") or die "connect: $!\n" } @workers;
+    my @connections = map { IO::Socket::UNIX->new(Peer => "$dir/socket") or die "connect: $!\n" } @workers;
     my %expected;
     my ($changes, $wrong) = (0, 0);
     srand 1;

@@ -1,6 +1,5 @@
 //! Publishes from Rust to subscribers in any language, and back: `exchange RING ANSWERS COUNT`.
-//!
-//! Publishes the words "1" to "COUNT" into the string ring at RING, and waits until somebody has answered each of them
+//! Publishes the words "1" to "COUNT" to the string ring at RING, and waits until another program has answered each of them
 //! with its number on the integer ring at ANSWERS. In Perl, the other side is
 //!
 //! ```text

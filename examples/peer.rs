@@ -1,8 +1,8 @@
-//! One of several programs, each in a language of its own, that share a ring: `peer publish RING ID COUNT`, `peer read RING`.
+//! One of several programs in different languages that share a ring: `peer publish RING ID COUNT`, `peer read RING`.
 //!
 //! `publish` publishes numbers from ID * 2^32 on, as numbers or as text, and writes each number when it is published. `read`
-//! writes `ready`, then each message with its position, and each loss in its place, until it is sent -1 or `-1`; and then how
-//! many it got and lost.
+//! writes `ready`, then each message with its position, and each loss at its position, until it gets the message -1 or `-1`; and
+//! then how many messages it got and lost.
 
 use std::io::Write;
 use std::path::Path;

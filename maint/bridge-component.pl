@@ -23,17 +23,17 @@ sub spew {
     return;
 }
 
-my $folder = tempdir(CLEANUP => 1) . '/bridge';
+my $dir = tempdir(CLEANUP => 1) . '/bridge';
 open my $git, '-|', qw(git ls-files -z bridge) or die "git: $!\n";
 for my $name (split /\0/, do { local $/; <$git> }) {
-    my $copy = dirname($folder) . "/$name";
+    my $copy = dirname($dir) . "/$name";
     make_path(dirname($copy));
     copy($name, $copy) or die "$name: $!\n";
 }
 close $git or die "git ls-files failed\n";
 
-system($cargo, qw(vendor --quiet --locked --manifest-path bridge/Cargo.toml), "$folder/vendor") == 0 or die "cargo vendor failed\n";
-for my $crate (glob "$folder/vendor/{windows,winapi,wasi,wit-,wasm-bindgen,js-sys,web-sys}*") {
+system($cargo, qw(vendor --quiet --locked --manifest-path bridge/Cargo.toml), "$dir/vendor") == 0 or die "cargo vendor failed\n";
+for my $crate (glob "$dir/vendor/{windows,winapi,wasi,wit-,wasm-bindgen,js-sys,web-sys}*") {
     opendir my $in, $crate or die "$crate: $!\n";
     my @rest = map {"$crate/$_"} grep { !/\A(?:\.\.?|Cargo\.toml|\.cargo-checksum\.json)\z/ } readdir $in;
     remove_tree(@rest);
@@ -43,7 +43,7 @@ for my $crate (glob "$folder/vendor/{windows,winapi,wasi,wit-,wasm-bindgen,js-sy
     spew("$crate/src/lib.rs", '');
     spew($checksum, JSON::PP->new->canonical->encode({ %$sums, files => {} }));
 }
-spew("$folder/.cargo/config.toml", <<'CONFIG');
+spew("$dir/.cargo/config.toml", <<'CONFIG');
 # The crates are in vendor/.
 [source.crates-io]
 replace-with = "vendor"
@@ -53,4 +53,4 @@ directory = "vendor"
 CONFIG
 
 my @tar = (qw(tar --format=ustar --sort=name --owner=0 --group=0 --numeric-owner), '--mode=u=rwX,go=rX');
-system(@tar, '-C', dirname($folder), '-czf', $file, 'bridge') == 0 or die "tar failed\n";
+system(@tar, '-C', dirname($dir), '-czf', $file, 'bridge') == 0 or die "tar failed\n";

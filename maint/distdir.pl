@@ -15,8 +15,8 @@ use File::Copy 'copy';
 use File::Find 'find';
 use File::Path 'make_path';
 
-my ($cargo, $folder) = @ARGV;
-die "usage: perl maint/distdir.pl CARGO FOLDER\n" if @ARGV != 2;
+my ($cargo, $dir) = @ARGV;
+die "usage: perl maint/distdir.pl CARGO DIRECTORY\n" if @ARGV != 2;
 
 sub slurp {
     my ($path) = @_;
@@ -73,10 +73,10 @@ sub write_manifest {
 
 for my $name (-e '.git' ? files_of_git() : files_of_manifest()) {
     next if $name eq 'MANIFEST';
-    make_path(dirname("$folder/$name"));
-    copy($name, "$folder/$name") or die "$name: $!\n";
-    chmod -x $name ? 0755 : 0644, "$folder/$name" or die "$folder/$name: $!\n";
+    make_path(dirname("$dir/$name"));
+    copy($name, "$dir/$name") or die "$name: $!\n";
+    chmod -x $name ? 0755 : 0644, "$dir/$name" or die "$dir/$name: $!\n";
 }
-chdir $folder or die "$folder: $!\n";
+chdir $dir or die "$dir: $!\n";
 vendor_crates() if !-d 'vendor';
 write_manifest();

@@ -38,7 +38,7 @@ for my $size (4, 64) {
     subtest "a ring of $size" => sub {
         my ($status, $out) = broadcast(sub { }, '--workers', 2, '--ring-size', $size);
         is($status, 0, 'exit status') or diag $out;
-        like($out, qr/claimed anew: [1-9]/, 'positions were abandoned');
+        like($out, qr/claimed again: [1-9]/, 'positions were abandoned');
         like($out, qr/^Every worker got every line, in order$/m, 'none was lost');
     };
 }

@@ -59,7 +59,7 @@ impl Ring {
         Ring(Mutex::new(Some(Arc::new(ring))))
     }
 
-    /// No code panics while it holds the mutex, and the mutex is held only during this call.
+    /// The mutex is held only for an expression, and no code panics while it holds it.
     fn place(&self) -> std::sync::MutexGuard<'_, Option<Arc<Core>>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
