@@ -1,30 +1,31 @@
-//! The server between the hosts, and what it must promise: the contract of a backend.
+//! The contract of a backend: what the server between the hosts must promise.
 //!
-//! A backend keeps streams. A stream is one sequence of entries from many origins; an origin is one ring on one host, whose
-//! messages are numbered 1, 2, 3 ... For each origin the backend knows (epoch E, last number L, position P), where P is text
-//! that means something to the sender alone: how far its ring was read behind the message L.
+//! A backend keeps streams. A stream is one sequence of entries from many origins. An origin is one ring on one host, whose
+//! messages are numbered 1, 2, 3 ... For each origin the backend stores its epoch E, its last number L and its position P. P is a
+//! text that only the sender interprets: the position in its ring after the message L.
 //!
-//! Everything that the bridge guarantees follows from five promises.
+//! All guarantees of the bridge follow from five promises.
 //!
-//! 1. *A fence.* [`begin`](Backend::begin) is one atomic, lasting step: it raises E of an origin above all epochs before, and
-//!    says what L and P are. From then on each [`append`](Backend::append) with a smaller epoch fails as [`Failure::Fenced`],
-//!    wherever it was on its way.
-//! 2. *All or nothing, once.* An append puts those entries of its batch behind the stream's end whose first number is greater
-//!    than L, and stores the batch's last number and position as L and P; or it does nothing. So a batch that comes twice
-//!    is appended once. Both are lasting when it returns `Ok`, as far as the server's settings for its disk go.
-//! 3. *Nothing beyond a hole.* An append whose first number is greater than max(L, acknowledged) + 1 fails as
-//!    [`Failure::Hole`] and does nothing. The sender has several batches on their way at once. The server may refuse one of them
-//!    (no memory, no replicas) and could take the next; the refused one would then lie below L when it comes again, and
-//!    be taken for delivered. L alone is not enough: a server that has lost its data, or goes on from a copy, has an L below
-//!    what it has acknowledged, and that is not sent again.
+//! 1. *A fence.* [`begin`](Backend::begin) is one atomic, durable step: it raises E of an origin above all earlier epochs, and
+//!    returns L and P. From then on each [`append`](Backend::append) with a lower epoch fails as [`Failure::Fenced`], even if
+//!    it was sent before.
+//! 2. *All or nothing, once.* An append adds those entries of its batch whose first number is greater than L to the end of the
+//!    stream, and stores the batch's last number and position as L and P; or it has no effect. So a batch that is sent twice
+//!    is appended once. All of this is durable when it returns `Ok`, as far as the server's persistence settings allow.
+//! 3. *No holes.* An append whose first number is greater than max(L, acknowledged) + 1 fails as [`Failure::Hole`] and has no
+//!    effect. The sender has several batches in flight. The server may refuse one of them (out of memory, too few replicas) and
+//!    could accept the next; when the refused batch is sent again, its numbers would be below L, and it would be taken for a
+//!    duplicate. L alone is not enough: if a server has lost its data, or was restored from a copy, its L is lower than the last
+//!    number that it has acknowledged, and acknowledged messages are not sent again.
 //! 4. *One order.* All readers of a stream get its entries in the same sequence, that of their [`Place`]s, which grow. An entry
-//!    is read whole, unchanged, and after the append that brought it. Reading changes nothing.
-//! 5. *The truth about what is gone.* [`ends`](Backend::ends) and [`origins`](Backend::origins) tell what was trimmed, and
-//!    whether a place is still one of this stream, which it is not where the server was restored from an older copy.
+//!    is read completely, unchanged, and after its append. Reading has no side effects.
+//! 5. *Known losses.* [`ends`](Backend::ends) and [`origins`](Backend::origins) tell what was trimmed, and whether a place still
+//!    belongs to this stream; it does not if the server was restored from an older copy.
 //!
-//! What a backend need not promise: that it is there. Calls fail with [`Failure::Lost`] while it is away, and then it is not known
-//! whether they were carried out; [`connected`](Backend::connected) waits for its return. It connects by itself, again and again.
-//! Of a backend that is many servers, one may be away with its streams; calls on these fail with [`Failure::Away`].
+//! A backend need not promise to be available. Calls fail with [`Failure::Lost`] while it is down, and then it is not known
+//! whether they were executed; [`connected`](Backend::connected) waits until it is up again. It reconnects by itself, again and
+//! again. If a backend consists of several servers, one of them may be down with its streams; calls for these fail with
+//! [`Failure::Away`].
 //!
 //! [`conformance`] checks all of this against any backend.
 
@@ -42,8 +43,8 @@ pub mod redis;
 pub mod server;
 mod tls;
 
-/// Where an entry is in its stream. Places of a stream only grow. For Redis these are the two numbers of an identifier; for
-/// JetStream when the stream was created, and the sequence of a message with the entry's index in it.
+/// The place of an entry in its stream. Places of a stream only grow. For Redis it is the two numbers of an entry's id; for
+/// JetStream it is the time at which the stream was created, and a message's sequence with the index of the entry in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Place(pub u64, pub u64);
 
@@ -80,7 +81,7 @@ impl FromStr for Place {
 pub struct Content {
     /// One of `i I m M u U g`.
     pub kind: u8,
-    /// How many numbers the entry takes, 1 or more: one for each message, or for each lost one of a gap.
+    /// How many numbers the entry takes, 1 or more: one for each message, or for each lost message of a gap.
     pub takes: u64,
     /// The bytes.
     pub payload: Vec<u8>,
@@ -89,11 +90,11 @@ pub struct Content {
 /// An entry as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it is.
+    /// Its place.
     pub place: Place,
-    /// Who sent it.
+    /// Its origin.
     pub origin: String,
-    /// In which epoch.
+    /// The epoch in which it was sent.
     pub epoch: u64,
     /// The number of its first message.
     pub number: u64,
@@ -103,10 +104,10 @@ pub struct Entry {
     pub payload: Vec<u8>,
 }
 
-/// What is read at a place: an entry, or why what is there is none.
+/// The content of a place: an entry, or something else.
 pub type Read = Result<Entry, Malformed>;
 
-/// Something in the stream that no bridge has put there.
+/// Something in the stream that is not from a bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// Where it is.
@@ -115,7 +116,7 @@ pub struct Malformed {
     pub why: String,
 }
 
-/// Who sends: one life of an origin.
+/// A sender: an origin in one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The stream's name.
@@ -126,14 +127,14 @@ pub struct Sender {
     pub epoch: u64,
 }
 
-/// What a sender knows when it begins, and what is taken where the server does not know the origin.
+/// What a sender knows when it begins. The server uses it if it does not know the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The new epoch must be greater than this.
     pub epoch: u64,
     /// The last number that was acknowledged.
     pub number: u64,
-    /// The position behind it, or an empty text.
+    /// The position after it, or an empty text.
     pub position: String,
 }
 
@@ -144,9 +145,9 @@ pub struct Begun {
     pub epoch: u64,
     /// L: the last number in the stream.
     pub number: u64,
-    /// P: the position behind it.
+    /// P: the position after it.
     pub position: String,
-    /// Whether the server knew the origin; otherwise the two are those of the [`Claim`].
+    /// Whether the server knew the origin; otherwise L and P are those of the [`Claim`].
     pub known: bool,
 }
 
@@ -157,7 +158,7 @@ pub struct Batch {
     pub first: u64,
     /// The entries, at least one; each begins where the numbers of the one before it end.
     pub entries: Vec<Content>,
-    /// The position behind the last message.
+    /// The position after the last message.
     pub position: String,
 }
 
@@ -167,38 +168,39 @@ impl Batch {
         self.first - 1 + self.entries.iter().map(|entry| entry.takes).sum::<u64>()
     }
 
-    /// Bytes of all payloads.
+    /// The size of all payloads in bytes.
     pub fn bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.payload.len()).sum()
     }
 }
 
-/// Who sent an entry.
+/// The sender of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The origin.
     pub origin: String,
-    /// In which epoch.
+    /// The epoch.
     pub epoch: u64,
-    /// The number of the first message of the entry, or of those that were appended together with it.
+    /// The number of the first message of the entry, or of the batch that it was appended in.
     pub first: u64,
 }
 
 /// The state of a stream at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ends {
-    /// The oldest entry that is still there; none in an empty stream.
+    /// The oldest entry that is held; `None` in an empty stream.
     pub first: Option<Place>,
-    /// The newest entry that is still there.
+    /// The newest entry that is held.
     pub newest: Option<Place>,
-    /// The last entry that was ever appended, also where it is gone; [`Place::START`] where none is known.
+    /// The last entry that was ever appended, even if it was trimmed; [`Place::START`] if none is known.
     pub last: Place,
-    /// Whether the place that was asked for may be one of this stream. False where it certainly is none: it is behind `last`,
-    /// or not before `first` and no entry is there.
+    /// Whether the requested place may belong to this stream. False if it certainly does not: it is after `last`, or it is not
+    /// before `first` and holds no entry.
     pub continues: bool,
-    /// What is at the place that was asked for, if that can be told. A server that was restored from a copy may give a place a second time.
+    /// What is at the place that was asked for, if that can be told. A server that was restored from a copy may give a place a
+    /// second time.
     pub at: Option<Sent>,
-    /// How much older it is than the newest entry, if that can be told; where it is gone, how much the oldest one is.
+    /// How much older it is than the newest entry, if that is known; if it was trimmed, how much older the oldest entry is.
     pub behind: Option<Duration>,
 }
 
@@ -213,35 +215,36 @@ pub struct Origins {
     pub numbers: Vec<(String, u64, u64)>,
 }
 
-/// How much of a stream is kept, roughly. What none of these says is kept.
+/// How much of a stream is kept, approximately. Without a limit, all of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// At least so many messages.
+    /// At least this number of messages.
     pub messages: Option<u64>,
-    /// Those that are younger than this.
+    /// Messages that are younger than this.
     pub age: Option<Duration>,
-    /// At most so many bytes of the server's memory or disk.
+    /// At most this number of bytes of the server's memory or disk.
     pub bytes: Option<u64>,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The connection broke, or no answer came in time: what was asked may have been done. The text says where and why.
+    /// The connection broke, or there was no answer in time. The request may have been executed. The text says where and why.
     Lost(String),
-    /// As `Lost`, of the part of the server alone that has this stream; the connection to the others is good.
+    /// As `Lost`, but only for the server that has this stream; the connections to other servers work.
     Away(String),
-    /// The server said no, and did nothing; later it may say yes. The text has its words, and the remedy where one is known.
+    /// The server refused the request, which had no effect; later it may accept it. The text has its words, and a remedy if one
+    /// is known.
     Refused(String),
-    /// As `Refused`: this user has no permission for that.
+    /// As `Refused`: this user does not have the permission.
     Denied(String),
-    /// As `Refused`: the server has no room. Trimming may help.
+    /// As `Refused`: the server is full. Trimming may help.
     Full(String),
-    /// A batch before this one was refused, and must come first.
+    /// An earlier batch was refused, and must be sent first.
     Hole,
-    /// A later epoch has begun.
+    /// A later epoch has begun: another sender has taken over the origin.
     Fenced,
-    /// An operator has to change something: the key of the stream is something else, for instance.
+    /// An operator must change something; for instance, the key of the stream holds another type.
     Hopeless(String),
 }
 
@@ -265,19 +268,19 @@ impl std::error::Error for Failure {}
 /// The result of a backend's call.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// How the connection is, for the status.
+/// The state of the connection, for the status.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Health {
     /// Whether calls can be made, and the server has answered the last ones in time.
     pub connected: bool,
-    /// The last thing that went wrong with the connection; none while it is well.
+    /// The last error of the connection; `None` while it works.
     pub error: Option<String>,
-    /// Connections that were lost so far.
+    /// How many connections were lost so far.
     pub lost: u64,
 }
 
-/// A server that keeps streams. The module says what it must promise. One value serves all bridges to one server, from
-/// many tasks at once; a future that is dropped takes nothing back.
+/// A server that keeps streams; the module's page has its contract. One value serves all bridges to one server, from many tasks at
+/// once. Dropping a future does not cancel its request.
 pub trait Backend: Send + Sync + 'static {
     /// Reads one stream.
     type Reader: Reader;
@@ -285,43 +288,43 @@ pub trait Backend: Send + Sync + 'static {
     /// Returns once calls can be made. May be dropped at any time.
     fn connected(&self) -> impl Future<Output = ()> + Send;
 
-    /// How the connection is. Never waits.
+    /// The state of the connection. Does not wait.
     fn health(&self) -> Health;
 
-    /// How many batches one sender may have on their way at once, 1 or more.
+    /// How many batches of one sender may be in flight at once, 1 or more.
     fn window(&self) -> usize;
 
-    /// The most bytes of payloads in a batch. A message that is longer can never be sent.
+    /// The maximum size of a batch's payloads in bytes. Longer messages cannot be sent.
     fn batch_bytes(&self) -> usize;
 
     /// Begins a new epoch of an origin; promise 1.
     fn begin(&self, stream: &str, origin: &str, claim: &Claim) -> impl Future<Output = Result<Begun>> + Send;
 
-    /// Appends a batch; promises 2 and 3. `acknowledged` is the last number for which the sender has got an `Ok`. Batches of one
-    /// sender whose futures are first polled one after the other reach the server in that order, as long as none fails.
+    /// Appends a batch; promises 2 and 3. `acknowledged` is the last number for which the sender has received an `Ok`. Batches of
+    /// one sender reach the server in the order in which their futures are first polled, as long as none fails.
     fn append(&self, sender: &Sender, batch: &Batch, acknowledged: u64) -> impl Future<Output = Result<()>> + Send;
 
-    /// Begins to read behind a place; promise 4.
+    /// Starts reading after a place; promise 4.
     fn read(&self, stream: &str, after: Place) -> impl Future<Output = Result<Self::Reader>> + Send;
 
-    /// The state of a stream, and whether a place is one of it; promise 5.
+    /// The state of a stream, and whether a place belongs to it; promise 5.
     fn ends(&self, stream: &str, place: Place) -> impl Future<Output = Result<Ends>> + Send;
 
-    /// What the server knows of all origins of a stream. May be as long as they are many.
+    /// The state of all origins of a stream. Its size is proportional to their number.
     fn origins(&self, stream: &str) -> impl Future<Output = Result<Origins>> + Send;
 
-    /// Trims a stream to its limits. `messages_per_entry` is what the caller has seen, 1.0 or more. Also called where the server
-    /// is full.
+    /// Trims a stream to its limits. `messages_per_entry` is the average that the caller has seen, 1.0 or more. Also called when
+    /// the server is full.
     fn trim(&self, stream: &str, limits: &Limits, messages_per_entry: f64) -> impl Future<Output = Result<()>> + Send;
 
-    /// Says that an origin is alive though it has nothing to send, and forgets those that have not said anything for longer
-    /// than `idle`. Returns how many were forgotten. Does nothing where that costs nothing.
+    /// Reports that an origin is alive though it has nothing to send, and removes origins that have not reported for longer than
+    /// `idle`. Returns how many were removed. It does nothing if idle origins cost the backend nothing.
     fn tend(&self, sender: &Sender, idle: Duration) -> impl Future<Output = Result<u64>> + Send;
 }
 
-/// Reads one stream from a place on.
+/// A reader of one stream.
 pub trait Reader: Send + 'static {
-    /// The next entries, in order, a bounded number of bytes of them; waits until there are some. May be dropped while it waits,
-    /// without loss. After a failure nothing more comes: begin to read again.
+    /// The next entries, in order, of a limited total size; waits until there are some. It may be dropped while it waits, without
+    /// loss. After a failure, the caller must start reading again.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Read>>> + Send;
 }

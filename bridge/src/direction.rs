@@ -1,4 +1,4 @@
-//! What both directions of a bridge have in common: what they are told, what they say about themselves, how they wait.
+//! What both directions of a bridge have in common: control, status, and waiting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use crate::ring::{Open, RingFile};
 /// How many messages were lost, by reason.
 pub type Lost = BTreeMap<String, u64>;
 
-/// Why messages are lost. The stream may have other words, of other programs.
+/// The reasons for losses. A stream may have other reasons, from other programs.
 pub const REASONS: [(&str, &str); 7] = [
     ("overrun", "their ring was overrun before they could be sent"),
     ("restart", "their ring was overrun while the bridge was not running"),
@@ -26,7 +26,7 @@ pub const REASONS: [(&str, &str); 7] = [
     ("indeterminate", "after a restart it was not clear whether they had been delivered"),
 ];
 
-/// Those for which nothing is lost on the way up.
+/// Reasons that are not losses in the direction up.
 pub const ONLY_DOWN: [&str; 3] = ["trimmed", "backend", "indeterminate"];
 
 /// The sentence for a reason.
@@ -34,7 +34,7 @@ pub fn because(reason: &str) -> &str {
     REASONS.iter().find(|(word, _)| *word == reason).map_or(reason, |(_, sentence)| sentence)
 }
 
-/// What is known of a direction, for people and programs.
+/// The status of a direction, for people and programs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
@@ -42,29 +42,29 @@ pub struct Status {
     pub direction: String,
     /// The ring's path.
     pub ring: String,
-    /// The stream; several are joined by commas.
+    /// The stream; if there are several, they are joined by commas.
     pub stream: String,
     /// The server.
     pub server: String,
-    /// Whether it is at work: it has its ring and its state file. Otherwise `error` says why not.
+    /// Whether it works: it has its ring and its state file. Otherwise `error` says why not.
     pub running: bool,
-    /// Whether the server is there, and does what it is asked.
+    /// Whether the server is connected and accepts requests.
     pub connected: bool,
-    /// What is wrong now; null where all is well.
+    /// The present error; null if there is none.
     pub error: Option<String>,
-    /// Messages: sent and acknowledged (up), published (down), by this process.
+    /// How many messages were sent and acknowledged (up) or published (down) by this process.
     pub forwarded: u64,
-    /// The same per second, during the last second.
+    /// How many of them in the last second.
     pub rate: u64,
-    /// Lost messages by reason, since the state file was begun.
+    /// Lost messages by reason, since the state file was created.
     pub lost: Lost,
-    /// Messages of the ring that were not taken out yet (up).
+    /// Messages of the ring that were not read yet (up).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
-    /// How old the entry was that was read last, in seconds, while there is more to read (down).
+    /// The age in seconds of the entry that was read last, while there are more to read (down).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<f64>,
-    /// Batches without an answer (up).
+    /// Batches in flight (up).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u64>,
     /// Its name in the stream (up).
@@ -79,29 +79,29 @@ pub struct Status {
     /// The entry read last, by stream (down).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub places: Option<BTreeMap<String, String>>,
-    /// How many origins it knows (down).
+    /// The number of known origins (down).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origins: Option<u64>,
-    /// Messages left out because they came twice, since the state file was begun (down).
+    /// Messages that were skipped because they were duplicates, since the state file was created (down).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicates: Option<u64>,
-    /// Entries left out because they could not be understood, by this process (down).
+    /// Malformed entries that were skipped by this process (down).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub malformed: Option<u64>,
-    /// Messages left out by a filter, by this process.
+    /// Messages that the filter has rejected in this process.
     pub filtered: u64,
-    /// How often it has begun again after something went wrong.
+    /// How often it has restarted after an error.
     pub restarts: u64,
 }
 
-/// How a direction is told to end, and tells how it is.
+/// Control and status of a direction.
 #[derive(Clone, Debug)]
 pub struct Control {
     stop: watch::Receiver<bool>,
     status: Arc<Mutex<Status>>,
-    /// Batches that all senders to one server may have in memory together.
+    /// A limit for the batches that all senders to one server have in memory.
     pub batches: Arc<Semaphore>,
-    /// How long the last messages may take when it is to end.
+    /// How long sending the last messages may take when it is to end.
     pub farewell: Duration,
 }
 
@@ -116,10 +116,10 @@ impl Control {
         *self.stop.borrow()
     }
 
-    /// Returns when it is to end. May be dropped.
+    /// Waits until it is to end. It may be dropped.
     pub async fn stopping(&self) {
         let mut stop = self.stop.clone();
-        // Who would say so is gone: that is an end, too.
+        // If the sender was dropped, it is to end, too.
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
@@ -128,7 +128,7 @@ impl Control {
         self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Waits so long, or until it is to end.
+    /// Waits for this time, or until it is to end.
     pub async fn pause(&self, duration: Duration) {
         tokio::select! {
             () = tokio::time::sleep(duration) => {}
@@ -137,7 +137,7 @@ impl Control {
     }
 }
 
-/// Pauses that double, up to a greatest one, each between half and one and a half of that, so that not all come at once.
+/// Exponential backoff with jitter: pauses double up to a maximum, and each is between half and one and a half times as long.
 #[derive(Debug)]
 pub struct Backoff {
     first: Duration,
@@ -146,17 +146,17 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// From `first` to `greatest`.
+    /// Pauses from `first` to `greatest`.
     pub fn new(first: Duration, greatest: Duration) -> Backoff {
         Backoff { first, greatest, failures: 0 }
     }
 
-    /// It works.
+    /// Resets it, after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// It does not: how long to wait.
+    /// The next pause, after a failure.
     pub fn pause(&mut self) -> Duration {
         let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.greatest);
         self.failures += 1;
@@ -164,24 +164,24 @@ impl Backoff {
     }
 }
 
-/// Since 1970, as this host's clock says; nothing before that.
+/// The time since 1970, from this host's clock; zero if that is before 1970.
 pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Between 0 and 1.
+/// A random number between 0 and 1.
 pub fn random_fraction() -> f64 {
     use std::hash::{BuildHasher, RandomState};
-    // Each has new random keys.
+    // Each `RandomState` has new random keys.
     (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Says the same thing once, until something else was said or all is well.
+/// Suppresses a message that is the same as the last one, until there was another or the problem is over.
 #[derive(Debug, Default)]
 pub struct Said(Option<String>);
 
 impl Said {
-    /// Whether this is news.
+    /// Whether this message is new.
     pub fn is_news(&mut self, text: &str) -> bool {
         let is_news = self.0.as_deref() != Some(text);
         if is_news {
@@ -190,22 +190,22 @@ impl Said {
         is_news
     }
 
-    /// All is well.
+    /// The problem is over.
     pub fn clear(&mut self) {
         self.0 = None;
     }
 }
 
-/// What is wrong with a direction: its server refuses, its state file cannot be written, its ring is gone.
+/// The present problems of a direction: its server refuses requests, its state file cannot be written, or its ring was removed.
 #[derive(Debug)]
 pub struct Trouble {
     backoff: Backoff,
     said: Said,
-    /// What the server last refused; none since it did what it was asked.
+    /// The server's last refusal; `None` after a success.
     refusal: Option<String>,
     /// Why the state file cannot be written.
     state: Option<String>,
-    /// Since when the ring's file is not there.
+    /// Since when the ring's file is missing.
     gone: Option<Instant>,
 }
 
@@ -217,16 +217,16 @@ impl Default for Trouble {
 }
 
 impl Trouble {
-    /// The server did what it was asked.
+    /// A request succeeded.
     pub fn is_over(&mut self) {
         self.backoff.reset();
         self.said.clear();
         self.refusal = None;
     }
 
-    /// The server did not, which is said once: how long to wait before the next attempt.
+    /// A request failed, which is logged once. Returns how long to wait before the next attempt.
     pub fn with_server(&mut self, failure: &Failure) -> Duration {
-        // What is lost with the connection is said by the backend, once for all.
+        // The backend logs a lost connection once for all directions.
         if !matches!(failure, Failure::Lost(_)) {
             let text = failure.to_string();
             if self.said.is_news(&text) {
@@ -237,7 +237,7 @@ impl Trouble {
         self.backoff.pause()
     }
 
-    /// What became of writing the state file. True: that is news.
+    /// The result of writing the state file. Returns whether it is new.
     pub fn with_state(&mut self, written: std::io::Result<()>) -> bool {
         let error = written.err().map(|error| error.to_string());
         let is_news = error != self.state;
@@ -250,18 +250,18 @@ impl Trouble {
         is_news
     }
 
-    /// How long to wait before something is tried again that is none of the server's.
+    /// How long to wait before something is tried again that does not involve the server.
     pub fn pause(&mut self) -> Duration {
         self.backoff.pause()
     }
 
-    /// Something that is left out: whether it is to be said.
+    /// Whether a skipped entry is to be logged.
     pub fn is_news(&mut self, text: &str) -> bool {
         self.said.is_news(text)
     }
 
-    /// Whether the ring's file is gone, or is another one. Looks each second: one that is not there may be about to be made again, and is
-    /// gone when it is missed for a second.
+    /// Whether the ring's file was removed or replaced. It is called each second, and a file counts as removed after it was
+    /// missing for a second, because it may be about to be created again.
     pub fn is_ring_gone(&mut self, open: &Open, file: &RingFile) -> bool {
         if !open.ring.is_gone() {
             self.gone = None;
@@ -271,26 +271,26 @@ impl Trouble {
         file.path.exists() || since.elapsed() >= Duration::from_millis(900)
     }
 
-    /// Into the status.
+    /// Writes them to the status.
     pub fn show(&self, status: &mut Status, health: Health, has_begun: bool) {
         status.connected = has_begun && health.connected && self.refusal.is_none();
         status.error = health.error.or_else(|| self.refusal.clone()).or_else(|| self.state.clone());
     }
 }
 
-/// Something to be done each second.
+/// A timer for each second.
 #[derive(Debug)]
 pub struct Ticks(Instant);
 
 impl Ticks {
     const EACH: Duration = Duration::from_secs(1);
 
-    /// The first one at once.
+    /// A timer whose first tick is at once.
     pub fn new() -> Ticks {
         Ticks(Instant::now())
     }
 
-    /// Waits for the next. May be dropped.
+    /// Waits for the next tick. It may be dropped.
     pub async fn tick(&mut self) {
         sleep_until(self.0).await;
         self.0 = Instant::now() + Self::EACH;
@@ -303,21 +303,21 @@ impl Default for Ticks {
     }
 }
 
-/// Counts losses, and says so once a second, because in an overload there is news a thousand times a second.
+/// Counts losses, and logs them once a second, because there are many of them in an overload.
 #[derive(Debug, Default)]
 pub struct Losses {
-    /// Since the state file was begun.
+    /// Losses since the state file was created.
     pub total: Lost,
     news: Lost,
 }
 
 impl Losses {
-    /// Goes on from what the state file says.
+    /// Continues the counts of the state file.
     pub fn from(total: Lost) -> Losses {
         Losses { total, news: Lost::new() }
     }
 
-    /// Counts some; 0 where it is not known how many.
+    /// Counts losses; 0 if their number is not known.
     pub fn count(&mut self, reason: &str, count: u64) {
         for counts in [&mut self.total, &mut self.news] {
             match counts.get_mut(reason) {
@@ -327,7 +327,7 @@ impl Losses {
         }
     }
 
-    /// Says what there is to say.
+    /// Logs the losses since the last call.
     pub fn say(&mut self) {
         for (reason, count) in std::mem::take(&mut self.news) {
             tracing::warn!("lost {count} messages: {}", because(&reason));

@@ -1,4 +1,4 @@
-//! Messages to the entries of a stream, and back. `docs/stream-format.md` describes the kinds for other languages.
+//! Conversion of messages to entries of a stream, and back. `docs/stream-format.md` describes the kinds of entries.
 
 use crate::backend::Content;
 
@@ -7,41 +7,41 @@ use crate::backend::Content;
 pub enum Message {
     /// Of a ring of integers.
     Int(i64),
-    /// Of a ring of strings: the bytes, and whether they are marked as characters (and are UTF-8).
+    /// Of a ring of strings: the bytes, and whether they are characters (valid UTF-8 with the flag).
     Str(Vec<u8>, bool),
 }
 
-/// Puts messages into entries, as many in one as the pack allows. They must be all of one ring.
+/// Puts messages into entries, up to `pack` messages in each. All must be of one ring.
 #[derive(Debug)]
 pub struct Packer {
-    /// Messages in an entry at most.
+    /// The maximum number of messages in an entry.
     pack: u64,
-    /// Bytes after which an entry is full.
+    /// The size in bytes after which an entry is full.
     full: usize,
     done: Vec<Content>,
-    /// The entry that is being filled; `takes` is 0 where there is none.
+    /// The entry that is being filled; its `takes` is 0 if there is none.
     open: Content,
     bytes: usize,
 }
 
 impl Packer {
-    /// At most `pack` messages in an entry, and no more after `full` bytes.
+    /// A packer with at most `pack` messages in an entry, and no more after `full` bytes.
     pub fn new(pack: u64, full: usize) -> Packer {
         let open = Content { kind: 0, takes: 0, payload: Vec::new() };
         Packer { pack, full, done: Vec::new(), open, bytes: 0 }
     }
 
-    /// Bytes of all entries so far.
+    /// The size of all entries so far, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes + self.open.payload.len()
     }
 
-    /// Entries so far.
+    /// The number of entries so far.
     pub fn entries(&self) -> usize {
         self.done.len() + usize::from(self.open.takes > 0)
     }
 
-    /// The entry that the next message of a kind goes into; `single` and `many` are the letters of the kind.
+    /// The entry for the next message of a kind; `single` and `many` are the letters of the kind.
     fn entry(&mut self, many: u8) -> &mut Content {
         if self.open.takes > 0
             && (self.open.kind != many || self.open.takes >= self.pack || self.open.payload.len() >= self.full)
@@ -63,7 +63,7 @@ impl Packer {
         let _ = write!(entry.payload, "{value}");
     }
 
-    /// Adds a string. One that is marked as characters and is none goes as the bytes that it is.
+    /// Adds a string. If it has the flag of characters but is not valid UTF-8, it is sent as bytes.
     pub fn str(&mut self, bytes: &[u8], utf8: bool) {
         let is_text = utf8 && std::str::from_utf8(bytes).is_ok();
         let entry = self.entry(if is_text { b'U' } else { b'M' });
@@ -71,7 +71,7 @@ impl Packer {
         entry.payload.extend_from_slice(bytes);
     }
 
-    /// Adds a gap. One of unknown length, 0, takes one number.
+    /// Adds a gap. A gap of unknown length, 0, takes one number.
     pub fn gap(&mut self, reason: &str, count: u64) {
         self.close();
         let payload = format!("{reason} {count}").into_bytes();
@@ -86,7 +86,7 @@ impl Packer {
         let empty = Content { kind: 0, takes: 0, payload: Vec::new() };
         let mut entry = std::mem::replace(&mut self.open, empty);
         if self.pack == 1 {
-            // Alone, without its length: easier to read by eye and in other languages.
+            // A single string has no length in front: that is easier to read for people and in other languages.
             entry.kind = entry.kind.to_ascii_lowercase();
             if entry.kind != b'i' {
                 entry.payload.drain(..4);
@@ -96,7 +96,7 @@ impl Packer {
         self.done.push(entry);
     }
 
-    /// The entries, and begins again.
+    /// Returns the entries, and starts over.
     pub fn take(&mut self) -> Vec<Content> {
         self.close();
         self.bytes = 0;
@@ -104,14 +104,14 @@ impl Packer {
     }
 }
 
-/// What an entry holds.
+/// The content of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Integers, one or more, which are in [`Unpacker::ints`].
+    /// One or more integers, in [`Unpacker::ints`].
     Ints,
-    /// Strings, one or more, whose places in the payload are in [`Unpacker::spans`]; and whether they are characters.
+    /// One or more strings, whose places in the payload are in [`Unpacker::spans`]; and whether they are characters.
     Strs(bool),
-    /// A gap: why, and how many were lost; 0 where that is unknown.
+    /// A gap: the reason, and how many messages were lost; 0 if that is unknown.
     Gap(String, u64),
 }
 
@@ -120,7 +120,7 @@ pub enum Held {
 pub struct Unpacker {
     /// The integers of the last entry.
     pub ints: Vec<i64>,
-    /// Where the strings of the last entry begin and end.
+    /// The places of the strings of the last entry.
     pub spans: Vec<(usize, usize)>,
 }
 
@@ -128,7 +128,7 @@ impl Unpacker {
     /// Reads an entry's content.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A text that says what is wrong with it.
     pub fn unpack(&mut self, kind: u8, payload: &[u8]) -> Result<Held, String> {
         self.ints.clear();
         self.spans.clear();
@@ -160,7 +160,7 @@ impl Unpacker {
         Ok(held)
     }
 
-    /// What is in a pack. One that ends too early is none, lest half a message is taken for a whole one.
+    /// The strings of a pack. A truncated pack is an error, so that half a message is not taken for a whole one.
     fn parts(&mut self, payload: &[u8]) -> Result<(), String> {
         let mut rest = payload;
         while let Some((length, behind)) = rest.split_first_chunk::<4>() {

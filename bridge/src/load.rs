@@ -1,4 +1,4 @@
-//! Messages on their way into a ring: where they are, without a copy of each.
+//! Messages to publish in a ring, as places in the payloads of entries, without copies.
 
 use data_pubsub_shared::{Bytes, ErrorKind, Ring, Variant};
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,7 +11,7 @@ pub struct Load {
     variant: Variant,
     msg_size: u64,
     ints: Vec<i64>,
-    /// What the spans point into.
+    /// The payloads that the spans point to.
     bytes: Vec<u8>,
     spans: Vec<Span>,
 }
@@ -23,16 +23,16 @@ struct Span {
     utf8: bool,
 }
 
-/// What became of the messages of an entry.
+/// How many messages of an entry were not added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Added {
-    /// They do not fit.
+    /// The ring cannot hold them.
     pub rejected: u64,
-    /// A filter leaves them out.
+    /// The filter rejects them.
     pub filtered: u64,
 }
 
-/// The numbers that an integer ring can hold.
+/// The range of numbers that an integer ring can hold.
 fn range(variant: Variant) -> (i64, i64) {
     match variant {
         Variant::Int32 => (i32::MIN.into(), i32::MAX.into()),
@@ -42,22 +42,23 @@ fn range(variant: Variant) -> (i64, i64) {
 }
 
 impl Load {
-    /// Nothing, for such a ring.
+    /// An empty load for a ring.
     pub fn new(variant: Variant, msg_size: u64) -> Load {
         Load { variant, msg_size, ints: Vec::new(), bytes: Vec::new(), spans: Vec::new() }
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         if self.variant == Variant::Str { self.spans.len() } else { self.ints.len() }
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds messages `from .. to` of the entry that was unpacked last. Those that the ring cannot hold unchanged are rejected.
+    /// Adds the messages `from .. to` of the entry that was unpacked last. Messages that the ring cannot hold unchanged are
+    /// rejected.
     pub fn add(
         &mut self,
         unpacked: &Unpacker,
@@ -120,7 +121,7 @@ impl Load {
                 continue;
             }
             if self.variant != Variant::Str {
-                // A number that came as a text.
+                // A number that was sent as text.
                 let number = std::str::from_utf8(bytes)
                     .ok()
                     .and_then(|text| text.parse::<i64>().ok().filter(|n| n.to_string() == text));
@@ -132,7 +133,7 @@ impl Load {
                 added.rejected += 1;
                 continue;
             }
-            // Bytes that are not UTF-8 stay bytes.
+            // Invalid UTF-8 stays bytes.
             let utf8 = is_text && std::str::from_utf8(bytes).is_ok();
             self.spans.push(Span { start: base + start, len: len as u32, utf8 });
         }
@@ -145,7 +146,7 @@ impl Load {
         &self.bytes[span.start..][..span.len as usize]
     }
 
-    /// One of them, by itself.
+    /// One of the messages.
     pub fn message(&self, index: usize) -> Message {
         match self.variant {
             Variant::Str => Message::Str(self.bytes_of(&self.spans[index]).to_vec(), self.spans[index].utf8),
@@ -153,7 +154,7 @@ impl Load {
         }
     }
 
-    /// Keeps those of which `keep` says true; it is called for each once, in order.
+    /// Keeps the messages for which `keep` returns true; it is called once for each, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(&Message) -> bool) {
         let kept: Vec<bool> = (0..self.len()).map(|index| keep(&self.message(index))).collect();
         let mut each = kept.iter();
@@ -162,7 +163,7 @@ impl Load {
         self.ints.retain(|_| *each.next().expect("as many"));
     }
 
-    /// A checksum over all of them.
+    /// A checksum of all messages.
     pub fn sum(&self) -> u64 {
         match self.variant {
             Variant::Str => self.spans.iter().fold(0, |sum, span| folded(sum, self.bytes_of(span))),
@@ -170,17 +171,17 @@ impl Load {
         }
     }
 
-    /// Publishes all of them, next to each other. False: there is no room for them now, and none was published.
+    /// Publishes all messages at consecutive positions. Returns false, and publishes none, if there is no room for them now.
     ///
     /// # Errors
-    /// As the ring says. Then none was published.
+    /// An error of the ring. Then no message was published.
     pub fn try_publish(&self, ring: &Ring) -> Result<bool, String> {
         if self.variant != Variant::Str {
             return ring.try_publish_ints(&self.ints).map_err(|error| error.to_string());
         }
         let all: Vec<Bytes> =
             self.spans.iter().map(|span| Bytes { utf8: span.utf8, ..Bytes::new(self.bytes_of(span)) }).collect();
-        // SAFETY: they point into the payloads, which are borrowed.
+        // SAFETY: they point to the payloads, which are borrowed.
         match unsafe { ring.publish_strs(&all) } {
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Full) => Ok(false),
             other => other.map(|()| true).map_err(|error| error.to_string()),
@@ -192,7 +193,7 @@ fn folded(sum: u64, bytes: &[u8]) -> u64 {
     (sum ^ xxh3_64(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// As [`Load::sum`], of messages by themselves.
+/// As [`Load::sum`], of separate messages.
 pub fn sum_of(messages: &[Message]) -> u64 {
     messages.iter().fold(0, |sum, message| match message {
         Message::Int(value) => folded(sum, &value.to_le_bytes()),

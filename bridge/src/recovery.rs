@@ -1,10 +1,11 @@
-//! What a process that comes after another finds in IN.
+//! Recovery: how a process finds out which messages its predecessor has published in IN.
 //!
-//! Before each chunk of messages is published, a step in the state file says at which position the first of them will be, how many
-//! they are, and their checksum. The next process reads IN from there on. If it finds the whole chunk, the step was done. Otherwise
-//! it was not begun, or was cut short; then, and where IN holds more than the state file knows (the end of the log was lost, or it is an
-//! older copy), the stream brings again what may be in IN already. What comes from the stream in the order in which it is in IN is
-//! passed over; the first message that is not found there, and all behind it, are new.
+//! Before a chunk of messages is published, a step with the position of the first message, their number and their checksum is
+//! written to the state file. After a restart, the next process reads IN from that position on. If it finds the whole chunk, the
+//! step was done. Otherwise it was not started, or only a part of it was done. In that case, and if IN holds more than the state
+//! file knows (the end of the log was lost, or it is an older copy), messages that are already in IN are read again from the
+//! stream. Messages are skipped as long as they are the same as those in IN, in the same order; the first message that is not
+//! found there, and all messages after it, are new.
 
 use data_pubsub_shared::{Subscriber, Variant, monotonic_ns};
 
@@ -12,42 +13,42 @@ use crate::entry::Message;
 use crate::load::sum_of;
 use crate::ring::Open;
 
-/// How long a claim of a dead publisher may hold up the reading of IN.
+/// How long a claim of a killed publisher may delay the reading of IN.
 const CLAIM_NS: u64 = 50_000_000;
 
-/// What IN holds from a position on.
+/// The content of IN from a position on.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// In order. `None`: taken for one that the stream brought.
+    /// The messages in order. `None`: it was matched with a message of a stream.
     held: Vec<Option<Message>>,
-    /// Positions that nobody can read any more: overwritten.
+    /// How many positions were overwritten.
     lapped: u64,
-    /// Positions that a clear has discarded.
+    /// How many positions a clear has discarded.
     cleared: u64,
 }
 
 /// A chunk that may have been published.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk {
-    /// Messages.
+    /// The number of messages.
     pub count: u64,
     /// Their checksum.
     pub sum: u64,
 }
 
-/// What is known of the last chunk.
+/// What is known about the last chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Last {
     /// It was published.
     Done,
-    /// As far as anybody can say it was; it cannot be seen any more.
+    /// It is not known whether it was; its positions were overwritten. It counts as published.
     Unclear,
-    /// Not, or not whole.
+    /// It was not published, or only a part of it.
     Cut,
 }
 
 impl Found {
-    /// Reads a ring from an absolute position on, which must be there or ahead.
+    /// Reads a ring from an absolute position on.
     pub fn read(open: &Open, at: u64) -> Found {
         let base = open.ring.base();
         let mut found = Found { cleared: base.saturating_sub(at), ..Found::default() };
@@ -59,7 +60,7 @@ impl Found {
             match next(&mut sub, open.variant) {
                 Some(message) => found.held.push(Some(message)),
                 None if sub.lag() == 0 => break,
-                // Claimed by a dead process, most likely.
+                // Probably a claim of a process that was killed.
                 None => drop(sub.wait(monotonic_ns() + CLAIM_NS)),
             }
         }
@@ -67,12 +68,12 @@ impl Found {
         found
     }
 
-    /// Whether nothing is there.
+    /// Whether there is nothing to recover.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty() && self.lapped == 0 && self.cleared == 0
     }
 
-    /// Looks for the last chunk, which would be at the beginning, and takes it out.
+    /// Looks for the last chunk, which would be at the beginning, and removes it.
     pub fn last(&mut self, chunk: Chunk) -> Last {
         let unseen = self.lapped + self.cleared;
         let readable = chunk.count.saturating_sub(unseen);
@@ -91,12 +92,12 @@ impl Found {
         if was_lapped { Last::Unclear } else { Last::Done }
     }
 
-    /// How many messages are left that the state file does not know.
+    /// How many messages are left that are not in the state file.
     pub fn surplus(&self) -> u64 {
         self.held.len() as u64 + self.lapped + self.cleared
     }
 
-    /// That many messages of a stream were dropped there, and some are here already: how many, which are taken out.
+    /// Removes messages that are in IN although the stream has trimmed them, at most `count`. Returns how many.
     pub fn take_trimmed(&mut self, count: u64) -> u64 {
         let left: Vec<usize> =
             (0..self.held.len()).filter(|index| self.held[*index].is_some()).take(count as usize).collect();
@@ -112,18 +113,18 @@ fn next(sub: &mut Subscriber, variant: Variant) -> Option<Message> {
     }
 }
 
-/// What a message that the stream brings is.
+/// The kind of a message of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is to be published.
+    /// It is new, and must be published.
     New,
-    /// It is in IN, or was there and was cleared.
+    /// It is in IN, or was in IN and was cleared.
     There,
-    /// It may have been in IN, which has lapped it.
+    /// It may have been in IN, and was overwritten.
     Unclear,
 }
 
-/// The recovery of one stream: its place among what was found.
+/// The recovery of one stream.
 #[derive(Debug, Default)]
 pub struct Recovery {
     next: usize,
@@ -131,12 +132,12 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Whether all that comes is new.
+    /// Whether all further messages are new.
     pub fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// What the next message of the stream is.
+    /// The kind of the next message of the stream.
     pub fn fate(&mut self, found: &mut Found, message: &Message) -> Fate {
         if self.is_over {
             return Fate::New;
@@ -203,7 +204,7 @@ mod tests {
         );
         let mut none = found(&[], 0, 0);
         assert_eq!((none.last(chunk(&[1])), fates(&mut none, &[1])), (Last::Cut, vec![New]));
-        // Others have published there.
+        // Other processes have published there.
         let mut mixed = found(&[1, 77, 2, 88], 0, 0);
         assert_eq!(mixed.last(chunk(&[1, 2, 3])), Last::Cut);
         assert_eq!(fates(&mut mixed, &[1, 2, 3]), [There, There, New]);

@@ -1,4 +1,4 @@
-//! The rings at both ends: opened or made, locked for what the bridge does with them, and read with tasks that sleep.
+//! The rings at both ends: opening or creating them, the lock for the bridge's role, and waiting for messages in a task.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -8,20 +8,20 @@ use data_pubsub_shared::{Claimed, Options, Ring, Role, Subscriber, Variant, insp
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A ring's file, and how to make one where there is none.
+/// A ring's file, and how to create it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingFile {
     /// Its path.
     pub path: PathBuf,
-    /// What it must be, where that is said.
+    /// Its variant, if the configuration names one.
     pub variant: Option<Variant>,
-    /// Slots of a new one; none: it is not made.
+    /// The number of slots of a new ring; `None` if it is not to be created.
     pub capacity: Option<u64>,
-    /// Bytes of the longest message of a new ring of strings.
+    /// The maximum message size of a new string ring in bytes.
     pub msg_size: u64,
-    /// Permission bits of a new one.
+    /// The permission bits of a new ring.
     pub mode: u32,
-    /// Publishers of a new one wait for its readers.
+    /// Whether a new ring is lossless.
     pub lossless: bool,
 }
 
@@ -30,20 +30,20 @@ pub struct RingFile {
 pub struct Open {
     /// For reading and writing.
     pub ring: Ring,
-    /// What it is.
+    /// Its variant.
     pub variant: Variant,
-    /// Which file it is, as no other file ever was.
+    /// The unique identity of its file.
     pub identity: String,
 }
 
-/// What is wrong with a ring, with its path.
+/// An error of a ring, with its path.
 pub type Result<T> = std::result::Result<T, String>;
 
 impl RingFile {
-    /// The variant and the capacity of the ring that is there; none where there is no file.
+    /// The variant and the capacity of the existing ring; `None` if there is no file.
     ///
     /// # Errors
-    /// Where the file is something else, or a ring of another variant.
+    /// If the file is not a ring, or is of another variant.
     pub fn existing(&self) -> Result<Option<(Variant, u64)>> {
         let path = self.path.display();
         let seen = match inspect(&self.path) {
@@ -66,10 +66,10 @@ impl RingFile {
         }
     }
 
-    /// Where it was removed: whoever did that may be about to make another one, or it says how to.
+    /// Whether to go on after the ring was removed: there is another one, or the configuration says how to create it.
     ///
     /// # Errors
-    /// None of that.
+    /// If neither is the case.
     pub fn after_removal(&self) -> Result<()> {
         match self.existing()? {
             None if self.capacity.is_none() => Err(format!("{}: was removed", self.path.display())),
@@ -77,10 +77,11 @@ impl RingFile {
         }
     }
 
-    /// Opens the ring, or makes it.
+    /// Opens the ring, or creates it.
     ///
     /// # Errors
-    /// As [`existing`](Self::existing), where there is none and nothing says how to make it, and where the system refuses.
+    /// As [`existing`](Self::existing); if there is none and the configuration does not say how to create it; if a system call
+    /// fails.
     pub fn open(&self) -> Result<Open> {
         let found = self.existing()?;
         let variant = match (found, self.variant, self.capacity) {
@@ -103,10 +104,10 @@ fn with_path(path: &Path, text: &str) -> String {
 }
 
 impl Open {
-    /// Says to all bridges of this host what this one does with the ring, as long as it is open. `stream` is where it is sent.
+    /// Claims the bridge's role for the ring, as long as it is open. `stream` is the stream that it is sent to.
     ///
     /// # Errors
-    /// Where another one does what does not go together with that.
+    /// If the role of another bridge on this host excludes it.
     pub fn claim(&mut self, path: &Path, stream: Option<&str>) -> Result<()> {
         let role = if stream.is_some() { Role::Up } else { Role::Down };
         let path = path.display();
@@ -124,7 +125,7 @@ impl Open {
         }
     }
 
-    /// A position that never falls, whoever clears the ring. Looks at the base twice, lest a clear comes between.
+    /// The absolute position, which clears do not reset. It reads the base twice to detect a clear in between.
     pub fn absolute(&self, relative: impl Fn(&Ring) -> u64) -> u64 {
         loop {
             let base = self.ring.base();
@@ -135,7 +136,7 @@ impl Open {
         }
     }
 
-    /// Has a subscriber go on at such a position, or behind what was cleared since.
+    /// Moves a subscriber to an absolute position, or past the messages that were cleared since.
     pub fn seek(&self, sub: &mut Subscriber, absolute: u64) {
         loop {
             let base = self.ring.base();
@@ -147,12 +148,12 @@ impl Open {
     }
 }
 
-/// Tells a task when a ring has something to read.
+/// Wakes a task when a ring has messages to read.
 #[derive(Debug)]
 pub struct Bell {
-    // Before the subscriber, whose descriptor it is.
+    // Dropped before the subscriber, which owns the descriptor.
     fd: AsyncFd<Borrowed>,
-    /// Stands where the reader stands whenever that has found nothing.
+    /// Is moved to the reader's position whenever the reader has found nothing.
     sub: Subscriber,
 }
 
@@ -166,31 +167,31 @@ impl AsRawFd for Borrowed {
 }
 
 impl Bell {
-    /// Of a ring.
+    /// A bell for a ring.
     ///
     /// # Errors
-    /// Where there are no descriptors or threads left.
+    /// If no descriptor is free or a thread cannot be started.
     pub fn new(open: &Open) -> Result<Bell> {
         let mut sub = open.ring.subscribe(false);
         // The publishers of a lossless ring wait for the reader, not for this.
         sub.release();
         let fd = sub.watch().map_err(|error| error.to_string())?;
-        // SAFETY: it goes before the subscriber, which keeps the descriptor open.
+        // SAFETY: it is dropped before the subscriber, which keeps the descriptor open.
         let fd = unsafe { AsyncFd::register_with_interest(Borrowed(fd), Interest::READABLE) };
         let fd = fd.map_err(|error| error.to_string())?;
         Ok(Bell { fd, sub })
     }
 
-    /// To be called when the reader has found nothing: the bell rings when there is something at its place. It may be there already:
-    /// look once more before waiting.
+    /// To be called when the reader has found nothing. From then on, the bell rings when there is a message at the reader's
+    /// position. It may be there already, so the reader must look once more before it waits.
     pub fn arm(&mut self, reader: &Subscriber) {
         self.sub.seek(reader.cursor());
     }
 
-    /// Waits until it rings, which it may do without reason. May be dropped at any time.
+    /// Waits until it rings, which may be spurious. It may be dropped at any time.
     ///
     /// # Errors
-    /// None that is known.
+    /// An error of the runtime.
     pub async fn rung(&self) -> io::Result<()> {
         self.fd.readable().await?.clear_ready();
         Ok(())

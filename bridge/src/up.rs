@@ -1,10 +1,10 @@
-//! From a ring into the stream.
+//! The direction up: from a ring to the stream.
 //!
-//! The ring is the buffer. A batch is taken out of it only when few enough are on their way, and stays here until the server has
-//! acknowledged it; what is not acknowledged when the connection is lost, or the server refuses a batch, goes out again with the
-//! same numbers. The server drops what it has, and takes nothing beyond a hole that a refused batch has left. With each batch it
-//! stores up to where the ring was read, so the next process, whatever became of this one, goes on exactly there, in a new epoch in
-//! which nothing of this one is accepted any more.
+//! The ring is the buffer. A batch is read from it only if few enough are in flight, and is kept until the server has
+//! acknowledged it. If the connection is lost, or the server refuses a batch, all batches without an acknowledgement are sent
+//! again with the same numbers. The server skips messages that it already has, and refuses batches after a hole that a refused
+//! batch has left. With each batch it stores the position up to which the ring was read. So the next process continues exactly
+//! there, in a new epoch in which batches of this process are not accepted any more.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -25,58 +25,58 @@ use crate::entry::Packer;
 use crate::ring::{Bell, Open, RingFile};
 use crate::state::StateFile;
 
-/// What to do.
+/// The configuration of a direction up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The ring that is read.
+    /// The ring.
     pub ring: RingFile,
     /// The stream.
     pub stream: String,
-    /// The server, for the lock that keeps two bridges from sending one ring twice.
+    /// The server, for the lock that prevents two bridges from sending one ring twice.
     pub server: String,
-    /// This host, for a new origin.
+    /// The name of this host, for a new origin.
     pub host: String,
     /// The state file.
     pub state: PathBuf,
-    /// A new origin begins with what is published from now on, not with what the ring holds.
+    /// Whether a new origin starts with messages that are published from now on, and not with those that the ring holds.
     pub from_now: bool,
-    /// Messages in an entry at most.
+    /// The maximum number of messages in an entry.
     pub pack: u64,
-    /// Entries in a batch at most.
+    /// The maximum number of entries in a batch.
     pub batch: usize,
-    /// Only messages that begin with one of these are sent; all, if there are none.
+    /// Only messages that begin with one of these prefixes are sent; all, if it is empty.
     pub prefixes: Vec<Vec<u8>>,
     /// How much the stream keeps.
     pub limits: Limits,
-    /// After so long without a message an origin may be forgotten.
+    /// After this time without a message, an origin may be removed from the server.
     pub idle: Duration,
 }
 
-/// Bytes of a batch, unless one message is longer.
+/// The maximum size of a batch in bytes, unless one message is longer.
 const BATCH_BYTES: usize = 256 << 10;
-/// Bytes of an entry after which it gets no further message.
+/// The size of an entry in bytes after which no message is added.
 const ENTRY_BYTES: usize = 64 << 10;
-/// Messages of a batch.
+/// The maximum number of messages in a batch.
 const BATCH_MESSAGES: u64 = 8192;
-/// Identities of rings that are remembered as ours.
+/// How many identities of earlier rings are kept in the state file.
 const RINGS: usize = 8;
-/// Between two times at which a silent origin says that it is alive, and the stream is tended.
+/// The interval in which an idle origin reports that it is alive, and the stream is maintained.
 const TEND_EACH: Duration = Duration::from_secs(3600);
-/// Between two times at which a silent origin has the stream trimmed.
+/// The interval in which an idle origin trims the stream.
 const TRIM_EACH: Duration = Duration::from_secs(10);
 
-/// What is in the state file: the last line counts.
+/// A record of the state file, of which the last one counts.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Record {
     origin: String,
     epoch: u64,
-    /// The last number that was acknowledged, and the position behind it.
+    /// The last number that was acknowledged, and the position after it.
     number: u64,
     position: String,
     lost: Lost,
-    /// The identities of the last rings that had this state file, the present one last.
+    /// The identities of the last rings with this state file; the present one is the last.
     rings: Vec<String>,
-    /// The identity of a ring that was removed, and was read to its end.
+    /// The identity of a removed ring that was read to its end.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     drained: String,
     /// When the server last heard of the origin, in seconds since 1970.
@@ -84,22 +84,22 @@ struct Record {
     seen: u64,
 }
 
-/// A batch without an answer.
+/// A batch in flight.
 struct Pending {
     batch: Arc<Batch>,
     messages: u64,
-    /// As they were behind it.
+    /// The counts after it.
     lost: Lost,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// How a session ended that did not fail.
+/// How a session ended without a failure.
 enum End {
-    /// It was told to.
+    /// It was told to end.
     Stopped,
-    /// The ring's file is gone, or is another one.
+    /// The ring's file was removed or replaced.
     Gone,
 }
 
@@ -114,15 +114,15 @@ struct Up<'a, B: Backend> {
     bell: Bell,
     sender: Sender,
     has_begun: bool,
-    /// The number of the last message that was taken out of the ring.
+    /// The number of the last message that was read from the ring.
     number: u64,
     pending: VecDeque<Pending>,
     losses: Losses,
-    /// Losses of the subscriber that are in an entry already.
+    /// The subscriber's losses that are already in an entry.
     overflow: u64,
-    /// Why messages are lost that are lost now.
+    /// The reason for losses from now on.
     reason: &'static str,
-    /// A gap that goes before the next message.
+    /// A gap to send before the next message.
     owed: Option<&'static str>,
     filtered: u64,
     scratch: Vec<u8>,
@@ -132,15 +132,15 @@ struct Up<'a, B: Backend> {
     entries: u64,
     messages: u64,
     trimmed: Instant,
-    /// Something was appended since.
+    /// Whether something was appended since.
     is_untrimmed: bool,
     tended: Instant,
 }
 
-/// Sends until it is to end. Returns true if all was acknowledged that had been taken out.
+/// Sends until it is to end. Returns whether all messages that were read from the ring were acknowledged.
 ///
 /// # Errors
-/// What keeps it from working at all: its ring, or its state file. To be called again after a pause.
+/// A problem with its ring or its state file, without which it cannot work. It may be called again after a pause.
 pub async fn run<B: Backend>(
     backend: &Arc<B>,
     options: &Options,
@@ -183,7 +183,7 @@ impl<'a, B: Backend> Up<'a, B> {
             let surplus = record.rings.len().saturating_sub(RINGS);
             record.rings.drain(..surplus);
         }
-        // Before the server hears the name: a process that began again under another one would send everything twice.
+        // Before the server gets the name: a process that restarted with another name would send everything twice.
         state.put(&record).map_err(|error| error.to_string())?;
         let is_new = record.number == 0 && record.position.is_empty();
         let sub = open.ring.subscribe(!(is_new && options.from_now));
@@ -218,7 +218,7 @@ impl<'a, B: Backend> Up<'a, B> {
         })
     }
 
-    /// Until it is told to end, or the ring is gone. What goes wrong with the server is said, and tried again.
+    /// Runs until it is told to end, or the ring was removed. Failures of the server are logged, and requests are repeated.
     async fn live(&mut self) -> End {
         loop {
             self.say_how_it_is();
@@ -234,7 +234,7 @@ impl<'a, B: Backend> Up<'a, B> {
                 }
                 Err(failure) => {
                     if let Failure::Full(_) = failure {
-                        // What goes wrong here will go wrong again in a second.
+                        // If it fails, it is tried again in a second.
                         let _ = self.trim().await;
                     }
                     let pause = self.failed(&failure);
@@ -250,12 +250,12 @@ impl<'a, B: Backend> Up<'a, B> {
         }
     }
 
-    /// Until when it may go on once it is to end.
+    /// The deadline for sending the last messages, once it is to end.
     fn farewell(&mut self) -> Instant {
         *self.farewell.get_or_insert_with(|| Instant::now() + self.control.farewell)
     }
 
-    /// False: it is to end, and the server is away.
+    /// Waits for the connection. Returns false if it is to end while the server is down.
     async fn wait_for_server(&mut self) -> bool {
         loop {
             tokio::select! {
@@ -267,7 +267,7 @@ impl<'a, B: Backend> Up<'a, B> {
         }
     }
 
-    /// Ends without the server.
+    /// Ends while the server is down.
     fn leave(&mut self) -> End {
         let unsent = self.sub.lag() + self.pending.iter().map(|pending| pending.messages).sum::<u64>();
         let why = if self.has_begun { "" } else { "the server was never reached; " };
@@ -276,15 +276,15 @@ impl<'a, B: Backend> Up<'a, B> {
         End::Stopped
     }
 
-    /// What went wrong, for the status and for people; and how long to wait before the next attempt.
+    /// Notes a failure in status and log. Returns how long to wait before the next attempt.
     fn failed(&mut self, failure: &Failure) -> Duration {
         if matches!(failure, Failure::Hole) {
-            // It shows another failure, which was said.
+            // It is a consequence of another failure, which was logged.
             return Duration::from_millis(1);
         }
         let mut pause = self.trouble.with_server(failure);
         if matches!(failure, Failure::Fenced) {
-            // The next session begins a new epoch, and so would shut that instance out in turn.
+            // The next session begins a new epoch, and so would fence that instance in turn.
             self.has_begun = false;
             pause = pause.max(Duration::from_secs(1));
         }
@@ -292,13 +292,13 @@ impl<'a, B: Backend> Up<'a, B> {
         pause
     }
 
-    /// One life of the connection.
+    /// Runs as long as one connection lasts.
     async fn session(&mut self) -> Result<End> {
         if !self.has_begun {
             self.begin().await?;
         }
         let mut answers: FuturesOrdered<Answer> = FuturesOrdered::new();
-        // What was taken out and has no answer, again; as many at once as before.
+        // Sends batches without an answer again, as many at once as before.
         for pending in &self.pending {
             answers.push_back(self.dispatch(Arc::clone(&pending.batch)));
         }
@@ -330,7 +330,7 @@ impl<'a, B: Backend> Up<'a, B> {
             let until = ending.as_ref().map_or_else(Instant::now, |ending| ending.until);
             tokio::select! {
                 biased;
-                // Also sends what was just added.
+                // Also polls futures that were just added, which sends them.
                 Some(answer) = answers.next(), if !answers.is_empty() => self.answered(answer, &mut answers)?,
                 () = tokio::task::yield_now(), if looked == Looked::MayBeMore => {}
                 Ok(next) = batches.acquire_owned(), if permit.is_none() && has_room => permit = Some(next),
@@ -346,7 +346,7 @@ impl<'a, B: Backend> Up<'a, B> {
         }
     }
 
-    /// Takes a batch out of the ring, if there is one, and has it sent.
+    /// Reads a batch from the ring, if there is one, and sends it.
     fn fill(&mut self, permit: &mut Option<OwnedSemaphorePermit>, answers: &mut FuturesOrdered<Answer>) -> Looked {
         let mut is_armed = false;
         loop {
@@ -361,7 +361,7 @@ impl<'a, B: Backend> Up<'a, B> {
             if !is_empty {
                 return Looked::MayBeMore;
             }
-            // From here on nothing is lost because nobody was there.
+            // From now on, losses are not due to an absent bridge.
             self.reason = "overrun";
             if is_armed {
                 return Looked::Empty;
@@ -376,7 +376,8 @@ impl<'a, B: Backend> Up<'a, B> {
         Box::pin(async move { backend.append(&sender, &batch, acknowledged).await })
     }
 
-    /// Answers come in the order of the batches. After the first that is no, the others count for nothing: all are sent again.
+    /// Handles an answer. Answers arrive in the order of the batches. After a refusal the later answers are ignored, and all
+    /// batches are sent again.
     fn answered(&mut self, answer: Result<()>, answers: &mut FuturesOrdered<Answer>) -> Result<()> {
         let mut next = Some(answer);
         let mut last = None;
@@ -394,7 +395,7 @@ impl<'a, B: Backend> Up<'a, B> {
             self.control.status().forwarded += done.messages;
             self.record.number = done.batch.last();
             last = Some(done);
-            // Those that are there already: one record for all.
+            // Answers that have arrived already share one record.
             next = match futures_util::FutureExt::now_or_never(answers.next()) {
                 Some(Some(answer)) => Some(answer),
                 _ => None,
@@ -418,7 +419,8 @@ impl<'a, B: Backend> Up<'a, B> {
         self.record.seen = since_1970().as_secs();
     }
 
-    /// What fails here costs no message as long as the server keeps what it has: it is said, and the next record has it all.
+    /// Writes the state file. If that fails, it is logged, and the next record contains everything. No message is lost as long as
+    /// the server keeps its data.
     fn remember(&mut self) {
         self.record.epoch = self.sender.epoch;
         let put = if self.state.has_grown() { self.state.replace(&self.record) } else { self.state.put(&self.record) };
@@ -429,7 +431,7 @@ impl<'a, B: Backend> Up<'a, B> {
         format!("{} {}", self.open.identity, self.open.absolute(|_| self.sub.cursor()))
     }
 
-    /// Once in a life: says who we are, and hears where the last one was.
+    /// Begins an epoch, once in a session, and learns up to where the last sender came.
     async fn begin(&mut self) -> Result<()> {
         let claim =
             |record: &Record| Claim { epoch: record.epoch, number: record.number, position: record.position.clone() };
@@ -437,10 +439,10 @@ impl<'a, B: Backend> Up<'a, B> {
         let mut begun = self.backend.begin(stream, &self.record.origin, &claim(&self.record)).await?;
         let ring_of = |position: &str| position.split(' ').next().unwrap_or_default().to_owned();
         let other = ring_of(&begun.position);
-        // A ring that never had this state file sends in our name: the file was copied, with a host's image for instance. The two
-        // would shut each other out, and each would send all of its ring each time. So we go on where we were, in a new name.
+        // A ring that never had this state file has sent in our name: the file was copied, for instance with a host's image. The
+        // two would fence each other, and each would send its whole ring each time. So this one continues with a new name.
         let is_copied = begun.known && !other.is_empty() && !self.record.rings.contains(&other);
-        // The server has forgotten a silent origin, and so have readers: in a new name they count nothing as lost.
+        // The server has removed an idle origin, and so have readers. With a new name, they do not count losses.
         let is_forgotten = !begun.known
             && self.record.number > 0
             && since_1970().as_secs().saturating_sub(self.record.seen) > self.options.idle.as_secs() / 2;
@@ -465,12 +467,12 @@ impl<'a, B: Backend> Up<'a, B> {
                 rings: vec![self.open.identity.clone()],
                 ..self.record.clone()
             };
-            // First, since it may fail: then all this comes again.
+            // This comes first, because if it fails all of this is repeated.
             self.state.put(&record).map_err(|error| Failure::Refused(error.to_string()))?;
             self.record = record;
             begun = self.backend.begin(stream, &self.record.origin, &claim(&self.record)).await?;
         }
-        // Numbers are not used twice, and what was answered was answered.
+        // Numbers are not reused, and acknowledged messages stay acknowledged.
         if begun.number < self.record.number {
             warn!(
                 "the server has lost the last {} messages that it had acknowledged",
@@ -487,7 +489,7 @@ impl<'a, B: Backend> Up<'a, B> {
         self.record.position.clone_from(&begun.position);
         self.number = begun.number;
         self.pending.clear();
-        // What was lost in batches without an answer will be found lost again.
+        // Losses in batches without an answer will be found again.
         self.losses.total.clone_from(&self.record.lost);
         self.reason = "restart";
         self.seek(&begun.position);
@@ -500,7 +502,7 @@ impl<'a, B: Backend> Up<'a, B> {
         Ok(())
     }
 
-    /// To where the ring was read by the last process.
+    /// Moves to the position up to which the last process read the ring.
     fn seek(&mut self, position: &str) {
         let Some((ring, absolute)) = position.split_once(' ') else { return };
         let absolute: Option<u64> = absolute.parse().ok();
@@ -510,7 +512,7 @@ impl<'a, B: Backend> Up<'a, B> {
             }
             _ => {
                 self.sub.reset_oldest();
-                // One that was removed may have been read to its end.
+                // A removed ring may have been read to its end.
                 if ring != self.record.drained {
                     self.losses.count("replaced", 0);
                     self.owed = Some("replaced");
@@ -519,8 +521,8 @@ impl<'a, B: Backend> Up<'a, B> {
         }
     }
 
-    /// The next messages of the ring, with their numbers, and how many they are, if there are any; and whether the ring has no
-    /// more.
+    /// Reads the next messages of the ring. Returns them as a batch with their number, if there are any, and whether the ring has
+    /// no more.
     fn take_batch(&mut self) -> (Option<(Batch, u64)>, bool) {
         let greatest = self.backend.batch_bytes();
         let mut packer = Packer::new(self.options.pack, ENTRY_BYTES.min(greatest / 4));
@@ -532,7 +534,7 @@ impl<'a, B: Backend> Up<'a, B> {
         let before = self.filtered;
         let mut messages = 0;
         let mut is_empty = false;
-        // Those that a filter leaves out are bounded, too, so that other tasks have their turn.
+        // The number of rejected messages is limited, too, so that other tasks can run.
         while messages < most && packer.bytes() < bytes && self.filtered - before < most {
             let taken = if self.open.variant == Variant::Str {
                 self.take_str(&mut packer, greatest)
@@ -560,7 +562,7 @@ impl<'a, B: Backend> Up<'a, B> {
         (Some((batch, messages)), is_empty)
     }
 
-    /// What the subscriber has lost since the last look lies before what it found now.
+    /// Losses of the subscriber since the last look come before the message that it has found now.
     fn note_gap(&mut self, packer: &mut Packer) {
         let lost = self.sub.overflow_count() - self.overflow;
         if lost > 0 {
@@ -591,7 +593,7 @@ impl<'a, B: Backend> Up<'a, B> {
         }
         self.scratch.clear();
         self.scratch.reserve(len + 8);
-        // SAFETY: just found, and there is room for the length rounded up to 8; a copy that was whole has written `len` bytes.
+        // SAFETY: just found, and there is room for the length rounded up to 8; a successful copy has written `len` bytes.
         unsafe {
             if !self.sub.copy(&found, self.scratch.as_mut_ptr()) {
                 return Taken::Nothing;
@@ -613,7 +615,7 @@ impl<'a, B: Backend> Up<'a, B> {
         Taken::Message
     }
 
-    /// Each second. True: the ring's file is gone, or is another one.
+    /// Is called each second. Returns whether the ring's file was removed or replaced.
     async fn tick(&mut self) -> Result<bool> {
         self.losses.say();
         self.say_how_it_is();
@@ -659,27 +661,27 @@ impl<'a, B: Backend> Up<'a, B> {
     }
 }
 
-/// What became of one look into the ring.
+/// The result of one look into the ring.
 enum Taken {
     Message,
-    /// One that is not sent, or was overwritten.
+    /// The message is not sent, or was overwritten.
     Nothing,
-    /// It is for the next batch.
+    /// It belongs to the next batch.
     Full,
     Empty,
 }
 
-/// What became of an attempt to fill the window.
+/// The result of an attempt to fill the window of batches in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
-    /// It is full, or there is no room in memory.
+    /// It is full, or the limit for memory is reached.
     NotNow,
     MayBeMore,
-    /// The bell will ring.
+    /// The ring has no messages; the bell will ring.
     Empty,
 }
 
-/// An end that is on its way: up to where the ring is read.
+/// A shutdown in progress: the position up to which the ring is read.
 struct Ending {
     how: End,
     position: u64,
@@ -687,7 +689,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// At what the ring holds now, but no later than that.
+    /// After the messages that the ring holds now, and at this deadline at the latest.
     fn new(how: End, open: &Open, until: Instant) -> Ending {
         Ending { how, position: open.ring.write_pos(), until }
     }

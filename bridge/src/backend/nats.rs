@@ -1,16 +1,15 @@
-//! NATS JetStream: one server, or a cluster.
+//! The backend for NATS JetStream: one server, or a cluster.
 //!
-//! A stream NAME of the bridge is the stream of that name of JetStream, with the subjects `pubsub.NAME.ORIGIN`. The entries of a batch
-//! are one message of their origin's subject; its header also says the epoch, L and P of the origin ([`format`]). So the last
-//! message of a subject says all that is known of an origin, and the *fence* is the server's check that it still is the last one
-//! (`Nats-Expected-Last-Subject-Sequence`): whoever appends names the message that he takes for the last one, and is refused where
-//! another one came meanwhile. A new epoch begins with a message without entries, a *marker*, so all that an older epoch still has
-//! on its way is refused. Nobody can know the sequence of a message that is on its way, and so one batch of each sender is on
-//! its way at once.
+//! A stream NAME of the bridge is the JetStream stream of that name, with the subjects `pubsub.NAME.ORIGIN`. The entries of a batch
+//! are one message of their origin's subject, whose header also has the epoch, L and P of the origin ([`format`]). So the last
+//! message of a subject is the state of the origin. The *fence* is the server's check of the last message
+//! (`Nats-Expected-Last-Subject-Sequence`): a sender names the message that it believes to be the last one, and is refused if there
+//! is a later one. A new epoch begins with a message without entries, a *marker*, so batches of an older epoch that are still in
+//! flight are refused. The sequence of a message in flight is not known, so each sender has one batch in flight.
 //!
-//! What is known of an origin goes with the last message of its subject. So nothing but [`trim`](Backend::trim) may drop messages:
-//! the stream refuses new ones where it is full (`discard: new`), and what would be dropped of silent origins is put behind the
-//! stream's end first, as a marker again.
+//! If the last message of a subject were lost, so would be the state of the origin. So only [`trim`](Backend::trim) may remove
+//! messages: the stream refuses new ones when it is full (`discard: new`), and before the last message of an idle origin is
+//! trimmed, its state is appended to the stream again, as a marker.
 //!
 //! A place is when the stream was created, in microseconds since 1970, and the sequence of a message and the index of an entry in
 //! it. Sequences begin again in a stream that was removed and created again.
@@ -41,15 +40,15 @@ use connecting::{Live, Reply};
 use format::{HEADER, INDEX_BITS, Note, escape, unescape};
 use reading::{Brought, Consumer, From};
 
-/// The most bytes of a batch where the server's limit is not known yet: far below what servers take if nobody has set it.
+/// The maximum size of a batch in bytes before the server's limit is known: far below the default limit of servers.
 const BATCH_BYTES: usize = 512 << 10;
-/// A stream that was there is created again only after it was away for so long. A server first forgets the name of a stream that is
-/// removed, and only then its files: they are those of the new one, too, which would lose them and never take a message again.
-/// The server does not say when it is done.
+/// After a stream was removed, it is created again only after this time. A server first forgets the name of a removed stream, and
+/// then removes its files. If a new stream of that name exists by then, it loses its files, and never accepts a message again.
+/// The server does not tell when it has finished.
 const REMOVAL: Duration = Duration::from_secs(1);
-/// Attempts to be brought what the stream has, each a little later than the one before.
+/// How often to request messages that the stream has; the pauses in between grow.
 const BEHIND: u32 = 8;
-/// Attempts of a call against others who append to the same subject.
+/// How often to repeat a call if other senders append to the same subject.
 const ATTEMPTS: usize = 1000;
 
 /// A server; clones share its connection, which is closed with the last one.
@@ -57,17 +56,17 @@ const ATTEMPTS: usize = 1000;
 pub struct Nats {
     keeper: Arc<Keeper<Settings>>,
     heads: Arc<Mutex<HashMap<(String, String), Slot>>>,
-    /// Entries and messages that were appended, by stream.
+    /// How many entries and messages were appended, by stream.
     appended: Arc<Mutex<HashMap<String, (u64, u64)>>>,
 }
 
-/// The head of an origin, as far as it is known; locked while somebody appends.
+/// The head of an origin, if it is known; locked during appends.
 type Slot = Arc<tokio::sync::Mutex<Option<Head>>>;
 
-/// What the server knows of an origin: the last message of its subject.
+/// The server's state of an origin: the last message of its subject.
 #[derive(Clone, Debug)]
 struct Head {
-    /// 0: it knows nothing.
+    /// 0 if there is no message.
     sequence: u64,
     note: Option<Note>,
 }
@@ -82,23 +81,23 @@ impl Head {
     }
 }
 
-/// What became of a message that was sent.
+/// The result of sending a message.
 enum Put {
-    /// It has this sequence.
+    /// It was appended with this sequence.
     Done(u64),
     /// Another message is the last one of its subject.
     Late,
     NoStream,
 }
 
-/// Where a stream is.
+/// The names of a stream.
 #[derive(Clone, Debug)]
 struct Stream {
-    /// As the bridge calls it.
+    /// Its name in the bridge.
     shown: String,
-    /// As JetStream does.
+    /// Its name in JetStream.
     name: String,
-    /// What its subjects begin with.
+    /// The prefix of its subjects.
     prefix: String,
 }
 
@@ -111,7 +110,7 @@ impl Stream {
         self.subject(&escape(origin))
     }
 
-    /// Whose subject it is.
+    /// The origin of the subject.
     fn origin(&self, subject: &str) -> Option<String> {
         unescape(subject.strip_prefix(&self.prefix)?.strip_prefix('.')?).filter(|name| !name.is_empty())
     }
@@ -137,7 +136,7 @@ impl Stream {
         }
     }
 
-    /// What is in some settings that would break a promise.
+    /// The settings that would break a promise.
     fn wrong_settings(&self, config: &Config) -> Option<String> {
         let name = &self.name;
         let says = |what: &str| Some(format!("stream {name} of JetStream {what}"));
@@ -195,7 +194,7 @@ struct Got {
 }
 
 impl Nats {
-    /// Begins to connect, in the background, again and again.
+    /// Starts to connect in the background, with retries.
     pub fn new(settings: Settings) -> Nats {
         Nats { keeper: Arc::new(Keeper::start(settings)), heads: Arc::default(), appended: Arc::default() }
     }
@@ -250,14 +249,14 @@ impl Nats {
         }
     }
 
-    /// A marker that says the same as a head, later in the stream.
+    /// Appends a marker with the state of a head.
     async fn put_marker(live: &Live, stream: &Stream, origin: &str, head: &Head, seen: u64) -> Result<Put> {
         let Some(note) = head.note.clone() else { return Ok(Put::Late) };
         let marker = Note { first: note.last + 1, entries: 0, seen, ..note };
         Nats::put(live, stream, origin, head, &marker, Vec::new()).await
     }
 
-    /// The stream, as it should be. `was_there`: if it is not there now, somebody has just removed it.
+    /// The stream, which is created if necessary. `was_there` means that if it does not exist now, it was just removed.
     async fn ensure(live: &Live, stream: &Stream, was_there: bool) -> Result<()> {
         let is_there = async || match stream.info(live).await? {
             Some(info) => stream.wrong_settings(&info.config).map_or(Ok(true), |why| Err(Failure::Hopeless(why))),
@@ -276,12 +275,12 @@ impl Nats {
         is_there().await.map(drop)
     }
 
-    /// Whether this process has sent something to it.
+    /// Whether this process has appended to it.
     fn has_sent_to(&self, stream: &Stream) -> bool {
         lock(&self.appended).contains_key(&stream.shown)
     }
 
-    /// A message, if it is there. The server that leads the stream says so.
+    /// A message, if it exists, from the leader of the stream.
     async fn message(live: &Live, stream: &Stream, ask: &Value) -> Result<Option<RawMessage>> {
         match live.api::<Got>(&format!("STREAM.MSG.GET.{}", stream.name), ask).await? {
             Ok(got) => Ok(Some(got.message)),
@@ -290,8 +289,8 @@ impl Nats {
         }
     }
 
-    /// Messages of a consumer that there are when it begins, up to a sequence that the stream has reached. A consumer may be at a server
-    /// of a cluster that has not got as far yet: then again, until it has.
+    /// Messages of a consumer that there are when it begins, up to a sequence that the stream has reached. A consumer may be at a
+    /// server of a cluster that has not got as far yet: then again, until it has.
     async fn brought(live: &Arc<Live>, stream: &Stream, from: &From, last: u64) -> Result<Vec<Brought>> {
         let is_range = matches!(from, From::Sequence(_));
         for attempt in 0..BEHIND {
@@ -335,7 +334,7 @@ impl Nats {
             return Ok(None);
         }
         let era = era(info);
-        // What no bridge has put there is at a place, too.
+        // Messages of other programs have places, too.
         let count = |brought: &Brought| brought.note.as_ref().map_or(1, |note| note.entries);
         let at = |brought: &Brought, index: u64| (Place(era, (brought.sequence << INDEX_BITS) + index), brought.time);
         let mut width = 4;
@@ -370,7 +369,7 @@ impl Nats {
         let sequence = info.state.last_sequence;
         let found = Nats::entries(live, stream, info).await?;
         let [first, newest] = [0, 1].map(|index| found.map(|found| found[index].0));
-        // Behind all that is there no more.
+        // The place is after all messages that were trimmed.
         let gone =
             if sequence == 0 { Place::START } else { Place(era, (sequence << INDEX_BITS) | ((1 << INDEX_BITS) - 1)) };
         let last = newest.unwrap_or(gone);
@@ -382,7 +381,7 @@ impl Nats {
             let brought =
                 Nats::headings(live, stream, place.1 >> INDEX_BITS, place.1 >> INDEX_BITS).await?.into_iter().next();
             let index = place.1 & ((1 << INDEX_BITS) - 1);
-            // One that was dropped from between others may have been there.
+            // A message that was removed from between others may have been there.
             let entries = |brought: &Brought| brought.note.as_ref().map_or(1, |note| note.entries.max(1));
             is_there = brought.as_ref().is_none_or(|brought| index < entries(brought));
             time = brought.as_ref().map(|brought| brought.time).or(time);
@@ -414,7 +413,7 @@ impl Nats {
             };
             let per_message = (entries as f64 / batches.max(1) as f64).max(1.0);
             let keep = (messages as f64 / each / per_message).ceil() as u64;
-            // Markers of silent origins are among them, one each at most.
+            // They include markers of idle origins, at most one of each.
             let origins = state.subjects_count;
             if state.messages > keep + keep / 8 + 2 * origins {
                 cut = cut.max((state.last_sequence + 1).saturating_sub(keep + origins));
@@ -428,7 +427,7 @@ impl Nats {
                 let first = if consumer.pending > 0 { consumer.next_if_any().await? } else { None };
                 match first {
                     Some(brought) => cut = cut.max(brought.sequence),
-                    // All are older, unless a server of a cluster is behind.
+                    // All are older, unless a server of a cluster lags behind.
                     None => {
                         let newest = Nats::message(live, stream, &json!({"seq": state.last_sequence})).await?;
                         if newest.is_none_or(|newest| newest.time < then) {
@@ -462,7 +461,7 @@ impl Backend for Nats {
     }
 
     fn batch_bytes(&self) -> usize {
-        // The rest is for the lines before the entries: some 30 bytes each, even where the entry has only one.
+        // The rest is for the lines before the entries: some 30 bytes each, even if the entry is a single byte.
         let of = |most: usize| if most < BATCH_BYTES { most / 32 } else { most / 2 };
         self.keeper.max_payload().map_or(BATCH_BYTES, of)
     }
@@ -501,10 +500,10 @@ impl Backend for Nats {
             return Err(Failure::Refused(format!("a batch of {} entries is too long", batch.entries.len())));
         }
         let mut known = slot.lock().await;
-        // Gone while nobody knows what becomes of the message.
+        // Removed until the result of the message is known.
         let mut head = known.take();
         for _ in 0..ATTEMPTS {
-            // What is remembered is good for the next batch; whatever else it says is asked again.
+            // The head is kept for the next batch; for other results it is requested again.
             let is_next = |head: &Head| {
                 sender.epoch >= head.epoch()
                     && batch.first <= head.last().max(acknowledged) + 1
@@ -543,7 +542,7 @@ impl Backend for Nats {
                     *known = Some(Head { sequence, note: Some(note) });
                     let mut appended = lock(&self.appended);
                     let (all, messages) = appended.entry(stream.shown.clone()).or_default();
-                    // Halved now and then, so that what came lately counts.
+                    // Halved from time to time, so that recent values have more weight.
                     if *messages > 1000 {
                         (*all, *messages) = (*all / 2, *messages / 2);
                     }
@@ -593,7 +592,7 @@ impl Backend for Nats {
             }
         }
         if newest > instant {
-            // The first message of an origin behind the instant says how things were then.
+            // The first message of an origin after that time has the state of that time.
             let mut behind = Nats::headings(&live, &stream, instant + 1, newest).await?;
             behind.reverse();
             for brought in behind {
@@ -624,7 +623,7 @@ impl Backend for Nats {
             match Nats::put_marker(&live, &stream, origin, &head, note.seen).await {
                 Ok(_) => {}
                 Err(full @ Failure::Full(_)) => {
-                    // Room, without what is known of anybody; the rest when there is some.
+                    // Frees space without the last messages of origins; the rest follows when there is space.
                     for other in others {
                         if let Some(origin) = &other.origin {
                             let ask = json!({"filter": stream.of(origin), "seq": cut});
@@ -660,7 +659,7 @@ impl Backend for Nats {
             if !is_idle {
                 continue;
             }
-            // Only where the marker is all that is left.
+            // Only if the marker is the last message.
             let subject = stream.of(&origin);
             let ask = json!({"seq": info.state.first_sequence, "next_by_subj": subject});
             let first = Nats::message(&live, &stream, &ask).await?;

@@ -1,13 +1,13 @@
-//! Redis Streams, and Valkey's: one server, one that Sentinel finds, or a cluster.
+//! The backend for Redis and Valkey Streams: one server, one that Sentinel finds, or a cluster.
 //!
-//! Beside the stream NAME is a hash `{NAME}:origins`, which has for each origin `EPOCH LAST TIME POSITION`. One script appends a
-//! batch and writes this, so that both are always true of each other. A server runs a script as a whole; it refuses one for want of
-//! room or replicas before its first write, or not at all.
+//! Beside the stream NAME is a hash `{NAME}:origins`, which has `EPOCH LAST TIME POSITION` for each origin. One script appends a
+//! batch and updates the hash, so the two are always consistent. A server executes scripts atomically. If it refuses a script
+//! because of memory or replicas, it does so before the first write.
 //!
-//! All senders share one connection, whose requests are pipelined; all readers share another one, in one XREAD of all streams
-//! (`reading`). In a cluster there is one connection to each node, and readers ask, because streams of different slots cannot be
-//! waited for together; where a node is away, only its streams are. `connecting` keeps the connections, and says why there is
-//! none.
+//! All senders share one connection with pipelined requests. All readers share another one, with one XREAD for all streams
+//! (`reading`). In a cluster there is one connection to each node, and readers poll, because one request cannot wait for streams of
+//! different slots; if a node is down, only its streams are affected. `connecting` maintains the connections, and finds out why one
+//! cannot be made.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -25,12 +25,12 @@ pub use connecting::{Address, Settings, Tls};
 pub(crate) use errors::is_denial;
 pub use reading::RedisReader;
 
-/// Batches of one sender on their way.
+/// How many batches of one sender may be in flight.
 const WINDOW: usize = 8;
-/// Far below what a server takes as one argument (`proto-max-bulk-len`).
+/// The maximum size of a batch in bytes, far below a server's limit for an argument (`proto-max-bulk-len`).
 const BATCH_BYTES: usize = 64 << 20;
 
-/// A script, asked for by its hash, and given where the server does not have it.
+/// A script, which is called by its hash, and loaded if the server does not have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Script {
     Append,
@@ -64,37 +64,38 @@ pub struct Redis {
     keeper: Arc<Keeper<Settings>>,
 }
 
-/// The part of a key that says in which slot of a cluster it is: what is between its first braces, if there is anything, or all of it.
+/// The part of a key that determines its slot in a cluster: the text between its first braces, if it is not empty, or the whole
+/// key.
 fn slot_tag(key: &str) -> &str {
     let tag = key.split_once('{').and_then(|(_, behind)| behind.split_once('}')).map(|(tag, _)| tag);
     tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
 }
 
-/// The hash beside a stream: in the same slot of a cluster, if [`has_one_slot`].
+/// The key of the hash beside a stream. It is in the same slot of a cluster if [`has_one_slot`].
 pub fn origins_key(stream: &str) -> String {
     if slot_tag(stream) == stream { format!("{{{stream}}}:origins") } else { format!("{stream}:origins") }
 }
 
-/// Whether both keys of a stream are in one slot of a cluster; they cannot be where the name has a `}`, and nothing between braces.
+/// Whether both keys of a stream are in one slot of a cluster. They cannot be if the name has a `}`, and no text between braces.
 pub fn has_one_slot(stream: &str) -> bool {
     slot_tag(&origins_key(stream)) == slot_tag(stream)
 }
 
 impl Redis {
-    /// Begins to connect, in the background, again and again.
+    /// Starts to connect in the background, with retries.
     pub fn new(settings: Settings) -> Redis {
-        // Who was first has chosen the same.
+        // If another call was first, it has chosen the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Redis { keeper: Arc::new(Keeper::start(settings)) }
     }
 
-    /// Asks for something, of a stream.
+    /// Sends a request about a stream.
     pub(crate) async fn call(&self, stream: &str, command: &Cmd) -> Result<Value> {
         let live = self.keeper.live()?;
         live.query(command).await.map_err(|error| self.keeper.failure(&live, stream, &error))
     }
 
-    /// Runs a script on a stream; `fill` adds what comes behind the keys.
+    /// Runs a script on a stream; `fill` adds the arguments after the keys.
     async fn run(&self, script: Script, stream: &str, fill: impl Fn(&mut Cmd) + Send + Sync) -> Result<Value> {
         let live = self.keeper.live()?;
         let command = |name: &str, what: &str| {
@@ -109,7 +110,7 @@ impl Redis {
         };
         let mut answer = live.query(&command("EVALSHA", script.hash())).await;
         if answer.as_ref().is_err_and(errors::is_no_script) {
-            // It has not met it, or somebody has flushed them, or this is another node.
+            // The server has not seen the script yet, or its scripts were flushed, or this is another node.
             answer = live.query(&command("EVAL", script.source())).await;
         }
         answer.map_err(|error| self.keeper.failure(&live, stream, &error))
@@ -139,7 +140,7 @@ impl Redis {
     }
 }
 
-/// An answer that no server gives.
+/// The error for an unexpected answer.
 fn strange() -> Failure {
     Failure::Refused("the server gave an answer that is none of Redis".to_owned())
 }
@@ -254,7 +255,7 @@ impl Backend for Redis {
             self.call(stream, &trim("MAXLEN", entries)).await?;
         }
         if let Some(age) = limits.age {
-            // The server's clock, which has made the identifiers.
+            // By the server's clock, from which ids are made.
             let now = self.call(stream, &redis::cmd("TIME")).await?;
             let seconds: Option<u64> =
                 now.into_sequence().ok().and_then(|parts| text_of(parts.into_iter().next()?)?.parse().ok());

@@ -1,4 +1,4 @@
-//! A server of any kind that a configuration may name.
+//! A backend of any kind that a configuration may name.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::nats::{self, Nats, NatsReader};
 use super::redis::{self, Redis, RedisReader};
 use super::{Backend, Batch, Begun, Claim, Ends, Health, Limits, Origins, Place, Read, Reader, Result, Sender};
 
-/// How to reach a server.
+/// How to connect to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
     /// Redis or Valkey.
@@ -16,7 +16,7 @@ pub enum Settings {
 }
 
 impl Settings {
-    /// The server, for people.
+    /// Its address as a text for people.
     pub fn name(&self) -> &str {
         match self {
             Settings::Redis(settings) => &settings.name,
@@ -24,7 +24,7 @@ impl Settings {
         }
     }
 
-    /// How long it may take to accept a connection, and to answer.
+    /// The timeout for connections and answers.
     pub fn timeout(&self) -> Duration {
         match self {
             Settings::Redis(settings) => settings.timeout,
@@ -43,7 +43,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// Begins to connect, in the background, again and again.
+    /// Starts to connect in the background, with retries.
     pub fn new(settings: Settings) -> Server {
         match settings {
             Settings::Redis(settings) => Server::Redis(Redis::new(settings)),
@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-/// Calls the one that it is.
+/// Forwards a call to the backend.
 macro_rules! either {
     ($server:expr, $backend:ident => $call:expr) => {
         match $server {

@@ -1,6 +1,6 @@
-//! What went wrong with TLS, and what can be done about it: one line, whichever library has said it.
+//! Errors of TLS, each with its remedy in one line, for all libraries.
 
-/// By words of the cause: what it means, and the remedy.
+/// Known causes by a word in them, with their meaning and remedy.
 const CAUSES: [(&[&str], &str); 7] = [
     (
         &["unknownissuer"],
@@ -21,14 +21,14 @@ const CAUSES: [(&[&str], &str); 7] = [
     ),
     (&["invalidcontenttype", "corrupt message"], "the server does not speak TLS at this port; give a URL with {plain}"),
     (&["invalid peer certificate"], "see ca-file"),
-    // What the server says of our certificate is lost where it closes the connection at once.
+    // If the server closes the connection at once, its error about our certificate is lost.
     (
         &["broken pipe", "reset by peer", "end of file"],
         "the server ended it: it may want a certificate of ours that it believes; see cert-file and key-file",
     ),
 ];
 
-/// Whether words of an error are about TLS.
+/// Whether an error is about TLS.
 pub(super) fn is_about_tls(text: &str) -> bool {
     let lower = text.to_lowercase();
     ["tls", "fatal alert", "certificate", "corrupt message"].iter().any(|word| lower.contains(word))
@@ -38,7 +38,7 @@ fn has_one(lower: &str, words: &[&str]) -> bool {
     words.iter().any(|word| lower.contains(word))
 }
 
-/// The line. `plain` is how a URL without TLS begins.
+/// The line for an error. `plain` is the beginning of a URL without TLS.
 pub(super) fn why_not(name: &str, text: &str, plain: &str) -> String {
     let lower = text.to_lowercase();
     let known =

@@ -1,4 +1,4 @@
-//! Keeps the connections to a server: makes them, watches them, makes them again, and says why there are none.
+//! The connections to a server: makes them, checks them, makes them again, and finds out why one cannot be made.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{Failure, Place, Result};
 use crate::backend::keeper::{Endpoint, Keeper};
 use crate::backend::tls;
 
-/// Where the server is.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// One server.
@@ -30,37 +30,37 @@ pub enum Address {
     Socket(PathBuf),
     /// The master that Sentinels know under a name.
     Sentinel(Vec<(String, u16)>, String),
-    /// A cluster, by some of its nodes.
+    /// A cluster, by the addresses of some of its nodes.
     Cluster(Vec<(String, u16)>),
 }
 
-/// What TLS needs, as PEM.
+/// The TLS configuration, as PEM.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// Whose signature is believed; the system's authorities, if none.
+    /// Trusted certificate authorities; those of the system, if `None`.
     pub ca: Option<Vec<u8>>,
-    /// Our own certificate and its key.
+    /// The client certificate and its key.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// How to reach a server.
+/// How to connect to a server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// The same for people.
+    /// Its address as a text for people.
     pub name: String,
-    /// Who we are; the default user, if none.
+    /// The user; the default user, if `None`.
     pub username: Option<String>,
-    /// And the proof.
+    /// Its password.
     pub password: Option<String>,
-    /// Who we are to Sentinels, which have users of their own.
+    /// The user for Sentinels, which have users of their own.
     pub sentinel_username: Option<String>,
-    /// And the proof.
+    /// Its password.
     pub sentinel_password: Option<String>,
-    /// None: without.
+    /// `None`: without TLS.
     pub tls: Option<Tls>,
-    /// How long the server may take to accept a connection, and to answer.
+    /// The timeout for connections and answers.
     pub timeout: Duration,
 }
 
@@ -71,12 +71,12 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// After so long without an answer Sentinels are asked whether there is another master.
+/// After this time without an answer, Sentinels are asked whether there is another master.
 const OWED: Duration = Duration::from_secs(2);
 /// How long an XREAD waits.
 pub(super) const BLOCK: Duration = Duration::from_millis(100);
 
-/// A connection for questions.
+/// A connection for requests.
 #[derive(Clone)]
 pub(super) enum Link {
     One(MultiplexedConnection),
@@ -108,13 +108,13 @@ impl ConnectionLike for Link {
     }
 }
 
-/// Connections that work, as far as is known.
+/// Connections that are believed to work.
 pub(in crate::backend) struct Live {
     link: Link,
-    /// Of the server that Sentinels have named.
+    /// The address of the server that Sentinels have named.
     master: Option<ConnectionAddr>,
     requests: Requests,
-    /// Says that one of them broke, and why.
+    /// Tells that one of them is broken, and why.
     broken: Arc<Broken>,
 }
 
@@ -124,7 +124,7 @@ impl std::fmt::Debug for Live {
     }
 }
 
-/// Says to all who use a connection that it is no good any more.
+/// Tells all users of a connection that it is broken.
 #[derive(Debug, Default)]
 pub(super) struct Broken(watch::Sender<Option<String>>);
 
@@ -144,7 +144,7 @@ impl Broken {
         broken.borrow().clone().unwrap_or_default()
     }
 
-    /// An answer, as long as the connection is good: one that was given up may owe it for long.
+    /// Waits for an answer as long as the connection works. A broken one may not answer for a long time.
     pub(super) async fn or<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
         tokio::select! {
             biased;
@@ -182,7 +182,7 @@ impl Endpoint for Settings {
             let client = self.find().await?;
             let link = client.get_multiplexed_async_connection_with_config(&self.config(Duration::ZERO)).await?;
             let reading = client.get_multiplexed_async_connection_with_config(&self.config(BLOCK)).await?;
-            // A user that may not even ask this may do all that is needed.
+            // A user without permission for this request may have all that are needed.
             match redis::cmd("PING").query_async::<Value>(&mut link.clone()).await {
                 Err(error) if error.code() != Some("NOPERM") => return Err(error),
                 _ => {}
@@ -210,7 +210,7 @@ impl Endpoint for Settings {
     async fn ask(&self, live: &Live) -> std::result::Result<(), String> {
         let answer = match (&live.link, &live.master) {
             (Link::Cluster(link), _) => {
-                // It is there as long as one of its nodes is.
+                // A cluster is up as long as one of its nodes is.
                 let any = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::OneSucceeded));
                 link.clone().route_command(redis::cmd("PING"), RoutingInfo::MultiNode(any)).await
             }
@@ -225,7 +225,7 @@ impl Endpoint for Settings {
 }
 
 impl Keeper<Settings> {
-    /// What an error means; one that says that the connection is no good any more has it made again.
+    /// Converts an error. If it means that the connection is broken, a new one is made.
     pub(super) fn failure(&self, live: &Live, stream: &str, error: &RedisError) -> Failure {
         let settings = self.settings();
         if let Some(failure) = settings.partial(stream, error) {
@@ -238,18 +238,18 @@ impl Keeper<Settings> {
 }
 
 impl Settings {
-    /// What an error means that leaves the connection good; none: it is no good any more.
+    /// Converts an error of a working connection; `None` if the connection is broken.
     pub(super) fn partial(&self, stream: &str, error: &RedisError) -> Option<Failure> {
         let is_good = is_answer(error) && !(matches!(self.address, Address::Sentinel(..)) && is_elsewhere(error));
         if is_good {
             return Some(refusal(stream, error));
         }
-        // Another node, when the cluster has chosen one, is found without a new connection.
+        // If the cluster elects another node, it is found without a new connection.
         let is_cluster = matches!(self.address, Address::Cluster(_));
         is_cluster.then(|| Failure::Away(format!("the node of stream {stream}: {}", self.lost(error))))
     }
 
-    /// Whether the server that Sentinels have named is still the master. One that owes the answer may have been replaced.
+    /// Whether the server that Sentinels have named is still the master. It may have been replaced if it does not answer.
     async fn ask_master(&self, live: &Live, master: &ConnectionAddr) -> std::result::Result<(), String> {
         let ask = redis::cmd("ROLE");
         let mut role = std::pin::pin!(live.query(&ask));
@@ -330,7 +330,7 @@ impl Settings {
         config.set_response_timeout(Some(self.timeout + more))
     }
 
-    /// One server: which one, where Sentinels say that.
+    /// Connects to one server, and returns which one if Sentinels have named it.
     async fn find(&self) -> RedisResult<Client> {
         match &self.address {
             Address::Node(host, port) => self.client(self.addr(host, *port)),
@@ -386,7 +386,7 @@ impl Settings {
         format!("no connection to {} within {} s (timeout){tls}", self.name, self.timeout.as_secs())
     }
 
-    /// Why there is no connection: the library says the same for several causes, so this looks again.
+    /// Finds out why there is no connection: the library has the same error for several causes.
     async fn why_not(&self, error: &RedisError) -> String {
         let text = words(error);
         let name = &self.name;
@@ -410,7 +410,7 @@ impl Settings {
         }
     }
 
-    /// What the Sentinels say, and whether the master is to blame.
+    /// Finds out whether the Sentinels or the master are the cause.
     async fn why_not_found(&self, sentinels: &[(String, u16)], service: &str, text: &str) -> String {
         let name = &self.name;
         let mut why = String::new();
@@ -448,7 +448,7 @@ impl Settings {
         why
     }
 
-    /// How URLs of such servers begin, without TLS and with it.
+    /// The beginnings of URLs of such servers, without TLS and with it.
     fn schemes(&self) -> [&'static str; 2] {
         match self.address {
             Address::Node(..) | Address::Socket(_) => ["redis://", "rediss://"],

@@ -1,15 +1,15 @@
-//! What a server's refusals mean, and what can be done about each: one line.
+//! Converts errors of a server to failures, each with its remedy in one line.
 
 use redis::{ErrorKind, RedisError};
 
 use super::{Failure, origins_key};
 
-/// The server's own words. Servers before version 7 put what a script met behind words of their own.
+/// The server's own words. Before version 7, the error of a script is preceded by other words.
 pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(code), None) => code.to_owned(),
-        // The library keeps the server's own words to itself.
+        // The library does not return the server's words for these.
         _ if error.kind() == ErrorKind::AuthenticationFailed => "WRONGPASS password authentication failed".to_owned(),
         _ => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
     }
@@ -19,20 +19,20 @@ pub(super) fn is_no_script(error: &RedisError) -> bool {
     words(error).contains("NOSCRIPT")
 }
 
-/// Whether the server itself has said this; otherwise the connection is no good any more.
+/// Whether the error is from the server; otherwise the connection is broken.
 pub(super) fn is_answer(error: &RedisError) -> bool {
     let is_server =
         matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed);
     is_server && error.code().is_some()
 }
 
-/// Errors of a server that is not the one to write to any more: another one is looked for.
+/// Errors of a server that does not accept writes any more. Then the connection is made again, to find the new master.
 pub(super) fn is_elsewhere(error: &RedisError) -> bool {
     let words = words(error);
     ["READONLY", "MASTERDOWN", "UNBLOCKED"].iter().any(|word| words.contains(word))
 }
 
-/// A known refusal, by a word in it, and what to do.
+/// Known refusals by a word in them, each with its remedy.
 const REMEDIES: [(&str, &str); 14] = [
     ("NOAUTH", "give username and password-file"),
     ("WRONGPASS", "see username and password-file"),
@@ -50,12 +50,12 @@ const REMEDIES: [(&str, &str); 14] = [
     ("unknown command", "the server must be Redis 6.2 or later, or Valkey"),
 ];
 
-/// Whether the server's words are about a permission, which this user does not have; version 6 has others for those of a script.
+/// Whether the error is about a permission that this user does not have; version 6 has other words for scripts.
 pub(crate) fn is_denial(words: &str) -> bool {
     words.contains("NOPERM") || words.contains("can't run this command")
 }
 
-/// The server's words, with the remedy.
+/// The server's words, with a remedy.
 pub(super) fn with_remedy(words: &str) -> String {
     match REMEDIES.iter().find(|(word, _)| words.contains(word)) {
         Some((_, remedy)) => format!("{words}; {remedy}"),
@@ -63,7 +63,7 @@ pub(super) fn with_remedy(words: &str) -> String {
     }
 }
 
-/// What an answer that is an error means for a call on a stream.
+/// Converts the error of a call for a stream.
 pub(super) fn refusal(stream: &str, error: &RedisError) -> Failure {
     let words = words(error);
     if words.contains("FENCED") {

@@ -1,7 +1,7 @@
-//! Reads all streams of a server over one connection: one XREAD waits for all of them, and what it brings goes to the reader of each
-//! stream. A reader that is busy is left out until it has room again. In a cluster, where streams of different slots cannot be
-//! waited for together, each is asked for by itself, the less often the longer nothing came; so none waits for another one whose node
-//! is away.
+//! Reads all streams of a server over one connection. One XREAD waits for all of them, and its entries go to the readers of the
+//! streams. A reader without room is left out until it has room again. In a cluster, one request cannot wait for streams of
+//! different slots, so each stream is polled, with a backoff while it is idle. So a stream does not have to wait for one whose
+//! node is down.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::errors::is_answer;
 use super::{Failure, Place, Result};
 use crate::backend::{Entry, Malformed, Read, Reader};
 
-/// Bytes that one answer should have at most, all streams together.
+/// The target size of an answer in bytes, for all streams together.
 const ANSWER_BYTES: usize = 2 << 20;
-/// Entries of one stream in an answer.
+/// The maximum number of entries of one stream in an answer.
 const MOST: usize = 1000;
-/// How long an XREAD waits that leaves a stream out.
+/// How long an XREAD waits if it leaves out a stream.
 const SHORT: Duration = Duration::from_millis(2);
-/// The longest pause between two questions in a cluster.
+/// The longest pause between two polls in a cluster.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads one stream.
@@ -49,27 +49,27 @@ pub(super) struct Request {
 /// Takes new readers.
 #[derive(Clone)]
 pub(super) enum Requests {
-    /// One connection reads for all of them.
+    /// One connection for all readers.
     Waiting(mpsc::UnboundedSender<Request>),
-    /// Each is read for by itself.
+    /// Each reader polls for itself.
     Asking(Link, Box<Settings>, Arc<Broken>),
 }
 
 impl Requests {
-    /// Over a connection of its own.
+    /// Reads over a connection of its own.
     pub(super) fn waiting(link: MultiplexedConnection, settings: Settings, broken: Arc<Broken>) -> Requests {
         let (requests, receiver) = mpsc::unbounded_channel();
         tokio::spawn(Hub::new(receiver, settings, broken).wait_for_all(link));
         Requests::Waiting(requests)
     }
 
-    /// Over the connections to a cluster.
+    /// Reads over the connections to a cluster.
     pub(super) fn asking(link: Link, settings: Settings, broken: Arc<Broken>) -> Requests {
         Requests::Asking(link, Box::new(settings), broken)
     }
 
     pub(super) fn read(&self, stream: &str, after: Place) -> Result<RedisReader> {
-        // One that is taken, and one that waits: so a reader is only left out where it is slow.
+        // One answer in use, and one that waits, so that only slow readers are left out.
         let (answers, receiver) = mpsc::channel(2);
         let request = Request { stream: stream.to_owned(), place: after, answers };
         match self {
@@ -91,9 +91,9 @@ struct Hub {
     readers: Vec<Request>,
     settings: Settings,
     broken: Arc<Broken>,
-    /// Bytes of an entry, as seen lately.
+    /// The size of recent entries in bytes.
     entry_bytes: usize,
-    /// Entries of each stream to be asked for.
+    /// How many entries of each stream to request.
     count: usize,
     turn: bool,
 }
@@ -103,7 +103,7 @@ impl Hub {
         Hub { requests, readers: Vec::new(), settings, broken, entry_bytes: 1024, count: 10, turn: false }
     }
 
-    /// Waits until some reader has room. False: nobody will ask any more.
+    /// Waits until a reader has room. Returns false if there will be no more readers.
     async fn gather(&mut self) -> bool {
         loop {
             while let Ok(request) = self.requests.try_recv() {
@@ -129,7 +129,7 @@ impl Hub {
         }
     }
 
-    /// One XREAD for all.
+    /// Sends one XREAD for all streams.
     async fn wait_for_all(mut self, mut link: MultiplexedConnection) {
         while self.gather().await {
             let ready = self.ready();
@@ -149,8 +149,8 @@ impl Hub {
         }
     }
 
-    /// Where to read each stream of which a reader has room. Of several readers of one stream the one that is furthest back, and the one
-    /// that is furthest ahead, take turns.
+    /// The places from which to read the streams that have readers with room. If a stream has several readers, the one that is
+    /// furthest behind and the one that is furthest ahead take turns.
     fn ready(&mut self) -> Vec<(String, Place)> {
         self.turn = !self.turn;
         let mut places = BTreeMap::<&str, Place>::new();
@@ -161,14 +161,14 @@ impl Hub {
         places.into_iter().map(|(stream, place)| (stream.to_owned(), place)).collect()
     }
 
-    /// Whether such a question is for all readers: each has room, and none is behind.
+    /// Whether the request serves all readers: each has room, and none is behind.
     fn is_for_all(&self, ready: &[(String, Place)]) -> bool {
         let asked =
             |reader: &Request| ready.iter().any(|(stream, place)| *stream == reader.stream && *place == reader.place);
         self.readers.iter().all(|reader| reader.answers.capacity() > 0 && asked(reader))
     }
 
-    /// One of several streams is refused: which?
+    /// Finds out which of several streams was refused.
     async fn find_out(&mut self, link: &mut MultiplexedConnection, ready: &[(String, Place)]) {
         for stream in ready {
             let one = std::slice::from_ref(stream);
@@ -180,7 +180,7 @@ impl Hub {
         self.forget_failed();
     }
 
-    /// Again and again.
+    /// Reads in a loop.
     async fn ask(mut self, mut link: Link) {
         let mut pause = Duration::ZERO;
         while self.gather().await {
@@ -218,8 +218,8 @@ impl Hub {
         command
     }
 
-    /// The entries behind the places that were asked for to all readers to whom they are the next ones: not to one that is further
-    /// back, because it was not its turn, or got room meanwhile.
+    /// Passes the entries after the requested places to all readers for which they are the next ones. A reader that is further
+    /// behind does not get them: it was not its turn, or it got room meanwhile.
     fn deliver(&mut self, ready: &[(String, Place)], answer: Value) {
         let (mut entries, mut bytes, mut full) = (0, 0, 0);
         for (name, found) in super::pairs_of_streams(answer) {
@@ -237,7 +237,7 @@ impl Hub {
                     reader.stream == name && (*asked..last).contains(&reader.place) && reader.answers.capacity() > 0
                 })
                 .collect();
-            // The last one gets them without a copy.
+            // The last reader gets them without a copy.
             let Some(taker) = takers.pop() else { continue };
             for other in takers {
                 let (place, answers) = (std::mem::replace(&mut other.place, last), &other.answers);
@@ -249,14 +249,14 @@ impl Hub {
                 taker.answers.try_send(Ok(if behind == 0 { reads } else { reads.into_iter().skip(behind).collect() }));
         }
         if let Some(average) = bytes.checked_div(entries) {
-            // Quick to see that entries are large, slow to believe that they are small.
+            // The estimate grows at once, and shrinks slowly.
             self.entry_bytes = average.max((self.entry_bytes * 3 + average) / 4);
             let most = (ANSWER_BYTES / self.entry_bytes / full.max(1)).clamp(1, MOST);
             self.count = most.min(self.count * 2);
         }
     }
 
-    /// True: the server has refused these; false: the connection is no good any more.
+    /// Handles an error. Returns true if the server has refused these streams, false if the connection is broken.
     fn fail(&mut self, ready: &[(String, Place)], error: &RedisError) -> bool {
         let mut is_good = true;
         for reader in self.readers.iter_mut().filter(|reader| ready.iter().any(|(stream, _)| *stream == reader.stream))
@@ -280,7 +280,8 @@ impl Hub {
     }
 }
 
-/// An error in place of an answer. XREAD has none within one, and to look for them takes as long as to go over all entries.
+/// Returns the error if the answer is one. Answers of XREAD do not contain errors, and a search would take as long as reading all
+/// entries.
 fn refused(answer: Value) -> RedisResult<Value> {
     match answer {
         Value::ServerError(error) => Err(error.into()),
@@ -295,7 +296,7 @@ fn place_of(read: &Read) -> Place {
     }
 }
 
-/// An entry as the server gives it: its identifier, and its fields one behind the other.
+/// An entry of an answer: its id, and its fields as a flat list.
 fn read_of(value: Value) -> Option<Read> {
     let mut parts = value.into_sequence().ok()?.into_iter();
     let place: Place = super::text_of(parts.next()?)?.parse().ok()?;
@@ -303,7 +304,7 @@ fn read_of(value: Value) -> Option<Read> {
     Some(entry_of(place, fields).map_err(|why| Malformed { place, why: why.to_owned() }))
 }
 
-/// The fields may come in any order; those whose names are longer than a letter are not known to this version.
+/// The fields may be in any order. Fields with names longer than a letter are ignored, for later versions.
 fn entry_of(place: Place, fields: Vec<Value>) -> std::result::Result<Entry, &'static str> {
     let (mut producer, mut number, mut content) = (None, None, None);
     let mut each = fields.into_iter();
