@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Reads what bridges of Data::PubSub::Shared write into a Redis stream, without Perl and without a ring.
+"""Reads a Redis stream written by bridges of Data::PubSub::Shared, without Perl and without a ring.
 
     bridge-consumer.py --stream news [--server HOST:PORT | --server /path/of/socket]
         [--from now | start | ID] [--stop]
 
-Prints a line of JSON for each message, each exactly once, in the order that all hosts see,
+Prints a line of JSON for each message, exactly once, in the order that all hosts see,
 
     {"origin": "host/ring-5eed1234", "number": 7, "text": "grüezi"}
 
@@ -14,14 +14,12 @@ messages that are lost, and the reason:
     {"origin": "host/ring-5eed1234", "gap": 120, "reason": "overrun"}
 
 Reasons are those in the documentation of Data::PubSub::Shared::Bridge, "LOSSES", and "missing" for
-what was lost on its way through Redis. With --stop it ends where the stream ends; otherwise it waits for
-more until Ctrl-C. The password, where one is needed, comes by the environment variable
-PUBSUB_BRIDGE_PASSWORD.
+messages lost in Redis. With --stop it ends at the end of the stream; otherwise it waits for
+more until Ctrl-C. If a password is needed, set the environment variable PUBSUB_BRIDGE_PASSWORD.
 
-Needed: the Python module redis (Debian package python3-redis). docs/stream-format.md describes
-what is read here. A program that must not lose its place when it ends stores Reader.last and
-Reader.origins together with what it makes of the messages, in one transaction, whenever it is between
-two entries.
+Needs the Python module redis (Debian package python3-redis). docs/stream-format.md describes
+the stream. A program that must keep its position when it ends stores Reader.last and
+Reader.origins together with the results of the messages, in one transaction, between two entries.
 """
 
 import argparse
@@ -40,7 +38,7 @@ class Strange(Exception):
 
 
 def parts(payload):
-    """The parts of a pack, each of which stands behind its length: 32 bits, big-endian."""
+    """The parts of a pack, each preceded by its length: 32 bits, big-endian."""
     at = 0
     while at < len(payload):
         if at + 4 > len(payload):
@@ -53,7 +51,7 @@ def parts(payload):
 
 
 def text(payload):
-    """Texts are UTF-8. What is none, although it says so, stays bytes."""
+    """Decodes a text in UTF-8. Invalid UTF-8 stays bytes."""
     try:
         return payload.decode()
     except UnicodeDecodeError:
@@ -177,7 +175,7 @@ def begin(server, stream, start):
 
 
 def follow(server, stream, start, stop):
-    """What is new, and is new only once. A lost connection costs nothing but time: reading goes on where it was."""
+    """Yields each new entry once. After a lost connection, reading continues where it was."""
     reader = None
     while True:
         try:
@@ -212,7 +210,7 @@ def main():
     parser.add_argument('--stream', required=True)
     parser.add_argument('--server', default='127.0.0.1:6379', help='HOST:PORT, or the path of a socket')
     parser.add_argument('--from', dest='start', default='now', help='now, start, or an identifier of the stream')
-    parser.add_argument('--stop', action='store_true', help='end where the stream ends')
+    parser.add_argument('--stop', action='store_true', help='end at the end of the stream')
     given = parser.parse_args()
     if not re.fullmatch(r'now|start|[0-9]{1,18}(-[0-9]{1,18})?', given.start):
         parser.error(f'--from must be now, start or an identifier, not {given.start!r}')

@@ -460,10 +460,10 @@ subtest 'wrong calls croak' => sub {
     my %bad = ('a ring' => $rings->[0], 'undef' => undef, 'text' => 'x', 'a hash' => {}, 'a set' => $set,
         'a fake' => (bless [], 'Data::PubSub::Shared::Int::Sub'));
     for my $name (sort keys %bad) {
-        croaks_like(sub { $set->$_($subs->[0], $bad{$name}) }, "$SET->$_: expected subscribers, argument 2 is none",
+        croaks_like(sub { $set->$_($subs->[0], $bad{$name}) }, "$SET->$_: expected subscribers, argument 2 is not one",
             "$_ croaks on $name")
             for qw(add remove);
-        croaks_like(sub { $SET->new($bad{$name}) }, "$SET->new: expected subscribers, argument 1 is none", "new croaks on $name");
+        croaks_like(sub { $SET->new($bad{$name}) }, "$SET->new: expected subscribers, argument 1 is not one", "new croaks on $name");
     }
     is(scalar $set->subscribers, 0, 'a call that croaks adds no subscriber');
     $set->add($subs->[0]);

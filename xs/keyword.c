@@ -128,7 +128,7 @@ static int parse(pTHX_ OP **out, void *data) {
     op->op_ppaddr = kw->pp;
     if (parens) {
         if (next_char(aTHX) != ')' && !PL_parser->error_count) {
-            croak("syntax error: expected ) behind the arguments of %s", kw->name);
+            croak("syntax error: expected ) after the arguments of %s", kw->name);
         }
         lex_read_unichar(0);
     }

@@ -66,7 +66,7 @@ static AV *subscribers(pTHX_ const ps_call *call, I32 ax, I32 items) {
     for (i = 1; i < items; i++) {
         SV *sv = PS_VALUE(ST(i));
         MAGIC *mg = SvROK(sv) ? ps_sub_magic(SvRV(sv)) : NULL;
-        if (!mg) ps_croak(aTHX_ call, "expected subscribers, argument %d is none", (int)i);
+        if (!mg) ps_croak(aTHX_ call, "expected subscribers, argument %d is not one", (int)i);
         av_push(all, SvREFCNT_inc_simple_NN(SvRV(sv)));
     }
     for (i = 0; i <= AvFILLp(all); i++) {

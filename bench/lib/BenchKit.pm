@@ -189,7 +189,7 @@ sub start {
 
     my $machine = machine();
     my $busy    = busy($machine);
-    die "$0: $busy: wait until it is idle, or write the results all the same with --force\n"
+    die "$0: $busy: wait until it is idle, or write the results anyway with --force\n"
         if $busy and length $json // '' and !$force;
 
     alarm $WATCHDOG;

@@ -1,4 +1,4 @@
-//! iceoryx2's publish-subscribe, with its events where a receiver sleeps.
+//! iceoryx2's publish-subscribe, with its events if a receiver sleeps.
 
 use iceoryx2::port::{listener, notifier, publisher, subscriber};
 use iceoryx2::prelude::*;

@@ -44,7 +44,7 @@ pub trait Sender {
 }
 
 pub trait Receiver {
-    /// None: there is none now.
+    /// Returns None if there is no message.
     fn try_receive(&mut self) -> Option<u64>;
 
     /// Waits asleep.

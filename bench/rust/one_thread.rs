@@ -6,7 +6,7 @@ use pubsub_bench::{How, Library, Receiver, Sender};
 
 use crate::Group;
 
-/// Less than any of the queues holds, so that nothing is lost and no sender waits for room.
+/// Less than the capacity of any of the queues, so that nothing is lost and no sender waits.
 const WINDOW: u64 = 256;
 
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ use crate::Group;
 
 /// Ends a receiver.
 const END: u64 = u64::MAX;
-/// From an answer until the next message where receivers sleep: longer than any of them looks around before.
+/// The pause between an answer and the next message if receivers sleep: longer than any of them spins.
 const PAUSE: Duration = Duration::from_micros(500);
 /// An answer that takes so long will not come.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -448,7 +448,7 @@ impl Subscriber {
 
 fn at_least_one(limit: usize) -> PyResult<usize> {
     if limit == 0 {
-        return Err(PyValueError::new_err("limit must be at least 1 where a call waits"));
+        return Err(PyValueError::new_err("limit must be at least 1 for a call that waits"));
     }
     Ok(limit)
 }

@@ -3,7 +3,7 @@ package Data::PubSub::Shared;
 use 5.022;
 use strict;
 use warnings;
-no warnings 'redefine';    # a module reloader comes here again
+no warnings 'redefine';    # a module reloader may load this again
 use warnings::register;
 
 use overload     ();

@@ -2,7 +2,7 @@ package Data::PubSub::Shared::Bus;
 
 use strict;
 use warnings;
-no warnings 'redefine';    # a module reloader comes here again
+no warnings 'redefine';    # a module reloader may load this again
 
 use Carp         qw(carp croak);
 use Scalar::Util qw(blessed looks_like_number weaken);

@@ -2,7 +2,7 @@ package Data::PubSub::Shared::Set;
 
 use strict;
 use warnings;
-no warnings 'redefine';    # a module reloader comes here again
+no warnings 'redefine';    # a module reloader may load this again
 
 use Data::PubSub::Shared ();
 
@@ -50,7 +50,7 @@ thread the variable holds a reference to undef.
 
     my $set = Data::PubSub::Shared::Set->new(@subs);
 
-Makes a set of these subscribers; the list may be empty. Croaks with C<expected subscribers, argument 2 is none> if an argument
+Makes a set of these subscribers; the list may be empty. Croaks with C<expected subscribers, argument 2 is not one> if an argument
 is not a subscriber, and with C<argument 2 is a subscriber that was destroyed>.
 
 =head2 add

@@ -4,7 +4,7 @@ package Data::PubSub::Shared::Bus::Events;
 
 use strict;
 use warnings;
-no warnings 'redefine';    # a module reloader comes here again
+no warnings 'redefine';    # a module reloader may load this again
 
 use Carp qw(croak);
 

@@ -96,7 +96,7 @@ sub readers {
     my $lost    = Data::PubSub::Shared::CLI::Sample::losses($row);
     return join '; ', scalar @{ $row->{readers} } . " of $row->{file}{readers}",
         $slowest ? "the slowest is $name, $slowest->{lag} behind" : (),
-        $lost ? "$lost lost" : (), $row->{file}{unlisted} ? "$row->{file}{unlisted} not listed, for want of room" : ();
+        $lost ? "$lost lost" : (), $row->{file}{unlisted} ? "$row->{file}{unlisted} not listed: the table was full" : ();
 }
 
 sub lossless {

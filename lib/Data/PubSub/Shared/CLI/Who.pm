@@ -63,7 +63,7 @@ sub as_text {
     my @slow    = by_lag($file->waiting_for);
     my $text    = sprintf "%s: %s, %s%d messages; %d of %d readers\n", text(printable($file->{path})), $file->{variant},
         $file->{lossless} ? 'lossless, ' : '', $file->{capacity}, scalar @readers, $file->{readers};
-    $text .= sprintf "  not listed, for want of room, since the ring was made: %d\n", $file->{unlisted} if $file->{unlisted};
+    $text .= sprintf "  not listed, because the table was full: %d\n", $file->{unlisted} if $file->{unlisted};
     return $text if !@readers;
     my @rows = (
         [qw(NAME PID LAG LOST DELIVERED STATE SINCE)],
