@@ -1,5 +1,5 @@
-//! Checks that a backend keeps the promises of [`backend`](super). A test of a backend makes a [`Rig`] and calls [`check`]; a promise
-//! that is broken is a panic which says what came instead.
+//! Checks that a backend keeps the promises of [`backend`](super). A test of a backend makes a [`Rig`] and calls [`check`], which
+//! panics if a promise is broken.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 
 use super::{Backend, Batch, Begun, Claim, Content, Entry, Failure, Limits, Place, Reader, Sender};
 
-/// A server for tests, and what can be done to it behind the backend's back.
+/// A server for tests, and faults that are injected without the backend.
 pub trait Rig: Sync {
     /// The backend.
     type Backend: Backend + Clone;
@@ -16,20 +16,20 @@ pub trait Rig: Sync {
     /// A connected backend to the server.
     fn backend(&self) -> impl std::future::Future<Output = Self::Backend> + Send;
 
-    /// The server loses the stream with all that it knows of its origins, as by a restart without a disk.
+    /// The server loses the stream and the state of its origins, as in a restart without persistence.
     fn lose(&self, stream: &str) -> impl std::future::Future<Output = ()> + Send;
 
-    /// From now on the server refuses appends, or no longer does. Reading goes on.
+    /// From now on the server refuses appends, or accepts them again. Reads are not affected.
     fn refuse(&self, refuse: bool) -> impl std::future::Future<Output = ()> + Send;
 
     /// Breaks all connections of the backend.
     fn cut(&self) -> impl std::future::Future<Output = ()> + Send;
 
-    /// Puts something into the stream that no bridge would.
+    /// Adds something to the stream that a bridge would not.
     fn scribble(&self, stream: &str) -> impl std::future::Future<Output = ()> + Send;
 }
 
-/// Longer than anything takes that does not hang.
+/// A timeout for calls that hang.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// All promises.
@@ -58,19 +58,19 @@ fn none() -> Claim {
     Claim { epoch: 0, number: 0, position: String::new() }
 }
 
-/// Begins as a new origin of a stream.
+/// Begins an epoch as a new origin of a stream.
 async fn sender<B: Backend>(backend: &B, stream: &str, origin: &str) -> Sender {
     let begun = backend.begin(stream, origin, &none()).await.expect("begin");
     Sender { stream: stream.to_owned(), origin: origin.to_owned(), epoch: begun.epoch }
 }
 
-/// Messages `first` to `last`, one in each entry, whose text is their number.
+/// The messages `first` to `last`, one per entry, whose texts are their numbers.
 fn batch(first: u64, last: u64) -> Batch {
     let entry = |number: u64| Content { kind: b'm', takes: 1, payload: number.to_string().into_bytes() };
     Batch { first, entries: (first..=last).map(entry).collect(), position: format!("ring {last}") }
 }
 
-/// Reads until so many entries have come.
+/// Reads until this number of entries was read.
 async fn entries<B: Backend>(backend: &B, stream: &str, after: Place, count: usize) -> Vec<Entry> {
     let mut found = Vec::new();
     let mut reader = backend.read(stream, after).await.expect("read");
@@ -156,7 +156,7 @@ async fn goes_on_after_a_loss<R: Rig>(rig: &R) {
     assert_eq!(backend.append(&a, &batch(1, 4), 0).await, Ok(()));
     rig.lose("loss").await;
     backend.connected().await;
-    // The sender knows that 4 were acknowledged; 5 and 6 are on their way, and 7.
+    // 4 messages are acknowledged; 5 and 6, and 7 are in flight.
     assert_eq!(backend.append(&a, &batch(7, 7), 4).await, Err(Failure::Hole));
     assert_eq!(backend.append(&a, &batch(5, 6), 4).await, Ok(()), "what was acknowledged is not sent again");
     assert_eq!(backend.append(&a, &batch(7, 7), 6).await, Ok(()));
@@ -201,7 +201,7 @@ async fn reads_in_order<R: Rig>(rig: &R) {
 async fn waits_for_entries<R: Rig>(rig: &R) {
     let backend = rig.backend().await;
     let mut reader = backend.read("wait", Place::START).await.expect("a stream that is not there yet");
-    // Dropped while they wait.
+    // Futures are dropped while they wait.
     for _ in 0..20 {
         let waited = tokio::time::timeout(Duration::from_millis(2), reader.next()).await;
         assert!(!matches!(waited, Ok(Ok(ref found)) if !found.is_empty()), "nothing is there: {waited:?}");
@@ -221,7 +221,7 @@ async fn waits_for_entries<R: Rig>(rig: &R) {
     assert_eq!(found, (1..=50).collect::<Vec<u64>>(), "each once");
 }
 
-/// One reader has read all and goes on with what is new; another one begins behind it, and is slow.
+/// One reader has read everything and waits for new entries; another one starts at the beginning, and is slow.
 async fn gives_all_to_each_reader<R: Rig>(rig: &R) {
     let backend = rig.backend().await;
     let a = sender(&backend, "readers", "host/a").await;
@@ -340,7 +340,7 @@ async fn survives_cuts<R: Rig>(rig: &R) {
         }
         acknowledged = next.last();
     }
-    // The reader's connection was cut, too: it says so, or goes on without a loss.
+    // The reader's connection was cut, too: it returns a failure, or continues without a loss.
     let mut found = Vec::new();
     let mut place = Place::START;
     while found.len() < 10 {
@@ -366,7 +366,7 @@ async fn survives_cuts<R: Rig>(rig: &R) {
     assert!(backend.health().connected);
 }
 
-/// Two senders, each with a window of batches, and a server that refuses now and then.
+/// Two senders, each with a window of batches, and a server that refuses some of them.
 async fn survives_refusals<R: Rig>(rig: &R) {
     const BATCHES: u64 = 120;
     let backend = rig.backend().await;

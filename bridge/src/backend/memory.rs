@@ -1,4 +1,4 @@
-//! A backend in this process, for tests: it keeps the promises, and fails on demand in each way that they leave open.
+//! A backend in this process, for tests: it keeps the promises, and fails on demand in every way that they allow.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,26 +11,26 @@ use super::{
     Result, Sender, Sent,
 };
 
-/// The server; clones are the same one.
+/// The server; clones share it.
 #[derive(Clone, Debug)]
 pub struct Memory {
     state: Arc<Mutex<State>>,
-    /// Counts changes, so that readers and those who wait for the connection look again.
+    /// Counts changes, to wake readers and tasks that wait for the connection.
     changes: Arc<watch::Sender<u64>>,
 }
 
-/// What can go wrong, each by a chance in a thousand for each call.
+/// The probabilities of faults, per thousand calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// An append is refused for want of room.
+    /// An append is refused because the server is full.
     pub full: u32,
-    /// A call is not carried out, and its answer is lost.
+    /// A call is not executed, and its answer is lost.
     pub lost_before: u32,
-    /// A call is carried out, and its answer is lost.
+    /// A call is executed, and its answer is lost.
     pub lost_after: u32,
 }
 
-/// All that the server keeps, which [`Memory::copy`] copies.
+/// The server's data, which [`Memory::copy`] copies.
 pub type Data = HashMap<String, Stream>;
 
 /// A stream.
@@ -70,7 +70,7 @@ fn place_of(read: &Read) -> Place {
 }
 
 impl Memory {
-    /// An empty server, whose faults are the same for the same seed.
+    /// An empty server. The same seed causes the same faults.
     pub fn new(seed: u64) -> Memory {
         let state = State {
             data: Data::new(),
@@ -91,12 +91,12 @@ impl Memory {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// From now on these go wrong.
+    /// Sets the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// The server goes away, or returns; all readers fail.
+    /// Takes the server down, or up again; all readers fail.
     pub fn set_away(&self, away: bool) {
         let mut state = self.state();
         state.lost += u64::from(away && !state.away);
@@ -105,7 +105,7 @@ impl Memory {
         self.changed();
     }
 
-    /// What the next entries' places begin with.
+    /// The first number of the next entries' places.
     pub fn set_clock(&self, clock: u64) {
         self.state().clock = clock;
     }
@@ -115,14 +115,14 @@ impl Memory {
         self.state().data.clone()
     }
 
-    /// Goes on with such a copy, or with nothing.
+    /// Continues with such a copy, or without data.
     pub fn restore(&self, data: Data) {
         self.state().data = data;
         self.set_away(true);
         self.set_away(false);
     }
 
-    /// Drops the oldest entries of a stream, so that `keep` are left.
+    /// Trims a stream to `keep` entries.
     pub fn drop_oldest(&self, stream: &str, keep: usize) {
         if let Some(stream) = self.state().data.get_mut(stream) {
             let surplus = stream.entries.len().saturating_sub(keep);
@@ -130,7 +130,7 @@ impl Memory {
         }
     }
 
-    /// Puts something into a stream that is no entry.
+    /// Adds something to a stream that is not an entry.
     pub fn append_malformed(&self, stream: &str, why: &str) {
         let state = &mut *self.state();
         let stream = state.data.entry(stream.to_owned()).or_default();
@@ -139,12 +139,12 @@ impl Memory {
         self.changed();
     }
 
-    /// All that a stream holds.
+    /// The content of a stream.
     pub fn entries(&self, stream: &str) -> Vec<Read> {
         self.state().data.get(stream).map(|stream| stream.entries.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Carries out a call, or fails as a fault says.
+    /// Executes a call, or fails because of a fault.
     fn call<T>(&self, is_append: bool, body: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let state = &mut *self.state();
         let lost = |when| Failure::Lost(format!("the connection broke {when}"));

@@ -289,8 +289,8 @@ impl Nats {
         }
     }
 
-    /// Messages of a consumer that there are when it begins, up to a sequence that the stream has reached. A consumer may be at a
-    /// server of a cluster that has not got as far yet: then again, until it has.
+    /// The messages that a consumer has when it starts, up to a sequence that the stream has reached. In a cluster, the
+    /// consumer's server may lag behind; then it is repeated.
     async fn brought(live: &Arc<Live>, stream: &Stream, from: &From, last: u64) -> Result<Vec<Brought>> {
         let is_range = matches!(from, From::Sequence(_));
         for attempt in 0..BEHIND {
@@ -315,19 +315,19 @@ impl Nats {
         )))
     }
 
-    /// The headers of messages from one on, up to another one.
+    /// The headers of the messages in a range of sequences.
     async fn headings(live: &Arc<Live>, stream: &Stream, first: u64, last: u64) -> Result<Vec<Brought>> {
         Nats::brought(live, stream, &From::Sequence(first), last).await
     }
 
-    /// The last message of each origin, in their order, of a stream that has reached this sequence.
+    /// The last message of each origin, in order, of a stream that has reached this sequence.
     async fn all_heads(live: &Arc<Live>, stream: &Stream, last: u64) -> Result<Vec<Brought>> {
         let mut found = Nats::brought(live, stream, &From::Last, last).await?;
         found.sort_by_key(|brought| brought.sequence);
         Ok(found)
     }
 
-    /// The first and the newest entry that are still there, and when they came.
+    /// The oldest and the newest entry that are held, and when they were stored.
     async fn entries(live: &Arc<Live>, stream: &Stream, info: &Info) -> Result<Option<[(Place, OffsetDateTime); 2]>> {
         let (first, last) = (info.state.first_sequence, info.state.last_sequence);
         if info.state.messages == 0 {
@@ -363,7 +363,7 @@ impl Nats {
         }
     }
 
-    /// Of a stream as it was.
+    /// The ends of a stream whose info is given.
     async fn ends_of(live: &Arc<Live>, stream: &Stream, info: &Info, place: Place) -> Result<Ends> {
         let era = era(info);
         let sequence = info.state.last_sequence;
@@ -402,7 +402,7 @@ impl Nats {
         }
     }
 
-    /// The first sequence that is to be kept.
+    /// The first sequence to keep.
     async fn cut(&self, live: &Arc<Live>, stream: &Stream, info: &Info, limits: &Limits, each: f64) -> Result<u64> {
         let state = &info.state;
         let mut cut = state.first_sequence;

@@ -1,4 +1,4 @@
-//! What a server lacks, and how it keeps what it is given.
+//! Checks a server: missing permissions, and persistence settings.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::connecting::Live;
 use super::{Backend, Failure, Head, Nats, Note, Place, Result, Stream};
 use crate::check::Findings;
 
-/// JetStream, as the account has it.
+/// The limits of the account for JetStream.
 #[derive(Deserialize)]
 struct Account {
     storage: i64,
@@ -23,7 +23,7 @@ struct AccountLimits {
 }
 
 impl Nats {
-    /// Looks at the streams, which have a name, and whether a bridge sends to them. Creates nothing.
+    /// Checks the streams, each with its name and whether a bridge sends to it. Creates nothing.
     pub(crate) async fn check(&self, findings: &mut Findings, streams: &BTreeMap<&str, bool>) {
         let Ok(live) = self.keeper.live() else { return };
         let name = &live.settings.name;
@@ -69,7 +69,7 @@ impl Nats {
         }
     }
 
-    /// True: something was not allowed.
+    /// Returns whether a permission was missing.
     async fn check_stream(&self, live: &Live, findings: &mut Findings, stream: &Stream, sends: bool) -> bool {
         let name = &live.settings.name;
         let about = |what: &String| {
@@ -90,7 +90,7 @@ impl Nats {
         }
     }
 
-    /// What is found at a stream, without its name. A failure is why no more can be found.
+    /// The findings for a stream, without its name. A failure says why there are no more.
     async fn look_at(&self, live: &Live, stream: &Stream, sends: bool) -> Result<Findings> {
         let mut found = Findings::default();
         let Some(info) = stream.info(live).await? else {
@@ -111,8 +111,8 @@ impl Nats {
         Ok(found)
     }
 
-    /// Asks for what a bridge does, in forms that change nothing: with a subject that no origin has, and a last message that it cannot
-    /// have.
+    /// Sends the requests of a bridge in forms that change nothing: for a subject without an origin, with a last message that it
+    /// cannot have.
     async fn probe(live: &Live, stream: &Stream, sends: bool) -> Result<()> {
         let origin = "check";
         Nats::head(live, stream, origin).await?;
@@ -125,7 +125,7 @@ impl Nats {
         Ok(())
     }
 
-    /// What an operator may copy to allow it.
+    /// The permissions for an operator to copy.
     fn permissions(&self, live: &Live, streams: &BTreeMap<&str, bool>) -> String {
         let mut publish = vec!["$JS.API.INFO".to_owned()];
         for (stream, sends) in streams.iter().filter_map(|(stream, sends)| Some((self.stream(stream).ok()?, *sends))) {
@@ -147,7 +147,7 @@ impl Nats {
     }
 }
 
-/// What is to be thought about.
+/// Findings that are not errors.
 fn advice(info: &Info, sends: bool) -> Vec<String> {
     let config = &info.config;
     let mut found = Vec::new();

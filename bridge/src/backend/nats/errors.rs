@@ -1,10 +1,10 @@
-//! What a server's refusals mean, and what can be done about each: one line.
+//! Converts errors of a server to failures, each with its remedy in one line.
 
 use serde::Deserialize;
 
 use super::Failure;
 
-/// A refusal of JetStream.
+/// An error of JetStream.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Refusal {
     #[serde(default)]
@@ -35,17 +35,17 @@ impl Refusal {
         self.err_code == NO_MESSAGE
     }
 
-    /// Somebody else has created it, perhaps with other settings.
+    /// Whether the stream was created by another process, perhaps with other settings.
     pub fn is_there(&self) -> bool {
         self.err_code == NAME_IN_USE
     }
 
-    /// The fence: another message is the last one of the subject.
+    /// Whether it is the fence: another message is the last one of the subject.
     pub fn is_wrong_last(&self) -> bool {
         self.err_code == WRONG_LAST
     }
 
-    /// What it means for a call on a stream.
+    /// Converts it for a call for a stream.
     pub fn failure(&self, stream: &str) -> Failure {
         let words = format!("stream {stream}: {}", self.description);
         let is_full = [
@@ -71,7 +71,7 @@ impl Refusal {
     }
 }
 
-/// A known refusal, by words in it, and what to do.
+/// Known refusals by words in them, each with its remedy.
 const REMEDIES: [(&str, &str); 9] = [
     ("not enabled for account", "give the account of this user JetStream in the server's configuration"),
     ("not enabled", "start the server with JetStream (jetstream {} in its configuration, or -js)"),
@@ -84,7 +84,7 @@ const REMEDIES: [(&str, &str); 9] = [
     ("sealed", "the stream is sealed: give another one"),
 ];
 
-/// The text of a denial, with what to allow.
+/// The text of a denial, with the permission to grant.
 pub(super) fn denial(name: &str, words: &str) -> Failure {
     Failure::Denied(format!("{name}: {words}; allow it: `pubsub-bridge check` prints the permissions for this user"))
 }

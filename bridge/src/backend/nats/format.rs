@@ -1,18 +1,18 @@
-//! Names and messages, as JetStream has them.
+//! The names and messages of the bridge in JetStream.
 //!
-//! The entries of a batch are one message, and a message of the same subject without entries is a *marker*, which only says how
-//! things are with an origin. The header `Pubsub` has six words: the epoch, the number of the first message, the number of the
-//! last one, how many entries there are, when the origin was last alive (milliseconds since 1970), and the position. The body has
-//! for each entry a line `KIND NUMBER BYTES`, and that many bytes behind it.
+//! The entries of a batch are one message. A message of the same subject without entries is a *marker*, which only has the state
+//! of an origin. The header `Pubsub` has six words: the epoch, the number of the first message, the number of the last one, the
+//! number of entries, when the origin was last alive (milliseconds since 1970), and the position. The body has a line `KIND
+//! NUMBER BYTES` for each entry, followed by that many bytes.
 
 use crate::backend::{Batch, Entry};
 
 /// The header of each message of a bridge.
 pub(super) const HEADER: &str = "Pubsub";
-/// Bits of a place's second number that are the entry's index in its message.
+/// How many bits of a place's second number are the entry's index in its message.
 pub(super) const INDEX_BITS: u32 = 16;
 
-/// A name that may be part of a subject, and the name of a stream: what may not be in one is `%XX`.
+/// Escapes a name for subjects and stream names: characters that these may not have become `%XX`.
 pub(super) fn escape(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     name.bytes()
@@ -20,7 +20,7 @@ pub(super) fn escape(name: &str) -> String {
         .collect()
 }
 
-/// The name that was escaped.
+/// Reverses the escape.
 pub(super) fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -37,19 +37,19 @@ pub(super) fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What the header says.
+/// The content of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub epoch: u64,
-    /// The number of the first message in it; of a marker, of the next one.
+    /// The number of its first message; in a marker, of the next one.
     pub first: u64,
-    /// L: the number of the last message so far.
+    /// L: the number of the last message.
     pub last: u64,
-    /// Entries in the body; of a marker 0.
+    /// The number of entries in the body; 0 in a marker.
     pub entries: u64,
     /// When the origin was last alive, in milliseconds since 1970.
     pub seen: u64,
-    /// P: the position behind the last message.
+    /// P: the position after the last message.
     pub position: String,
 }
 
@@ -66,14 +66,14 @@ impl Note {
             word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse::<u64>().ok()).flatten()
         };
         let (epoch, first, last, entries, seen) = (number()?, number()?, number()?, number()?, number()?);
-        // Space at the end of a header is none.
+        // Trailing space of a header is not kept.
         let position = unescape(words.next().unwrap_or_default())?;
         let is_good = first > 0 && epoch > 0 && words.next().is_none() && entries >> INDEX_BITS == 0;
         is_good.then_some(Note { epoch, first, last, entries, seen, position })
     }
 }
 
-/// The body for those entries of a batch that are behind a number, and how many they are.
+/// The body for the entries of a batch after a number, and how many they are.
 pub(super) fn body(batch: &Batch, last: u64) -> (Vec<u8>, u64) {
     let mut bytes = Vec::with_capacity(batch.bytes() + 16 * batch.entries.len());
     let (mut number, mut count) = (batch.first, 0);
@@ -89,7 +89,7 @@ pub(super) fn body(batch: &Batch, last: u64) -> (Vec<u8>, u64) {
     (bytes, count)
 }
 
-/// Kind, number and payload of each entry in a body.
+/// The kind, number and payload of each entry in a body.
 fn parts(body: &[u8]) -> Option<Vec<(u8, u64, &[u8])>> {
     let mut found = Vec::new();
     let mut rest = body;
@@ -108,7 +108,7 @@ fn parts(body: &[u8]) -> Option<Vec<(u8, u64, &[u8])>> {
     Some(found)
 }
 
-/// The entries of a message; `place` is that of the first one.
+/// The entries of a message; `place` is the place of the first one.
 pub(super) fn entries(
     place: crate::backend::Place,
     origin: &str,

@@ -1,4 +1,4 @@
-//! Reads a stream: a consumer of the server's, for one life of a reader, is asked for messages as long as there is room for them.
+//! Reads a stream: each reader has a consumer on the server, and requests messages from it as long as it has room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,37 +16,37 @@ use super::format::{self, HEADER, INDEX_BITS, Note};
 use super::{Failure, Place, Result, Stream};
 use crate::backend::{Malformed, Read, Reader};
 
-/// Messages that are asked for at once.
+/// How many messages are requested at once.
 const MOST: u64 = 256;
-/// Bytes of them, unless one is longer.
+/// The maximum size of a request's messages in bytes, unless one is longer.
 const BYTES: usize = 4 << 20;
-/// How long a question waits for messages.
+/// How long a request waits for messages.
 const EXPIRES: Duration = Duration::from_secs(2);
-/// How much later it is over at the latest, though the server says nothing: it drops some that expire without a word.
+/// After how much longer a request counts as expired without an answer: the server drops some expired requests silently.
 const GRACE: Duration = Duration::from_millis(500);
-/// Bytes that go to a reader together.
+/// The size in bytes of the entries that a reader gets at once.
 const CHUNK: usize = 2 << 20;
-/// How long a consumer may take to be made, the first time. A cluster gives it to one of the servers that have the stream, also to one that
-/// is away, and says nothing more; each attempt may take twice as long.
+/// The timeout for the first attempt to create a consumer. A cluster may assign it to a server that is down, without an answer. The
+/// timeout doubles with each attempt.
 const MAKING: Duration = Duration::from_millis(500);
-/// After so long without a question the server forgets a consumer.
+/// After this time without a request, the server removes a consumer.
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// Between two looks for a stream that is not there yet.
+/// The interval of checks for a stream that does not exist yet.
 const LOOK_EACH: Duration = Duration::from_millis(100);
 
-/// A message, as a consumer has brought it.
+/// A message from a consumer.
 pub(super) struct Brought {
     pub sequence: u64,
     pub origin: Option<String>,
     pub note: Option<Note>,
     pub message: async_nats::Message,
-    /// When the server got it.
+    /// When the server stored it.
     pub time: time::OffsetDateTime,
-    /// Messages that are behind it.
+    /// How many messages are after it.
     pub pending: u64,
 }
 
-/// Where a consumer begins, and what it brings.
+/// Where a consumer starts, and which messages it delivers.
 pub(super) enum From {
     Sequence(u64),
     Time(time::OffsetDateTime),
@@ -62,15 +62,15 @@ pub(super) struct Consumer {
     subscriber: Subscriber,
     denials: Denials,
     inbox: String,
-    /// Of the last question: what the server says of one before it means nothing any more.
+    /// The number of the last request; answers to earlier ones are ignored.
     question: u64,
-    /// When that is over, if it waits.
+    /// When that request expires, if it waits.
     over: Instant,
-    /// Of the last message that came.
+    /// The consumer's sequence of the last message.
     number: u64,
-    /// Messages that are still to come of those that were asked for.
+    /// How many of the requested messages are missing.
     asked: u64,
-    /// Messages that there were when it began.
+    /// How many messages it had when it was created.
     pub pending: u64,
 }
 
@@ -78,7 +78,7 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let (live, stream, name) = (Arc::clone(&self.live), self.stream.name.clone(), self.name.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // The server would forget it, later.
+            // Otherwise the server would remove it later.
             runtime.spawn(async move {
                 let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{name}");
                 let _ = live.bounded(live.client.publish(subject, "".into())).await;
@@ -158,7 +158,7 @@ impl Consumer {
         format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.name)
     }
 
-    /// Where the server says what becomes of the last question.
+    /// The subject for the server's answers to the last request.
     fn answers(&self) -> String {
         format!("{}.{}", self.inbox, self.question)
     }
@@ -167,7 +167,7 @@ impl Consumer {
         Failure::Lost(format!("{}: stream {}: {why}", self.live.settings.name, self.stream.shown))
     }
 
-    /// The next message; waits until there is one. What was waited for comes later, if this is dropped.
+    /// The next message; waits until there is one. It may be dropped without loss.
     async fn next(&mut self) -> Result<Brought> {
         loop {
             if let Some(brought) = self.ask_for_next(true).await? {
@@ -176,12 +176,12 @@ impl Consumer {
         }
     }
 
-    /// The next message; none where there is none.
+    /// The next message, if there is one now.
     pub async fn next_if_any(&mut self) -> Result<Option<Brought>> {
         self.ask_for_next(false).await
     }
 
-    /// None: the server has none now, or none came in the time that it waits.
+    /// The next message; `None` if the server has none now, or if none arrived while the request waited.
     async fn ask_for_next(&mut self, waits: bool) -> Result<Option<Brought>> {
         if self.asked == 0 {
             self.ask(waits).await?;
@@ -207,7 +207,7 @@ impl Consumer {
         }
     }
 
-    /// The next message, if it is here already.
+    /// The next message, if it has arrived.
     fn at_hand(&mut self) -> Result<Option<Brought>> {
         while let Some(Some(message)) = self.subscriber.next().now_or_never() {
             if let Some(brought) = self.brought(message)? {
@@ -217,7 +217,7 @@ impl Consumer {
         Ok(None)
     }
 
-    /// A message, or what the server says of a question.
+    /// Handles a message, or the server's answer to a request.
     fn brought(&mut self, message: async_nats::Message) -> Result<Option<Brought>> {
         let status = message.status.unwrap_or(StatusCode::OK);
         if status != StatusCode::OK {
@@ -268,9 +268,9 @@ impl Reader for NatsReader {
     }
 }
 
-/// Reads behind a place.
+/// Reads the entries after a place.
 pub(super) fn start(live: Arc<Live>, stream: Stream, after: Place) -> NatsReader {
-    // One that is taken, and one that waits.
+    // One batch in use, and one that waits.
     let (answers, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let read = read(&live, &stream, after, &answers);
@@ -303,7 +303,7 @@ async fn try_read(
         tokio::time::sleep(LOOK_EACH).await;
     };
     let era = super::era(&info);
-    // Of a message that was read in part, the rest.
+    // The rest of a message that was read in part.
     let sequence = if after.0 == era { after.1 >> INDEX_BITS } else { 1 };
     let first = sequence.clamp(1, info.state.last_sequence + 1);
     let mut consumer = Consumer::new(live, stream, &From::Sequence(first), false).await?;
@@ -329,7 +329,7 @@ fn place_of(read: &Read) -> Place {
     }
 }
 
-/// What a message holds; nothing, if it is a marker.
+/// The entries of a message; none, if it is a marker.
 fn reads_of(era: u64, brought: &Brought) -> Vec<Read> {
     let place = Place(era, brought.sequence << INDEX_BITS);
     let malformed = |why: &str| vec![Err(Malformed { place, why: why.to_owned() })];
