@@ -68,7 +68,7 @@ subtest 'the reading end of the output is closed' => sub {
     my $run = cli_start(qw(tail -n 1 -f), $path);
     read_until($run, qr/\n/);
     close delete $run->{out};
-    $ring->publish('nobody reads this');
+    $ring->publish('unread');
     like((cli_end($run))[0], qr/\A(?:0|-$PIPE)\z/, 'tail -f ends at the next message');
 
     $run = cli_start(qw(tail -n 1 -f), $path);

@@ -1,4 +1,4 @@
-# The glue, and the core where its compiler can, under AddressSanitizer.
+# The XS part, and if possible the core, under AddressSanitizer.
 
 use strict;
 use warnings;
@@ -16,8 +16,8 @@ plan skip_all => "$Config{cc} has no libasan" if !-e $library;
 plan skip_all => 'programs do not run with libasan here'
     if !command_works('env', "LD_PRELOAD=$library", 'ASAN_OPTIONS=detect_leaks=0', $^X, '-e', 1);
 
-# The core, in the folder that the glue is going to be built in. Stable compilers have the sanitizer, too, for those who
-# insist.
+# Builds the core with the sanitizer, in the directory in which the XS part is built. RUSTC_BOOTSTRAP lets stable compilers use
+# it.
 sub instrumented_core {
     my ($cargo, $target) = slurp(XT::Build->root . '/Makefile') =~ /^CARGO = (.+)\nCARGO_TARGET = (.+)$/m or return;
     local $ENV{RUSTC_BOOTSTRAP} = 1;
@@ -37,7 +37,7 @@ my $build = XT::Build->glue(
     make => ['OPTIMIZE=-g -O1 -fsanitize=address -fno-omit-frame-pointer', 'LDDLFLAGS=-shared -fsanitize=address'],
 );
 plan skip_all => $build->{why} if !$build->{dir};
-like(slurp($build->{object}), qr/__asan_report_load/, 'the build is instrumented, ' . ($core ? 'the core with it' : 'but not the core'));
+like(slurp($build->{object}), qr/__asan_report_load/, 'the build is instrumented, the core ' . ($core ? 'too' : 'not'));
 
 watched(
     command => [$^X], inc => $build->{inc}, bad => qr/AddressSanitizer/,

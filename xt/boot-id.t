@@ -1,5 +1,5 @@
-# Two publishers in mount namespaces that show different boot ids, as containers do, both of which attach all the while:
-# nothing is lost and nothing is torn, in any kind of place.
+# Two publishers in mount namespaces with different boot ids, as in containers, both of which open the ring again and again:
+# no message is lost or torn, wherever the ring is.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use Test::More;
 
 use constant BOOT_ID_FILE => '/proc/sys/kernel/random/boot_id';
 
-# --- Places: what a ring in each is, by what is told to another process
+# --- Places for a ring
 
 sub kind_of { return (qx{stat -f -c %T '$_[0]' 2>/dev/null} || '?') =~ s/\s//gr }
 
@@ -25,7 +25,7 @@ my $memory = -w '/dev/shm' && kind_of('/dev/shm') eq 'tmpfs' ? File::Temp::tempd
 
 my $serial = 0;
 
-# (ring, how somebody else attaches to it, the file by which its bytes can be seen).
+# (ring, code with which another process opens it, file with its bytes).
 my %places = (
     ($disk   ? ('on a disk'   => sub { by_path("$disk/" . $serial++, @_) })   : ()),
     ($memory ? ('in /dev/shm' => sub { by_path("$memory/" . $serial++, @_) }) : ()),
@@ -43,7 +43,7 @@ sub by_path {
     return ($v->class->new($path, $capacity), "@{[$v->class]}->new('$path')", $path);
 }
 
-# --- Two mount namespaces that show different boot ids, or none
+# --- Two mount namespaces that show different boot ids, or one without
 
 my %views = (
     'different boot ids' => [map { sprintf "%08x-0000-4000-8000-%012x\n", random(1 << 30), $_ } 1, 2],
@@ -52,7 +52,7 @@ my %views = (
 my $why = 'needs the right to unshare mounts'
     if system("unshare -m mount --bind /dev/null @{[BOOT_ID_FILE]} 2>/dev/null") != 0;
 
-# Publishes batches, and attaches again for each. Each message says who and which.
+# Publishes batches, and opens the ring again for each. Each message has its publisher and number.
 use constant { EACH => 16384, BATCH => 64 };
 my $program = <<'PERL' =~ s/\n\s*/ /gr;
     my $ring = attach();
@@ -63,7 +63,7 @@ my $program = <<'PERL' =~ s/\n\s*/ /gr;
     'done'
 PERL
 
-# Number $n of publisher $id; strings of many lengths, the whole of which says what they are.
+# Number $n of publisher $id; strings have many lengths and can be checked as a whole.
 sub message_of {
     my ($v, $id, $n) = @_;
     return $v->is_str ? "$id.$n " x (1 + $n % 30) : $id * EACH + $n;
@@ -82,7 +82,7 @@ for my $view (sort keys %views) {
                     my $message = $v->is_str ? qq{"$_.\$n " x (1 + \$n % 30)} : $_ * EACH . ' + $n';
                     my $set_up = 'use constant { EACH => ' . EACH . ', BATCH => ' . BATCH . ' }; '
                         . "sub attach { $attach } sub message { my (\$n) = \@_; $message } 1";
-                    is($one->ask($set_up), 1, 'a publisher') or diag $set_up;
+                    is($one->ask($set_up), 1, 'a publisher starts') or diag $set_up;
                     $one;
                 } 0, 1;
                 $_->tell($program) for @publishers;
@@ -98,7 +98,7 @@ for my $view (sort keys %views) {
                 }
                 push @wrong, "$_: ends at $next{$_}" for grep { $next{$_} != EACH } 0, 1;
                 splice @wrong, 5;
-                is_deeply(\@wrong, [], "$view, $place, " . $v->name . ': nothing lost, nothing torn');
+                is_deeply(\@wrong, [], "$view, $place, " . $v->name . ': no message is lost or torn');
             }
         }
     }

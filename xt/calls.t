@@ -1,5 +1,5 @@
-# Every call, and then, or in the middle of it: exec, _exit, exit, die, a signal that ends the process,
-# a signal handler that dies. The ring works on for everybody else, and no descriptor gets through an
+# A process leaves each call, or calls it before it ends: exec, _exit, exit, die, a signal that ends the process, a signal
+# handler that dies. The ring still works for all other processes, and no descriptor is inherited across
 # exec.
 
 use strict;
@@ -33,13 +33,13 @@ sub calls {
     for my $method (keys %sub) {
         $calls{"sub $method"} = sub { $_[0]->publish($value); my @x = $_[1]->$method(@{ $sub{$method} }) };
     }
-    delete $calls{clear};    # would make the others' accounts empty; it has tests of its own
+    delete $calls{clear};    # it would make the accounts of the others empty, and has its own tests
     my ($publish, $poll, $lag) = map { $v->keyword($_) } qw(publish poll lag);
     $calls{keywords} = eval "use $class; sub { $publish \$_[0], \$value; $lag \$_[1]; my \$x = $poll \$_[1] }" or die $@;
     return %calls;
 }
 
-# How a process may leave a call. Each returns the wait status that is right.
+# Ways to leave a call, and the expected wait status for some of them.
 my %ways = (
     'exec' => sub {
         my ($call) = @_;
@@ -58,8 +58,8 @@ my %ways = (
     'alarm, dies' => sub {
         my ($call) = @_;
         my $died = 0;
-        # It rings again and again: what dies in a DESTROY ends that alone, with a warning. Nothing dies outside of the eval.
-        # (`local $SIG{ALRM}` would leave a moment without a handler.)
+        # The timer fires repeatedly: an exception in a DESTROY ends only that, with a warning. No exception is raised outside
+        # of the eval. (`local $SIG{ALRM}` would leave a moment without a handler.)
         our $in_eval = 0;
         $SIG{ALRM}     = sub { die "rang\n" if $in_eval };
         $SIG{__WARN__} = sub { warn @_ if $_[0] !~ /\(in cleanup\) rang$/ };
@@ -117,8 +117,8 @@ each_variant(sub {
             $count++;
         }
     }
-    is_deeply(\@wrong, [], "$count processes left a call, and the ring works on");
-    is($ring->stats->{recoveries}, 0, 'recoveries') if !$v->is_str;
+    is_deeply(\@wrong, [], "after $count processes have left a call, the ring still works");
+    is($ring->stats->{recoveries}, 0, 'no spare had to be taken over') if !$v->is_str;
 });
 
 done_testing;

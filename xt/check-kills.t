@@ -1,7 +1,7 @@
-# `check` beside publishers of strings that are killed and stopped at any instant: it never takes that for damage, neither
-# while others publish nor while all stand still or are dead.
+# `check` while publishers of strings are killed and stopped at any moment: it never reports damage, neither while others
+# publish nor while all are stopped or killed.
 #
-# 150 rounds for XT_QUICK=1, 3000 otherwise.
+# 150 rounds with XT_QUICK=1, otherwise 3000.
 
 use strict;
 use warnings;
@@ -65,7 +65,7 @@ for my $size ([4, 2], [64, 16], [4096, 8]) {
         }
         $_->kill('KILL') for @kids;
         $_->end for @kids;
-        is_deeply(\%problems, {}, "$ROUNDS rounds without a problem");
+        is_deeply(\%problems, {}, "check finds no problem in $ROUNDS rounds");
         note explain \%died;
     };
 }

@@ -1,5 +1,5 @@
-# Rings whose bytes are damaged at random, at rest and in full use: an error or a working ring, never
-# a crash or a hang; and once the damage has ended, new messages come through again.
+# Rings whose bytes are damaged at random, at rest and in use: an error or a working ring, never
+# a crash or a hang; and once the damage has stopped, new messages are delivered again.
 
 use strict;
 use warnings;
@@ -12,10 +12,10 @@ use Test::More;
 
 use constant { CAPACITY => 16, LOCK => 512, HEADER => 4096 };
 
-# Lengths of the identity's fields; see the header's description in src/layout.rs.
+# Lengths of the fields of the identity; see the description of the header in src/layout.rs.
 my @FIELDS = (8, 4, 4, (8) x 6, 8, 8);
 
-# Numbers that arithmetic stumbles over, and others.
+# Numbers that are difficult for arithmetic, and random ones.
 sub number {
     my ($length) = @_;
     my @edges = (0, 1, 2, 3, 7, 8, 15, 16, 17, 255, 4095, 4096, 4097);
@@ -30,8 +30,8 @@ sub number {
     return substr pack('Q', $value), 0, $length;
 }
 
-# One of the ways to spoil a header.
-sub spoil {
+# Damages a header in one of several ways.
+sub damage {
     my ($bytes, $length) = @_;
     for (1 .. 1 + random(3)) {
         my $way = random(6);
@@ -50,7 +50,7 @@ sub spoil {
     return $bytes;
 }
 
-# Does all that follows addresses.
+# Calls all methods that follow offsets in the file.
 sub exercise {
     my ($v, $ring) = @_;
     my @subs = ($ring->subscribe_all, $ring->subscribe);
@@ -70,7 +70,7 @@ sub exercise {
     return;
 }
 
-# One that became lossless would wait for the subscribers of this very process, and says so.
+# A ring whose damage made it lossless croaks, because it would wait for the subscribers of this process.
 sub exercise_any {
     my ($v, $ring) = @_;
     return if eval { exercise($v, $ring); 1 };
@@ -98,20 +98,20 @@ each_variant(sub {
         my $count = for_seconds(0.4, sub {
             $note->("$opened opened, $refused refused");
             for (1 .. 50) {
-                my $bytes = spoil($good, 640);
-                # Who seems to hold the lock may live, and is waited for.
+                my $bytes = damage($good, 640);
+                # A process that seems to hold the lock could be alive, and would be waited for.
                 substr $bytes, LOCK, 4, "\0\0\0\0";
                 spew($path, $bytes);
                 my $ring = eval { $v->class->new($path, CAPACITY) };
                 if ($ring) { $opened++; exercise_any($v, $ring) }
-                else       { $refused++; $@ =~ /->new: .*at .+ line/ or die "strange error: $@" }
+                else       { $refused++; $@ =~ /->new: .*at .+ line/ or die "unexpected error: $@" }
             }
         });
         print "# $opened opened, $refused refused\n";
     });
 
-    # Two publish and two read while a third party writes anything anywhere, but for the lock's word
-    # and behind the file's end.
+    # Two processes publish and two read while another writes any bytes anywhere, except in the word of the lock and
+    # beyond the end of the file.
     spew($path, $good);
     my $board = XT::Board->new(8);
     my $ring  = $v->class->new($path);
@@ -124,7 +124,7 @@ each_variant(sub {
             my $sub = $ring->subscribe;
             until ($board->get(7)) {
                 if ($id < 2) {
-                    # All blocks that it could write to may have been hit.
+                    # All blocks that it could use may have been damaged.
                     eval {
                         $ring->publish($v->value(random(1000)));
                         $ring->publish_multi($v->values(1, 1 + random(40)));
@@ -152,9 +152,9 @@ each_variant(sub {
     });
     my @before = $board->get(0, 4);
     select undef, undef, undef, 0.005 while grep { $board->get($_) == $before[$_] } 0 .. 3;
-    pass("all four go on after $pokes strokes");
+    pass("all four processes continue after $pokes writes");
     $board->set(7, 1);
-    reap('and end when told to', @kids);
+    reap('all four processes exit with 0 on command', @kids);
 
     my $sub = $ring->subscribe;
     my @got;
@@ -162,11 +162,11 @@ each_variant(sub {
         $ring->publish($v->value($n));
         push @got, $sub->poll;
     }
-    is_deeply(\@got, [$v->values(1, 5 * CAPACITY)], 'afterwards every message comes through');
+    is_deeply(\@got, [$v->values(1, 5 * CAPACITY)], 'after the damage, all messages are delivered');
     $ring->publish_multi($v->values(1, 3 * CAPACITY));
     is_deeply(
         [$ring->subscribe_all->drain], [$v->values(2 * CAPACITY + 1, 3 * CAPACITY)],
-        'and the ring holds as many as it should'
+        'after the damage, the ring holds as many messages as its capacity'
     );
 });
 

@@ -1,5 +1,5 @@
-# eg/broadcast.pl where its publisher is held up, again and again, between claiming a position and filling it: the workers
-# abandon the position, it claims another one, and all workers get every line all the same.
+# eg/broadcast.pl with a publisher that is delayed repeatedly between claiming a position and filling it: the workers
+# abandon the position, the publisher claims another one, and all workers get all lines.
 
 use strict;
 use warnings;
@@ -14,10 +14,10 @@ use Test::More;
 
 my $program = "$FindBin::Bin/../eg/broadcast.pl";
 
-# Longer than subscribers wait for a claimed position.
+# Longer than the claim timeout.
 $ENV{PUBSUB_FAULT} = 'after-claim=delay:4000';
 
-# Runs it; $code gets the handle of its standard error and the pids of the workers. (wait status, output)
+# Runs the example; $code gets the handle of its standard error and the pids of the workers. (wait status, output)
 sub broadcast {
     my ($code, @arguments) = @_;
     my $file = spew(fresh_dir() . '/lines', join '', map {"$_\n"} 1 .. 300);
@@ -37,9 +37,9 @@ sub broadcast {
 for my $size (4, 64) {
     subtest "a ring of $size" => sub {
         my ($status, $out) = broadcast(sub { }, '--workers', 2, '--ring-size', $size);
-        is($status, 0, 'exit status') or diag $out;
-        like($out, qr/claimed again: [1-9]/, 'positions were abandoned');
-        like($out, qr/^Every worker got every line, in order$/m, 'none was lost');
+        is($status, 0, "a ring of $size: broadcast exits with 0") or diag $out;
+        like($out, qr/claimed again: [1-9]/, "a ring of $size: positions were abandoned");
+        like($out, qr/^Every worker got every line, in order$/m, "a ring of $size: no line is lost");
     };
 }
 
@@ -47,12 +47,13 @@ subtest 'a worker that is stopped' => sub {
     my ($status, $out) = broadcast(sub {
         my ($err, $slow) = @_;
         kill STOP => $slow;
-        # What it has said already may be in the handle's buffer, and it says no more while it waits: so sysread could wait for ever.
+        # What it has printed already may be in the buffer of the handle, and it prints no more while it waits: sysread could wait
+        # forever.
         { local $/ = ' behind'; readline $err }
         kill CONT => $slow;
     }, '--workers', 2, '--ring-size', 16);
-    is($status, 0, 'exit status') or diag $out;
-    like($out, qr/^Every worker got every line, in order$/m, 'none was lost');
+    is($status, 0, 'a worker is stopped: broadcast exits with 0') or diag $out;
+    like($out, qr/^Every worker got every line, in order$/m, 'a worker is stopped: no line is lost');
 };
 
 done_testing;

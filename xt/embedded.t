@@ -1,5 +1,5 @@
-# Servers that have perl inside: interpreters that come and go in one process, several at a time, and a perl that is
-# unloaded.
+# Servers with embedded perl: interpreters that are created and destroyed in one process, several at a time, and a perl that
+# is unloaded.
 
 use strict;
 use warnings;
@@ -17,8 +17,8 @@ my $loads  = "$dir/loads";
 my $answer = "$dir/Answer.pm";
 chmod 0755, $dir;
 
-# What each server loads: it uses every part once that loading sets up, starts a thread while it does so, and remembers how
-# many loads there were to be.
+# The module that each server loads: it uses each part that loading sets up, starts a thread, and records the number of
+# expected loads.
 spew($answer, 'use lib qw(' . join(' ', @inc) . ');' . <<'END' . "our \$loads = read_loads('$loads');\n1;\n");
 package Answer;
 use strict;
@@ -51,13 +51,13 @@ END
 
 sub loads_expected { my ($n) = @_; return spew($loads, $n) }
 
-# Starts a server that stays in the foreground; its output goes to a file.
+# Starts a server in the foreground; its output is written to a file.
 sub start {
     my (@command) = @_;
     my $pid = fork // die "fork: $!";
     if (!$pid) {
-        alarm 600;               # it outlives no test that was killed
-        POSIX::setpgid(0, 0);    # and Apache ends by a signal to its group
+        alarm 600;               # in case the test is killed
+        POSIX::setpgid(0, 0);    # Apache ends by a signal to its group
         open STDOUT, '>', "$dir/output" or POSIX::_exit(126);
         open STDERR, '>&', \*STDOUT     or POSIX::_exit(126);
         open STDIN,  '<', '/dev/null'   or POSIX::_exit(126);
@@ -68,7 +68,7 @@ sub start {
     return $pid;
 }
 
-# What the server answers as soon as it answers what is wanted, or why it never will.
+# Asks repeatedly until the server gives the wanted answer; returns that, or the reason if the server ends.
 sub ask {
     my ($pid, $connect, $wanted) = @_;
     local $SIG{PIPE} = 'IGNORE';
@@ -87,7 +87,7 @@ sub ask {
 
 sub stop {
     my ($pid) = @_;
-    kill TERM => -$pid;    # its workers outlive one that crashed
+    kill TERM => -$pid;    # the workers outlive a master that crashed
     waitpid $pid, 0;
     return;
 }
@@ -105,24 +105,24 @@ sub free_port {
     return $socket->sockport;
 }
 
-# Loads, asks, and has it load twice more by a signal.
+# Starts the server, asks it, and makes it load the module twice more by a signal.
 sub reloads {
     my ($signal, $connect, @command) = @_;
     loads_expected(1);
     my $pid  = start(@command);
-    my $fine = is(ask($pid, $connect, 'load 1: 42'), 'load 1: 42', 'answers');
+    my $fine = is(ask($pid, $connect, 'load 1: 42'), 'load 1: 42', 'the server answers');
     for my $n (2, 3) {
         last if !$fine;
         loads_expected($n);
         kill $signal => $pid;
-        $fine = is(ask($pid, $connect, "load $n: 42"), "load $n: 42", "and after load $n");
+        $fine = is(ask($pid, $connect, "load $n: 42"), "load $n: 42", "the server answers after load $n");
     }
     tell_why() if !$fine;
     return stop($pid);
 }
 
 subtest 'nginx, reloaded twice' => sub {
-    my $nginx = find_program('nginx') or plan skip_all => 'nginx is not here';
+    my $nginx = find_program('nginx') or plan skip_all => 'nginx is not installed';
     my ($module) = grep { -e } map {"$_/ngx_http_perl_module.so"} qw(/usr/lib/nginx/modules /usr/lib64/nginx/modules);
     my $built_in = qr/with-http_perl_module\b(?!=dynamic)/;
     plan skip_all => 'nginx has no embedded perl' if !$module && qx{$nginx -V 2>&1} !~ $built_in;
@@ -157,9 +157,9 @@ END
 };
 
 subtest 'Apache with mod_perl, which unloads perl' => sub {
-    my $apache = find_program('apache2') // find_program('httpd') or plan skip_all => 'Apache is not here';
+    my $apache = find_program('apache2') // find_program('httpd') or plan skip_all => 'Apache is not installed';
     my ($modules) = grep { -e "$_/mod_perl.so" } qw(/usr/lib/apache2/modules /usr/lib64/httpd/modules);
-    plan skip_all => 'mod_perl is not here' if !$modules;
+    plan skip_all => 'mod_perl is not installed' if !$modules;
     my $port = free_port();
     my @more = grep { -e "$modules/mod_$_.so" } qw(mpm_prefork authz_core);
     my $more = join "\n", map {"LoadModule ${_}_module $modules/mod_$_.so"} @more;
@@ -195,7 +195,7 @@ END
 };
 
 subtest 'uWSGI, an interpreter for each of three threads' => sub {
-    my $uwsgi = find_program('uwsgi') or plan skip_all => 'uWSGI is not here';
+    my $uwsgi = find_program('uwsgi') or plan skip_all => 'uWSGI is not installed';
     my ($plugin) = grep { -e } map {"$_/psgi_plugin.so"} qw(/usr/lib/uwsgi/plugins /usr/lib64/uwsgi /usr/lib/uwsgi);
     plan skip_all => 'uWSGI has no psgi plugin' if !$plugin;
     spew("$dir/app.psgi", "use lib '$dir'; require Answer; sub { [200, [], [Answer::text()]] }");
@@ -203,14 +203,14 @@ subtest 'uWSGI, an interpreter for each of three threads' => sub {
     my $pid = start($uwsgi, '--plugin', $plugin, qw(--threads 3 --master --http-socket), "$dir/uwsgi.sock",
         '--psgi', "$dir/app.psgi", '--die-on-term', '--need-app');
     my $connect = sub { IO::Socket::UNIX->new("$dir/uwsgi.sock") };
-    my $fine = is(ask($pid, $connect, 'load 1: 42'), 'load 1: 42', 'answers');
+    my $fine = is(ask($pid, $connect, 'load 1: 42'), 'load 1: 42', 'the server answers');
     for my $n (1 .. 5) {
         last if !$fine;
-        # Three at a time, so that each thread has one.
+        # Three requests at a time, so that each thread gets one.
         my @kids = map { spawn(sub { my ($peer) = @_; $peer->tell(ask_once($connect)) }) } 1 .. 3;
         my @got  = map { $_->hear } @kids;
         $_->end for @kids;
-        $fine = is_deeply(\@got, [('load 1: 42') x 3], "three at a time, round $n");
+        $fine = is_deeply(\@got, [('load 1: 42') x 3], "round $n: three requests at a time are answered");
     }
     tell_why() if !$fine;
     stop($pid);

@@ -1,5 +1,5 @@
-# What is shipped holds no trace of the points at which tests hurt a process; the build that the
-# other tests use does.
+# The shipped object contains no trace of the fault points that tests use; the build that the
+# other tests use contains all of them.
 
 use strict;
 use warnings;
@@ -15,10 +15,9 @@ for my $file (glob XT::Build->root . '/src/{*,*/*,*/*/*}.rs') {
     my $text = slurp($file);
     $points{$1}++ while $text =~ /fault_point!\("([^"]+)"\)/g;
 }
-ok(scalar keys %points, 'the sources name points: ' . join ' ', sort keys %points);
+ok(scalar keys %points, 'the sources have fault points: ' . join ' ', sort keys %points);
 
-# Names short enough to be parts of others' texts are told apart by what surrounds them: no text of
-# ours or of the system's has a hyphen there.
+# Short names could be part of other texts, so only names with a hyphen are searched for: no other text has them.
 my @marks = ('PUBSUB_FAULT', grep {/-/} sort keys %points);
 
 sub traces {
@@ -30,14 +29,14 @@ sub traces {
 SKIP: {
     my $shipped = XT::Build->root . '/blib/arch/auto/Data/PubSub/Shared/Shared.so';
     skip 'the project is not built', 2 if !-e $shipped;
-    is_deeply([traces($shipped)], [], 'the object that is shipped has none of them');
-    is_deeply([traces(XT::Build->core)], [], 'nor has the core that it was linked from');
+    is_deeply([traces($shipped)], [], 'the shipped object has no trace of them');
+    is_deeply([traces(XT::Build->core)], [], 'the core that it was linked with has no trace of them');
 }
 
 my $fault = XT::Build->fault;
 SKIP: {
     skip $fault->{why}, 1 if !$fault->{dir};
-    is_deeply([traces($fault->{object})], \@marks, 'the build for faults has all of them');
+    is_deeply([traces($fault->{object})], \@marks, 'the build with faults has all of them');
 }
 
 done_testing;

@@ -1,5 +1,5 @@
-# Publishers die at random points of random batches in small rings, one after the other, with nobody
-# else about. So what must be in the ring is known exactly, after each death and position by position.
+# Publishers are killed at random points of random batches in small rings, one after the other, with no other
+# publisher. So the exact content of the ring is known after each kill, position by position.
 
 use strict;
 use warnings;
@@ -17,8 +17,8 @@ my %POINTS = (
 );
 my $MSG_SIZE = 21;
 
-# Made by another process: this one must not pass a fault point, or its children would not look into
-# their environment any more.
+# Created by another process: this one must not pass a fault point, because its children would then not read
+# their environment.
 sub new_ring {
     my ($v, $capacity) = @_;
     my $path = fresh_path();
@@ -30,7 +30,7 @@ sub new_ring {
 }
 
 my $serial = 0;
-my $full;    # all messages as long as they may be, or of any length
+my $full;    # all messages of maximum length, or of any length
 
 sub message {
     my ($v) = @_;
@@ -40,7 +40,7 @@ sub message {
     return substr "$serial:" . chr(random(256)) x $MSG_SIZE, 0, $size;
 }
 
-# Batches that together fit into the room, so that a reader in time loses nothing.
+# Batches that fit into the room together, so that a reader that keeps up loses nothing.
 sub plan_of {
     my ($v, $room) = @_;
     my @plan;
@@ -52,7 +52,7 @@ sub plan_of {
     return @plan;
 }
 
-# Publishes the batches, one message alone by `publish`, and says how many batches returned.
+# Publishes the batches, single messages with `publish`; returns how many batches were published, and whether it was killed.
 sub run_plan {
     my ($ring, $fault, @plan) = @_;
     my $kid = spawn(sub {
@@ -73,14 +73,14 @@ sub run_plan {
 
 sub show { return join ' ', map { my $text = $_ // 'undef'; $text =~ s/[^!-~]/./gr } @_ }
 
-# What is held is what a reader in time got, position by position.
+# Checks that the ring holds what a reader that kept up got, position by position.
 sub check_held {
     my ($ring, $got) = @_;
     my $sub  = $ring->subscribe_all;
     my $next = $sub->cursor;
     my @wrong;
     while ($sub->lag) {
-        my $message = $sub->poll_wait(0.005) // next;    # positions given up
+        my $message = $sub->poll_wait(0.005) // next;    # abandoned positions
         my $at      = $sub->cursor - 1;
         push @wrong, "position $_ is missing" for grep { defined $got->{$_} } $next .. $at - 1;
         push @wrong, "position $at: " . show($message, 'instead of', $got->{$at}) if $message ne ($got->{$at} // '-');
@@ -121,10 +121,10 @@ sub storm {
         push @wrong, map {"$name: $_"} check_held($ring, \%got);
     });
     my $stats = $ring->stats;
-    push @wrong, 'account' if $delivered + $reader->overflow_count != $reader->cursor - $stats->{abandoned};
+    push @wrong, 'the counts do not add up' if $delivered + $reader->overflow_count != $reader->cursor - $stats->{abandoned};
     push @wrong, "$stats->{leaked} spares leaked" if $stats->{leaked};
     push @wrong, "publish_ok $stats->{publish_ok} of $delivered" if $stats->{publish_ok} != $delivered;
-    is_deeply(\@wrong, [], "capacity $capacity: $deaths deaths in $rounds rounds");
+    is_deeply(\@wrong, [], "capacity $capacity: the ring is right after $deaths kills in $rounds rounds");
     return;
 }
 

@@ -1,4 +1,4 @@
-# fork while another thread is inside a publish or a wait; threads that come and go under load.
+# fork while another thread is inside a publish or a wait; threads that start and end under load.
 
 use strict;
 use warnings;
@@ -24,7 +24,7 @@ BEGIN { $ENV{PUBSUB_FAULT} = 'spare-taken=delay:2000' }
 
 my $stop :shared;
 
-# What a forked child does on its own account, whatever the threads of its parent were doing.
+# A forked child publishes and reads, whatever the threads of its parent were doing.
 sub child_works {
     my ($v, $ring, $sub, $n) = @_;
     my $pid = fork // die "fork: $!";
@@ -69,14 +69,14 @@ each_variant(sub {
     my $forks = for_seconds(0.3, sub { $ends{ child_works($v, $ring, $sub, $_[0] % 12_000) }++; $look->() });
     $stop = 1;
     my ($published, $heard) = ($publisher->join, $sleeper->join);
-    is_deeply([keys %ends], [0], "$forks children of a process with busy threads publish and read");
-    cmp_ok($published, '>', 0, "the thread published $published meanwhile");
-    cmp_ok($heard,     '>', 0, "and the other heard $heard");
+    is_deeply([keys %ends], [0], "$forks children of a process with busy threads publish, read and exit with 0");
+    cmp_ok($published, '>', 0, "the publishing thread published $published messages in the meantime");
+    cmp_ok($heard,     '>', 0, "the waiting thread got $heard messages in the meantime");
     $look->();
-    is($of_children, $forks, 'every child has published once');
-    is($ring->stats->{recoveries}, 0, 'no lock was taken over');
+    is($of_children, $forks, 'each child has published once');
+    is($ring->stats->{recoveries}, 0, 'no spare was taken over');
 
-    # Threads come and go.
+    # Threads start and end.
     my $open  = open_fds();
     my $maps  = shared_maps();
     my $count = for_seconds(0.2, sub {
@@ -92,10 +92,10 @@ each_variant(sub {
                 return scalar @own;
             });
         } 1 .. 4;
-        $_->join >= 3 or die 'a thread misses its own messages' for @threads;
+        $_->join >= 3 or die 'a thread has missed its own messages' for @threads;
     });
-    is(open_fds(),    $open, "$count times four threads: no descriptor is left");
-    is(shared_maps(), $maps, 'and no mapping');
+    is(open_fds(),    $open, "after $count times four threads, no descriptor is left");
+    is(shared_maps(), $maps, "after $count times four threads, no mapping is left");
 });
 
 done_testing;

@@ -1,5 +1,5 @@
-# A subscriber so slow that each string is overwritten while it copies it (t/lapped-copy.t leaves that to the machine): every
-# call returns, timeouts hold, signal handlers run.
+# A subscriber that is so slow that each string is overwritten while it copies it (which t/lapped-copy.t leaves to chance): all
+# calls return, timeouts are kept, and signal handlers run.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use Test::More;
 my $v     = variant('Str');
 my $class = $v->class;
 
-# A publisher whose messages come by hundreds in the time of each copy.
+# A publisher that publishes hundreds of messages during each copy.
 my $path = fresh_path();
 $class->new($path, 4, 64);
 my $kid = spawn(sub {
@@ -25,7 +25,7 @@ my $kid = spawn(sub {
     $peer->tell('busy');
     for (my $n = 5;; $n++) { $ring->publish("message $n") }
 });
-is($kid->hear, 'busy', 'there is a busy publisher');
+is($kid->hear, 'busy', 'the publisher is busy');
 
 my $slow = XT::Remote->start(env => { PUBSUB_FAULT => 'mid-copy=delay:20000' });
 $slow->ask("our \$ring = $class->new('$path'); our \$sub = \$ring->subscribe_all; 1");
@@ -47,15 +47,15 @@ for my $name (sort keys %calls) {
         my \@got = grep {defined} do { $calls{$name} };
         my \$passed = \$sub->cursor - \$from - \@got;
         \$passed == \$sub->overflow_count - \$lost && !grep({ !/\\Amessage [0-9]+\\z/ } \@got) ? 'right' : \"\$passed, \@got\"");
-    is($said, 'right', "$name returns, and its account is right");
+    is($said, 'right', "$name returns, and its counts add up");
 }
 
-# Comes again as soon as it was handled: so it is handled wherever a call looks after signals.
+# The handler sends the signal again: so it runs wherever a call checks for signals.
 for my $wait ('poll_wait', 'poll_wait(600)', 'poll_wait_multi(2)') {
     my $said = ask_slow("my \$times = 0;
         local \$SIG{USR1} = sub { ++\$times < 10 ? kill USR1 => \$\$ : die 'enough' };
         kill USR1 => \$\$; eval { \$sub->$wait while 1 }; \"\$times \$\@\"");
-    like($said, qr/\A10 enough/, "$wait: signals are handled");
+    like($said, qr/\A10 enough/, "$wait handles signals");
 }
 
 kill KILL => $kid->pid;

@@ -1,4 +1,4 @@
-# No scalar is left behind by any call, right or wrong, whatever its arguments do meanwhile.
+# No call leaks a scalar, valid or invalid, whatever its arguments do during the call.
 
 use strict;
 use warnings;
@@ -14,15 +14,15 @@ BEGIN {
         or plan skip_all => 'Test::LeakTrace is not installed';
 }
 
-# Each new file handle has perl forget which packages it has looked up, which are new scalars after that. So as the last
-# thing, another one.
+# Each new file handle makes perl forget which packages it has looked up, and it allocates scalars for them again. So the last
+# step is to open another one.
 sub forget_packages { open my $handle, '<', '/dev/null' or die "open: $!"; return }
 
-# The leaked scalars themselves: where they come from costs a look at all memory for each statement.
+# The leaked scalars themselves: to find where they were allocated would scan all memory for each statement.
 my @results;
 XT::Exercise::each_part(sub {
     my ($v, $part, $name) = @_;
-    return if $name eq 'deparse';    # perl's own tool keeps a scalar
+    return if $name eq 'deparse';    # B::Deparse itself keeps a scalar
     $part->($v) for 1 .. 2;    # perl keeps what it compiles and looks up
     my @leaks = leaked_refs { $part->($v); forget_packages() };
     push @results, [$v->name . ": $name", @leaks];
@@ -30,7 +30,7 @@ XT::Exercise::each_part(sub {
 
 for my $result (@results) {
     my ($name, @leaks) = @$result;
-    is(scalar @leaks, 0, $name) or diag(explain(@leaks > 10 ? [@leaks[0 .. 9]] : \@leaks));
+    is(scalar @leaks, 0, "no leak: $name") or diag(explain(@leaks > 10 ? [@leaks[0 .. 9]] : \@leaks));
 }
 
 done_testing;

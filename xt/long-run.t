@@ -1,6 +1,6 @@
-# Very many messages through a small ring with four subscribers: the equation is exact.
+# Very many messages through a small ring with four subscribers: all counts add up exactly.
 #
-#   XT_MESSAGES   how many, for each variant; a run of 1_000_000_000 takes some minutes for integers
+#   XT_MESSAGES   number of messages for each variant; 1_000_000_000 integers take some minutes
 
 use strict;
 use warnings;
@@ -13,8 +13,8 @@ use Test::More;
 
 use constant { CAPACITY => 1024, BATCH => 250 };
 
-# One publisher alone, so no position is ever given up and the equation has no slack... unless it is
-# held up by the machine in mid-batch, for which `abandoned` accounts.
+# A single publisher, so no position is abandoned and the counts add up exactly, unless the
+# host delays it in the middle of a batch, which `abandoned` counts.
 sub publisher {
     my ($v, $ring, $messages) = @_;
     return spawn(sub {
@@ -27,7 +27,7 @@ sub publisher {
         while ($messages ? $n < $messages : now() < $end) {
             $ring->publish_multi(@{ $batches[$_] }) for 0 .. 3;
             $n += 4 * BATCH;
-            # For a while at the pace of the readers, so that not everything is lost.
+            # For some time at the speed of the readers, so that not all messages are lost.
             select undef, undef, undef, 0.0002 if $n / (4 * BATCH) % 64 < 16;
         }
         $ring->publish($v->value(9999));
@@ -35,7 +35,7 @@ sub publisher {
     });
 }
 
-# What comes counts up from 0 to 999, over and over, with gaps only where something was lost.
+# Messages count up from 0 to 999 repeatedly, with gaps only where messages were lost.
 sub subscriber {
     my ($v, $sub) = @_;
     return spawn(sub {
@@ -44,12 +44,12 @@ sub subscriber {
         alarm 0;
         my $str = $v->is_str;
         my ($delivered, $wrong, $next, $end) = (0, 0, 0, 0);
-        # What was lost until this list, and until the one before.
+        # Messages lost up to this list, and up to the list before.
         my ($lost, $lost_before) = (0, 0);
         until ($end) {
             my @got = $sub->poll_wait_multi(CAPACITY);
             $delivered += @got;
-            # A loss that was found behind the last message of a list is the next list's gap.
+            # A loss found after the last message of a list is a gap in the next list.
             my $now_lost = $sub->overflow_count;
             for my $message (@got) {
                 my $number = $str ? substr $message, 8 : $message;
@@ -70,16 +70,17 @@ each_variant(sub {
     my $publisher = publisher($v, $ring, $ENV{XT_MESSAGES});
     my $published = $publisher->hear;
     my $stats = $ring->stats;
-    is($stats->{publish_ok}, $published, "$published messages published");
+    is($stats->{publish_ok}, $published, "publish_ok counts all $published messages");
     for my $who (0 .. 3) {
         my ($delivered, $lost, $passed, $wrong) = split ' ', $subs[$who]->hear // '';
-        is($passed, $stats->{write_pos}, "subscriber $who passed everything");
-        my $void = $passed - $delivered - $lost;
-        cmp_ok($void, '>=', 0, "$delivered delivered + $lost lost are not more");
-        cmp_ok($void, '<=', $stats->{abandoned}, "nor less, but for $stats->{abandoned} abandoned");
-        is($wrong, 0, 'no gap without a loss, nothing twice');
+        is($passed, $stats->{write_pos}, "subscriber $who passed all positions");
+        my $missing = $passed - $delivered - $lost;
+        cmp_ok($missing, '>=', 0, "subscriber $who: $delivered delivered and $lost lost messages are not more than positions");
+        cmp_ok($missing, '<=', $stats->{abandoned},
+            "subscriber $who: the other positions were abandoned, $stats->{abandoned} in all");
+        is($wrong, 0, "subscriber $who: no gap without a loss, no message twice");
     }
-    is_deeply([map { $_->end } $publisher, @subs], [(0) x 5], 'all end');
+    is_deeply([map { $_->end } $publisher, @subs], [(0) x 5], 'all processes exit with 0');
 });
 
 done_testing;

@@ -1,7 +1,7 @@
-# loom tries every order in which the threads of small models can run, over the core's own sources (src/models/).
+# loom tries all orders in which the threads of small models can run, with the sources of the core (src/models/).
 #
-# Executions with at most 2 preemptions (small models: 3) by default, which takes about a minute after the build;
-# LOOM_MAX_PREEMPTIONS sets another bound, XT_FULL=1 none at all, which takes hours.
+# The default is executions with at most 2 preemptions (small models: 3), which takes about a minute after the build;
+# LOOM_MAX_PREEMPTIONS sets another limit; XT_FULL=1 sets none, which takes hours.
 use strict;
 use warnings;
 
@@ -14,7 +14,7 @@ my @manifest = qw(--manifest-path xt/loom/Cargo.toml);
 my @models   = (qw(test --lib --locked --target-dir target/loom), @manifest);
 needs_cargo(73, @manifest);
 
-local $SIG{ALRM} = sub { die "the watchdog barked\n" };
+local $SIG{ALRM} = sub { die "the models take too long\n" };
 alarm($ENV{XT_FULL} ? 0 : 1500);
 local $ENV{RUSTFLAGS} = '--cfg loom';
 local $ENV{LOOM_MAX_PREEMPTIONS} = $ENV{LOOM_MAX_PREEMPTIONS} // 2;
@@ -32,7 +32,7 @@ my $executions = 0;
     },
     @models, qw(-- --nocapture --test-threads=2 system::tests)
 );
-is $status, 0, 'every execution of every model is right' or diag $says;
+is $status, 0, 'all executions of all models are right' or diag $says;
 cmp_ok $executions, '>', 0, "$executions executions in all";
 
 done_testing;

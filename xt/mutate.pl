@@ -1,12 +1,12 @@
 #!/usr/bin/env perl
-# Do the tests find faults? Breaks a copy of the tree in many small ways, one at a time, and says which test notices.
+# Do the tests find faults? Breaks a copy of the tree in many small ways, one at a time, and prints which test fails.
 #
-#   xt/mutate.pl [--dir FOLDER] [--table FILE] [--core] [--check] [NAME ...]
+#   xt/mutate.pl [--dir DIRECTORY] [--table FILE] [--core] [--check] [NAME ...]
 #
-# The mutants are in xt/mutations/mutants.txt; NAMEs (or parts of them) choose some. Each is built and given to the unit
-# tests, the loom models, t/*.t and, with XT=1, to xt/*.t, until something fails. FOLDER (a temporary one) keeps the
-# build from one run to the next; FILE gets the table. --core leaves t/ and xt/ out; --check only looks whether every mutant
-# still applies. Takes an hour or two. Not part of the tests: the table of the last run is xt/mutations/RESULTS.md.
+# The mutants are in xt/mutations/mutants.txt; NAMEs (or parts of them) select some. Each is built and tested with the unit
+# tests, the loom models, t/*.t and, with XT=1, xt/*.t, until a test fails. DIRECTORY (default: a temporary one) keeps the
+# build between runs; the table is written to FILE. --core leaves out t/ and xt/; --check only checks that all mutants
+# still apply. Takes an hour or two. Not part of the tests; the table of the last run is xt/mutations/RESULTS.md.
 use strict;
 use warnings;
 
@@ -25,8 +25,8 @@ my $tree = "$dir/tree";
 my $log  = "$dir/log";
 $| = 1;
 
-my %slowest = map { $_ => 1 } qw(t/rust.t t/eg.t t/pod.t t/pod-coverage.t t/resources.t);    # these come last
-my @killers;                                                                                 # and these first
+my %slowest = map { $_ => 1 } qw(t/rust.t t/eg.t t/pod.t t/pod-coverage.t t/resources.t);    # run last
+my @killers;                                                                                 # run first
 
 # --- The mutants
 
@@ -42,12 +42,12 @@ sub mutants {
         elsif (/^tests (.+)/) { $all[-1]{tests} = [ split ' ', $1 ] }
         elsif (/^-(.*)/s)  { push @{ $part->{old} }, $1 }
         elsif (/^\+(.*)/s) { push @{ $part->{new} }, $1 }
-        elsif (/^[^#]/)    { die "what is: $_\n" }
+        elsif (/^[^#]/)    { die "cannot parse: $_\n" }
     }
     return @all;
 }
 
-# The files that the mutant changes, as they become; dies where it does not apply.
+# path => new content of the files that the mutant changes; dies if it does not apply.
 sub mutated {
     my ($mutant, $from) = @_;
     my %text;
@@ -64,9 +64,9 @@ sub mutated {
     return %text;
 }
 
-# --- Running things
+# --- Running commands
 
-# Runs a command in the tree. True where it succeeds in time; $log has what it said.
+# Runs a command in the tree. True if it succeeds in time; its output is in $log.
 my ($timed_out, $running);
 $SIG{$_} = sub { kill KILL => -$running if $running; exit 1 } for qw(INT TERM);
 sub succeeds {
@@ -89,14 +89,14 @@ sub succeeds {
     waitpid $pid, 0;
     my $status = $?;
     alarm 0;
-    kill KILL => -$pid;    # what it left running
+    kill KILL => -$pid;    # processes that it left running
     $running = undef;
     return $status == 0;
 }
 
 sub first_line { my ($pattern) = @_; my ($found) = slurp($log) =~ $pattern; return $found }
 
-# Each of these returns what noticed, or nothing; `!` in front: it does not even build.
+# Each of these returns the test that failed, or nothing; with `!` in front if the build failed.
 sub unit_tests {
     my $cargo = $ENV{CARGO} // 'cargo';
     my @command = ($cargo, qw(test --locked --lib --target-dir), "$dir/unit");
@@ -111,7 +111,7 @@ sub models {
     my %env = (RUSTFLAGS => '--cfg loom');
     my @command = ($cargo, qw(test --locked --lib --manifest-path xt/loom/Cargo.toml --target-dir), "$dir/loom");
     succeeds(900, run => [ @command, '--no-run' ], env => \%env) or return '!' . (first_line(qr/^(error.*)/m) // 'loom');
-    for my $preemptions (1, 2) {    # most is found by the first, soon
+    for my $preemptions (1, 2) {    # the first finds most faults soon
         $env{LOOM_MAX_PREEMPTIONS} = $preemptions;
         succeeds(600, run => [ @command, '--', 'system::tests' ], env => \%env) and next;
         return 'loom: ' . ($timed_out ? 'no end' : first_line(qr/^test system::tests::(\S+) \.\.\. FAILED/m) // 'a crash');
@@ -119,12 +119,12 @@ sub models {
     return;
 }
 
-# Those that noticed something lately come first.
+# Tests that failed recently come first.
 sub tests_in {
-    my ($folder) = @_;
+    my ($subdir) = @_;
     my %rank;
     @rank{@killers} = 1 .. @killers;
-    my @tests = map { "$folder/" . (File::Spec->splitpath($_))[2] } glob "$tree/$folder/*.t";
+    my @tests = map { "$subdir/" . (File::Spec->splitpath($_))[2] } glob "$tree/$subdir/*.t";
     return sort { ($slowest{$a} // 0) <=> ($slowest{$b} // 0) || ($rank{$a} // 99) <=> ($rank{$b} // 99) || $a cmp $b } @tests;
 }
 
@@ -146,7 +146,7 @@ sub perl_tests {
     return;
 }
 
-# Until something notices. The models have no files and descriptors.
+# Runs tests until one fails. The models have no files and descriptors.
 sub judge {
     my @files = map { $_->{file} } map { @{ $_->{parts} } } @_;
     my $core   = grep { m{^src/} } @files;
@@ -158,7 +158,7 @@ sub judge {
     return $found || perl_tests(tests_in('t')) || ($ENV{XT} && perl_tests(tests_in('xt'))) || undef;
 }
 
-# --- All of it
+# --- Main program
 
 my @mutants = mutants();
 if ($check) {

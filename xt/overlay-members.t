@@ -1,5 +1,5 @@
-# On a file system that lies on another one, a mapping keeps the other one's file open, and so no lock of its own: publishers of
-# strings must not take each other for dead there.
+# On overlayfs, a mapping keeps the file of the lower layer open, and so does not hold a lock of its own: publishers of strings
+# must not take each other for killed there.
 
 use strict;
 use warnings;
@@ -43,11 +43,11 @@ my $kid = spawn(sub {
     $_->finish for $other, $holder;
     quiet("umount $top/ring && umount $top");
 });
-my $said = $kid->hear // 'the child died';
+my $said = $kid->hear // 'the child ended';
 if ($said ne 'mounted') { $kid->end; plan skip_all => $said }
-is($kid->hear, 0, 'a publisher that was stopped in mid-publish is not robbed of its block');
-is($kid->hear, 1, 'it goes on');
-is($kid->hear, '16 ' . 'a' x 64 . ' 0', 'its message is there, and all are whole');
-is($kid->end, 0, 'the end');
+is($kid->hear, 0, 'the block of a publisher that is stopped in the middle of a publish is not taken over');
+is($kid->hear, 1, 'the stopped publisher finishes its call when it continues');
+is($kid->hear, '16 ' . 'a' x 64 . ' 0', 'its message is there, and all messages are whole');
+is($kid->end, 0, 'the child exits with 0');
 
 done_testing;

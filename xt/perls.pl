@@ -1,10 +1,10 @@
 #!/usr/bin/env perl
-# Builds and tests in other releases of Debian and on other processors: perl xt/perls.pl [ROW ...]
+# Builds and tests on other releases of Debian and other architectures: perl xt/perls.pl [ROW ...]
 #
-# A ROW is a release (bullseye, trixie, sid) or a release, an architecture, and an emulated processor, a perl that is
-# built from source, or `bare` (trixie-arm64-cortex-a72, bookworm-amd64-unthreaded, sid-amd64-bare: ./run test where nothing
-# is installed); all without one. Prints what each row came to, and the first error of each failure.
-# As root; the variables are in xt/lib/XT/Roots.pm.
+# A ROW is a release (bullseye, trixie, sid) or a release, an architecture, and an emulated CPU, a perl that is
+# built from source, or `bare` (trixie-arm64-cortex-a72, bookworm-amd64-unthreaded, sid-amd64-bare: ./run test without any
+# package installed); the default is all rows. Prints the result of each row, and the first error of each failure.
+# Needs root; the variables are described in xt/lib/XT/Roots.pm.
 
 use strict;
 use warnings;

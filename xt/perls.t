@@ -1,4 +1,4 @@
-# Other perls and other processors: built, loaded and tested in roots of their own. XT_PERLS=1 asks for it, because it
+# Other perls and other architectures: built, loaded and tested in roots of their own. Runs only with XT_PERLS=1, because it
 # takes long and downloads some hundred megabytes the first time.
 
 use strict;
@@ -10,7 +10,7 @@ use Test::More;
 
 use XT::Roots;
 
-plan skip_all => 'XT_PERLS=1 runs this' if !$ENV{XT_PERLS};
+plan skip_all => 'runs only with XT_PERLS=1' if !$ENV{XT_PERLS};
 if (my $why = why_no_roots()) { plan skip_all => $why }
 
 my @rows = rows();
@@ -21,7 +21,7 @@ while (my $row = shift @rows) {
         $row->prepare;
         for my $step ($row->steps) {
             my ($ok, $error, $log) = $row->step($step);
-            ok($ok, $step) or diag "$error ($log)";
+            ok($ok, $row->name . ": $step") or diag "$error ($log)";
             last if !$ok && $step eq 'build';
         }
     };

@@ -1,6 +1,6 @@
-# The only spare block of a string ring that processes of several pid namespaces share: one that lives is never
-# robbed of it, however long it stands still and whatever numbers the others know it by; that of one that is dead is
-# taken over at once.
+# The only spare block of a string ring that processes of several pid namespaces share: it is never taken from a
+# process that is alive, however long that is stopped and whatever pids the others see; it is taken over from a killed
+# process at once.
 
 use strict;
 use warnings;
@@ -14,8 +14,8 @@ use Test::More;
 
 use constant CLASS => 'Data::PubSub::Shared::Str';
 
-# Ways to live. In a namespace the first process has other rights to be stopped: ours is the second.
-# It goes with the one that made it.
+# Commands that start a process in different namespaces. The first process of a namespace cannot be stopped like others, so
+# ours is the second. It ends with its parent.
 sub first { return ($^X, (map {"-I$_"} grep { !ref } @INC), '-MXT', '-e', <<"PERL") }
     XT::dies_with_parent();
     $_[0];
@@ -28,12 +28,12 @@ my @namespace = ('unshare', '--pid', '--fork', '--mount-proc', @second);
 my %homes = (
     'here'                             => [],
     'its own namespace'                => \@namespace,
-    'a namespace that sees our /proc'  => ['unshare', '--pid', '--fork', @second],
+    'a namespace with our /proc'  => ['unshare', '--pid', '--fork', @second],
     'a namespace without /proc'        =>
         ['unshare', '--mount', '--pid', '--fork', first('system "umount -l /proc"')],
 );
 
-plan skip_all => 'this process may not make pid namespaces'
+plan skip_all => 'this process may not create pid namespaces'
     if system('unshare --pid --fork --mount-proc true >/dev/null 2>&1') != 0;
 
 sub publisher {
@@ -53,7 +53,7 @@ sub state_is {
     return is(state_of($remote->leaf), $state, $name);
 }
 
-# A holder that stopped itself in the middle of a publish, and one that wants the spare.
+# A holder of the spare that stopped itself in the middle of a publish, and a publisher that waits for the spare.
 my @scenes;
 my @homes = sort keys %homes;
 for my $holds (@homes) {
@@ -61,7 +61,7 @@ for my $holds (@homes) {
         my $path   = fresh_path();
         my $waiter = publisher($wants, $path);
         my $holder = publisher($holds, $path, 'spare-taken=stop@2');
-        is($holder->ask('$r->publish("first")'), 1, "$holds: publishes");
+        is($holder->ask('$r->publish("first")'), 1, "$holds: the holder publishes");
         $holder->tell('$r->publish("held")');
         until_state($holder->leaf, 'T');
         $waiter->tell('$r->publish("waited"); $r->stats->{recoveries}');
@@ -69,20 +69,20 @@ for my $holds (@homes) {
     }
 }
 
-# A while in which each looks many times whether the holder lives.
+# During this time, each waiter checks many times whether the holder is alive.
 my $end = now() + ($QUICK ? 0.5 : seconds());
 for my $scene (@scenes) {
     my $left = $end - now();
     subtest $scene->{name} => sub {
-        ok(!$scene->{waiter}->speaks_within($left > 0 ? $left : 0), 'a holder that was stopped is not robbed');
-        state_is($scene->{holder}, 'T', 'it is still stopped');
+        ok(!$scene->{waiter}->speaks_within($left > 0 ? $left : 0), 'the spare is not taken from a stopped holder');
+        state_is($scene->{holder}, 'T', 'the holder is still stopped');
         kill KILL => $scene->{holder}->leaf;
         my $start = now();
-        is($scene->{waiter}->hear, 1, 'once it is dead its spare is taken over, and that is counted');
+        is($scene->{waiter}->hear, 1, 'after the holder is killed, the spare is taken over, and that is counted');
         diag(sprintf 'taken over after %.1f ms', 1000 * (now() - $start));
         my $ring = CLASS->new($scene->{path});
-        is_deeply([$ring->subscribe_all->drain], ['first', 'waited'], 'and what was published is there');
-        is($ring->stats->{leaked}, 0, 'nothing leaked');
+        is_deeply([$ring->subscribe_all->drain], ['first', 'waited'], 'the ring has the messages that were published');
+        is($ring->stats->{leaked}, 0, 'no spare has leaked');
     };
     $_->finish for $scene->{waiter}, $scene->{holder};
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# The Python package: `pip install ./python` into a clean environment, its own tests there, beside a Perl process on the same
-# rings, and its type stubs against what they describe. It needs the network, or what pip and cargo have fetched before.
+# The Python package: `pip install ./python` into a new environment, its own tests there, together with a Perl process on the
+# same rings, and a check of its type stubs. Needs the network, or the caches of pip and cargo.
 
 use strict;
 use warnings;
@@ -27,7 +27,7 @@ sub works {
     return ok($? == 0, $name) || (diag($said), 0)[1];
 }
 
-# Ends the test where this host lacks something.
+# Skips the test if this host lacks something.
 sub needs {
     my ($what, @command) = @_;
     my $said = XT::Build::run('/', @command);
@@ -41,12 +41,12 @@ my $python = "$tmp/env/bin/python";
 my @pip    = ($python, qw(-m pip install --quiet --disable-pip-version-check));
 needs('pip fetches nothing', @pip, 'maturin>=1.7,<2', qw(pytest mypy));
 
-works('pip install ./python', $root, @pip, './python') or BAIL_OUT('not installed');
-works('its tests', "$root/python", $python, qw(-m pytest -q -p no:cacheprovider));
-works('what is built is what the stubs say', $tmp, "$tmp/env/bin/stubtest", 'pubsub_shared');
-works('the stubs and the rest are typed', $tmp, $python, qw(-m mypy --strict --cache-dir), "$tmp/mypy", '-p', 'pubsub_shared');
+works('pip install ./python succeeds', $root, @pip, './python') or BAIL_OUT('not installed');
+works('the tests of the package pass', "$root/python", $python, qw(-m pytest -q -p no:cacheprovider));
+works('the stubs describe the built module', $tmp, "$tmp/env/bin/stubtest", 'pubsub_shared');
+works('mypy --strict accepts the package', $tmp, $python, qw(-m mypy --strict --cache-dir), "$tmp/mypy", '-p', 'pubsub_shared');
 
 my ($site) = XT::Build::run($tmp, $python, '-c', 'import pubsub_shared; print(pubsub_shared.__file__)') =~ m{(.+)/};
-is(join(' ', map {m{.*/(.+)}} glob "$site/_core*.so"), '_core.abi3.so', 'one wheel for every Python');
+is(join(' ', map {m{.*/(.+)}} glob "$site/_core*.so"), '_core.abi3.so', 'the wheel has one module for all versions of Python');
 
 done_testing;

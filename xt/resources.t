@@ -1,7 +1,7 @@
-# A hundred thousand times each: make and destroy rings and subscribers, and croak. Descriptors, mappings,
-# memory and perl's scalars stay what they were.
+# Creates and destroys rings and subscribers, and makes calls that croak, a hundred thousand times each. Descriptors,
+# mappings, memory and perl's scalars do not grow.
 #
-#   XT_ROUNDS   instead of a hundred thousand
+#   XT_ROUNDS   another number of rounds
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use Test::More;
 my $ROUNDS = $ENV{XT_ROUNDS} // 100_000;
 my $counts_scalars = eval { require Test::LeakTrace; Test::LeakTrace->import('leaked_count'); 1 };
 
-# $weight: how many rounds of the cheapest kind one of these is worth; only the switch makes all of them.
+# $weight: the cost of one round in rounds of the cheapest kind; divides the number of rounds unless XT_ROUNDS is set.
 sub flat {
     my ($name, $weight, $code) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -24,12 +24,12 @@ sub flat {
     $code->() for 1 .. $rounds;
     my @after = (scalar open_fds(), shared_maps());
     my $grown = rss_kb() - $rss;
-    is_deeply(\@after, [$fds, $maps], "$name: descriptors and mappings after $rounds rounds");
-    cmp_ok($grown, '<', 512, "$name: memory");
+    is_deeply(\@after, [$fds, $maps], "$name: no descriptor or mapping leaks in $rounds rounds");
+    cmp_ok($grown, '<', 512, "$name: memory does not grow");
     return if !$counts_scalars;
     my $loop = sub { $code->() for 1 .. 20 };
     $loop->();
-    is(&leaked_count($loop), 0, "$name: scalars");
+    is(&leaked_count($loop), 0, "$name: no scalar leaks");
     return;
 }
 
@@ -45,8 +45,8 @@ for my $v (grep { $_->name eq 'Int' || $_->is_str } variants()) {
         my $long  = 'x' x 300;
 
         flat('rings in memory',        2,  sub { $class->new(undef, 16) });
-        flat('rings in files, joined', 4,  sub { $class->new($path) });
-        flat('rings in files, made',   20, sub { $class->new("$dir/x", 16)->unlink });
+        flat('rings in files, opened', 4,  sub { $class->new($path) });
+        flat('rings in files, created', 20, sub { $class->new("$dir/x", 16)->unlink });
         flat('memfds',                 8,  sub { $class->new_from_fd($class->new_memfd('t', 16)->memfd) });
         flat('subscribers',            1,  sub { $ring->subscribe });
         flat('subscribers with eventfds', 8, sub { my $r = $class->new(undef, 2); $r->eventfd; my $s = $r->subscribe; undef $r; $s->notify });
@@ -59,7 +59,7 @@ for my $v (grep { $_->name eq 'Int' || $_->is_str } variants()) {
             eval { $sub->poll_wait('abc') };
             eval { $ring->publish };
         });
-        flat('objects that are none', 1, sub {
+        flat('invocants that are not objects', 1, sub {
             eval { $class->can('publish')->([], 1) };
             eval { $v->sub_class->can('poll')->($ring) };
         });
@@ -68,7 +68,7 @@ for my $v (grep { $_->name eq 'Int' || $_->is_str } variants()) {
             $s->DESTROY;
             eval { $s->poll };
         });
-        flat('handlers that die', 1, sub { $ring->publish($value); eval { $sub->poll_cb(sub { die "x\n" }) } });
+        flat('callbacks that die', 1, sub { $ring->publish($value); eval { $sub->poll_cb(sub { die "x\n" }) } });
         flat('messages that are too long', 1, sub { eval { $ring->publish_multi($value, $long) } }) if $v->is_str;
         flat('messages', 1, sub {
             $ring->publish_multi($value, $value);

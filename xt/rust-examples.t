@@ -1,4 +1,4 @@
-# Each public function of the crate has an example in its documentation, which cargo runs.
+# All public functions of the crate have an example in their documentation, which cargo runs.
 use strict;
 use warnings;
 
@@ -10,7 +10,7 @@ my $root = "$FindBin::Bin/..";
 my @files;
 find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.rs\z/ } }, "$root/src");
 
-# Not for Rust programs: C's calls, what the models have instead of the system, and tests.
+# Leaves out functions for C, the models' replacements of system calls, and tests.
 my @public = grep { !m{/src/(?:ffi|models)[./]|ffi_of_files|/tests?(?:file)?\.rs\z|/create\.rs\z} } sort @files;
 
 my ($functions, @without) = (0);
@@ -31,7 +31,7 @@ for my $file (@public) {
     }
 }
 
-cmp_ok $functions, '>', 100, 'they are found';
-is_deeply \@without, [], 'and each has its example';
+cmp_ok $functions, '>', 100, 'public functions are found';
+is_deeply \@without, [], 'all public functions have an example';
 
 done_testing;

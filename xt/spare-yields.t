@@ -1,4 +1,4 @@
-# A publisher that waits for the only spare block lets others use the processor before it sleeps: the holder may need it.
+# A publisher that waits for the only spare block yields the CPU before it sleeps, because the holder may need it.
 
 use strict;
 use warnings;
@@ -20,19 +20,19 @@ my $ring  = $class->new($path, 16, publishers => 1);
 my $holder = XT::Remote->start(env => { PUBSUB_FAULT => 'spare-taken=stop' });
 $holder->ask("our \$r = $class->new('$path'); 1");
 $holder->tell('$r->publish("held"); 1');
-ok($holder->stopped, 'somebody holds the spare');
+ok($holder->stopped, 'a publisher holds the spare');
 
 my $waiter = XT::Remote->start(prefix => ['strace', '-qq', '-f', '-e', 'trace=sched_yield,clock_nanosleep,nanosleep,getppid', '-o', $trace]);
 $waiter->ask("our \$r = $class->new('$path'); 1");
 $waiter->tell('our $x = getppid; $r->publish("later"); 1');
 select undef, undef, undef, 0.001 until slurp($trace) =~ /getppid.*nanosleep/s;
 kill CONT => $holder->pid;
-is($_->hear, 1, 'both come to their end') for $holder, $waiter;
+is($_->hear, 1, 'both publishers finish their calls') for $holder, $waiter;
 $_->finish for $holder, $waiter;
 
 my ($before) = slurp($trace) =~ /getppid(.*?)nanosleep/s;
 my $yields = () = $before =~ /sched_yield/g;
-cmp_ok($yields, '>', 0, "it yielded $yields times before it slept");
-is_deeply([$ring->subscribe_all->drain], ['held', 'later'], 'and both messages are there');
+cmp_ok($yields, '>', 0, "the waiter yielded $yields times before it slept");
+is_deeply([$ring->subscribe_all->drain], ['held', 'later'], 'both messages are delivered');
 
 done_testing;

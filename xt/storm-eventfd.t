@@ -1,6 +1,6 @@
-# Descriptors in a storm: two processes publish and ring through one eventfd, which is full, taken,
-# closed, inherited and created again all the time. Publishing never blocks and never fails; whoever
-# waits in select misses nothing.
+# Eventfds in a storm: two processes publish and notify through one eventfd, which is filled, consumed,
+# closed, inherited and created again all the time. Publishing never blocks and never fails; a process that
+# waits in select misses no message.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ use constant LAST => 32_767;
 
 my $FULL = pack 'Q', 18446744073709551614;
 
-# Waits in select alone: were a ring of the bell lost, it would wait forever.
+# Waits only in select: if a notification were lost, it would wait forever.
 sub listener {
     my ($v, $ring) = @_;
     my $sub = $ring->subscribe;
@@ -30,15 +30,15 @@ sub listener {
             $count += @got;
             $last = $got[-1] // $last;
         }
-        my $void = $sub->cursor - $count - $sub->overflow_count;
-        $peer->tell($void >= 0 && $void <= $ring->stats->{abandoned} ? 'all' : "$void too few");
+        my $missing = $sub->cursor - $count - $sub->overflow_count;
+        $peer->tell($missing >= 0 && $missing <= $ring->stats->{abandoned} ? 'all' : "$missing too few");
     });
 }
 
 each_variant(sub {
     my ($v) = @_;
 
-    subtest 'an inherited eventfd, rung by two and filled by a third' => sub {
+    subtest 'an inherited eventfd that two processes write to and fill' => sub {
         my $ring     = $v->ring(256);
         my $fd       = $ring->eventfd;
         my $listener = listener($v, $ring);
@@ -53,21 +53,21 @@ each_variant(sub {
                     undef $own if !random(30);
                     $own //= $ring->subscribe;
                 });
-                $peer->tell('tired');
+                $peer->tell('done');
                 $peer->hear;
                 $ring->publish_notify($v->value(LAST));
             });
         } 1, 2;
         $_->hear for @kids;
         $kids[0]->tell('go');
-        reap('one publisher ends', shift @kids);
-        is($listener->hear, 'all', 'the listener heard the last message, and its account is right');
-        reap('and ends', $listener);
+        reap('the first publisher exits with 0', shift @kids);
+        is($listener->hear, 'all', 'the listener gets the last message, and its counts add up');
+        reap('the listener exits with 0', $listener);
         $kids[0]->tell('go');
-        reap('so does the other', @kids);
+        reap('the second publisher exits with 0', @kids);
     };
 
-    subtest 'closed, lent, taken away and made anew, while others publish' => sub {
+    subtest 'an eventfd is closed, set, removed and created again while others publish' => sub {
         my $ring = $v->ring(256);
         my $kid  = spawn(sub {
             XT::dies_with_parent();
@@ -81,7 +81,7 @@ each_variant(sub {
             my $fd     = $ring->eventfd;
             my $sub    = $ring->subscribe;
             pipe my $read, my $write or die "pipe: $!";
-            my @deeds = (
+            my @actions = (
                 sub { POSIX::close($fd) },
                 sub { $sub->eventfd_set(fileno $write) },
                 sub { $ring->eventfd_set(fileno $write); close $read },
@@ -91,8 +91,8 @@ each_variant(sub {
                 sub { $ring->eventfd_set(fileno STDERR); $ring->eventfd_set(-1) },
             );
             local $SIG{PIPE} = sub { die 'SIGPIPE' };
-            my $deed = random(scalar @deeds);
-            $deeds[$deed]->();
+            my $action = random(scalar @actions);
+            $actions[$action]->();
             $ring->publish_notify($v->value(2)) for 1 .. 3;
             for my $call (sub { $ring->notify }, sub { $sub->notify }, sub { $sub->eventfd_consume }, sub { $sub->drain_notify }) {
                 eval { $call->(); 1 } or $croaks{ $@ =~ /: ([^:]+) at / ? $1 : $@ }++;
@@ -100,10 +100,10 @@ each_variant(sub {
             undef $sub;
             $ring->eventfd_set(-1);
             close $_ for $read, $write;
-            open_fds() == $before or die "deed $deed left " . (open_fds() - $before) . ' descriptors';
+            open_fds() == $before or die "action $action left " . (open_fds() - $before) . ' descriptors';
         });
         delete @croaks{ 'Bad file descriptor', 'Broken pipe' };
-        is_deeply([keys %croaks], [], "$count rounds, in which publish_notify never failed");
+        is_deeply([keys %croaks], [], "publish_notify does not fail in $count rounds");
         kill KILL => $kid->pid;
         $kid->end;
     };

@@ -1,5 +1,5 @@
-# Four publishers and four subscribers; somebody is killed, or stopped for a while, at every moment.
-# Once in a ring that goes round all the time, and once in one that is large enough to lose nothing.
+# Four publishers and four subscribers; at every moment, a process is killed or stopped for a while.
+# Once in a ring that is lapped all the time, and once in one that is large enough to lose nothing.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use PubSubTest;
 use List::Util qw(min);
 use Test::More;
 
-# On the board.
+# Indexes on the board.
 use constant { RETURNED => 0, BEGUN => 4, CURSOR => 8, STOP => 12 };
 
 my ($kills, $stops) = (0, 0);
@@ -68,8 +68,8 @@ sub subscriber {
     });
 }
 
-# Hurts somebody; what a publisher had begun and not finished may have been published or not.
-sub hurt {
+# Kills or stops a process; a publish that was not finished may have happened or not.
+sub disturb {
     my ($storm) = @_;
     my ($board, $publishers, $subscribers) = @$storm{qw(board publishers subscribers)};
     my $what = random(10);
@@ -86,7 +86,7 @@ sub hurt {
         $publishers->[$who]->end;
         my ($returned, $begun) = ($board->get(RETURNED + $who), $board->get(BEGUN + $who));
         push @{ $storm->{open} }, [$who, $returned, $begun] if $returned != $begun;
-        $board->set(RETURNED + $who, $begun);    # the next may die before it returns, too
+        $board->set(RETURNED + $who, $begun);    # the next one may be killed before it returns, too
         $publishers->[$who] = publisher($storm, $who);
     }
     else {
@@ -109,9 +109,9 @@ sub storm {
     my ($ring, $board) = @$storm{qw(ring board)};
     $storm->{subscribers} = [map { subscriber($storm, $_, 1) } 0 .. 3];
     $storm->{publishers}  = [map { publisher($storm, $_) } 0 .. 3];
-    for_seconds($share, sub { hurt($storm); select undef, undef, undef, rand 0.002 });
+    for_seconds($share, sub { disturb($storm); select undef, undef, undef, rand 0.002 });
     $board->set(STOP, 1);
-    reap('the publishers end', @{ $storm->{publishers} });
+    reap('the publishers exit with 0', @{ $storm->{publishers} });
     $ring->publish($storm->{traffic}->last_message);
     my $stats = $ring->stats;
     for my $who (0 .. 3) {
@@ -120,24 +120,25 @@ sub storm {
         my (@missing, $line);
         push @missing, [split ' ', $line] while defined($line = $kid->hear) && $line !~ /next/;
         my @next = split ' ', ($line // '') =~ s/next//r;
-        is_deeply([$torn, $backwards], [0, 0], "subscriber $who: nothing torn, nothing twice or out of order");
-        cmp_ok($delivered + $lost, '<=', $passed, "subscriber $who: no more than there was");
-        cmp_ok($delivered + $lost, '>=', $passed - $stats->{abandoned}, "subscriber $who: all accounted for");
+        is_deeply([$torn, $backwards], [0, 0], "subscriber $who: no message is torn, delivered twice or out of order");
+        cmp_ok($delivered + $lost, '<=', $passed, "subscriber $who: not more messages than positions");
+        cmp_ok($delivered + $lost, '>=', $passed - $stats->{abandoned}, "subscriber $who: all positions are accounted for");
         my $unaccounted = $storm->{traffic}->unaccounted(\@missing, $storm->{open});
-        cmp_ok($unaccounted, '<=', $lost, "subscriber $who: no loss was hidden");
+        cmp_ok($unaccounted, '<=', $lost, "subscriber $who: missing messages were counted as lost");
         next if $storm->{lapped};
-        is($lost, 0, "subscriber $who: nothing was lost");
+        is($lost, 0, "subscriber $who: no message was lost");
         my @returned = $board->get(RETURNED, 4);
         next if $who > 1;
-        is_deeply(\@next, [map { expected_end($storm, $_, $next[$_], $returned[$_]) } 0 .. 3], "subscriber $who: to the end");
-        is($delivered, $passed - $stats->{abandoned}, "subscriber $who: the account is exact");
-        is($delivered, $stats->{publish_ok}, "subscriber $who: publish_ok");
+        is_deeply(\@next, [map { expected_end($storm, $_, $next[$_], $returned[$_]) } 0 .. 3],
+            "subscriber $who: all messages up to the last");
+        is($delivered, $passed - $stats->{abandoned}, "subscriber $who: the counts add up exactly");
+        is($delivered, $stats->{publish_ok}, "subscriber $who: publish_ok counts the delivered messages");
     }
-    is_deeply([map { $_->end } @{ $storm->{subscribers} }], [(0) x 4], 'the subscribers end');
+    is_deeply([map { $_->end } @{ $storm->{subscribers} }], [(0) x 4], 'the subscribers exit with 0');
     return;
 }
 
-# The number after the last: what was open at the very end may have come or not.
+# The number after the last message; publishes that were unfinished at the end may have happened or not.
 sub expected_end {
     my ($storm, $who, $next, $returned) = @_;
     my ($open) = sort { $b->[2] <=> $a->[2] }
@@ -147,7 +148,7 @@ sub expected_end {
 
 each_variant(sub {
     my ($v) = @_;
-    subtest 'a ring that goes round'        => sub { storm($v, 0.5, capacity => 64, lapped => 1) };
+    subtest 'a ring that is lapped'       => sub { storm($v, 0.5, capacity => 64, lapped => 1) };
     subtest 'a ring that is large enough'   => sub { storm($v, 0.5, capacity => 1 << 14) };
 });
 diag("$kills killed, $stops stopped");

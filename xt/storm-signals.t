@@ -1,5 +1,5 @@
-# Storms of signals upon processes that wait, publish, and call back: handlers that return run and
-# nothing else happens; handlers that die end the call they came in, and lose nothing but what it had.
+# Storms of signals to processes that wait, publish, and run callbacks: handlers that return do not disturb them;
+# exceptions of handlers end the current call, and lose at most the messages that it had taken.
 
 use strict;
 use warnings;
@@ -14,12 +14,12 @@ use Time::HiRes qw(setitimer ITIMER_REAL);
 
 use constant { COUNT => 30_000, LAST => 32_767 };
 
-our $in_call = 0;    # only there may a handler die
+our $in_call = 0;    # a handler may die only inside a call
 
 watchdog_process();
 
-# Signals everybody, all the time, and makes children die under those who ask for it.
-sub tormentor {
+# Sends signals to these processes all the time.
+sub signaller {
     my (@pids) = @_;
     return spawn(sub {
         XT::in_storm();
@@ -30,7 +30,7 @@ sub tormentor {
     });
 }
 
-# Reads by blocking calls until the last message. What comes is 0, 1, 2 ... LAST.
+# Reads with blocking calls until the last message. The messages are 0, 1, 2 ... LAST.
 sub reader {
     my ($v, $sub, $dies, $board, $who) = @_;
     return spawn(sub {
@@ -57,7 +57,7 @@ sub reader {
             };
             if (!$ok) { $@ eq "hit\n" ? $board->set($who, ++$died) : die $@ }
             for my $message (grep {defined} @got) {
-                # What a dying call had taken already is gone with it.
+                # Messages that a call had taken before a handler died are lost with it.
                 my $number = $message =~ s/\D+//r;
                 $wrong++ if $dies ? $number < $next : $number != $next && $number != LAST;
                 $next = $number + 1;
@@ -70,7 +70,7 @@ sub reader {
     });
 }
 
-# Until the numbers or the time are used up.
+# Publishes until all numbers are used or the time is up.
 sub storm {
     my ($v, $dies, $end) = @_;
     my $ring  = $v->ring(1 << 15);
@@ -78,11 +78,11 @@ sub storm {
     my @kids  = map { reader($v, $ring->subscribe, $dies, $board, $_) } 0, 1;
     $_->hear for @kids;
 
-    # The publisher is hit as well; a handler of its own publishes elsewhere.
+    # The publisher gets signals, too; its handler publishes to another ring.
     my $aside  = $v->ring(16);
     my $inside = 0;
     local $SIG{USR1} = local $SIG{USR2} = local $SIG{CHLD} = sub { $inside++; $aside->publish($v->value(1)) };
-    my $tormentor = tormentor($$, map { $_->pid } @kids);
+    my $signaller = signaller($$, map { $_->pid } @kids);
     my $n = 0;
     while ($n < COUNT && now() < $end) {
         $ring->publish_multi($v->values($n, $n + 9));
@@ -93,18 +93,18 @@ sub storm {
     select undef, undef, undef, 0.001 while $dies && grep { !$_ } $board->get(0, 2);
     $ring->publish($v->value(LAST));
     my @reports = map { [split ' ', $_->hear // ''] } @kids;
-    $tormentor->kill('KILL');
-    $tormentor->end;
+    $signaller->kill('KILL');
+    $signaller->end;
     for my $report (@reports) {
         my ($wrong, $handled, $died, $passed) = @$report;
-        is($wrong, 0, 'nothing missing, nothing twice');
-        cmp_ok($handled, '>', 0, "$handled signals were handled");
-        cmp_ok($died, $dies ? '>' : '==', 0, "$died ended a call");
-        is($passed, $ring->write_pos, 'all was passed and nothing lost');
+        is($wrong, 0, 'no message is missing or delivered twice');
+        cmp_ok($handled, '>', 0, "the reader handled $handled signals");
+        cmp_ok($died, $dies ? '>' : '==', 0, "handlers of the reader ended $died calls");
+        is($passed, $ring->write_pos, 'all positions were passed and no message was lost');
     }
-    is_deeply([map { $_->end } @kids], [0, 0], 'the readers end');
-    cmp_ok($inside, '>', 0, "the publisher handled $inside");
-    is($aside->write_pos, $inside, 'publishing in each');
+    is_deeply([map { $_->end } @kids], [0, 0], 'the readers exit with 0');
+    cmp_ok($inside, '>', 0, "the publisher handled $inside signals");
+    is($aside->write_pos, $inside, 'each handler of the publisher published a message');
     return;
 }
 

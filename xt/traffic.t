@@ -1,4 +1,4 @@
-# The account that the storms keep of a subscriber: what it must forgive, and what it must not.
+# The account of a subscriber that storms use: which gaps it accepts, and which it reports.
 
 use strict;
 use warnings;
@@ -27,32 +27,34 @@ sub account {
 
 sub messages { return map { $traffic->encode(0, $_) } @_ }
 
-# More than half of the numbers that 16 bits have room for.
+# More than half of the numbers that fit into 16 bits.
 my $many = 10_000;
 
 my ($account, $sub) = account();
 $sub->lose($many);
 $account->take(messages($many, $many + 1));
-is($account->{backwards}, 0, 'a great loss before the first message is forgiven');
+is($account->{backwards}, 0, 'a large loss before the first message is accepted');
 
 ($account, $sub) = account();
 $account->take(messages(0, 1));
 $sub->lose($many);
 $account->take(messages(2, 3, $many + 4, $many + 5));
-is($account->{backwards}, 0, 'and one among messages that came together');
+is($account->{backwards}, 0, 'a large loss between messages of one list is accepted');
 $account->take(messages($many + 7, $many + 6));
-is($account->{backwards}, 1, 'what comes out of order after it is not');
+is($account->{backwards}, 1, 'a message out of order is reported');
 
 ($account, $sub) = account();
 $account->take(messages(0, 1, 1));
-is($account->{backwards}, 1, 'nor is what comes twice');
+is($account->{backwards}, 1, 'a message that comes twice is reported');
 
-# What a killed publisher had begun may be missing, also for who came after the numbers had begun again.
+# Messages of a killed publisher may be missing, also for subscribers that started after the numbers have wrapped.
 my $lap = $traffic->modulus;
-is($traffic->unaccounted([[0, 5, 3]], [[0, 4, 9]]), 0, 'a gap within what was open');
-is($traffic->unaccounted([[0, 5, 3]], [[0, $lap + 4, $lap + 9]]), 0, 'the same by a number a lap ago');
-is($traffic->unaccounted([[0, $lap - 2, 5]], [[0, 2 * $lap - 1, 2 * $lap + 2]]), 2, 'one around what was open, where the numbers begin again');
-is($traffic->unaccounted([[0, 1, 3]], [[0, $lap - 3, $lap + 3]]), 1, 'and one that began within it');
-is($traffic->unaccounted([[0, 5, 3]], [[1, 4, 9], [0, 8, 10], [0, 1, 5]]), 3, 'what was open elsewhere is no reason');
+is($traffic->unaccounted([[0, 5, 3]], [[0, 4, 9]]), 0, 'a gap within open numbers is accepted');
+is($traffic->unaccounted([[0, 5, 3]], [[0, $lap + 4, $lap + 9]]), 0, 'a gap within open numbers of the last lap is accepted');
+is($traffic->unaccounted([[0, $lap - 2, 5]], [[0, 2 * $lap - 1, 2 * $lap + 2]]), 2,
+    'of a gap around open numbers at the wrap, the others are reported');
+is($traffic->unaccounted([[0, 1, 3]], [[0, $lap - 3, $lap + 3]]), 1,
+    'of a gap that begins within open numbers, the others are reported');
+is($traffic->unaccounted([[0, 5, 3]], [[1, 4, 9], [0, 8, 10], [0, 1, 5]]), 3, 'a gap elsewhere is reported');
 
 done_testing;

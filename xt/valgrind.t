@@ -1,4 +1,4 @@
-# The module under valgrind: no access out of bounds, no use of what is undefined, nothing leaked by us.
+# The module under valgrind: no invalid access, no use of uninitialised values, no leak.
 
 use strict;
 use warnings;
@@ -11,12 +11,12 @@ use Test::More;
 
 plan skip_all => 'valgrind is not installed' if !command_works('valgrind', '--version');
 my ($version) = qx{valgrind --version} =~ /^valgrind-3\.([0-9]+)/;
-plan skip_all => "valgrind 3.$version does not know how memory is sealed" if ($version // 17) < 17;
+plan skip_all => "valgrind 3.$version does not know memory seals" if ($version // 17) < 17;
 plan skip_all => 'the project is not built'
     if !-e XT::Build->root . '/blib/arch/auto/Data/PubSub/Shared/Shared.so';
 
-# Perl itself leaks what it needs until its end: only blocks from our object are told apart from that, by
-# the object's name in their stacks.
+# Perl itself leaks what it needs until its end; blocks of the module are recognised by the name of
+# its object in their stacks.
 watched(
     command => [
         'valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--show-leak-kinds=definite,indirect',

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# The version is in lib/Data/PubSub/Shared.pm and in the other public modules (t/versions.t), in no private one; what
-# else names it agrees. The crate has the same in Rust's form: 1.000 is 1.0.0.
+# The version is in lib/Data/PubSub/Shared.pm and in the other public modules (t/versions.t), not in private ones; all other
+# places have the same. The crate has it in Rust's form: 1.000 is 1.0.0.
 
 use strict;
 use warnings;
@@ -20,29 +20,30 @@ sub slurp {
 }
 
 my $version = MM->parse_version('lib/Data/PubSub/Shared.pm');
-like($version, qr/^\d+\.\d\d+$/, "version $version");
+like($version, qr/^\d+\.\d\d+$/, "the version is a number: $version");
 
 my ($change) = slurp('Changes') =~ /^(\d\S*)/m;
-is($change, $version, 'Changes begins with it');
+is($change, $version, 'Changes begins with the version');
 
 SKIP: {
-    -d 'debian' or skip 'no debian here', 1;
+    -d 'debian' or skip 'there is no debian/ in this tree', 1;
     my ($package) = slurp('debian/changelog') =~ /^\S+ \((.+)-/;
-    is($package, $version, 'so does the changelog of the Debian package');
+    is($package, $version, 'the changelog of the Debian package has the version');
 }
 
 my $of_crate = version->parse($version)->normal =~ s/^v//r;
 like(slurp($_), qr/^name = "data-pubsub-shared"\nversion = "\Q$of_crate\E"$/m, "$_ has $of_crate") for qw(Cargo.toml Cargo.lock);
 
 SKIP: {
-    -d 'python' or skip 'no python here', 1;
+    -d 'python' or skip 'there is no python/ in this tree', 1;
     my ($of_wheel) = slurp('python/Cargo.toml') =~ /^version = "(.+)"$/m;
-    is($of_wheel, $of_crate, 'so has the Python package');
+    is($of_wheel, $of_crate, 'the Python package has the version');
 }
 
 SKIP: {
-    -d 'bridge' or skip 'no bridge here', 1;
-    like(slurp("bridge/$_"), qr/^name = "pubsub-bridge"\nversion = "\Q$of_crate\E"$/m, "and the bridge's $_") for qw(Cargo.toml Cargo.lock);
+    -d 'bridge' or skip 'there is no bridge/ in this tree', 1;
+    like(slurp("bridge/$_"), qr/^name = "pubsub-bridge"\nversion = "\Q$of_crate\E"$/m,
+        "bridge/$_ has the version") for qw(Cargo.toml Cargo.lock);
 }
 
 my @own;

@@ -1,5 +1,5 @@
-# What watching costs: threads, descriptors, memory and wakes of a process that watches 1, 100 and 1,000 rings, by a handle each
-# and by one set. Prints the figures; the threads and descriptors are asserted.
+# The cost of watching: threads, descriptors, memory and wake-ups of a process that watches 1, 100 and 1,000 rings, with a
+# handle each and with one set. Prints the figures; checks the threads and descriptors.
 
 use strict;
 use warnings;
@@ -19,10 +19,10 @@ sub sleeps {
     return $sum;
 }
 
-# What a process has: threads, descriptors, KiB of memory, sleeps, milliseconds of processor time.
+# Of this process: threads, descriptors, KiB of memory, sleeps, milliseconds of CPU time.
 sub state_now { return (thread_count(), open_fds(), rss_kb(), sleeps(), 1e3 * clock_gettime(CLOCK_PROCESS_CPUTIME_ID)) }
 
-# In a process of its own, so that what one leaves to the allocator is not another's.
+# In a new process, so that freed memory of an earlier measurement does not count.
 sub figures {
     my ($count, $how) = @_;
     my $class = variant('Int')->class;
@@ -41,7 +41,7 @@ sub figures {
         $peer->tell(join ' ', (map { $watching[$_] - $before[$_] } 0 .. 2), map { int $later[$_] - $watching[$_] } 3, 4);
     });
     my @is = split ' ', $kid->hear;
-    reap("$count rings, $how", $kid);
+    reap("$count rings, $how: the process exits with 0", $kid);
     diag sprintf '%5d rings, %-13s %4d threads, %4d descriptors, %5d KiB; in 3 s at rest %4d sleeps, %d ms', $count, $how, @is;
     return @is;
 }
@@ -49,10 +49,10 @@ sub figures {
 for my $count (1, 100, 1_000) {
     for my $how ('a handle each', 'set') {
         my ($threads, $fds, undef, $sleeps) = figures($count, $how);
-        is($threads, watchers($count), 'threads');
-        is($fds, 2 * ($how eq 'set' ? 1 : $count), 'descriptors');
-        # Each looks up once a second.
-        cmp_ok($sleeps, '<=', 5 * $threads + 5, 'it rests');
+        is($threads, watchers($count), "$count rings, $how: number of threads");
+        is($fds, 2 * ($how eq 'set' ? 1 : $count), "$count rings, $how: number of descriptors");
+        # Each thread checks its rings once a second.
+        cmp_ok($sleeps, '<=', 5 * $threads + 5, "$count rings, $how: the threads sleep");
     }
 }
 

@@ -1,5 +1,5 @@
 # Positions and laps that wrap while publishers and subscribers of several processes work: near 2**31,
-# 2**32 and 2**63 laps and positions nothing stalls, nothing old comes back, the accounts are exact.
+# 2**32 and 2**63 laps and positions, no call hangs, no old message is delivered, and all counts add up.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use Test::More;
 
 use constant { WRITE_POS => 128, BASE => 256, BODY => 4096, SPARE => 128 };
 
-# A ring as it stands after so many messages: each slot has the tag of its last lap.
+# A ring as it is after that many messages: each slot has the tag of its last lap.
 sub aged_ring {
     my ($v, $capacity, $position) = @_;
     my $path = fresh_path();
@@ -31,8 +31,8 @@ sub aged_ring {
     return $v->class->new($path);
 }
 
-# Three publishers across the wrap, four subscribers; capacity enough for nothing to be lost where
-# $large, and very little where not.
+# Three publishers and four subscribers work across the wrap, in a ring that is large enough to lose nothing,
+# or in a very small one.
 sub cross {
     my ($v, $capacity, $position, $each) = @_;
     my $ring    = aged_ring($v, $capacity, $position);
@@ -85,7 +85,7 @@ each_variant(sub {
         my @wrong;
         my $each  = 1000;
         my $count = for_seconds(0.02, sub { push @wrong, cross($v, $capacity, $position - 1500, $each) });
-        is_deeply(\@wrong, [], "capacity $capacity, $name: crossed $count times");
+        is_deeply(\@wrong, [], "capacity $capacity, $name: the ring is right after $count crossings");
     }
 });
 

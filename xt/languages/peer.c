@@ -16,7 +16,7 @@ static void check(bool fine) {
     }
 }
 
-/* One write for each line, so that none is half there when this is killed. */
+/* One write for each line, so that no line is incomplete if this process is killed. */
 static void say(const char *format, ...) {
     char line[200];
     va_list arguments;
@@ -27,7 +27,7 @@ static void say(const char *format, ...) {
     if (write(1, line, (size_t)len) != len) exit(2);
 }
 
-/* A failed publish is to be tried again; in a lossless ring, when there is room. */
+/* A failed publish is repeated; in a lossless ring, once there is room. */
 static void await_turn(const ps_ring *ring) {
     if (error.kind == PS_FULL) {
         check(ps_wait_for_room(ring, 1, PS_NEVER, NULL, &error) >= 0);
