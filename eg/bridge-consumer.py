@@ -112,7 +112,7 @@ class Reader:
         self.duplicates = self.malformed = 0
 
     def take(self, identifier, fields):
-        """What is new in the next entry: (origin, number, message) and (origin, None, (lost, reason))."""
+        """Yields the new items of the next entry: (origin, number, message) and (origin, None, (lost, reason))."""
         try:
             origin, epoch, first, takes, messages, gap = parse(fields)
         except Strange as error:
@@ -141,7 +141,7 @@ class Reader:
             yield origin, first + index, messages[index]
 
     def missing(self, ends):
-        """At the stream's end: what was trimmed out of it before we came, which no later entry has told yet."""
+        """At the end of the stream: yields losses by trimming that no later entry has shown yet."""
         for origin, (epoch, last) in ends.items():
             known = self.origins.get(origin, None if self.blind else (0, 1))
             if known and last >= known[1]:
@@ -206,7 +206,7 @@ def line(origin, number, message):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Prints what bridges write into a Redis stream.')
+    parser = argparse.ArgumentParser(description='Prints the messages of a Redis stream written by bridges.')
     parser.add_argument('--stream', required=True)
     parser.add_argument('--server', default='127.0.0.1:6379', help='HOST:PORT, or the path of a socket')
     parser.add_argument('--from', dest='start', default='now', help='now, start, or an identifier of the stream')

@@ -260,7 +260,7 @@ Show progress, and the slowest worker, on STDERR. Default: only if STDERR is a t
 =back
 
 The lines go through a lossless ring. Each worker takes a SHA-256 of the lines that it got; the program compares
-it with one of the same lines taken straight from the files. Ctrl-C ends the run after what has been published
+it with one of the same lines read from the files. Ctrl-C ends the run after the lines that have been published
 so far; a second Ctrl-C kills the workers.
 
 The exit status is 0 if the proof of every worker holds, 1 if not, 2 if it could not begin, 130 after

@@ -168,7 +168,7 @@ __END__
 
 =head1 NAME
 
-prefork.pl - a prefork server whose workers tell one another what to drop from their caches
+prefork.pl - a prefork server whose workers tell one another which keys to drop from their caches
 
 =head1 SYNOPSIS
 

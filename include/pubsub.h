@@ -222,7 +222,7 @@ typedef struct {
     uint32_t variant, mode, uid;
     bool unregistered;  /* a process has published strings without a lock that shows whether it is alive */
     bool has_magic;     /* the file begins as a ring's does */
-    bool likely;        /* it has the sizes of a ring, whatever it begins with */
+    bool likely;        /* it has the sizes of a ring, with any content at its beginning */
     bool by_descriptor; /* the path names a descriptor or a mapping of a process */
     char identity[PS_IDENTITY_LEN]; /* a text that is unique to this file */
     char reason[160];

@@ -21,7 +21,7 @@ Usage:
 
 Options:
     --messages N   lines that each of the two publishers sends; default 5000
-    --ring PATH    follow the ring at PATH, and print what comes, until Ctrl-C
+    --ring PATH    follow the ring at PATH, and print its lines, until Ctrl-C
     --publish      publish the lines of standard input instead
 END
 

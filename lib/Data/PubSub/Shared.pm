@@ -1894,7 +1894,7 @@ The programs in F<bench/> measure these costs on your host; F<bench/README.md> h
 
     perl -Mblib bench/throughput.pl
 
-What to expect:
+Expect the following costs:
 
 =over 4
 

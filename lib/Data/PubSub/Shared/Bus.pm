@@ -416,7 +416,7 @@ sub next {    ## no critic (ProhibitBuiltinHomonyms) - reads well behind `await`
         $done->();
         $future->can('resolve') ? $future->resolve($payload) : $future->is_ready || $future->done($payload);
     };
-    # The bus has the listener, which has the future; what the future has must not keep them alive.
+    # The bus has the listener, which has the future; the future must not keep them alive.
     weaken($listener);
     $self->listen($channel, $code);
     $future->on_cancel($done) if $future->can('on_cancel');
@@ -501,7 +501,7 @@ Default: the first of Mojo::IOLoop, AnyEvent and EV that is loaded.
 
 =item long
 
-What L</notify> does with a payload that is too long: C<'croak'>, the default, or C<'drop'>, which warns and counts it in
+How L</notify> handles a payload that is too long: C<'croak'>, the default, or C<'drop'>, which warns and counts it in
 L</dropped>.
 
 =back
