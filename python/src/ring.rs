@@ -192,7 +192,9 @@ impl Ring {
             }
         };
         if !done {
-            return Err(PyTimeoutError::new_err("a reader has not read the messages that would be overwritten, and the time is up"));
+            return Err(PyTimeoutError::new_err(
+                "a reader has not read the messages that would be overwritten, and the time is up",
+            ));
         }
         Ok(())
     }
