@@ -181,14 +181,22 @@ subtest 'listeners that die, leave, pump or destroy the bus' => sub {
     $bus->unlisten('a');
 
     @got = ();
-    $bus->listen(b => sub { my ($bus, $payload) = @_; $bus->unlisten('b'); $bus->listen(c => noting(\@got,
-        'c')); $bus->notify(c => $payload) });
+    $bus->listen(b => sub {
+        my ($bus, $payload) = @_;
+        $bus->unlisten('b');
+        $bus->listen(c => noting(\@got, 'c'));
+        $bus->notify(c => $payload);
+    });
     $bus->notify(b => $_) for 1, 2;
     1 while $bus->pump;
     is_deeply(\@got, ['c=1'], 'a listener may leave, add a listener and notify');
     @got = ();
-    $bus->listen(d => sub { my ($bus, $payload) = @_; push @got, "<$payload"; $bus->pump if $payload == 1; push @got,
-        "$payload>" });
+    $bus->listen(d => sub {
+        my ($bus, $payload) = @_;
+        push @got, "<$payload";
+        $bus->pump if $payload == 1;
+        push @got, "$payload>";
+    });
     $bus->notify(d => $_) for 1, 2;
     $bus->pump;
     is_deeply(\@got, ['<1', '<2', '2>', '1>'], 'a listener may call pump');
