@@ -224,7 +224,7 @@ pub unsafe extern "C" fn ps_unlink(bytes: *const c_char, len: usize, failure: *m
     unsafe { report(failure, crate::region::unlink(path(bytes, len)).err().as_ref()) }
 }
 
-// From here on every function takes a live handle, as documented, and most of them nothing else.
+// All functions below take a live handle, as documented.
 
 #[no_mangle]
 pub unsafe extern "C" fn ps_publish_int(ring: &Ring, value: i64, failure: *mut Failure) -> bool {

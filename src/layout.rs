@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn spares_are_as_many_as_asked_for_or_fit_a_few_megabytes() {
+    fn the_number_of_spares_is_as_requested_or_fits_a_few_megabytes() {
         for (msg_size, asked, got) in
             [(8, 0, 64), (1 << 17, 0, 31), (1 << 30, 0, 16), (1 << 20, 3, 3), (8, 1 << 16, 1 << 16)]
         {
@@ -602,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_has_the_places_that_the_picture_shows() {
+    fn the_lines_of_the_header_have_the_documented_offsets() {
         assert_eq!(Header::default().used(), [(0, 88), (128, 8), (256, 16), (384, 8), (512, 48), (640, 16), (768, 8)]);
     }
 

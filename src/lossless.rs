@@ -9,7 +9,7 @@
 //!   claim    p, n: room(limit, p) >= n, and write_pos: p -> p + n                            compare-exchange
 //!   raise    word; end = write_pos; smallest position in the table, at most end;
 //!            word -> (that + capacity, at most end + an eighth of that, the same epoch)      compare-exchange
-//!   join     entry: JOINING;  word: epoch + 1, limit L is read with it;                      fetch_add
+//!   join     entry: JOINING;  word: epoch + 1, limit L is read with it;                      compare-exchange
 //!            position = the write position, or the oldest held, at least L - capacity;  entry: HERE
 //! ```
 //!

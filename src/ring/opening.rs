@@ -22,7 +22,7 @@ impl Options {
     /// Returns the sizes that a new ring with these options has; all counts are 0.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for sizes out of range.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) if a size is out of its range.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};
