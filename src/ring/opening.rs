@@ -33,6 +33,29 @@ impl Options {
         Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
     }
 
+    /// Whether a new ring of these could be made at `path` now: the sizes, the mode, and the room that is free. Makes nothing.
+    ///
+    /// # Errors
+    /// As [`Ring::open`] where it makes one; whatever stands at `path` already is not looked at.
+    ///
+    /// ```
+    /// # use data_pubsub_shared::{Options, Variant};
+    /// let path = std::env::temp_dir().join(format!("not-made-{}.ring", std::process::id()));
+    /// Options::new(8).check_new(Variant::Int, &path)?;
+    /// let mut options = Options::new(1 << 31);
+    /// options.msg_size = (1 << 31) - 1;
+    /// assert_eq!(options.check_new(Variant::Str, &path).unwrap_err().os_code(), 28); // ENOSPC
+    /// assert!(!path.exists());
+    /// # Ok::<(), data_pubsub_shared::Error>(())
+    /// ```
+    pub fn check_new(&self, variant: Variant, path: &Path) -> Result<()> {
+        self.creation(variant)?.check_room(path)
+    }
+
+    fn creation(&self, variant: Variant) -> Result<Creation> {
+        Creation::new(self.geometry(variant)?, self.mode)
+    }
+
     /// Opens the ring at `path`, or makes it with these options.
     ///
     /// # Errors
@@ -57,7 +80,7 @@ impl Options {
     pub(crate) fn open_some(&self, variant: Variant, path: &Path, draft: &mut Draft) -> Result<Ring> {
         let creation = match self.capacity {
             0 => None,
-            _ => Some(Creation::new(self.geometry(variant)?, self.mode)?),
+            _ => Some(self.creation(variant)?),
         };
         Region::open(path, variant, creation.as_ref(), draft).map(|mapped| self.ring(mapped))
     }

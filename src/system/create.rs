@@ -27,6 +27,7 @@ use crate::file::{c_path, inode, os_error, unusable};
 use crate::layout::{Geometry, Identity, IdentityBytes};
 use crate::member::tells_the_dead;
 use crate::region::{FileLock, TRIES};
+use crate::room::Volume;
 use crate::space::Space;
 
 /// The parameters of a ring to create.
@@ -45,6 +46,16 @@ impl Creation {
             return Err(Error::new(ErrorKind::Argument, text));
         }
         Ok(Creation { geometry, mode })
+    }
+
+    /// Refuses a ring for which the file system at `path` has no room now.
+    pub(crate) fn check_room(&self, path: &Path) -> Result<()> {
+        // A directory may be written to that may not be read.
+        let folder =
+            std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(folder(path));
+        let folder = folder.map_err(|e| os_error("open", &e).about(path.display()))?;
+        let total = self.geometry.total;
+        Volume::of(&folder).check(total, total).map_err(|e| e.about(path.display()))
     }
 }
 
