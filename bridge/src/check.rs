@@ -10,6 +10,7 @@ use crate::backend::redis::{Address, Redis, Settings, is_denial, origins_key, te
 use crate::backend::server::{self, Server};
 use crate::backend::{Backend, Failure, Place};
 use crate::config::Config;
+use crate::file;
 use crate::ring::RingFile;
 
 /// What was found: a line each.
@@ -64,19 +65,16 @@ fn wrong_with(ring: &RingFile) -> Option<String> {
     match ring.existing() {
         Err(why) => Some(why),
         Ok(Some(_)) => None,
-        Ok(None) if ring.variant.is_none() || ring.capacity.is_none() => {
-            Some(format!("{}: no such ring; to create it, give variant and capacity", ring.path.display()))
-        }
-        Ok(None) => cannot_be_there(&ring.path),
+        Ok(None) => cannot_be_there(&ring.path).or_else(|| ring.check_new().err()),
     }
 }
 
 /// Why there can be no file of this name.
 fn cannot_be_there(path: &Path) -> Option<String> {
-    let directory = crate::state::folder_of(path);
-    if path.is_dir() {
-        return Some(format!("{}: Is a directory", path.display()));
+    if let Some(why) = file::irreplaceable(path) {
+        return Some(format!("{}: {why}", path.display()));
     }
+    let directory = file::folder_of(path);
     (!directory.is_dir()).then(|| format!("{}: no directory {}", path.display(), directory.display()))
 }
 

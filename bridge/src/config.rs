@@ -12,7 +12,7 @@ use crate::backend::redis::{Address, Tls};
 use crate::backend::server::Settings;
 use crate::backend::{nats, redis};
 use crate::ring::RingFile;
-use crate::{down, up};
+use crate::{down, file, up};
 
 /// What is wrong, with the name of the file.
 pub type Result<T> = std::result::Result<T, String>;
@@ -230,8 +230,7 @@ impl Config {
     /// What is wrong with it, with its name and, where it can be told, the line.
     pub fn read(path: &Path) -> Result<Config> {
         let shown = path.display();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| format!("{shown}: {}", crate::state::plain(&error)))?;
+        let text = file::read_text(path).map_err(|error| format!("{shown}: {}", file::plain(&error)))?;
         Config::parse(&text).map_err(|error| format!("{shown}: {error}"))
     }
 
@@ -292,7 +291,7 @@ fn in_one_line(text: &str, error: &toml::de::Error) -> String {
 
 /// Where a file is, by whatever way its directory is named.
 fn real(path: &Path) -> PathBuf {
-    let directory = crate::state::folder_of(path).canonicalize().ok();
+    let directory = file::folder_of(path).canonicalize().ok();
     directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
 }
 
@@ -393,27 +392,26 @@ fn directions(
              in {{NAME}}"
         ));
     }
-    let ring = |path: &PathBuf| RingFile {
-        path: path.clone(),
-        variant: bridge.variant.map(|name| name.0),
-        capacity: bridge.capacity.map(|count| count.0),
-        msg_size: bridge.msg_size.map_or(256, |count| count.0),
-        mode: bridge.mode.map_or(0o600, |mode| mode.0),
-        lossless: bridge.lossless.unwrap_or(false),
+    let ring = |path: &PathBuf| {
+        let file = RingFile {
+            path: path.clone(),
+            variant: bridge.variant.map(|name| name.0),
+            capacity: bridge.capacity.map(|count| count.0),
+            msg_size: bridge.msg_size.map_or(256, |count| count.0),
+            mode: bridge.mode.map_or(0o600, |mode| mode.0),
+            lossless: bridge.lossless.unwrap_or(false),
+        };
+        file.check_sizes().map(|()| file)
     };
     let prefixes = |given: &Option<Vec<String>>| -> Vec<Vec<u8>> {
         given.iter().flatten().map(|prefix| prefix.clone().into_bytes()).collect()
     };
     let idle = bridge.forget_after.map_or(Duration::from_secs(30 * 86_400), |span| span.0);
-    let within = |name: &str, count: Option<Count>, default: u64, most: u64| match count {
-        Some(Count(count)) if count > most => Err(format!("{name} must be 1 to {most}, not {count}")),
-        count => Ok(count.map_or(default, |count| count.0)),
-    };
     let state_of = |suffix: &str| state.join(format!("{}.{suffix}", file_name(name)));
     let up = match &bridge.out {
         None => None,
         Some(out) => Some(up::Options {
-            ring: ring(out),
+            ring: ring(out)?,
             stream: stream.clone(),
             server: settings.name().to_owned(),
             host: host.to_owned(),
@@ -423,51 +421,61 @@ fn directions(
                 Some("now") => true,
                 Some(other) => return Err(format!("out-from must be start or now, not '{other}'")),
             },
-            pack: within("pack", bridge.pack, 50, 8000)?,
-            batch: within("batch", bridge.batch, 1000, 8000)? as usize,
+            pack: within("pack", bridge.pack, 8000)?.unwrap_or(50),
+            batch: within("batch", bridge.batch, 8000)?.unwrap_or(1000) as usize,
             prefixes: prefixes(&bridge.out_prefix),
-            limits: limits(bridge),
+            limits: limits(bridge)?,
             idle,
         }),
     };
-    let down =
-        match &bridge.r#in {
-            None => None,
-            Some(inner) => Some(down::Options {
-                ring: ring(inner),
-                streams,
-                server: settings.name().to_owned(),
-                state: state_of("down"),
-                from: match bridge.from.as_deref() {
-                    None | Some("now") => down::From::Now,
-                    Some("start") => down::From::Start,
-                    Some(place) => down::From::Place(place.parse().map_err(|_| {
-                        format!("from must be start, now or the identifier of an entry, not '{place}'")
-                    })?),
-                },
-                prefixes: prefixes(&bridge.in_prefix),
-                skip: bridge.skip_own.unwrap_or(false).then(|| format!("{host}/")),
-                gaps: bridge.gaps.as_ref().map(|path| RingFile {
-                    variant: Some(Variant::Str),
-                    capacity: Some(1024),
-                    msg_size: 512,
-                    ..ring(path)
-                }),
-                pace: bridge.pace.map(|count| count.0),
-                idle,
-            }),
-        };
+    let down = match &bridge.r#in {
+        None => None,
+        Some(inner) => Some(down::Options {
+            ring: ring(inner)?,
+            streams,
+            server: settings.name().to_owned(),
+            state: state_of("down"),
+            from: match bridge.from.as_deref() {
+                None | Some("now") => down::From::Now,
+                Some("start") => down::From::Start,
+                Some(place) => down::From::Place(
+                    place
+                        .parse()
+                        .map_err(|_| format!("from must be start, now or the identifier of an entry, not '{place}'"))?,
+                ),
+            },
+            prefixes: prefixes(&bridge.in_prefix),
+            skip: bridge.skip_own.unwrap_or(false).then(|| format!("{host}/")),
+            gaps: match &bridge.gaps {
+                None => None,
+                Some(path) => {
+                    Some(RingFile { variant: Some(Variant::Str), capacity: Some(1024), msg_size: 512, ..ring(path)? })
+                }
+            },
+            pace: bridge.pace.map(|count| count.0),
+            idle,
+        }),
+    };
     Ok(Directions { server, up, down })
 }
 
-fn limits(bridge: &Bridge) -> Limits {
+fn within(name: &str, count: Option<Count>, most: u64) -> Result<Option<u64>> {
+    match count {
+        Some(Count(count)) if count > most => Err(format!("{name} must be 1 to {most}, not {count}")),
+        count => Ok(count.map(|count| count.0)),
+    }
+}
+
+fn limits(bridge: &Bridge) -> Result<Limits> {
+    // What can be counted with, and what servers take.
+    const MOST: u64 = 1 << 50;
     let limits = Limits {
-        messages: bridge.keep_messages.map(|count| count.0),
+        messages: within("keep-messages", bridge.keep_messages, MOST)?,
         age: bridge.keep_age.map(|span| span.0),
-        bytes: bridge.keep_bytes.map(|count| count.0),
+        bytes: within("keep-bytes", bridge.keep_bytes, MOST)?,
     };
     // A stream without any limit fills its server.
-    if limits == Limits::default() { Limits { messages: Some(1_000_000), ..limits } } else { limits }
+    Ok(if limits == Limits::default() { Limits { messages: Some(1_000_000), ..limits } } else { limits })
 }
 
 fn valid_stream(stream: String) -> Result<String> {
@@ -482,7 +490,7 @@ fn secret(what: &str, path: &Path) -> Result<String> {
         _ => path.to_owned(),
     };
     let shown = path.display();
-    let failed = |error: std::io::Error| format!("{what} {shown}: {}", crate::state::plain(&error));
+    let failed = |error: std::io::Error| format!("{what} {shown}: {}", file::plain(&error));
     let meta = std::fs::metadata(&path).map_err(failed)?;
     if meta.is_dir() {
         return Err(format!("{what} {shown}: Is a directory"));
@@ -490,8 +498,7 @@ fn secret(what: &str, path: &Path) -> Result<String> {
     if std::os::unix::fs::MetadataExt::mode(&meta) & 0o007 != 0 {
         return Err(format!("{what} {shown}: others may read it; please chmod 600"));
     }
-    let text = std::fs::read(&path).map_err(failed)?;
-    let text = String::from_utf8(text).map_err(|_| format!("{what} {shown}: is not UTF-8"))?;
+    let text = file::read_text(&path).map_err(failed)?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(format!("{what} {shown}: is empty")),
         text => Ok(text.to_owned()),
@@ -535,7 +542,7 @@ impl Server {
 
 /// Reads a file of PEM.
 fn pem(what: &str, path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| format!("{what} {}: {}", path.display(), crate::state::plain(&error)))
+    file::read(path).map_err(|error| format!("{what} {}: {}", path.display(), file::plain(&error)))
 }
 
 fn redis_settings(server: &Server) -> Result<redis::Settings> {
@@ -827,6 +834,19 @@ mod tests {
             (format!("{SERVER}[bridge.a]\n{ring}pack = 0\n"), "must be a number of 1 or more"),
             (format!("{SERVER}[bridge.a]\n{ring}pack = 9000\n"), "pack must be 1 to 8000, not 9000"),
             (format!("{SERVER}[bridge.a]\n{ring}capacity = \"4x\"\n"), "must be a number of 1 or more"),
+            (
+                format!("{SERVER}[bridge.a]\n{ring}keep-messages = \"9999999G\"\n"),
+                "keep-messages must be 1 to 1125899906842624, not 10737417166258176",
+            ),
+            (format!("{SERVER}[bridge.a]\n{ring}keep-bytes = \"9999999G\"\n"), "keep-bytes must be 1 to 1125"),
+            (
+                format!("{SERVER}[bridge.a]\n{ring}variant = \"Int\"\ncapacity = \"4G\"\n"),
+                "[bridge.a]: /o: capacity must be an integer from 1 to 2147483648, not 4294967296",
+            ),
+            (
+                format!("{SERVER}[bridge.a]\nin = \"/i\"\nvariant = \"Str\"\ncapacity = 1\nmsg-size = \"2G\"\n"),
+                "[bridge.a]: /i: msg_size must be an integer from 1 to 2147483647, not 2147483648",
+            ),
             (format!("{SERVER}[bridge.a]\n{ring}mode = \"899\"\n"), "must be octal"),
             (format!("{SERVER}[bridge.a]\n{ring}mode = \"060\"\n"), "must be octal"),
             (format!("{SERVER}[bridge.a]\n{ring}variant = \"Text\"\n"), "must be Int, Int32, Int16 or Str"),

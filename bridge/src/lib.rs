@@ -6,7 +6,7 @@
 //!   up, down     the two directions                     direction  what both have in common
 //!   recovery     what a killed process has left in IN   state      what a direction must remember, in a file
 //!   ring         a ring's file, and sleeping beside it  load       messages on their way into a ring
-//!   entry        messages to the entries of a stream, and back
+//!   entry        messages to the entries of a stream, and back  file  read up to a limit, replaced as a whole
 //!   backend      what a server must promise: the contract, its conformance test, and the servers
 //! ```
 //!
@@ -18,6 +18,7 @@ pub mod config;
 pub mod direction;
 pub mod down;
 pub mod entry;
+pub mod file;
 pub mod load;
 pub mod recovery;
 pub mod report;

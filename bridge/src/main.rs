@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use pubsub_bridge::check::check;
 use pubsub_bridge::config::Config;
+use pubsub_bridge::file;
 use pubsub_bridge::report::{Report, unix_time};
 use pubsub_bridge::service;
 use tracing::{Event, Level, Subscriber};
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
 fn say(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout();
     let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    said.map_err(|error| format!("write: {}", pubsub_bridge::state::plain(&error)))
+    said.map_err(|error| format!("write: {}", file::plain(&error)))
 }
 
 /// On standard error, where somebody reads that.
@@ -157,7 +158,7 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
                 Config::read(&file)?.status.ok_or_else(|| format!("{shown}: names no status file; give status"))?
             };
             let failed = |why: String| format!("{}: {why}", path.display());
-            let text = std::fs::read_to_string(&path).map_err(|error| failed(pubsub_bridge::state::plain(&error)))?;
+            let text = file::read_text(&path).map_err(|error| failed(file::plain(&error)))?;
             let report: Report = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
             let (lines, is_well) = report.lines(unix_time());
             say(if json { &text } else { &lines })?;
@@ -173,7 +174,7 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
         Command::Man { directory } => {
             let command = <Arguments as clap::CommandFactory>::command();
             let written = clap_mangen::generate_to(command, &directory);
-            written.map_err(|error| format!("{}: {}", directory.display(), pubsub_bridge::state::plain(&error)))?;
+            written.map_err(|error| format!("{}: {}", directory.display(), file::plain(&error)))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -216,23 +213,6 @@ pub fn line(status: &Status) -> String {
     parts.join(", ")
 }
 
-/// Replaces a file, so that no reader sees half of it. A link that somebody has put there is replaced, and not followed.
-///
-/// # Errors
-/// As the system says, with the path.
-pub fn write_file(path: &Path, text: &str) -> std::result::Result<(), String> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
-    let _ = std::fs::remove_file(&new);
-    let written = File::create_new(&new)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .and_then(|()| std::fs::rename(&new, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&new);
-        format!("{}: {}", path.display(), crate::state::plain(&error))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,21 +260,6 @@ mod tests {
         let families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let distinct: std::collections::HashSet<_> = families.iter().collect();
         assert_eq!(families.len(), distinct.len());
-    }
-
-    #[test]
-    fn links_are_not_followed() {
-        use std::os::unix::fs::symlink;
-        let folder = std::env::temp_dir().join(format!("pubsub-bridge-report-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let (path, victim) = (folder.join("status"), folder.join("victim"));
-        std::fs::write(&victim, "precious").expect("write");
-        symlink(&victim, &path).expect("a link");
-        symlink(&victim, folder.join(format!("status.{}.new", std::process::id()))).expect("a link");
-        write_file(&path, "fine").expect("write");
-        let read = |path| std::fs::read_to_string(path).expect("read");
-        assert_eq!((read(&path), read(&victim)), ("fine".to_owned(), "precious".to_owned()));
-        std::fs::remove_dir_all(folder).expect("remove");
     }
 
     #[test]

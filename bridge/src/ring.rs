@@ -66,6 +66,35 @@ impl RingFile {
         }
     }
 
+    /// What a new one would be like; none where these do not say how to make one.
+    fn new_one(&self) -> Option<(Variant, Options)> {
+        let mut options = Options::new(self.capacity?);
+        (options.msg_size, options.mode, options.lossless) = (self.msg_size, self.mode, self.lossless);
+        Some((self.variant?, options))
+    }
+
+    /// Whether there can be a ring of these sizes.
+    ///
+    /// # Errors
+    /// As the core refuses to make one.
+    pub fn check_sizes(&self) -> Result<()> {
+        let Some((variant, options)) = self.new_one() else { return Ok(()) };
+        options.sizes(variant).map(drop).map_err(|error| with_path(&self.path, &error.to_string()))
+    }
+
+    /// Whether one could be made now, where there is none. Makes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn check_new(&self) -> Result<()> {
+        let (variant, options) = self.new_one().ok_or_else(|| self.missing())?;
+        options.check_new(variant, &self.path).map_err(|error| with_path(&self.path, &error.to_string()))
+    }
+
+    fn missing(&self) -> String {
+        format!("{}: no such ring; to create it, give variant and capacity", self.path.display())
+    }
+
     /// Whether to go on after the ring was removed: there is another one, or the configuration says how to create it.
     ///
     /// # Errors
@@ -83,15 +112,10 @@ impl RingFile {
     /// As [`existing`](Self::existing); if there is none and the configuration does not say how to create it; if a system call
     /// fails.
     pub fn open(&self) -> Result<Open> {
-        let found = self.existing()?;
-        let variant = match (found, self.variant, self.capacity) {
-            (Some((variant, _)), ..) => variant,
-            (None, Some(variant), Some(_)) => variant,
-            _ => return Err(format!("{}: no such ring; to create it, give variant and capacity", self.path.display())),
+        let (variant, options) = match self.existing()? {
+            Some((variant, _)) => (variant, Options::default()),
+            None => self.new_one().ok_or_else(|| self.missing())?,
         };
-        let capacity = if found.is_some() { 0 } else { self.capacity.unwrap_or(0) };
-        let mut options = Options::new(capacity);
-        (options.msg_size, options.mode, options.lossless) = (self.msg_size, self.mode, self.lossless);
         let ring = options.open(variant, &self.path).map_err(|error| with_path(&self.path, &error.to_string()))?;
         let identity = ring.identity().ok_or_else(|| format!("{}: has no identity", self.path.display()))?;
         Ok(Open { ring, variant, identity })

@@ -17,13 +17,15 @@ use crate::backend::server::{Server as AnyServer, Settings};
 use crate::backend::{Backend, Health};
 use crate::config::{Config, Directions};
 use crate::direction::{Backoff, Control, Said, Status};
-use crate::report::{Report, ServerStatus, line, unix_time, write_file};
-use crate::{down, up};
+use crate::report::{Report, ServerStatus, line, unix_time};
+use crate::{down, file, up};
 
 /// Batches in memory of all senders to a server together, a quarter of a megabyte each at most.
 const BATCHES: usize = 256;
 /// Between two times at which it is said how things are.
 const TICK: Duration = Duration::from_secs(1);
+/// How long it may take to read the configuration again.
+const READING: Duration = Duration::from_secs(5);
 /// When all is to end, what has not ended after this is left behind.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -194,9 +196,16 @@ impl Service {
         }
     }
 
-    /// Reads the configuration again. One that is wrong changes nothing.
+    /// Reads the configuration again. One that is wrong changes nothing, nor does one that does not come: of a pipe, or a server for files.
     async fn reload(&mut self) {
-        match Config::read(&self.path) {
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || Config::read(&path));
+        let read = match while_watched(tokio::time::timeout(READING, reading)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("{}: nothing came within {} s", self.path.display(), READING.as_secs())),
+        };
+        match read {
             Ok(config) => {
                 let fixed = |config: &Config| (config.threads, config.metrics.clone());
                 if fixed(&config) != fixed(&self.config) {
@@ -231,10 +240,10 @@ impl Service {
         report.servers = self.servers.iter().map(|(name, server)| (name.clone(), server.status())).collect();
         let mut wrong = Vec::new();
         if let Some(path) = &self.config.status {
-            wrong.extend(write_file(path, &report.json()).err().map(|why| format!("status {why}")));
+            wrong.extend(file::replace(path, &report.json()).err().map(|why| format!("status {why}")));
         }
         if let Some(path) = &self.config.metrics_file {
-            wrong.extend(write_file(path, &report.metrics()).err().map(|why| format!("metrics-file {why}")));
+            wrong.extend(file::replace(path, &report.metrics()).err().map(|why| format!("metrics-file {why}")));
         }
         // Together, or each would be news after the other one.
         if wrong.is_empty() {
@@ -290,10 +299,7 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
     let report = Arc::new(Mutex::new(Report::default()));
     if let Some(address) = &config.metrics {
         let listener = TcpListener::bind(address).await.map_err(|error| {
-            format!(
-                "metrics {address}: {}; give an address of this host, and a port that is free",
-                crate::state::plain(&error)
-            )
+            format!("metrics {address}: {}; give an address of this host, and a port that is free", file::plain(&error))
         })?;
         tokio::spawn(serve(listener, Arc::clone(&report)));
     }

@@ -5,7 +5,7 @@
 //! uses it has locked it, and brings it to the disk every few seconds.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,9 +14,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::file::{beside, folder_of, plain, read_all};
+
 const HEAD: &str = "pubsub-bridge state 1\n";
 /// Bytes that a log may always have.
 const SMALL: u64 = 256 << 10;
+/// The most bytes of a log that are read: what some millions of origins take.
+const LIMIT: u64 = 1 << 30;
 const SYNC_EACH: Duration = Duration::from_secs(5);
 
 /// The file.
@@ -39,27 +43,14 @@ fn about(path: &Path, error: Error) -> Error {
     Error::new(error.kind(), format!("{}: {}", path.display(), plain(&error)))
 }
 
-/// The system's words, without the number that Rust appends.
-pub fn plain(error: &Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+fn not_ours(path: &Path) -> Error {
+    Error::new(ErrorKind::InvalidData, format!("{}: not a state file of this pubsub-bridge", path.display()))
 }
 
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).map_err(|error| about(path, error))
-}
-
-/// The directory that a file is in, also where its path names none.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl StateFile {
@@ -82,8 +73,11 @@ impl StateFile {
             TryLockError::Error(error) => about(&lock_path, error),
         })?;
         let mut file = open(path)?;
-        let mut log = Vec::new();
-        file.read_to_end(&mut log).map_err(|error| about(path, error))?;
+        let log = if file.metadata().is_ok_and(|meta| meta.is_file()) {
+            read_all(&mut file, LIMIT).map_err(|error| about(path, error))?
+        } else {
+            return Err(not_ours(path));
+        };
         let mut state = StateFile {
             path: path.to_owned(),
             file,
@@ -101,8 +95,7 @@ impl StateFile {
     fn read<R: DeserializeOwned>(&mut self, log: &[u8], each: &mut impl FnMut(R)) -> Result<()> {
         let is_ours = log.starts_with(HEAD.as_bytes()) || HEAD.as_bytes().starts_with(log);
         if !is_ours {
-            let text = format!("{}: not a state file of this pubsub-bridge", self.path.display());
-            return Err(Error::new(ErrorKind::InvalidData, text));
+            return Err(not_ours(&self.path));
         }
         let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         for line in log[..whole].split_inclusive(|byte| *byte == b'\n').skip(1) {
@@ -293,6 +286,13 @@ mod tests {
             // A line end that is none any more joins two lines, or tears the last.
             assert!(found.len() + state.damaged() >= 2 && found.len() <= 2, "byte {at}: {found:?}");
         }
+        File::create(&path).expect("create").set_len(LIMIT + 1).expect("a hole");
+        let error = StateFile::open(&path, |_: u32| ()).expect_err("a huge file");
+        assert!(error.to_string().ends_with("/state: is larger than 1024 MiB, the limit"), "{error}");
+        let pipe = folder.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let error = StateFile::open(&pipe, |_: u32| ()).expect_err("whose end never comes");
+        assert!(error.to_string().ends_with("/pipe: not a state file of this pubsub-bridge"), "{error}");
         std::fs::write(&path, "PSB1").expect("write");
         let error = StateFile::open(&path, |_: u32| ()).expect_err("another format");
         assert!(error.to_string().contains("not a state file"), "{error}");

@@ -10,6 +10,7 @@ use common::program::*;
 use common::redis_server::{RedisServer, is_installed};
 use common::*;
 use data_pubsub_shared::Variant;
+use pubsub_bridge::report::Report;
 
 #[test]
 fn servers_that_do_not_work_are_told_apart() {
@@ -175,6 +176,135 @@ fn the_status_says_within_seconds_that_a_server_is_dead() {
     assert!(get(&metrics, "/else").contains("404 Not Found"));
     let log = program.end();
     assert!(log.contains("5 messages stay in the ring"), "{log}");
+}
+
+// --- Files
+
+const NO_SERVER: &str = "[server]\nurl = \"unix:///no/server\"\n";
+
+#[test]
+fn files_without_end_are_refused() {
+    let folder = Folder::new("endless");
+    let says = |arguments: &[&str]| {
+        let found = Command::new(PROGRAM).args(arguments).output().expect("the program");
+        (found.status.code(), all_of(&found))
+    };
+    let refused = |about: &str| (Some(1), format!("pubsub-bridge: {about}: is larger than 16 MiB, the limit\n"));
+    std::os::unix::fs::symlink("/dev/zero", folder.0.join("zero.json")).expect("a link");
+    let status = folder.0.join("zero.json").display().to_string();
+    for arguments in [&["run", "/dev/zero"][..], &["check", "/dev/zero"], &["status", "/dev/zero"]] {
+        assert_eq!(says(arguments), refused("/dev/zero"), "{arguments:?}");
+    }
+    assert_eq!(says(&["status", &status]), refused(&status));
+    let huge = folder.0.join("huge").display().to_string();
+    secret(&folder.0.join("huge"), "");
+    std::fs::File::options().write(true).open(&huge).and_then(|file| file.set_len(1 << 40)).expect("a hole");
+    for (key, url, path) in [
+        ("password-file", "redis://db", huge.as_str()),
+        ("token-file", "nats://db", &huge),
+        ("ca-file", "rediss://db", "/dev/zero"),
+        ("ca-file", "tls://db", "/dev/zero"),
+    ] {
+        let path_of = configure(
+            &folder,
+            &format!("[server]\nurl = \"{url}\"\n{key} = \"{path}\"\n{RINGS}[bridge.a]\nin = \"@/in\"\n"),
+        );
+        let about = format!("{}: server 'server': {key} {path}", path_of.display());
+        assert_eq!(says(&["check", &path_of.display().to_string()]), refused(&about));
+    }
+}
+
+#[test]
+fn a_configuration_that_does_not_come_changes_nothing() {
+    let folder = Folder::new("silent-pipe");
+    let program = run(&folder, &format!("{NO_SERVER}{RINGS}[bridge.a]\nout = \"@/out\"\n"));
+    let time = wait_for("it runs", || Some(program.report().time).filter(|time| *time > 0.0));
+    let path = folder.0.join("bridge.toml");
+    std::fs::remove_file(&path).expect("remove");
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+    program.signal("-HUP");
+    program.until_said("stays as it was: ");
+    assert!(program.log().contains("bridge.toml: nothing came within "), "{}", program.log());
+    wait_for("it goes on", || (program.report().time > time + 2.0).then_some(()));
+    program.end();
+}
+
+#[test]
+fn what_cannot_be_written_is_said_once_and_found_before() {
+    let folder = Folder::new("unwritten");
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let path = folder.0.join("bridge.toml");
+    let (own, socket) = (folder.0.display().to_string(), folder.0.join("socket"));
+    let bridge = "[bridge.a]\nout = \"@/out\"\n";
+    let text = format!(
+        "status = \"@/later/status.json\"\nmetrics = \"{metrics}\"\nmetrics-file = \"@/socket\"\n{NO_SERVER}{RINGS}{bridge}"
+    );
+    std::fs::write(&path, format!("state = \"{own}/state\"\n{text}").replace('@', &own)).expect("write");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let found = all_of(&ask(&folder, &["check", "--offline"]));
+    for line in [
+        format!("pubsub-bridge: status {own}/later/status.json: no directory {own}/later"),
+        format!("pubsub-bridge: metrics-file {own}/socket: is not a regular file"),
+    ] {
+        assert!(found.lines().any(|said| said == line), "{line}\nnot in\n{found}");
+    }
+    let program = run_as(&folder, &mut Command::new(PROGRAM));
+    let warnings = [
+        format!("status {own}/later/status.json: No such file or directory; trying again\n"),
+        format!("metrics-file {own}/socket: is not a regular file; trying again\n"),
+    ];
+    let seconds = |count: f64| {
+        let time = || {
+            let report = get(&metrics, "/status");
+            let report: Report = serde_json::from_str(report.split_once("\r\n\r\n")?.1).ok()?;
+            Some(report.time)
+        };
+        let begun = wait_for("it runs", time);
+        wait_for("some seconds pass", || (time()? > begun + count).then_some(()));
+    };
+    warnings.iter().for_each(|warning| program.until_said(warning));
+    seconds(2.5);
+    let said = |warning: &String| program.log().matches(warning.as_str()).count();
+    assert_eq!(warnings.each_ref().map(said), [1, 1], "once: {}", program.log());
+    // Put right, both are written; and what is wrong later is said again.
+    drop(listener);
+    std::fs::remove_file(&socket).expect("remove");
+    std::fs::create_dir(folder.0.join("later")).expect("a directory");
+    let status = folder.0.join("later/status.json");
+    wait_for("both are written", || (socket.is_file() && status.is_file()).then_some(()));
+    std::fs::remove_dir_all(folder.0.join("later")).expect("remove");
+    wait_for("it is said again", || (said(&warnings[0]) == 2).then_some(()));
+    assert_eq!(said(&warnings[1]), 1);
+    program.signal("-KILL");
+}
+
+#[test]
+fn a_ring_that_cannot_be_made_is_told_alike_by_all() {
+    let folder = Folder::new("impossible");
+    let own = folder.0.display();
+    let with =
+        |lines: &str| configure(&folder, &format!("{NO_SERVER}[bridge.a]\nin = \"@/in\"\nvariant = \"Str\"\n{lines}"));
+    // What can be of no ring is refused with the configuration.
+    let path = with("capacity = \"3G\"\n").display().to_string();
+    let why = format!(
+        "pubsub-bridge: {path}: [bridge.a]: {own}/in: capacity must be an integer from 1 to 2147483648, not 3221225472\n"
+    );
+    for arguments in [&["check"][..], &["run"], &["status"]] {
+        let found = ask(&folder, arguments);
+        assert_eq!((found.status.code(), all_of(&found)), (Some(1), why.clone()), "{arguments:?}");
+    }
+    // What there is no room for, with the ring.
+    with("capacity = \"2G\"\nmsg-size = \"1G\"\n");
+    let found = all_of(&ask(&folder, &["check", "--offline"]));
+    let needs = format!("{own}/in: the ring needs ");
+    let why = found.lines().find_map(|line| line.strip_prefix("pubsub-bridge: a down: ")).unwrap_or_default();
+    assert!(why.starts_with(&needs) && why.ends_with(" are free: No space left on device"), "{found}");
+    let program = run_as(&folder, &mut Command::new(PROGRAM));
+    let error = wait_for("it says why", || program.report().bridges.get("a")?.get("down")?.error.clone());
+    let needed = |text: &str| text.split(", and ").next().map(str::to_owned);
+    assert_eq!((needed(&error), error.ends_with(" are free: No space left on device")), (needed(why), true));
+    program.end();
+    assert!(!folder.0.join("in").exists());
 }
 
 #[test]

@@ -425,10 +425,10 @@ impl Settings {
             why = match tokio::time::timeout(self.timeout, connecting).await {
                 Err(_) => self.too_late(),
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    format!("cannot connect to {name}: {}; no server listens there", crate::state::plain(&error))
+                    format!("cannot connect to {name}: {}; no server listens there", crate::file::plain(&error))
                 }
                 Ok(Err(error)) => {
-                    let plain = crate::state::plain(&error);
+                    let plain = crate::file::plain(&error);
                     match plain.strip_prefix("failed to lookup address information: ") {
                         Some(plain) => format!("cannot find the address of '{host}': {plain}; see url"),
                         None => format!("cannot connect to {name}: {plain}"),

@@ -398,7 +398,7 @@ impl Settings {
         }
         match &self.address {
             Address::Socket(path) => match tokio::net::UnixStream::connect(path).await {
-                Err(error) => format!("no server at socket {}: {}", path.display(), crate::state::plain(&error)),
+                Err(error) => format!("no server at socket {}: {}", path.display(), crate::file::plain(&error)),
                 Ok(_) => format!("{name}: {text}"),
             },
             Address::Node(host, port) => self.why_not_there(name, host, *port, &text).await,
@@ -464,7 +464,7 @@ impl Settings {
         match tokio::time::timeout(self.timeout, lookup).await {
             Err(_) => return self.too_late(),
             Ok(Err(error)) => {
-                let full = crate::state::plain(&error);
+                let full = crate::file::plain(&error);
                 let why = full.strip_prefix("failed to lookup address information: ").unwrap_or(&full);
                 return format!("cannot find the address of '{host}': {why}; see url");
             }
@@ -478,7 +478,7 @@ impl Settings {
                 } else {
                     ""
                 };
-                return format!("cannot connect to {name}: {}{remedy}", crate::state::plain(&error));
+                return format!("cannot connect to {name}: {}{remedy}", crate::file::plain(&error));
             }
             Ok(Ok(_)) => {}
         }

@@ -1,0 +1,134 @@
+//! Files: read whole, up to a limit; replaced as a whole; and what the system says about them.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::path::{Path, PathBuf};
+
+/// The most bytes that are read of a configuration, a password, a certificate or a status.
+const LIMIT: u64 = 16 << 20;
+
+/// The system's words, without the number that Rust appends.
+pub fn plain(error: &Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// The directory that a file is in, also where its path names none.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The file of this name and something behind it.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// All bytes of a file, which may be a pipe.
+///
+/// # Errors
+/// As the system says; [`ErrorKind::FileTooLarge`] above 16 MiB, wherever they come from.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_all(&mut File::open(path)?, LIMIT)
+}
+
+/// The same, as text.
+///
+/// # Errors
+/// As [`read`]; [`ErrorKind::InvalidData`] where it is none.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| Error::new(ErrorKind::InvalidData, "is not UTF-8"))
+}
+
+/// All bytes of an open file from where it is read, up to `most`, a multiple of 1 MiB.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_all(file: &mut File, most: u64) -> Result<Vec<u8>> {
+    let too_large = || Error::new(ErrorKind::FileTooLarge, format!("is larger than {} MiB, the limit", most >> 20));
+    // What a device or a pipe has nobody knows before.
+    if file.metadata()?.len() > most {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Why a file of this name cannot be replaced, if so: a device or a pipe would be gone for all who use it.
+pub fn irreplaceable(path: &Path) -> Option<&'static str> {
+    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
+    match kind {
+        _ if kind.is_dir() => Some("Is a directory"),
+        _ if kind.is_file() || kind.is_symlink() => None,
+        _ => Some("is not a regular file"),
+    }
+}
+
+/// Replaces a file, so that no reader sees half of it. A link that somebody has put there is replaced, and not followed.
+///
+/// # Errors
+/// As the system says, with the path.
+pub fn replace(path: &Path, text: &str) -> std::result::Result<(), String> {
+    let failed = |why: &str| format!("{}: {why}", path.display());
+    if let Some(why) = irreplaceable(path) {
+        return Err(failed(why));
+    }
+    let new = beside(path, &format!(".{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&new);
+    let written = File::create_new(&new)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&new, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        failed(&plain(&error))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("pubsub-bridge-file-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    #[test]
+    fn endless_and_huge_files_are_refused() {
+        let folder = folder("huge");
+        let path = folder.join("file");
+        let says = |path: &Path| read(path).map(|bytes| bytes.len()).map_err(|error| plain(&error));
+        let too_large = || Err("is larger than 16 MiB, the limit".to_owned());
+        assert_eq!(says(Path::new("/dev/zero")), too_large());
+        let file = File::create(&path).expect("create");
+        file.set_len(LIMIT).expect("a hole");
+        assert_eq!(says(&path), Ok(LIMIT as usize));
+        file.set_len(1 << 40).expect("a hole");
+        assert_eq!(says(&path), too_large(), "without reading it");
+        assert!(says(Path::new("/proc/self/stat")).is_ok_and(|length| length > 0), "whose length nobody knows");
+        assert_eq!((says(&folder), says(Path::new("/not/there"))).0, Err("Is a directory".to_owned()));
+        std::fs::remove_dir_all(folder).expect("remove");
+    }
+
+    #[test]
+    fn links_are_not_followed_and_devices_stay() {
+        let folder = folder("links");
+        let (path, victim, socket) = (folder.join("status"), folder.join("victim"), folder.join("socket"));
+        std::fs::write(&victim, "precious").expect("write");
+        symlink(&victim, &path).expect("a link");
+        symlink(&victim, beside(&path, &format!(".{}.new", std::process::id()))).expect("a link");
+        replace(&path, "fine").expect("write");
+        let read = |path| read_text(path).expect("read");
+        assert_eq!((read(&path), read(&victim)), ("fine".to_owned(), "precious".to_owned()));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        assert!(replace(&socket, "fine").is_err_and(|why| why.ends_with("/socket: is not a regular file")));
+        assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok(), "it is still there");
+        assert!(replace(&folder, "fine").is_err_and(|why| why.ends_with(": Is a directory")));
+        std::fs::remove_dir_all(folder).expect("remove");
+    }
+}
