@@ -102,6 +102,9 @@ pub struct Entry {
     pub kind: u8,
     /// The bytes of its content.
     pub payload: Vec<u8>,
+    /// Tells it from another entry that the server has had at this place, before it was restored from a copy; 0 where that cannot be told,
+    /// or no place is given twice.
+    pub stamp: u64,
 }
 
 /// The content of a place: an entry, or something else.
@@ -183,6 +186,8 @@ pub struct Sent {
     pub epoch: u64,
     /// The number of the first message of the entry, or of the batch that it was appended in.
     pub first: u64,
+    /// As [`Entry::stamp`].
+    pub stamp: u64,
 }
 
 /// The state of a stream at one instant.

@@ -82,6 +82,13 @@ struct Known {
     place: Place,
     /// The day on which that was read, since 1970.
     day: u64,
+    /// That of the entry there; 0 where none is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    stamp: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What is known of a stream.
@@ -439,7 +446,8 @@ impl<'a, B: Backend> Down<'a, B> {
         let stream = &self.memory.streams[name];
         let is_same = |at: &Sent| match stream.origins.get(&at.origin) {
             Some(known) if known.place == stream.place => {
-                at.epoch < known.epoch || at.epoch == known.epoch && at.first < known.next
+                let is_its = known.stamp == 0 || at.stamp == 0 || at.stamp == known.stamp;
+                is_its && (at.epoch < known.epoch || at.epoch == known.epoch && at.first < known.next)
             }
             _ => stream.origins.values().all(|known| known.place != stream.place),
         };
@@ -454,7 +462,7 @@ impl<'a, B: Backend> Down<'a, B> {
             From::Now => {
                 let origins = self.backend.origins(name).await?;
                 let (place, day) = (origins.last, today());
-                let known = |(origin, epoch, last)| (origin, Known { epoch, next: last + 1, place, day });
+                let known = |(origin, epoch, last)| (origin, Known { epoch, next: last + 1, place, day, stamp: 0 });
                 Ok(Stream { place, blind: false, origins: origins.numbers.into_iter().map(known).collect() })
             }
         }
@@ -554,12 +562,12 @@ impl<'a, B: Backend> Down<'a, B> {
     /// One that was not met begins at 1; one that was met where what came before is not known, anywhere.
     fn known(&self, stream: &Stream, chunk: &Gathered, origin: &str) -> Option<Known> {
         let known = chunk.origins.get(origin).or_else(|| stream.origins.get(origin)).copied();
-        known.or_else(|| (!stream.blind).then_some(Known { epoch: 0, next: 1, place: Place::START, day: 0 }))
+        known.or_else(|| (!stream.blind).then_some(Known { epoch: 0, next: 1, place: Place::START, day: 0, stamp: 0 }))
     }
 
     /// Behind an entry, or a part of it.
     fn note(&self, chunk: &mut Gathered, entry: &Entry, next: u64) {
-        let known = Known { epoch: entry.epoch, next, place: entry.place, day: chunk.day };
+        let known = Known { epoch: entry.epoch, next, place: entry.place, day: chunk.day, stamp: entry.stamp };
         match chunk.origins.get_mut(&entry.origin) {
             Some(place) => *place = known,
             None => drop(chunk.origins.insert(entry.origin.clone(), known)),
@@ -907,7 +915,9 @@ impl<'a, B: Backend> Down<'a, B> {
             let known = self.known(&self.memory.streams[name], &chunk, &origin);
             if let Some(known) = known.filter(|known| last >= known.next) {
                 gone.push((origin.clone(), last + 1 - known.next));
-                chunk.origins.insert(origin, Known { epoch, next: last + 1, place: chunk.place, day: today() });
+                chunk
+                    .origins
+                    .insert(origin, Known { epoch, next: last + 1, place: chunk.place, day: today(), stamp: 0 });
             }
         }
         self.accounted.insert(name.clone(), chunk.place);
@@ -995,8 +1005,9 @@ mod tests {
             number,
             kind: b'M',
             payload: Vec::new(),
+            stamp: 0,
         };
-        let known = Some(Known { epoch: 5, next: 11, place: Place::START, day: 0 });
+        let known = Some(Known { epoch: 5, next: 11, place: Place::START, day: 0, stamp: 0 });
         let of = |epoch, number| {
             let numbers = Numbers::of(&entry(epoch, number), 4, known);
             (numbers.duplicates, numbers.missing)

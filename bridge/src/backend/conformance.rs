@@ -301,6 +301,7 @@ async fn notices_another_stream<R: Rig>(rig: &R) {
     let ends = backend.ends("other", found[2].place).await.expect("ends");
     let at = ends.at.expect("what is there");
     assert!(ends.continues && at.origin == "host/a" && at.epoch == a.epoch && (1..=3).contains(&at.first), "{at:?}");
+    assert_eq!(at.stamp, found[2].stamp, "what tells it from another one there");
     let ahead = Place(found[2].place.0 + 1_000_000, 0);
     assert!(!backend.ends("other", ahead).await.expect("ends").continues, "behind the last entry of all");
     rig.lose("other").await;

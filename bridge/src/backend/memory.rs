@@ -227,6 +227,7 @@ impl Backend for Memory {
                         number,
                         kind: content.kind,
                         payload: content.payload.clone(),
+                        stamp: 0,
                     }));
                 }
                 number += content.takes;
@@ -254,7 +255,12 @@ impl Backend for Memory {
             let is_there = || stream.entries.iter().any(|read| place_of(read) == place);
             let continues = place <= stream.last && (first.is_none_or(|first| place < first) || is_there());
             let at = stream.entries.iter().find(|read| place_of(read) == place).and_then(|read| read.as_ref().ok());
-            let at = at.map(|entry| Sent { origin: entry.origin.clone(), epoch: entry.epoch, first: entry.number });
+            let at = at.map(|entry| Sent {
+                origin: entry.origin.clone(),
+                epoch: entry.epoch,
+                first: entry.number,
+                stamp: entry.stamp,
+            });
             let newest = stream.entries.back().map(place_of);
             Ok(Ends { first, newest, last: stream.last, continues, at, behind: None })
         })

@@ -385,9 +385,10 @@ impl Nats {
             let entries = |brought: &Brought| brought.note.as_ref().map_or(1, |note| note.entries.max(1));
             is_there = brought.as_ref().is_none_or(|brought| index < entries(brought));
             time = brought.as_ref().map(|brought| brought.time).or(time);
+            let stamp = brought.as_ref().map_or(0, Brought::stamp);
             let sent =
                 brought.and_then(|brought| brought.origin.zip(brought.note)).filter(|(_, note)| note.entries > 0);
-            at = sent.map(|(origin, note)| Sent { origin, epoch: note.epoch, first: note.first });
+            at = sent.map(|(origin, note)| Sent { origin, epoch: note.epoch, first: note.first, stamp });
         }
         let behind =
             time.zip(found).map(|(time, [_, (_, newest)])| Duration::try_from(newest - time).unwrap_or_default());

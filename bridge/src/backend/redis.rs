@@ -131,7 +131,7 @@ impl Redis {
         let (producer, number) = (parts.next().and_then(text_of), parts.next().and_then(text_of));
         let at = there.zip(producer).and_then(|(_, producer)| {
             let (origin, epoch) = producer.rsplit_once('#')?;
-            Some(Sent { origin: origin.to_owned(), epoch: epoch.parse().ok()?, first: number?.parse().ok()? })
+            Some(Sent { origin: origin.to_owned(), epoch: epoch.parse().ok()?, first: number?.parse().ok()?, stamp: 0 })
         });
         let oldest = first.map_or(place, |first| place.max(first));
         let behind = newest.map(|newest| Duration::from_millis(newest.0.saturating_sub(oldest.0)));

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use pubsub_bridge::backend::server::Server as AnyServer;
-use pubsub_bridge::backend::{Backend, Batch, Claim, Content, Failure, Sender};
+use pubsub_bridge::backend::{Backend, Batch, Claim, Content, Failure, Place, Sender};
 
 use crate::common::program::*;
 use crate::common::redis_server::RedisServer;
@@ -102,6 +102,62 @@ fn what_had_no_acknowledgement_comes_again(mut server: Server, folder: &Folder) 
     let place = |receiver: &Receiver, value: u64| receiver.received.iter().position(|found| *found == value);
     let is_before = |receiver: &Receiver| place(receiver, 1_000_000_011) < place(receiver, 2_000_000_001);
     assert_eq!((is_before(&here), is_before(&away)), (true, false));
+    program.end();
+}
+
+/// A batch without an acknowledgement gets its old place again, behind as many messages of others as before: what is there is of the same
+/// sender and has the same numbers, and only the server's time tells that it is another message.
+#[test]
+fn a_place_that_is_given_again_is_noticed() {
+    if !Which::Nats.is_installed() {
+        return;
+    }
+    let folder = Folder::new("copies-place");
+    let mut server = Server::start(Which::Nats, &folder);
+    let base = format!("[server]\nurl = \"{}\"\n{RINGS}", server.url());
+    let nobody = format!("{base}[bridge.other]\nin = \"@/other\"\n");
+    let mut receiver = Receiver::new(&folder.ring("in", Variant::Int, 1024));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let backend = AnyServer::new(server.settings());
+    let origins = runtime.block_on(async {
+        backend.connected().await;
+        [Origin::begin(&backend, 1).await, Origin::begin(&backend, 2).await, Origin::begin(&backend, 3).await]
+    });
+    let append = |ring: usize, numbers, acknowledged| {
+        assert_eq!(runtime.block_on(origins[ring - 1].append(&backend, numbers, acknowledged)), Ok(()));
+    };
+    let last = || runtime.block_on(backend.ends("a", Place::START)).expect("ends").last;
+    let program = run(&folder, &format!("{base}[bridge.a]\nin = \"@/in\"\n"));
+    append(1, 1..=5, 0);
+    wait_for("the first are received", || (receiver.read() == 5).then_some(()));
+    server.back_up("copy");
+    append(2, 1..=1, 0);
+    append(1, 6..=8, 5);
+    wait_for("what will be lost is received", || (receiver.read() == 9).then_some(()));
+    let place = last();
+    configure(&folder, &nobody);
+    program.signal("-HUP");
+    wait_for("nobody reads", || (!program.report().bridges.contains_key("a")).then_some(()));
+    server.restore("copy");
+    append(3, 1..=1, 0);
+    append(1, 6..=8, 5);
+    assert_eq!(last(), place, "the same place");
+    configure(&folder, &format!("{base}[bridge.a]\nin = \"@/in\"\n"));
+    program.signal("-HUP");
+    wait_for("what came before it is received", || (receiver.read() == 10).then_some(()));
+    append(2, 2..=2, 1);
+    append(3, 2..=2, 1);
+    append(1, 9..=9, 8);
+    wait_for("all is received", || (receiver.read() == 13).then_some(()));
+    assert_eq!(receiver.by_ring(), [(1, 9), (2, 2), (3, 2)].into());
+    let status = wait_for("the status has them all", || {
+        let status = program.report().bridges.get("a")?.get("down")?.clone();
+        (status.forwarded == 4).then_some(status)
+    });
+    assert_eq!(status.lost, [].into(), "nothing is counted as lost");
+    assert!(program.log().contains("stream a was removed or restored"), "{}", program.log());
     program.end();
 }
 

@@ -371,7 +371,7 @@ fn thousands_of_origins(which: Which) {
     println!("{which:?}: states {:?} {:?} bytes, {:?} kB and descriptors", before.0, after.0, (before.1, after.1));
     let grown = |index: usize| after.0[index].saturating_sub(before.0[index]);
     assert!(
-        grown(0) < 100 * 600 && grown(1) < 100 * 600,
+        grown(0) < 100 * 1200 && grown(1) < 100 * 1200,
         "a batch costs nothing for the origins: {before:?} {after:?}"
     );
     assert!(after.1.0 < before.1.0 + 8192, "nor memory: {before:?} {after:?}");

@@ -22,31 +22,40 @@ struct AccountLimits {
     max_storage: i64,
 }
 
+impl Account {
+    fn problem(&self) -> Option<&'static str> {
+        (self.limits.max_storage == 0)
+            .then_some("this account has no room on disk; raise its max_file (nats account info)")
+    }
+
+    fn advice(&self) -> Option<String> {
+        let (used, most) = (self.storage, self.limits.max_storage);
+        (most > 0 && used > most / 10 * 9)
+            .then(|| format!("this account uses {used} of {most} bytes on disk; raise its max_file, or keep less"))
+    }
+}
+
+/// Why this version of the server will not do.
+fn too_old(version: &str) -> Option<String> {
+    let numbers: Vec<u32> = version.split(['.', '-']).take(3).filter_map(|part| part.parse().ok()).collect();
+    (numbers < vec![2, 9, 0]).then(|| format!("is version {version}; 2.9 or later is needed"))
+}
+
 impl Nats {
     /// Checks the streams, each with its name and whether a bridge sends to it. Creates nothing.
     pub(crate) async fn check(&self, findings: &mut Findings, streams: &BTreeMap<&str, bool>) {
         let Ok(live) = self.keeper.live() else { return };
         let name = &live.settings.name;
-        let info = live.client.server_info();
-        let numbers: Vec<u32> = info.version.split(['.', '-']).take(3).filter_map(|part| part.parse().ok()).collect();
-        if numbers < vec![2, 9, 0] {
-            findings.problems.push(format!("{name}: is version {}; 2.9 or later is needed", info.version));
-            return;
+        let version = live.client.server_info().version;
+        if let Some(why) = too_old(&version) {
+            return findings.problems.push(format!("{name}: {why}"));
         }
-        findings.good.push(format!("{name}: version {}", info.version));
+        findings.good.push(format!("{name}: version {version}"));
         match live.api::<Account>("INFO", &Value::Null).await {
-            Ok(Ok(account)) if account.limits.max_storage == 0 => findings
-                .problems
-                .push(format!("{name}: this account has no room on disk; raise its max_file (nats account info)")),
-            Ok(Ok(account))
-                if account.limits.max_storage > 0 && account.storage * 10 > account.limits.max_storage * 9 =>
-            {
-                findings.advice.push(format!(
-                    "{name}: this account uses {} of {} bytes on disk; raise its max_file, or keep less",
-                    account.storage, account.limits.max_storage
-                ));
+            Ok(Ok(account)) => {
+                findings.problems.extend(account.problem().map(|why| format!("{name}: {why}")));
+                findings.advice.extend(account.advice().map(|what| format!("{name}: {what}")));
             }
-            Ok(Ok(_)) => {}
             Ok(Err(refusal)) => {
                 return findings.problems.push(refusal.failure("-").to_string().replacen("stream -", name, 1));
             }
@@ -167,11 +176,67 @@ fn advice(info: &Info, sends: bool) -> Vec<String> {
             config.max_message_size
         ));
     }
-    if config.max_bytes > 0 && info.state.bytes * 10 > config.max_bytes as u64 * 9 {
+    if config.max_bytes > 0 && info.state.bytes > config.max_bytes as u64 / 10 * 9 {
         found.push(format!(
             "has {} of {} bytes (max_bytes): raise it, or keep less",
             info.state.bytes, config.max_bytes
         ));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_that_is_full_or_has_nothing_is_told() {
+        let account = |storage, max_storage| Account { storage, limits: AccountLimits { max_storage } };
+        assert!(account(0, 0).problem().is_some_and(|why| why.contains("raise its max_file")));
+        assert_eq!((account(0, -1).problem(), account(5, 10).problem()), (None, None));
+        assert_eq!((account(i64::MAX, -1).advice(), account(900, 1000).advice()), (None, None));
+        assert!(account(901, 1000).advice().is_some_and(|what| what.contains("uses 901 of 1000 bytes on disk")));
+        assert!(account(i64::MAX, i64::MAX).advice().is_some());
+    }
+
+    #[test]
+    fn old_versions_are_refused() {
+        assert!(["2.9.0", "2.10.7", "2.11.0-beta.1", "3.0.0"].iter().all(|version| too_old(version).is_none()));
+        assert_eq!(too_old("2.8.4").as_deref(), Some("is version 2.8.4; 2.9 or later is needed"));
+    }
+
+    #[test]
+    fn what_is_to_be_thought_about_is_told() {
+        let of = |config: Value, bytes: u64, sends| {
+            let mut all = json!({
+                "config": {"name": "a", "retention": "limits", "storage": "file", "discard": "new", "num_replicas": 1, "max_consumers": -1,
+                    "max_msgs": -1, "max_bytes": -1, "max_age": 0},
+                "created": "2026-01-01T00:00:00Z",
+                "state": {"messages": 1, "bytes": bytes, "first_seq": 1, "first_ts": "2026-01-01T00:00:00Z", "last_seq": 1,
+                    "last_ts": "2026-01-01T00:00:00Z", "consumer_count": 0},
+                "cluster": {"name": "C", "leader": "s1", "replicas": [{"name": "s2", "current": true, "active": 1}]},
+            });
+            for (key, value) in config.as_object().expect("settings") {
+                all["config"][key] = value.clone();
+            }
+            let alone = config["num_replicas"].is_null();
+            if alone {
+                all["cluster"] = Value::Null;
+            }
+            advice(&serde_json::from_value::<Info>(all).expect("an answer"), sends)
+        };
+        assert_eq!(of(json!({}), 1 << 40, true), [""; 0]);
+        for (config, bytes, sends, words) in [
+            (json!({"storage": "memory"}), 1, false, "is kept in memory"),
+            (json!({"num_replicas": 1}), 1, false, "has one replica in a cluster"),
+            (json!({"max_msg_size": 1000}), 1, true, "at most 1000 bytes (max_msg_size)"),
+            (json!({"max_bytes": 1000}), 901, false, "has 901 of 1000 bytes (max_bytes)"),
+        ] {
+            let found = of(config.clone(), bytes, sends);
+            assert!(found.len() == 1 && found[0].contains(words), "{config}: {found:?}");
+        }
+        let fine =
+            [(json!({"num_replicas": 3}), 1), (json!({"max_msg_size": 1000}), 1), (json!({"max_bytes": 1000}), 900)];
+        fine.into_iter().for_each(|(config, bytes)| assert_eq!(of(config, bytes, false), [""; 0]));
+    }
 }

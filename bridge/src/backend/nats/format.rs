@@ -108,7 +108,7 @@ fn parts(body: &[u8]) -> Option<Vec<(u8, u64, &[u8])>> {
     Some(found)
 }
 
-/// The entries of a message; `place` is the place of the first one.
+/// The entries of a message, without a stamp; `place` is the place of the first one.
 pub(super) fn entries(
     place: crate::backend::Place,
     origin: &str,
@@ -126,6 +126,7 @@ pub(super) fn entries(
         number,
         kind,
         payload: payload.to_vec(),
+        stamp: 0,
     };
     Ok(parts.into_iter().enumerate().map(entry).collect())
 }

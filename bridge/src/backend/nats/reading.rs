@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::connecting::{Denials, Live};
 use super::format::{self, HEADER, INDEX_BITS, Note};
 use super::{Failure, Place, Result, Stream};
-use crate::backend::{Malformed, Read, Reader};
+use crate::backend::{Entry, Malformed, Read, Reader};
 
 /// How many messages are requested at once.
 const MOST: u64 = 256;
@@ -44,6 +44,13 @@ pub(super) struct Brought {
     pub time: time::OffsetDateTime,
     /// How many messages are after it.
     pub pending: u64,
+}
+
+impl Brought {
+    /// No other message had its sequence and this time, which the server takes in nanoseconds.
+    pub fn stamp(&self) -> u64 {
+        u64::try_from(self.time.unix_timestamp_nanos()).unwrap_or(0)
+    }
 }
 
 /// Where a consumer starts, and which messages it delivers.
@@ -337,7 +344,7 @@ fn reads_of(era: u64, brought: &Brought) -> Vec<Read> {
         return malformed("a message without the header of a bridge");
     };
     match format::entries(place, origin, note, &brought.message.payload) {
-        Ok(entries) => entries.into_iter().map(Ok).collect(),
+        Ok(entries) => entries.into_iter().map(|entry| Ok(Entry { stamp: brought.stamp(), ..entry })).collect(),
         Err(why) => malformed(why),
     }
 }

@@ -328,7 +328,7 @@ fn entry_of(place: Place, fields: Vec<Value>) -> std::result::Result<Entry, &'st
     let number = String::from_utf8(number.ok_or("no number")?).ok().and_then(|text| digits(&text, 16));
     let number = number.filter(|number| *number > 0).ok_or("no number")?;
     let (kind, payload) = content.ok_or("no content")?;
-    Ok(Entry { place, origin: producer, epoch, number, kind, payload })
+    Ok(Entry { place, origin: producer, epoch, number, kind, payload, stamp: 0 })
 }
 
 #[cfg(test)]
@@ -352,6 +352,7 @@ mod tests {
             number: 9,
             kind: b'm',
             payload: b"x".to_vec(),
+            stamp: 0,
         };
         assert_eq!(entry(&[("o", "h/r#1#7"), ("s", "9"), ("m", "x")]), Ok(expected.clone()));
         assert_eq!(entry(&[("m", "x"), ("trace", "1"), ("s", "9"), ("o", "h/r#1#7")]), Ok(expected));
