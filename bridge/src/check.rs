@@ -301,3 +301,58 @@ fn rule(settings: &Settings, streams: &Streams<'_>) -> String {
     let (keys, commands, names) = (keys.join(" "), commands.join(" "), names.join(" "));
     format!("{}: ACL SETUSER {user} on >PASSWORD {keys} -@all {commands} {names}", settings.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found in the answer to INFO of a server at such an address: good, advice, problems.
+    fn found(address: Address, info: &str) -> [Vec<String>; 3] {
+        let settings = Settings {
+            address,
+            name: "db".to_owned(),
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            tls: None,
+            timeout: Duration::from_secs(1),
+        };
+        let mut findings = Findings::default();
+        findings.settings_of("db", &settings, &format!("# Server\r\n{}\r\n", info.replace(' ', "\r\n")));
+        [findings.good, findings.advice, findings.problems]
+    }
+
+    fn one() -> Address {
+        Address::Node("db".to_owned(), 6379)
+    }
+
+    #[test]
+    fn how_a_server_saves_and_what_it_drops_is_told() {
+        let none: [Vec<String>; 3] = Default::default();
+        assert_eq!(found(one(), "aof_enabled:1 aof_last_write_status:ok rdb_last_bgsave_status:ok role:master"), none);
+        let many = || Address::Cluster(vec![("db".to_owned(), 6379)]);
+        let watched = || Address::Sentinel(vec![("db".to_owned(), 26379)], "main".to_owned());
+        let (advice, problem) = (1, 2);
+        for (address, info, kind, line) in [
+            (one(), "aof_enabled:0", advice, "db: appendonly is no: "),
+            (one(), "aof_last_write_status:err", problem, "db: cannot save to its disk: see its log"),
+            (one(), "rdb_last_bgsave_status:err", problem, "db: cannot save to its disk: see its log"),
+            (many(), "role:master", advice, "db: min-replicas-to-write is 0: "),
+            (watched(), "role:master", advice, "db: min-replicas-to-write is 0: "),
+            (many(), "min_slaves_good_slaves:0 connected_slaves:0", advice, "db: has no replica that could take over"),
+            (one(), "maxmemory_policy:allkeys-lru", advice, "db: maxmemory-policy is allkeys-lru: "),
+            (one(), "role:slave", problem, "db: is a replica, and takes no messages; give its master, or sentinel://"),
+            (one(), "redis_version:6.0.16", problem, "db: is version 6.0.16; 6.2 or later is needed"),
+            (one(), "redis_version:6.2.0", 0, "db: Redis 6.2.0"),
+            (one(), "redis_version:7.2.4 valkey_version:9.1.0", 0, "db: Valkey 9.1.0"),
+        ] {
+            let all = found(address, info);
+            let lines: Vec<_> = all.iter().flatten().collect();
+            assert!(lines.len() == 1 && all[kind].len() == 1 && lines[0].starts_with(line), "{info}: {all:?}");
+        }
+        for fine in ["maxmemory_policy:noeviction", "maxmemory_policy:volatile-lru", "connected_slaves:0"] {
+            assert_eq!(found(one(), fine), none, "{fine}");
+        }
+    }
+}

@@ -173,6 +173,7 @@ fn check_finds_what_is_wrong_and_makes_nothing() {
     let folder = Folder::new("check");
     std::fs::write(folder.0.join("text"), "no ring at all\n").expect("write");
     drop(folder.ring("str", Variant::Str, 64).open().expect("a ring"));
+    std::fs::write(folder.0.join("state"), "no directory\n").expect("write");
     let text = "[server]\nurl = \"unix:///no/server\"\n[defaults]\nvariant = \"Int\"\ncapacity = 64\n\
                 [bridge.made]\nout = \"@/made\"\n[bridge.none]\nout = \"@/no/folder/ring\"\n[bridge.text]\nout = \"@/text\"\n\
                 [bridge.other]\nin = \"@/str\"\n[bridge.gaps]\nin = \"@/in\"\ngaps = \"@/text\"\n";
@@ -186,10 +187,11 @@ fn check_finds_what_is_wrong_and_makes_nothing() {
         format!("pubsub-bridge: text up: {own}/text: too small for a ring file"),
         format!("pubsub-bridge: other down: {own}/str: holds a Str ring, opened as Int"),
         format!("pubsub-bridge: gaps down: {own}/text: too small for a ring file"),
+        format!("pubsub-bridge: made up: state {own}/state/made.up: {own}/state is not a directory"),
     ] {
         assert!(said.lines().any(|found| found.starts_with(&line)), "{line}\nnot in\n{said}");
     }
-    let made = ["made", "in", "state", "no"].map(|name| folder.0.join(name)).into_iter().find(|path| path.exists());
+    let made = ["made", "in", "no"].map(|name| folder.0.join(name)).into_iter().find(|path| path.exists());
     assert_eq!(made, None, "nothing is made");
 }
 

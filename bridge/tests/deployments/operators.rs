@@ -185,6 +185,32 @@ fn the_status_has_the_last_word() {
 }
 
 #[test]
+fn check_says_how_a_server_keeps_what_it_is_given() {
+    if !is_installed() {
+        return;
+    }
+    let folder = Folder::new("keeps");
+    let redis = RedisServer::start(&folder, &["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
+    let url = format!("url = \"unix://{}\"\n", redis.socket().display());
+    let says = |words: &[&str]| {
+        let (is_well, said) = checked(&folder, &url);
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?} in {said}");
+        is_well
+    };
+    assert!(says(&["appendonly is no: ", "maxmemory-policy is allkeys-lru: "]), "advice is no problem");
+    // A dump that cannot be put where it should be.
+    std::fs::create_dir(redis.folder.join("dump.rdb")).expect("a directory");
+    redis.ask(&["BGSAVE"]);
+    wait_for("it fails", || text_of(redis.ask(&["INFO", "persistence"])).contains("bgsave_status:err").then_some(()));
+    assert!(!says(&["cannot save to its disk: see its log"]));
+    redis.ask(&["ACL", "SETUSER", "default", "-info"]);
+    assert!(says(&["this user may not use INFO: how it saves is not known"]));
+    redis.ask(&["ACL", "SETUSER", "default", "+info"]);
+    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert!(!says(&["is a replica, and takes no messages; give its master, or sentinel://"]));
+}
+
+#[test]
 fn bridges_come_and_go_with_the_configuration() {
     if !is_installed() {
         return;
