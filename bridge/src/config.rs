@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_pubsub_shared::Variant;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::backend::Limits;
-use crate::backend::redis::{Address, Tls};
+use crate::backend::redis::{self, Address};
 use crate::backend::server::Settings;
-use crate::backend::{nats, redis};
 use crate::ring::RingFile;
 use crate::{down, file, up};
+
+mod servers;
+mod values;
+
+use servers::{Server, host_and_port, settings};
+use values::{Count, Mode, Name, Span};
 
 /// What is wrong, with the name of the file.
 pub type Result<T> = std::result::Result<T, String>;
@@ -34,25 +39,6 @@ struct File {
     defaults: Bridge,
     #[serde(default)]
     bridge: BTreeMap<String, Bridge>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a section, as [server] or [servers.NAME]")]
-struct Server {
-    url: String,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    sentinel_username: Option<String>,
-    sentinel_password_file: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
-    cert_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    token_file: Option<PathBuf>,
-    nkey_file: Option<PathBuf>,
-    creds_file: Option<PathBuf>,
-    subject: Option<String>,
-    replicas: Option<Count>,
-    timeout: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,103 +78,6 @@ impl Bridge {
     fn or(self, other: &Bridge) -> Bridge {
         either!(self, other, server stream streams out r#in variant capacity msg_size mode lossless from out_from pack batch keep_messages keep_age
             keep_bytes out_prefix in_prefix skip_own gaps pace forget_after)
-    }
-}
-
-/// A number: of slots, bytes or messages. As text it may end in k, M or G, which are powers of 1024.
-#[derive(Clone, Copy, Debug)]
-struct Count(u64);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Count, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Number(u64),
-            Text(String),
-        }
-        let wrong =
-            || serde::de::Error::custom("must be a number of 1 or more, or a text of one with k, M or G behind it");
-        let number = match Given::deserialize(from).map_err(|_| wrong())? {
-            Given::Number(number) => number,
-            Given::Text(text) => {
-                let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-                let power = match &text[split..] {
-                    "" => 0,
-                    "k" | "K" => 10,
-                    "m" | "M" => 20,
-                    "g" | "G" => 30,
-                    _ => return Err(wrong()),
-                };
-                text[..split].parse::<u64>().ok().and_then(|number| number.checked_mul(1 << power)).ok_or_else(wrong)?
-            }
-        };
-        if number == 0 { Err(wrong()) } else { Ok(Count(number)) }
-    }
-}
-
-/// A time: seconds, or a text with s, m, h or d behind the number.
-#[derive(Clone, Copy, Debug)]
-struct Span(Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Span, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Seconds(u64),
-            Text(String),
-        }
-        let wrong = || {
-            serde::de::Error::custom(
-                "must be a number of seconds of 1 or more, or a text such as \"90s\", \"5m\", \"12h\", \"7d\"",
-            )
-        };
-        let seconds = match Given::deserialize(from).map_err(|_| wrong())? {
-            Given::Seconds(seconds) => seconds,
-            Given::Text(text) => {
-                let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-                let each = match &text[split..] {
-                    "" | "s" => 1,
-                    "m" => 60,
-                    "h" => 3600,
-                    "d" => 86_400,
-                    _ => return Err(wrong()),
-                };
-                text[..split].parse::<u64>().ok().and_then(|number| number.checked_mul(each)).ok_or_else(wrong)?
-            }
-        };
-        if seconds == 0 || seconds > 100 * 365 * 86_400 { Err(wrong()) } else { Ok(Span(Duration::from_secs(seconds))) }
-    }
-}
-
-/// A variant.
-#[derive(Clone, Copy, Debug)]
-struct Name(Variant);
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Name, D::Error> {
-        let text = String::deserialize(from)?;
-        let known = [Variant::Int, Variant::Int32, Variant::Int16, Variant::Str];
-        let found = known.into_iter().find(|variant| format!("{variant:?}").eq_ignore_ascii_case(&text));
-        found.map(Name).ok_or_else(|| serde::de::Error::custom("must be Int, Int32, Int16 or Str"))
-    }
-}
-
-/// Permission bits, in octal digits.
-#[derive(Clone, Copy, Debug)]
-struct Mode(u32);
-
-impl<'de> Deserialize<'de> for Mode {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Mode, D::Error> {
-        let wrong = || {
-            serde::de::Error::custom(
-                "must be octal digits in quotes, such as \"660\", which let the owner read and write",
-            )
-        };
-        let text = String::deserialize(from).map_err(|_| wrong())?;
-        let bits = u32::from_str_radix(&text, 8).ok().filter(|bits| *bits <= 0o7777 && bits & 0o600 == 0o600);
-        bits.map(Mode).ok_or_else(wrong)
     }
 }
 
@@ -262,6 +151,7 @@ impl Config {
             bridges.insert(name, directions);
         }
         check_together(&bridges)?;
+        check_replaced(&bridges, file.status.as_deref(), file.metrics_file.as_deref())?;
         let processors = || std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
         let threads = file.threads.map_or_else(processors, |count| count.0 as usize);
         if threads > 64 {
@@ -315,12 +205,40 @@ fn check_together(bridges: &BTreeMap<String, Directions>) -> Result<()> {
             ));
         }
     }
+    for (name, bridge) in bridges {
+        let gaps = bridge.down.as_ref().and_then(|down| down.gaps.as_ref());
+        if let Some(other) = gaps.and_then(|gaps| ins.get(&real(&gaps.path))) {
+            return Err(format!("[bridge.{name}]: gaps is the in of [bridge.{other}]; give a ring of its own"));
+        }
+    }
     for (path, _, _) in outs.keys() {
         if ins.contains_key(path.as_path()) {
             return Err(format!(
                 "{} is both out and in: each message would return forever; publish to one ring and read another",
                 path.display()
             ));
+        }
+    }
+    Ok(())
+}
+
+/// What is replaced each second must be nothing else.
+fn check_replaced(bridges: &BTreeMap<String, Directions>, status: Option<&Path>, metrics: Option<&Path>) -> Result<()> {
+    let mut replaced = HashMap::new();
+    for (what, path) in [("status", status), ("metrics-file", metrics)] {
+        let Some(path) = path else { continue };
+        if let Some(other) = replaced.insert(real(path), what) {
+            return Err(format!("{other} and {what} are the same file, {}", path.display()));
+        }
+    }
+    for (name, bridge) in bridges {
+        let up = bridge.up.iter().flat_map(|up| [&up.ring.path, &up.state]);
+        let gaps = bridge.down.iter().filter_map(|down| Some(&down.gaps.as_ref()?.path));
+        let down = bridge.down.iter().flat_map(|down| [&down.ring.path, &down.state]);
+        for path in up.chain(down).chain(gaps) {
+            if let Some(what) = replaced.get(&real(path)) {
+                return Err(format!("[bridge.{name}]: {} would be replaced: it is {what}, too", path.display()));
+            }
         }
     }
     Ok(())
@@ -392,71 +310,85 @@ fn directions(
              in {{NAME}}"
         ));
     }
-    let ring = |path: &PathBuf| {
+    let state_of = |suffix: &str| state.join(format!("{}.{suffix}", file_name(name)));
+    let up = bridge.up(host, settings, stream, state_of("up"))?;
+    let down = bridge.down(host, settings, streams, state_of("down"))?;
+    Ok(Directions { server, up, down })
+}
+
+impl Bridge {
+    fn ring(&self, path: &Path) -> Result<RingFile> {
         let file = RingFile {
-            path: path.clone(),
-            variant: bridge.variant.map(|name| name.0),
-            capacity: bridge.capacity.map(|count| count.0),
-            msg_size: bridge.msg_size.map_or(256, |count| count.0),
-            mode: bridge.mode.map_or(0o600, |mode| mode.0),
-            lossless: bridge.lossless.unwrap_or(false),
+            path: path.to_owned(),
+            variant: self.variant.map(|name| name.0),
+            capacity: self.capacity.map(|count| count.0),
+            msg_size: self.msg_size.map_or(256, |count| count.0),
+            mode: self.mode.map_or(0o600, |mode| mode.0),
+            lossless: self.lossless.unwrap_or(false),
         };
         file.check_sizes().map(|()| file)
-    };
-    let prefixes = |given: &Option<Vec<String>>| -> Vec<Vec<u8>> {
-        given.iter().flatten().map(|prefix| prefix.clone().into_bytes()).collect()
-    };
-    let idle = bridge.forget_after.map_or(Duration::from_secs(30 * 86_400), |span| span.0);
-    let state_of = |suffix: &str| state.join(format!("{}.{suffix}", file_name(name)));
-    let up = match &bridge.out {
-        None => None,
-        Some(out) => Some(up::Options {
-            ring: ring(out)?,
-            stream: stream.clone(),
-            server: settings.name().to_owned(),
+    }
+
+    /// A ring of notes.
+    fn gaps(&self, path: &Path) -> Result<RingFile> {
+        Ok(RingFile { variant: Some(Variant::Str), capacity: Some(1024), msg_size: 512, ..self.ring(path)? })
+    }
+
+    fn idle(&self) -> Duration {
+        self.forget_after.map_or(Duration::from_secs(30 * 86_400), |span| span.0)
+    }
+
+    fn up(&self, host: &str, server: &Settings, stream: String, state: PathBuf) -> Result<Option<up::Options>> {
+        let Some(out) = &self.out else { return Ok(None) };
+        Ok(Some(up::Options {
+            ring: self.ring(out)?,
+            stream,
+            server: server.name().to_owned(),
             host: host.to_owned(),
-            state: state_of("up"),
-            from_now: match bridge.out_from.as_deref() {
+            state,
+            from_now: match self.out_from.as_deref() {
                 None | Some("start") => false,
                 Some("now") => true,
                 Some(other) => return Err(format!("out-from must be start or now, not '{other}'")),
             },
-            pack: within("pack", bridge.pack, 8000)?.unwrap_or(50),
-            batch: within("batch", bridge.batch, 8000)?.unwrap_or(1000) as usize,
-            prefixes: prefixes(&bridge.out_prefix),
-            limits: limits(bridge)?,
-            idle,
-        }),
-    };
-    let down = match &bridge.r#in {
-        None => None,
-        Some(inner) => Some(down::Options {
-            ring: ring(inner)?,
+            pack: within("pack", self.pack, 8000)?.unwrap_or(50),
+            batch: within("batch", self.batch, 8000)?.unwrap_or(1000) as usize,
+            prefixes: prefixes(&self.out_prefix),
+            limits: limits(self)?,
+            idle: self.idle(),
+        }))
+    }
+
+    fn down(
+        &self,
+        host: &str,
+        server: &Settings,
+        streams: Vec<String>,
+        state: PathBuf,
+    ) -> Result<Option<down::Options>> {
+        let Some(inner) = &self.r#in else { return Ok(None) };
+        let wrong = |text: &str| format!("from must be start, now or the identifier of an entry, not '{text}'");
+        Ok(Some(down::Options {
+            ring: self.ring(inner)?,
             streams,
-            server: settings.name().to_owned(),
-            state: state_of("down"),
-            from: match bridge.from.as_deref() {
+            server: server.name().to_owned(),
+            state,
+            from: match self.from.as_deref() {
                 None | Some("now") => down::From::Now,
                 Some("start") => down::From::Start,
-                Some(place) => down::From::Place(
-                    place
-                        .parse()
-                        .map_err(|_| format!("from must be start, now or the identifier of an entry, not '{place}'"))?,
-                ),
+                Some(text) => down::From::Place(text.parse().map_err(|_| wrong(text))?),
             },
-            prefixes: prefixes(&bridge.in_prefix),
-            skip: bridge.skip_own.unwrap_or(false).then(|| format!("{host}/")),
-            gaps: match &bridge.gaps {
-                None => None,
-                Some(path) => {
-                    Some(RingFile { variant: Some(Variant::Str), capacity: Some(1024), msg_size: 512, ..ring(path)? })
-                }
-            },
-            pace: bridge.pace.map(|count| count.0),
-            idle,
-        }),
-    };
-    Ok(Directions { server, up, down })
+            prefixes: prefixes(&self.in_prefix),
+            skip: self.skip_own.unwrap_or(false).then(|| format!("{host}/")),
+            gaps: self.gaps.as_deref().map(|path| self.gaps(path)).transpose()?,
+            pace: self.pace.map(|count| count.0),
+            idle: self.idle(),
+        }))
+    }
+}
+
+fn prefixes(given: &Option<Vec<String>>) -> Vec<Vec<u8>> {
+    given.iter().flatten().map(|prefix| prefix.clone().into_bytes()).collect()
 }
 
 fn within(name: &str, count: Option<Count>, most: u64) -> Result<Option<u64>> {
@@ -481,237 +413,6 @@ fn limits(bridge: &Bridge) -> Result<Limits> {
 fn valid_stream(stream: String) -> Result<String> {
     let is_good = (1..=200).contains(&stream.len()) && !stream.contains(|c: char| c.is_whitespace() || c == '\0');
     if is_good { Ok(stream) } else { Err(format!("stream must be a name without spaces, not '{stream}'")) }
-}
-
-/// A file that only we may read; in the directory of systemd's credentials, where it has no directory of its own.
-fn secret(what: &str, path: &Path) -> Result<String> {
-    let path = match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(directory) if path.components().count() == 1 => Path::new(&directory).join(path),
-        _ => path.to_owned(),
-    };
-    let shown = path.display();
-    let failed = |error: std::io::Error| format!("{what} {shown}: {}", file::plain(&error));
-    let meta = std::fs::metadata(&path).map_err(failed)?;
-    if meta.is_dir() {
-        return Err(format!("{what} {shown}: Is a directory"));
-    }
-    if std::os::unix::fs::MetadataExt::mode(&meta) & 0o007 != 0 {
-        return Err(format!("{what} {shown}: others may read it; please chmod 600"));
-    }
-    let text = file::read_text(&path).map_err(failed)?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(format!("{what} {shown}: is empty")),
-        text => Ok(text.to_owned()),
-    }
-}
-
-fn settings(server: &Server) -> Result<Settings> {
-    match server.url.split_once("://") {
-        Some(("nats" | "tls", _)) => nats_settings(server).map(Settings::Nats),
-        _ => redis_settings(server).map(Settings::Redis),
-    }
-}
-
-fn from_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-impl Server {
-    fn username(&self) -> Option<String> {
-        self.username.clone().or_else(|| from_environment("PUBSUB_BRIDGE_USERNAME"))
-    }
-
-    fn password(&self) -> Result<Option<String>> {
-        let password = self.password_file.as_deref().map(|path| secret("password-file", path)).transpose()?;
-        Ok(password.or_else(|| from_environment("PUBSUB_BRIDGE_PASSWORD")))
-    }
-
-    /// Certificate and key, if given.
-    fn client(&self) -> Result<Option<(&Path, &Path)>> {
-        match (&self.cert_file, &self.key_file) {
-            (Some(cert), Some(key)) => Ok(Some((cert, key))),
-            (None, None) => Ok(None),
-            _ => Err("cert-file and key-file belong together".to_owned()),
-        }
-    }
-
-    fn timeout(&self) -> Duration {
-        self.timeout.map_or(Duration::from_secs(10), |span| span.0)
-    }
-}
-
-/// Reads a file of PEM.
-fn pem(what: &str, path: &Path) -> Result<Vec<u8>> {
-    file::read(path).map_err(|error| format!("{what} {}: {}", path.display(), file::plain(&error)))
-}
-
-fn redis_settings(server: &Server) -> Result<redis::Settings> {
-    let (address, has_tls, name) = address(&server.url)?;
-    let others = [
-        ("token-file", server.token_file.is_some()),
-        ("nkey-file", server.nkey_file.is_some()),
-        ("creds-file", server.creds_file.is_some()),
-        ("subject", server.subject.is_some()),
-        ("replicas", server.replicas.is_some()),
-    ];
-    if let Some((what, _)) = others.iter().find(|(_, is_given)| *is_given) {
-        return Err(format!("{what} is for NATS: give a URL with nats:// or tls://"));
-    }
-    let client = match server.client()? {
-        Some((cert, key)) => Some((pem("cert-file", cert)?, pem("key-file", key)?)),
-        None => None,
-    };
-    let ca = server.ca_file.as_ref().map(|path| pem("ca-file", path)).transpose()?;
-    let sentinel_password =
-        server.sentinel_password_file.as_deref().map(|path| secret("sentinel-password-file", path)).transpose()?;
-    let has_sentinel_login = server.sentinel_username.is_some() || sentinel_password.is_some();
-    if has_sentinel_login && !matches!(address, Address::Sentinel(..)) {
-        return Err("sentinel-username and sentinel-password-file are for a URL with sentinel://".to_owned());
-    }
-    if !has_tls && (ca.is_some() || client.is_some()) {
-        return Err("ca-file, cert-file and key-file are for TLS: give a URL with rediss://".to_owned());
-    }
-    Ok(redis::Settings {
-        address,
-        name,
-        username: server.username(),
-        password: server.password()?,
-        sentinel_username: server.sentinel_username.clone(),
-        sentinel_password,
-        tls: has_tls.then_some(Tls { ca, client }),
-        timeout: server.timeout(),
-    })
-}
-
-fn nats_settings(server: &Server) -> Result<nats::Settings> {
-    let (scheme, list) = server.url.split_once("://").unwrap_or_default();
-    let has_tls = scheme == "tls";
-    if list.contains('@') {
-        return Err(SECRET_IN_URL.to_owned());
-    }
-    let servers = list.split(',').map(|text| host_and_port(text, 4222)).collect::<Result<Vec<_>>>()?;
-    let client = server.client()?;
-    if !has_tls && (server.ca_file.is_some() || client.is_some()) {
-        return Err("ca-file, cert-file and key-file are for TLS: give a URL with tls://".to_owned());
-    }
-    // Looked at now, so that what is wrong with them is said at once.
-    if let Some((cert, key)) = client {
-        pem("cert-file", cert).and(pem("key-file", key))?;
-    }
-    server.ca_file.as_deref().map(|path| pem("ca-file", path)).transpose()?;
-    let subject = server.subject.clone().unwrap_or_else(|| "pubsub".to_owned());
-    let is_token = |token: &str| !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>$".contains(c));
-    if !subject.split('.').all(is_token) {
-        return Err(format!("subject must be words with . between them, without space, *, > and $, not '{subject}'"));
-    }
-    let replicas = server.replicas.map_or(1, |count| count.0);
-    if replicas > 5 {
-        return Err(format!("replicas must be 1 to 5, not {replicas}"));
-    }
-    Ok(nats::Settings {
-        servers,
-        name: list.trim_end_matches('/').to_owned(),
-        login: nats_login(server)?,
-        tls: has_tls.then(|| nats::Tls {
-            ca: server.ca_file.clone(),
-            client: client.map(|(cert, key)| (cert.to_owned(), key.to_owned())),
-        }),
-        timeout: server.timeout(),
-        subject,
-        replicas: replicas as usize,
-    })
-}
-
-fn nats_login(server: &Server) -> Result<nats::Login> {
-    let files =
-        [("token-file", &server.token_file), ("nkey-file", &server.nkey_file), ("creds-file", &server.creds_file)];
-    let given: Vec<_> = files.iter().filter_map(|(what, path)| Some((*what, path.as_deref()?))).collect();
-    let has_user = server.username.is_some() || server.password_file.is_some();
-    match given.as_slice() {
-        [] => match (server.username(), server.password()?) {
-            (Some(user), Some(password)) => Ok(nats::Login::User(user, password)),
-            (Some(_), None) => Err("username needs password-file".to_owned()),
-            (None, Some(_)) => Err("password-file needs username; a token goes into token-file".to_owned()),
-            (None, None) => Ok(nats::Login::None),
-        },
-        [_] if has_user => {
-            Err("give username and password-file, or one of token-file, nkey-file and creds-file".to_owned())
-        }
-        [(what, path)] => {
-            let text = secret(what, path)?;
-            Ok(match *what {
-                "token-file" => nats::Login::Token(text),
-                "nkey-file" => nats::Login::Nkey(text.trim().to_owned()),
-                // The last line has an end, too, or is none for the library.
-                _ => nats::Login::Creds(text + "\n"),
-            })
-        }
-        _ => Err("give only one of token-file, nkey-file and creds-file".to_owned()),
-    }
-}
-
-const SECRET_IN_URL: &str =
-    "url must not have a password in it, which all users could see: give username and password-file";
-
-/// Where a URL leads, whether with TLS, and how it is shown.
-fn address(url: &str) -> Result<(Address, bool, String)> {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Err(format!(
-            "url '{url}' must begin with redis://, rediss://, unix://, sentinel://, sentinels://, cluster://, clusters://, nats:// or tls://"
-        ));
-    };
-    if rest.contains('@') {
-        return Err(SECRET_IN_URL.to_owned());
-    }
-    let nodes = |list: &str| list.split(',').map(redis_port).collect::<Result<Vec<_>>>();
-    let (address, has_tls) = match scheme {
-        "redis" | "rediss" => {
-            let (host, port) = redis_port(rest)?;
-            (Address::Node(host, port), scheme == "rediss")
-        }
-        "unix" if rest.starts_with('/') => (Address::Socket(rest.into()), false),
-        "unix" => return Err(format!("url '{url}' needs an absolute path: unix:///path")),
-        "sentinel" | "sentinels" => {
-            let (list, service) = rest.rsplit_once('/').unwrap_or((rest, ""));
-            if service.is_empty() {
-                return Err(format!("url '{url}' needs the name of the master: sentinel://HOST:PORT,HOST:PORT/NAME"));
-            }
-            (Address::Sentinel(nodes(list)?, service.to_owned()), scheme == "sentinels")
-        }
-        "cluster" | "clusters" => (Address::Cluster(nodes(rest)?), scheme == "clusters"),
-        other => return Err(format!("url '{url}': {other}:// is not known")),
-    };
-    let name = match scheme {
-        "redis" | "rediss" | "unix" => rest.to_owned(),
-        _ => url.to_owned(),
-    };
-    Ok((address, has_tls, name))
-}
-
-fn redis_port(text: &str) -> Result<(String, u16)> {
-    host_and_port(text, 6379)
-}
-
-/// `HOST:PORT` or `[IPV6]:PORT`.
-fn host_and_port(text: &str, default: u16) -> Result<(String, u16)> {
-    let text = text.trim_end_matches('/');
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) => (host, rest.strip_prefix(':')),
-        None if text.matches(':').count() > 1 => {
-            return Err(format!("'{text}' is ambiguous: an IPv6 address needs brackets, as in [::1]:{default}"));
-        }
-        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-    };
-    let port = match port {
-        None => default,
-        Some(port) => {
-            port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("'{text}': ports are 1 to 65535"))?
-        }
-    };
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
-        return Err(format!("'{text}' must be HOST:PORT or [IPV6]:PORT"));
-    }
-    Ok((host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -762,67 +463,6 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_many() {
-        let of = |url: &str| address(url).map(|(address, tls, _)| (address, tls));
-        let node = |host: &str, port| (host.to_owned(), port);
-        assert_eq!(of("redis://[::1]:7"), Ok((Address::Node("::1".to_owned(), 7), false)));
-        assert_eq!(of("rediss://db"), Ok((Address::Node("db".to_owned(), 6379), true)));
-        assert_eq!(of("unix:///run/redis"), Ok((Address::Socket("/run/redis".into()), false)));
-        assert_eq!(
-            of("sentinel://a:1,b/main"),
-            Ok((Address::Sentinel(vec![node("a", 1), node("b", 6379)], "main".to_owned()), false))
-        );
-        assert_eq!(of("clusters://a:1,b:2"), Ok((Address::Cluster(vec![node("a", 1), node("b", 2)]), true)));
-        for (url, why) in [
-            ("db:6379", "must begin with"),
-            ("redis://::1:6379", "needs brackets"),
-            ("redis://db:99999", "ports are 1 to 65535"),
-            ("redis://db:0", "ports are 1 to 65535"),
-            ("redis://", "must be HOST:PORT"),
-            ("redis://u:p@db", "password-file"),
-            ("sentinel://a:1", "needs the name of the master"),
-            ("http://db", "is not known"),
-            ("unix://db", "absolute path"),
-        ] {
-            let error = of(url).expect_err(url);
-            assert!(error.contains(why), "{url}: {error}");
-        }
-    }
-
-    #[test]
-    fn nats_is_one_server_or_a_cluster() {
-        let of = |lines: &str| -> Result<nats::Settings> {
-            let config = parse(&format!("[server]\n{lines}\n[bridge.a]\nin = \"/i\"\n"))?;
-            match config.servers["server"].clone() {
-                Settings::Nats(settings) => Ok(settings),
-                Settings::Redis(_) => panic!("NATS"),
-            }
-        };
-        let settings = of("url = \"nats://a,[::1]:7/\"").expect("good");
-        assert_eq!(settings.servers, [("a".to_owned(), 4222), ("::1".to_owned(), 7)]);
-        assert_eq!((settings.subject.as_str(), settings.replicas, &settings.tls), ("pubsub", 1, &None));
-        let settings = of("url = \"tls://a\"\nsubject = \"x.y\"\nreplicas = 3").expect("good");
-        assert_eq!((settings.subject.as_str(), settings.replicas), ("x.y", 3));
-        assert_eq!(settings.tls, Some(nats::Tls::default()));
-        for (lines, why) in [
-            ("url = \"nats://u:p@a\"", "password-file"),
-            ("url = \"nats://a\"\nca-file = \"/x\"", "give a URL with tls://"),
-            ("url = \"tls://a\"\nca-file = \"/not/there\"", "ca-file /not/there: No such file"),
-            ("url = \"tls://a\"\ncert-file = \"/x\"", "belong together"),
-            ("url = \"nats://a\"\nsubject = \"x.*\"", "subject must be words"),
-            ("url = \"nats://a\"\nreplicas = 6", "replicas must be 1 to 5, not 6"),
-            ("url = \"nats://a\"\nusername = \"u\"", "username needs password-file"),
-            ("url = \"nats://a\"\ntoken-file = \"/x\"\nnkey-file = \"/y\"", "only one of"),
-            ("url = \"nats://a\"\nusername = \"u\"\ncreds-file = \"/y\"", "or one of"),
-            ("url = \"nats://a\"\ncreds-file = \"/not/there\"", "creds-file /not/there: No such file"),
-            ("url = \"redis://a\"\ntoken-file = \"/x\"", "token-file is for NATS"),
-        ] {
-            let error = of(lines).expect_err(lines);
-            assert!(error.contains(why), "{lines}: {error}");
-        }
-    }
-
-    #[test]
     fn what_is_wrong_is_said() {
         let ring = "out = \"/o\"\n";
         for (text, why) in [
@@ -862,6 +502,22 @@ mod tests {
                 format!("{SERVER}[bridge.a]\n{ring}[bridge.b]\nstream = \"a\"\n{ring}"),
                 "send the same ring into the same stream",
             ),
+            (
+                format!("status = \"/tmp/../o\"\n{SERVER}[bridge.a]\n{ring}"),
+                "[bridge.a]: /o would be replaced: it is status, too",
+            ),
+            (
+                format!("metrics-file = \"/g\"\n{SERVER}[bridge.a]\nin = \"/i\"\ngaps = \"/g\"\n"),
+                "[bridge.a]: /g would be replaced: it is metrics-file, too",
+            ),
+            (
+                format!("status = \"/tmp/x\"\nmetrics-file = \"/tmp/./x\"\n{SERVER}[bridge.a]\n{ring}"),
+                "status and metrics-file are the same file, /tmp/./x",
+            ),
+            (
+                format!("{SERVER}[bridge.a]\nin = \"/i\"\ngaps = \"/i\"\n"),
+                "[bridge.a]: gaps is the in of [bridge.a]; give a ring of its own",
+            ),
             ("host = \"x\"\n".to_owned(), "line 3, host = \"x\": duplicate key"),
             (format!("{SERVER}[bridge.a]\n{ring}[bridge.a]\n"), "line 7, [bridge.a]: duplicate key"),
             (format!("{SERVER}[bridge.a]\nout = 5\n"), "line 6, out = 5: invalid type: integer `5`"),
@@ -880,23 +536,5 @@ mod tests {
             let error = parse(&text).expect_err(&text);
             assert!(error.contains(why), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn passwords_are_not_for_everybody() {
-        use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("pubsub-bridge-secret-{}", std::process::id()));
-        std::fs::write(&path, "geheim \n").expect("write");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("chmod");
-        assert!(secret("password-file", &path).expect_err("open to all").contains("chmod 600"));
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
-        assert_eq!(secret("password-file", &path).as_deref(), Ok("geheim "));
-        for (bytes, why) in [(b"".as_slice(), "is empty"), (b"\n", "is empty"), (b"\xff", "is not UTF-8")] {
-            std::fs::write(&path, bytes).expect("write");
-            assert!(secret("password-file", &path).expect_err(why).ends_with(why));
-        }
-        std::fs::remove_file(&path).expect("remove");
-        assert!(secret("password-file", &path).expect_err("not there").contains("No such file"));
-        assert!(secret("password-file", Path::new("/proc")).expect_err("no file").contains("Is a directory"));
     }
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::direction::{Lost, ONLY_DOWN, REASONS, Status, since_1970};
+use crate::direction::{Status, since_1970};
+
+mod metrics;
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,131 +71,15 @@ impl Report {
         }
         for (name, direction, status) in self.directions() {
             is_well &= status.running && status.connected && status.error.is_none();
-            let _ = writeln!(text, "{name} {direction}: {}", line(status));
+            let _ = writeln!(text, "{}", printable(&format!("{name} {direction}: {}", line(status))));
         }
         (text, is_well)
     }
-
-    /// In Prometheus' text format.
-    pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        let each: Vec<_> = self.directions().collect();
-        let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, f64)>| {
-            if rows.is_empty() {
-                return;
-            }
-            let _ = writeln!(text, "# HELP pubsub_bridge_{name} {help}\n# TYPE pubsub_bridge_{name} {kind}");
-            for (labels, value) in rows {
-                let _ = writeln!(text, "pubsub_bridge_{name}{{{labels}}} {value}");
-            }
-        };
-        let labels = |name: &str, direction: &str| format!("bridge=\"{}\",direction=\"{direction}\"", escaped(name));
-        let all = |value: &dyn Fn(&Status) -> Option<f64>| -> Vec<(String, f64)> {
-            each.iter()
-                .filter_map(|(name, direction, status)| Some((labels(name, direction), value(status)?)))
-                .collect()
-        };
-        let whole = |number: Option<u64>| number.map(|number| number as f64);
-        family(
-            "running",
-            "gauge",
-            "Whether the direction has its ring and its state file.",
-            all(&|s| Some(f64::from(u8::from(s.running)))),
-        );
-        family(
-            "connected",
-            "gauge",
-            "Whether the server is reachable, and carries out its requests.",
-            all(&|s| Some(f64::from(u8::from(s.connected)))),
-        );
-        family(
-            "forwarded_messages_total",
-            "counter",
-            "Messages acknowledged (up) or published (down).",
-            all(&|s| whole(Some(s.forwarded))),
-        );
-        let lost = each.iter().flat_map(|(name, direction, status)| {
-            // Also those of which there are none, or nobody would see the first.
-            let mut lost: Lost = reasons_of(direction).map(|reason| (reason.to_owned(), 0)).collect();
-            lost.extend(status.lost.clone());
-            let row = move |(reason, count): (String, u64)| {
-                (format!("{},reason=\"{}\"", labels(name, direction), escaped(&reason)), count as f64)
-            };
-            lost.into_iter().map(row)
-        });
-        let lost = lost.collect();
-        family("lost_messages_total", "counter", "Messages lost, by reason, since the state file was begun.", lost);
-        family("lag_messages", "gauge", "Messages in OUT that the bridge has not read yet.", all(&|s| whole(s.lag)));
-        family(
-            "lag_seconds",
-            "gauge",
-            "Age difference between the entry read last and the newest one, in seconds.",
-            all(&|s| s.lag_seconds),
-        );
-        family(
-            "in_flight_batches",
-            "gauge",
-            "Batches sent to the server and not acknowledged yet.",
-            all(&|s| whole(s.in_flight)),
-        );
-        family(
-            "duplicate_messages_total",
-            "counter",
-            "Messages dropped because they had been received before.",
-            all(&|s| whole(s.duplicates)),
-        );
-        family(
-            "malformed_entries_total",
-            "counter",
-            "Entries dropped because they are malformed.",
-            all(&|s| whole(s.malformed)),
-        );
-        family(
-            "filtered_messages_total",
-            "counter",
-            "Messages dropped by a filter.",
-            all(&|s| whole(Some(s.filtered))),
-        );
-        family("origins", "gauge", "Origins known: rings that have sent to the stream.", all(&|s| whole(s.origins)));
-        family(
-            "restarts_total",
-            "counter",
-            "Restarts of the direction after an error.",
-            all(&|s| whole(Some(s.restarts))),
-        );
-        let of_servers = |value: &dyn Fn(&ServerStatus) -> f64| -> Vec<(String, f64)> {
-            self.servers.iter().map(|(name, server)| (format!("server=\"{}\"", escaped(name)), value(server))).collect()
-        };
-        family(
-            "server_connected",
-            "gauge",
-            "Whether the server is reachable.",
-            of_servers(&|s| f64::from(u8::from(s.connected))),
-        );
-        family(
-            "server_lost_connections_total",
-            "counter",
-            "Lost connections to the server.",
-            of_servers(&|s| s.lost_connections as f64),
-        );
-        family(
-            "start_time_seconds",
-            "gauge",
-            "Start time of the process, in seconds since 1970.",
-            vec![(format!("version=\"{}\"", self.version), self.started_at)],
-        );
-        text
-    }
 }
 
-/// Why a direction may lose messages. Down counts what up has lost, too.
-fn reasons_of(direction: &str) -> impl Iterator<Item = &'static str> {
-    let is_up = direction == "up";
-    REASONS.iter().map(|(reason, _)| *reason).filter(move |reason| !is_up || !ONLY_DOWN.contains(reason))
-}
-
-fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// A text for a terminal or a log: one line, whatever a server or a name has in it.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// How a direction is, for people.
@@ -214,10 +100,10 @@ pub fn line(status: &Status) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn report(running: bool, error: Option<&str>) -> Report {
+    pub fn report(running: bool, error: Option<&str>) -> Report {
         let up = Status {
             running,
             connected: error.is_none(),
@@ -242,24 +128,10 @@ mod tests {
             ("a\"b up: connected, 12 messages, 0/s, lag 4 messages, 3 lost (overrun)\n", true)
         );
         assert!(!report(true, Some("no server")).lines(101.0).1 && !report(false, None).lines(101.0).1);
+        let (text, _) = report(true, Some("no\r\n\u{1b}[31mserver\u{9b}1m")).lines(101.0);
+        assert!(text.ends_with(", no   [31mserver 1m\n") && text.lines().count() == 1, "{text:?}");
         let (text, is_well) = report(true, None).lines(200.0);
         assert!(text.starts_with("the status is 100 s old") && !is_well);
-    }
-
-    #[test]
-    fn metrics_have_a_family_each() {
-        let text = report(true, None).metrics();
-        assert!(
-            text.contains(
-                "pubsub_bridge_lost_messages_total{bridge=\"a\\\"b\",direction=\"up\",reason=\"overrun\"} 3\n"
-            ),
-            "{text}"
-        );
-        assert!(text.contains(",reason=\"restart\"} 0\n") && !text.contains("trimmed"), "{text}");
-        assert!(text.contains("# TYPE pubsub_bridge_lag_messages gauge\n") && !text.contains("lag_seconds"), "{text}");
-        let families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        let distinct: std::collections::HashSet<_> = families.iter().collect();
-        assert_eq!(families.len(), distinct.len());
     }
 
     #[test]
