@@ -1,6 +1,7 @@
 //! Whether a configuration would work: the rings, the directories, and the servers with what they allow and how they save.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::backend::redis::{Address, Redis, Settings, is_denial, origins_key, te
 use crate::backend::server::{self, Server};
 use crate::backend::{Backend, Failure, Place};
 use crate::config::Config;
-use crate::file;
 use crate::ring::RingFile;
+use crate::{file, state};
 
 /// What was found: a line each.
 #[derive(Debug, Default)]
@@ -35,12 +36,12 @@ pub async fn check(config: &Config, ask_servers: bool) -> Findings {
         let its = streams.entry(&bridge.server).or_default();
         if let Some(up) = &bridge.up {
             findings.ring(name, "up", &up.ring, &up.stream, &up.server);
-            findings.directory(name, "up", &up.state);
+            findings.state(name, "up", &up.state);
             its.insert(&up.stream, true);
         }
         if let Some(down) = &bridge.down {
             findings.ring(name, "down", &down.ring, &down.streams.join(", "), &down.server);
-            findings.directory(name, "down", &down.state);
+            findings.state(name, "down", &down.state);
             if let Some(gaps) = &down.gaps {
                 findings.problems.extend(wrong_with(gaps).map(|why| format!("{name} down: {why}")));
             }
@@ -50,7 +51,7 @@ pub async fn check(config: &Config, ask_servers: bool) -> Findings {
         }
     }
     for (what, path) in [("status", &config.status), ("metrics-file", &config.metrics_file)] {
-        findings.problems.extend(path.as_deref().and_then(cannot_be_there).map(|why| format!("{what} {why}")));
+        findings.problems.extend(path.as_deref().and_then(file::cannot_be_made).map(|why| format!("{what} {why}")));
     }
     if ask_servers {
         for (name, streams) in streams {
@@ -65,17 +66,8 @@ fn wrong_with(ring: &RingFile) -> Option<String> {
     match ring.existing() {
         Err(why) => Some(why),
         Ok(Some(_)) => None,
-        Ok(None) => cannot_be_there(&ring.path).or_else(|| ring.check_new().err()),
+        Ok(None) => file::cannot_be_made(&ring.path).or_else(|| ring.check_new().err()),
     }
-}
-
-/// Why there can be no file of this name.
-fn cannot_be_there(path: &Path) -> Option<String> {
-    if let Some(why) = file::irreplaceable(path) {
-        return Some(format!("{}: {why}", path.display()));
-    }
-    let directory = file::folder_of(path);
-    (!directory.is_dir()).then(|| format!("{}: no directory {}", path.display(), directory.display()))
 }
 
 impl Findings {
@@ -92,16 +84,20 @@ impl Findings {
             .push(format!("{name} {direction}: ring {} ({what}), stream {stream} at {server}", ring.path.display()));
     }
 
-    /// The directory of a state file is made, wherever it can be.
-    fn directory(&mut self, name: &str, direction: &str, state: &Path) {
-        let there = state.ancestors().skip(1).find(|directory| directory.exists());
-        if let Some(file) = there.filter(|there| !there.is_dir()) {
-            self.problems.push(format!(
-                "{name} {direction}: state {}: {} is not a directory",
-                state.display(),
-                file.display()
-            ));
+    /// A state file that is there, or the directory in which it will be: that is made, wherever it can be.
+    fn state(&mut self, name: &str, direction: &str, state: &Path) {
+        let mut say = |why: String| self.problems.push(format!("{name} {direction}: state {why}"));
+        match state::look(state) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return say(error.to_string()),
+            Ok(()) => return,
         }
+        let there = state.ancestors().skip(1).map(file::or_here).find(|directory| directory.exists());
+        let why = there.and_then(|there| match there.is_dir() {
+            true => file::unwritable(there),
+            false => Some(format!("{} is not a directory", there.display())),
+        });
+        why.into_iter().for_each(|why| say(format!("{}: {why}", state.display())));
     }
 
     async fn server(&mut self, settings: &server::Settings, streams: &Streams<'_>) {

@@ -1,7 +1,9 @@
 //! Files: read whole, up to a limit; replaced as a whole; and what the system says about them.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The most bytes that are read of a configuration, a password, a certificate or a status.
@@ -15,7 +17,12 @@ pub fn plain(error: &Error) -> String {
 
 /// The directory that a file is in, also where its path names none.
 pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent().map_or(Path::new("."), or_here)
+}
+
+/// A directory, also where its path is empty.
+pub(crate) fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// The file of this name and something behind it.
@@ -64,6 +71,23 @@ pub fn irreplaceable(path: &Path) -> Option<&'static str> {
         _ if kind.is_file() || kind.is_symlink() => None,
         _ => Some("is not a regular file"),
     }
+}
+
+/// Why no file of this name can be made or replaced here, if so.
+pub fn cannot_be_made(path: &Path) -> Option<String> {
+    let why = irreplaceable(path).map(str::to_owned);
+    let folder = folder_of(path);
+    why.or_else(|| (!folder.is_dir()).then(|| format!("no directory {}", folder.display())))
+        .or_else(|| unwritable(folder))
+        .map(|why| format!("{}: {why}", path.display()))
+}
+
+/// Why nothing can be made in a directory, if so.
+pub fn unwritable(folder: &Path) -> Option<String> {
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: a text that ends in NUL, for the time of the call.
+    let denied = unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } != 0;
+    denied.then(|| format!("directory {}: {}", folder.display(), plain(&Error::last_os_error())))
 }
 
 /// Replaces a file, so that no reader sees half of it. A link that somebody has put there is replaced, and not followed.

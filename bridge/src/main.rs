@@ -1,6 +1,6 @@
 //! The command `pubsub-bridge`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use pubsub_bridge::check::check;
 use pubsub_bridge::config::Config;
 use pubsub_bridge::file;
-use pubsub_bridge::report::{Report, unix_time};
+use pubsub_bridge::report::{Report, printable, unix_time};
 use pubsub_bridge::service;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -85,15 +85,15 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        write!(writer, "pubsub-bridge")?;
+        let mut line = String::from("pubsub-bridge");
         for span in context.event_scope().into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                write!(writer, " {}", fields.fields.strip_prefix("who=").unwrap_or(&fields.fields))?;
+                write!(line, " {}", fields.fields.strip_prefix("who=").unwrap_or(&fields.fields))?;
             }
         }
-        write!(writer, ": ")?;
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        line.push_str(": ");
+        context.field_format().format_fields(Writer::new(&mut line), event)?;
+        writeln!(writer, "{}", printable(&line))
     }
 }
 
@@ -117,7 +117,19 @@ fn say(text: &str) -> Result<(), String> {
 
 /// On standard error, where somebody reads that.
 fn complain(why: &str) {
-    let _ = writeln!(std::io::stderr(), "pubsub-bridge: {why}");
+    let _ = writeln!(std::io::stderr(), "pubsub-bridge: {}", printable(why));
+}
+
+/// As many descriptors as this process may have: each direction takes some, and the usual limit is there for programs that use select(2).
+fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls have a limit of ours to write to or to read; where they fail, all stays as it is.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
@@ -130,6 +142,7 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Run { quiet, file } => {
             let config = Config::read(&file)?;
+            raise_descriptors();
             let level = if quiet { Level::WARN } else { Level::INFO };
             // What crates have to say is said by this one, with the remedy. Nothing ends because nobody can hear of it.
             let ours = Targets::new().with_target("pubsub_bridge", level);
@@ -143,8 +156,8 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
         Command::Check { offline, file } => {
             let config = Config::read(&file)?;
             let findings = runtime(1)?.block_on(check(&config, !offline));
-            let advice = findings.advice.iter().map(|line| format!("advice: {line}\n"));
-            let lines = findings.good.iter().map(|line| format!("{line}\n")).chain(advice);
+            let advice = findings.advice.iter().map(|line| format!("advice: {line}"));
+            let lines = findings.good.iter().cloned().chain(advice).map(|line| printable(&line) + "\n");
             let said = say(&lines.collect::<String>());
             findings.problems.iter().for_each(|line| complain(line));
             said?;

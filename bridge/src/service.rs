@@ -24,6 +24,8 @@ use crate::{down, file, up};
 const BATCHES: usize = 256;
 /// Between two times at which it is said how things are.
 const TICK: Duration = Duration::from_secs(1);
+/// Requests for metrics that are answered at once; more wait.
+const ANSWERS: usize = 16;
 /// How long it may take to read the configuration again.
 const READING: Duration = Duration::from_secs(5);
 /// When all is to end, what has not ended after this is left behind.
@@ -354,11 +356,16 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
 
 /// Answers requests for metrics and the status.
 async fn serve(listener: TcpListener, report: Arc<Mutex<Report>>) {
-    loop {
+    // So that whoever connects and says nothing takes no descriptors away from the bridges.
+    let answers = Arc::new(Semaphore::new(ANSWERS));
+    while let Ok(permit) = Arc::clone(&answers).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let report = report.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-                tokio::spawn(tokio::time::timeout(Duration::from_secs(5), answer(stream, report)));
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    tokio::time::timeout(Duration::from_secs(5), answer(stream, report)).await
+                });
             }
             // Out of descriptors, most likely.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

@@ -5,7 +5,7 @@
 //! uses it has locked it, and brings it to the disk every few seconds.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,6 +53,25 @@ fn open(path: &Path) -> Result<File> {
     options.open(path).map_err(|error| about(path, error))
 }
 
+fn is_ours(begin: &[u8]) -> bool {
+    begin.starts_with(HEAD.as_bytes()) || HEAD.as_bytes().starts_with(begin)
+}
+
+/// Whether the file that is there can be a state. Changes nothing.
+///
+/// # Errors
+/// As [`StateFile::open`]; [`ErrorKind::NotFound`] where there is none.
+pub fn look(path: &Path) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let mut file = options.open(path).map_err(|error| about(path, error))?;
+    let mut begin = Vec::new();
+    let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+    let read = if is_file { (&mut file).take(HEAD.len() as u64).read_to_end(&mut begin) } else { Ok(0) };
+    read.map_err(|error| about(path, error))?;
+    if is_file && is_ours(&begin) { Ok(()) } else { Err(not_ours(path)) }
+}
+
 impl StateFile {
     /// Opens or makes the file, with its directory, and gives each record to `each`, the oldest first.
     ///
@@ -93,8 +112,7 @@ impl StateFile {
     }
 
     fn read<R: DeserializeOwned>(&mut self, log: &[u8], each: &mut impl FnMut(R)) -> Result<()> {
-        let is_ours = log.starts_with(HEAD.as_bytes()) || HEAD.as_bytes().starts_with(log);
-        if !is_ours {
+        if !is_ours(log) {
             return Err(not_ours(&self.path));
         }
         let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

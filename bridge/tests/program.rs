@@ -307,6 +307,136 @@ fn a_ring_that_cannot_be_made_is_told_alike_by_all() {
     assert!(!folder.0.join("in").exists());
 }
 
+/// Where a user may not write, `check` says so who asks as that user.
+#[test]
+fn what_may_not_be_made_is_found_before() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let folder = Folder::new("permissions");
+    let own = folder.0.display();
+    configure(&folder, &format!("{NO_SERVER}{RINGS}[bridge.a]\nout = \"@/out\"\n"));
+    std::fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o555)).expect("chmod");
+    // Root may write everywhere.
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    let mut command = Command::new(PROGRAM);
+    command.args(["check", "--offline"]).arg(folder.0.join("bridge.toml"));
+    if is_root {
+        command.uid(65_534).gid(65_534);
+    }
+    match command.output() {
+        Ok(found) => {
+            let said = all_of(&found);
+            for line in [
+                format!("a up: {own}/out: directory {own}: Permission denied"),
+                format!("a up: state {own}/state/a.up: directory {own}: Permission denied"),
+                format!("status {own}/status.json: directory {own}: Permission denied"),
+            ] {
+                assert!(said.lines().any(|found| found == format!("pubsub-bridge: {line}")), "{line}\nnot in\n{said}");
+            }
+        }
+        Err(error) => println!("skipped: another user cannot run the program: {error}"),
+    }
+    std::fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o755)).expect("chmod");
+}
+
+#[test]
+fn a_state_of_another_version_is_found_before() {
+    let folder = Folder::new("versions");
+    let own = folder.0.display();
+    configure(&folder, &format!("{NO_SERVER}{RINGS}[bridge.a]\nout = \"@/out\"\nin = \"@/in\"\n"));
+    std::fs::create_dir(folder.0.join("state")).expect("a directory");
+    std::fs::write(folder.0.join("state/a.up"), "pubsub-bridge state 2\nsomething\n").expect("write");
+    std::fs::write(folder.0.join("state/a.down"), "pubsub-br").expect("write");
+    let found = all_of(&ask(&folder, &["check", "--offline"]));
+    let why = format!("{own}/state/a.up: not a state file of this pubsub-bridge");
+    let said: Vec<_> = found.lines().filter_map(|line| line.strip_prefix("pubsub-bridge: ")).collect();
+    assert_eq!(said, [format!("a up: state {why}")], "one that is torn is none: {found}");
+    let program = run_as(&folder, &mut Command::new(PROGRAM));
+    let error = |direction: &str| program.report().bridges.get("a")?.get(direction)?.error.clone();
+    wait_for("it says why", || (error("up")? == why).then_some(()));
+    wait_for("the other one runs", || program.report().bridges["a"]["down"].running.then_some(()));
+    let kept = std::fs::read_to_string(folder.0.join("state/a.up")).expect("read");
+    assert_eq!(kept, "pubsub-bridge state 2\nsomething\n", "nothing is lost");
+    program.end();
+}
+
+/// Neither what a server says nor a name makes a second line, or moves a terminal's cursor.
+#[test]
+fn what_others_say_stays_in_its_line() {
+    use std::io::{Read, Write};
+    let folder = Folder::new("nonsense");
+    for (number, answer) in
+        ["*1\r\n*x\r\n", "-ERR \u{1b}[2J\u{7}none\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n"].into_iter().enumerate()
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(answer.repeat(8).as_bytes());
+            }
+        });
+        let bridge = "[bridge.\"a\\u001b[1mb\\nc\"]\nstream = \"s\"\nout = \"@/out\"\n";
+        configure(&folder, &format!("[server]\ntimeout = 2\nurl = \"redis://127.0.0.1:{port}\"\n{RINGS}{bridge}"));
+        let found = ask(&folder, &["check"]);
+        let said = all_of(&found);
+        let is_plain = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
+        assert_eq!(
+            (found.status.code(), said.lines().count(), is_plain(&said)),
+            (Some(1), 2, true),
+            "{answer:?}: {said:?}"
+        );
+        if number == 0 {
+            let program = run_as(&folder, &mut Command::new(PROGRAM));
+            program.until_said("gave no Redis answer");
+            program.signal("-USR1");
+            program.until_said("[1mb c: not connected");
+            wait_for("a status", || folder.0.join("status.json").exists().then_some(()));
+            let (log, status) = (program.end(), all_of(&ask(&folder, &["status"])));
+            assert!(is_plain(&log) && log.lines().all(|line| line.starts_with("pubsub-bridge")), "{log:?}");
+            assert!(is_plain(&status) && status.lines().count() == 1, "{status:?}");
+        }
+    }
+}
+
+// --- Descriptors
+
+/// Descriptors that the program has open.
+fn descriptors(program: &Program) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", program.child.id())).expect("its descriptors").count()
+}
+
+#[test]
+fn many_rings_and_idle_clients_find_descriptors() {
+    if !is_installed() {
+        return;
+    }
+    let folder = Folder::new("descriptors");
+    let redis = RedisServer::start(&folder, &[]);
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let mut text = format!("metrics = \"{metrics}\"\n{}", server(&redis));
+    for number in 0..20 {
+        text.push_str(&format!("[bridge.b{number}]\nout = \"@/o{number}\"\nin = \"@/i{number}\"\n"));
+    }
+    configure(&folder, &text);
+    // The usual limit of a shell, for fewer rings.
+    let mut shell = Command::new("sh");
+    let program = run_as(&folder, shell.args(["-c", "ulimit -Sn 64; exec \"$@\"", "sh", PROGRAM]));
+    program.until_connected(40);
+    let before = descriptors(&program);
+    assert!(before > 64, "{before}");
+    // Clients that connect and say nothing.
+    let clients: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(&metrics).expect("connect")).collect();
+    let time = program.report().time;
+    wait_for("they were all met", || (program.report().time > time + 1.5).then_some(()));
+    let now = descriptors(&program);
+    assert!(now <= before + 20, "{before}, and {now} with idle clients");
+    drop(clients);
+    wait_for("metrics are served", || get(&metrics, "/metrics").contains("pubsub_bridge_running").then_some(()));
+    program.end();
+}
+
 #[test]
 fn the_command_line_explains_itself() {
     let output = |arguments: &[&str]| Command::new(PROGRAM).args(arguments).output().expect("the program");

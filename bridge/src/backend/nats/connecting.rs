@@ -354,6 +354,8 @@ impl Settings {
             .connection_timeout(self.timeout)
             .request_timeout(Some(self.timeout))
             .require_tls(self.tls.is_some())
+            // Each once, and no more: a client that is given up would go on connecting for ever, beside the one that follows it.
+            .max_reconnects(self.servers.len())
             .event_callback(move |event| {
                 let (signals, name) = (signals.clone(), name.clone());
                 async move {
