@@ -102,7 +102,7 @@ pub struct Entry {
     pub kind: u8,
     /// The bytes of its content.
     pub payload: Vec<u8>,
-    /// Tells it from another entry that the server has had at this place, before it was restored from a copy; 0 where that cannot be told,
+    /// Distinguishes it from another entry that the server had at this place before it was restored from a copy; 0 if that is not known,
     /// or no place is given twice.
     pub stamp: u64,
 }

@@ -1,4 +1,5 @@
-//! Whether a configuration would work: the rings, the directories, and the servers with what they allow and how they save.
+//! Checks whether a configuration would work: its rings and directories, and the permissions and persistence settings of its
+//! servers.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,21 +15,21 @@ use crate::config::Config;
 use crate::ring::RingFile;
 use crate::{file, state};
 
-/// What was found: a line each.
+/// The findings, one line each.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What is good.
+    /// Things that are good.
     pub good: Vec<String>,
-    /// What is to be thought about.
+    /// Things to consider.
     pub advice: Vec<String>,
-    /// What would keep a bridge from working.
+    /// Things that would prevent a bridge from working.
     pub problems: Vec<String>,
 }
 
-/// By name, and whether a bridge sends to it.
+/// Streams by name, and whether a bridge sends to them.
 type Streams<'a> = BTreeMap<&'a str, bool>;
 
-/// Looks at everything, and creates nothing.
+/// Checks everything, and creates nothing.
 pub async fn check(config: &Config, ask_servers: bool) -> Findings {
     let mut findings = Findings::default();
     let mut streams = BTreeMap::<&str, Streams<'_>>::new();
@@ -61,7 +62,7 @@ pub async fn check(config: &Config, ask_servers: bool) -> Findings {
     findings
 }
 
-/// What is wrong with a ring, or with the directory in which it would be made.
+/// The problems of a ring, or of the directory in which it would be created.
 fn wrong_with(ring: &RingFile) -> Option<String> {
     match ring.existing() {
         Err(why) => Some(why),
@@ -84,7 +85,7 @@ impl Findings {
             .push(format!("{name} {direction}: ring {} ({what}), stream {stream} at {server}", ring.path.display()));
     }
 
-    /// A state file that is there, or the directory in which it will be: that is made, wherever it can be.
+    /// Checks a state file, or the directory for it, which may not exist yet.
     fn state(&mut self, name: &str, direction: &str, state: &Path) {
         let mut say = |why: String| self.problems.push(format!("{name} {direction}: state {why}"));
         match state::look(state) {
@@ -160,7 +161,7 @@ impl Findings {
         }
         let Some((stream, _)) = streams.first_key_value() else { return };
         match backend.call(stream, redis::cmd("INFO").arg("everything")).await {
-            // One for each node of a cluster, or for the only one.
+            // One answer for each node of a cluster, or for the single server.
             Ok(Value::Map(nodes)) => {
                 for (node, info) in nodes {
                     let node = text_of(node).map_or_else(|| server.clone(), |node| format!("{server}, node {node}"));
@@ -172,7 +173,7 @@ impl Findings {
         }
     }
 
-    /// How a server saves, and what it throws away.
+    /// Checks how a server saves its data, and what it evicts.
     fn settings_of(&mut self, server: &str, settings: &Settings, info: &str) {
         let value =
             |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
@@ -205,7 +206,7 @@ impl Findings {
             self.problems
                 .push(format!("{server}: is a replica, and takes no messages; give its master, or sentinel://"));
         }
-        // Valkey says with which version of Redis it is compatible, too.
+        // Valkey also reports the version of Redis that it is compatible with.
         let Some(version) = value("redis_version") else { return };
         let numbers: Vec<u32> = version.split('.').filter_map(|number| number.parse().ok()).collect();
         if numbers < vec![6, 2] {
@@ -224,8 +225,8 @@ fn text_of_info(answer: Value) -> String {
     }
 }
 
-/// The commands that a bridge needs, of its scripts, too, and whether only sending needs them. The server looks at the permission before
-/// anything else, so each is given in a form that changes nothing: no entry can have the identifier 0-0, and so on.
+/// The commands that a bridge needs, of its scripts, too, and whether only sending needs them. The server looks at the permission
+/// before anything else, so each is given in a form that changes nothing: no entry can have the identifier 0-0, and so on.
 const NEEDS: [(&str, bool); 15] = [
     ("EVAL return 2 {stream} {origins}", false),
     ("EVALSHA 0000000000000000000000000000000000000000 2 {stream} {origins}", false),
@@ -244,7 +245,7 @@ const NEEDS: [(&str, bool); 15] = [
     ("TIME", true),
 ];
 
-/// The command of such a line, as rules call it.
+/// The name of the command of such a line in ACL rules.
 fn name_of(line: &str) -> String {
     let mut words = line.split(' ');
     let first = words.next().unwrap_or_default().to_lowercase();
@@ -254,7 +255,7 @@ fn name_of(line: &str) -> String {
     }
 }
 
-/// Commands that the server refuses to this user.
+/// The commands that this user may not use.
 async fn denied_commands(backend: &Redis, stream: &str, sends: bool) -> Vec<String> {
     let origins = origins_key(stream);
     let mut denied = Vec::new();
@@ -275,7 +276,7 @@ async fn denied_commands(backend: &Redis, stream: &str, sends: bool) -> Vec<Stri
     denied
 }
 
-/// What an operator may type to allow it.
+/// The command with which an operator may grant it.
 fn rule(settings: &Settings, streams: &Streams<'_>) -> String {
     let user = settings.username.as_deref().unwrap_or("bridge");
     let pattern = |key: &str| {
@@ -302,7 +303,7 @@ fn rule(settings: &Settings, streams: &Streams<'_>) -> String {
 mod tests {
     use super::*;
 
-    /// What is found in the answer to INFO of a server at such an address: good, advice, problems.
+    /// The findings in the answer to INFO of a server at this address: good, advice, problems.
     fn found(address: Address, info: &str) -> [Vec<String>; 3] {
         let settings = Settings {
             address,

@@ -1,4 +1,4 @@
-//! The configuration file: what can be said, what it must look like, and what it means.
+//! The configuration file: its format, its checks, and its meaning.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ mod values;
 use servers::{Server, host_and_port, settings};
 use values::{Count, Mode, Name, Span};
 
-/// What is wrong, with the name of the file.
+/// An error, with the name of the file.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// The file as it is written.
+/// The sections and keys of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -74,7 +74,7 @@ macro_rules! either {
 }
 
 impl Bridge {
-    /// What this one says, and otherwise the other one.
+    /// The value of this section, or else of the other one.
     fn or(self, other: &Bridge) -> Bridge {
         either!(self, other, server stream streams out r#in variant capacity msg_size mode lossless from out_from pack batch keep_messages keep_age
             keep_bytes out_prefix in_prefix skip_own gaps pace forget_after)
@@ -84,13 +84,13 @@ impl Bridge {
 /// The whole configuration, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where the status is written each second.
+    /// The file to which the status is written each second.
     pub status: Option<PathBuf>,
-    /// Where metrics are served.
+    /// The address at which metrics are served.
     pub metrics: Option<String>,
-    /// Where metrics are written each second.
+    /// The file to which metrics are written each second.
     pub metrics_file: Option<PathBuf>,
-    /// Threads that do the work.
+    /// The number of worker threads.
     pub threads: usize,
     /// The servers, by name.
     pub servers: BTreeMap<String, Settings>,
@@ -103,30 +103,30 @@ pub struct Config {
 pub struct Directions {
     /// The name of its server.
     pub server: String,
-    /// What is sent.
+    /// The direction up, if any.
     pub up: Option<up::Options>,
-    /// What is received.
+    /// The direction down, if any.
     pub down: Option<down::Options>,
 }
 
-/// The server of a file that has only one.
+/// The name of the server in a file that has only one.
 const DEFAULT_SERVER: &str = "server";
 
 impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// What is wrong with it, with its name and, where it can be told, the line.
+    /// A text that says what is wrong, with its name and, if it is known, the line.
     pub fn read(path: &Path) -> Result<Config> {
         let shown = path.display();
         let text = file::read_text(path).map_err(|error| format!("{shown}: {}", file::plain(&error)))?;
         Config::parse(&text).map_err(|error| format!("{shown}: {error}"))
     }
 
-    /// The same, of a text.
+    /// Reads a configuration from a text.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A text that says what is wrong.
     pub fn parse(text: &str) -> Result<Config> {
         let file: File = toml::from_str(text).map_err(|error| in_one_line(text, &error))?;
         let host = match file.host {
@@ -170,7 +170,7 @@ impl Config {
     }
 }
 
-/// What is wrong with a text, with the line where that is.
+/// The error of a text, with its line.
 fn in_one_line(text: &str, error: &toml::de::Error) -> String {
     let why = error.message().trim_end().replace('\n', ", ");
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return why };
@@ -179,13 +179,13 @@ fn in_one_line(text: &str, error: &toml::de::Error) -> String {
     format!("line {}, {line}: {why}", number + 1)
 }
 
-/// Where a file is, by whatever way its directory is named.
+/// The canonical path of a file, which need not exist.
 fn real(path: &Path) -> PathBuf {
     let directory = file::folder_of(path).canonicalize().ok();
     directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
 }
 
-/// Two bridges of a file must not get in each other's way.
+/// Checks that the bridges of a file do not conflict.
 fn check_together(bridges: &BTreeMap<String, Directions>) -> Result<()> {
     let mut outs = HashMap::new();
     let mut ins = HashMap::new();
@@ -222,7 +222,7 @@ fn check_together(bridges: &BTreeMap<String, Directions>) -> Result<()> {
     Ok(())
 }
 
-/// What is replaced each second must be nothing else.
+/// Checks that files that are replaced each second are not used for anything else.
 fn check_replaced(bridges: &BTreeMap<String, Directions>, status: Option<&Path>, metrics: Option<&Path>) -> Result<()> {
     let mut replaced = HashMap::new();
     for (what, path) in [("status", status), ("metrics-file", metrics)] {
@@ -257,7 +257,7 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
-/// Where states are kept if the file does not say it.
+/// The default directory of state files.
 fn state_directory() -> PathBuf {
     if let Some(directory) = std::env::var_os("STATE_DIRECTORY") {
         return directory.into();
@@ -270,7 +270,7 @@ fn state_directory() -> PathBuf {
     std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("pubsub-bridge")
 }
 
-/// The name of a file for a bridge of any name.
+/// A file name for a bridge of any name.
 fn file_name(bridge: &str) -> String {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     bridge
@@ -329,7 +329,7 @@ impl Bridge {
         file.check_sizes().map(|()| file)
     }
 
-    /// A ring of notes.
+    /// The ring for notes about gaps.
     fn gaps(&self, path: &Path) -> Result<RingFile> {
         Ok(RingFile { variant: Some(Variant::Str), capacity: Some(1024), msg_size: 512, ..self.ring(path)? })
     }
@@ -399,14 +399,14 @@ fn within(name: &str, count: Option<Count>, most: u64) -> Result<Option<u64>> {
 }
 
 fn limits(bridge: &Bridge) -> Result<Limits> {
-    // What can be counted with, and what servers take.
+    // Limits of arithmetic, and of servers.
     const MOST: u64 = 1 << 50;
     let limits = Limits {
         messages: within("keep-messages", bridge.keep_messages, MOST)?,
         age: bridge.keep_age.map(|span| span.0),
         bytes: within("keep-bytes", bridge.keep_bytes, MOST)?,
     };
-    // A stream without any limit fills its server.
+    // A stream without a limit fills its server.
     Ok(if limits == Limits::default() { Limits { messages: Some(1_000_000), ..limits } } else { limits })
 }
 

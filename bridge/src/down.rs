@@ -1,11 +1,11 @@
-//! From streams into a ring.
+//! The direction down: from streams to a ring.
 //!
-//! Each chunk of messages is written ahead: a step in the state file says where in the stream it ends, which numbers come next, and
-//! at which position of the ring its first message will be; then it is published. A process that comes after one that was killed
-//! looks into the ring for what of it is there ([`recovery`](crate::recovery)): nothing is lost, and nothing comes twice.
+//! Each chunk of messages is logged before it is published: a step in the state file has the place in the stream where the chunk
+//! ends, the next numbers of origins, and the position in the ring where its first message will be. After a restart, the next
+//! process searches the ring for the messages of the last step ([`recovery`](crate::recovery)), so none is lost or duplicated.
 //!
-//! The numbers of an origin tell what is missing and what comes twice. Several streams may go into one ring, one chunk after the
-//! other.
+//! The numbers of an origin show losses and duplicates. Several streams may go into one ring, chunk by
+//! chunk.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -30,43 +30,43 @@ mod publishing;
 
 use memory::{Memory, Record, Step};
 
-/// Where a stream is begun that was never read.
+/// Where to start a stream that was never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
-    /// With its oldest entry.
+    /// At its oldest entry.
     Start,
-    /// With the next one that comes.
+    /// At the next entry that is appended.
     Now,
-    /// Behind this entry.
+    /// After this entry.
     Place(Place),
 }
 
-/// What to do.
+/// The configuration of a direction down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The ring that is filled.
+    /// The ring.
     pub ring: RingFile,
     /// The streams, one or more.
     pub streams: Vec<String>,
-    /// The server, for people.
+    /// The server, as a text for people.
     pub server: String,
     /// The state file.
     pub state: PathBuf,
-    /// Where to begin.
+    /// Where to start.
     pub from: From,
-    /// Only messages that begin with one of these are published; all, if there are none.
+    /// Only messages that begin with one of these prefixes are published; all, if it is empty.
     pub prefixes: Vec<Vec<u8>>,
-    /// Messages of origins that begin with this are left out.
+    /// Messages of origins whose names begin with this are skipped.
     pub skip: Option<String>,
-    /// A ring of strings into which each gap is published, too.
+    /// A string ring in which a note about each gap is published.
     pub gaps: Option<RingFile>,
-    /// Messages a second at most.
+    /// The maximum number of messages per second.
     pub pace: Option<u64>,
-    /// After so long without a message an origin may be forgotten.
+    /// After this time without a message, an origin may be removed.
     pub idle: Duration,
 }
 
-/// How a session ended that did not fail.
+/// How a session ended without a failure.
 enum End {
     Stopped,
     Gone,
@@ -78,10 +78,10 @@ struct Down<'a, B: Backend> {
     control: &'a Control,
     state: StateFile,
     memory: Memory,
-    /// The last step is not followed by anything.
+    /// Whether the last step is not followed by another record.
     is_open: bool,
     open: Open,
-    /// Its publishers wait for its readers.
+    /// Whether the ring is lossless.
     is_lossless: bool,
     gaps: Option<Open>,
     found: Found,
@@ -94,9 +94,9 @@ struct Down<'a, B: Backend> {
     ticks: Ticks,
     audited: Instant,
     forgot: Instant,
-    /// Since when nothing has come, by stream.
+    /// When the last entries were read, by stream.
     quiet: HashMap<String, Instant>,
-    /// Up to which place the numbers of all origins were looked at, by stream.
+    /// The place up to which the numbers of all origins were audited, by stream.
     accounted: HashMap<String, Place>,
     has_begun: bool,
     /// When the next chunk may be published.
@@ -107,7 +107,7 @@ struct Down<'a, B: Backend> {
 /// Receives until it is to end.
 ///
 /// # Errors
-/// What keeps it from working at all: its ring, or its state file. To be called again after a pause.
+/// A problem with its ring or its state file, without which it cannot work. It may be called again after a pause.
 pub async fn run<B: Backend>(
     backend: &Arc<B>,
     options: &Options,
@@ -187,7 +187,7 @@ impl<'a, B: Backend> Down<'a, B> {
         Ok(down)
     }
 
-    /// Looks what the last process has left in IN.
+    /// Recovers the messages that the last process has published in IN.
     fn recover(&mut self, last: Option<Step>) -> std::result::Result<(), String> {
         let at = last.as_ref().map_or(self.memory.at, |step| step.at);
         if self.memory.ring == self.open.identity && at <= self.open.absolute(|ring| ring.write_pos()) {
@@ -232,7 +232,7 @@ impl<'a, B: Backend> Down<'a, B> {
         Ok(())
     }
 
-    /// Until it is told to end, or the ring is gone. What goes wrong with the server is said, and tried again.
+    /// Runs until it is told to end, or the ring was removed. Failures of the server are logged, and requests are repeated.
     async fn live(&mut self) -> End {
         let end = loop {
             self.say_how_it_is();
@@ -258,7 +258,7 @@ impl<'a, B: Backend> Down<'a, B> {
         end
     }
 
-    /// False: it is to end, and the server is away.
+    /// Waits for the connection. Returns false if it is to end while the server is down.
     async fn wait_for_server(&mut self) -> bool {
         loop {
             tokio::select! {
@@ -273,7 +273,7 @@ impl<'a, B: Backend> Down<'a, B> {
         }
     }
 
-    /// One life of the connection.
+    /// Runs as long as one connection lasts.
     async fn session(&mut self) -> Result<End> {
         let mut readers = Vec::new();
         for name in &self.options.streams {
@@ -286,7 +286,7 @@ impl<'a, B: Backend> Down<'a, B> {
             info!("connected: stream {streams} at {}, ring {}", self.options.server, self.options.ring.path.display());
         }
         self.say_how_it_is();
-        // Of the stream with this index; what is left of them, where the ring takes its time.
+        // Entries of the stream with this index that are left because the ring was full.
         let (mut index, mut reads) = (0, Vec::new().into_iter());
         loop {
             if let Some(rewound) = self.audit(reads.len() == 0).await? {
@@ -316,9 +316,9 @@ impl<'a, B: Backend> Down<'a, B> {
         }
     }
 
-    // --- Now and then
+    // --- Periodic work
 
-    /// Each second. True: the ring's file is gone, or is another one.
+    /// Is called each second. Returns whether the ring's file was removed or replaced.
     fn tick(&mut self) -> bool {
         self.losses.say();
         let is_quiet = self.quiet.values().all(|since| since.elapsed() > Duration::from_millis(500));

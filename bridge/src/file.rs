@@ -1,4 +1,4 @@
-//! Files: read whole, up to a limit; replaced as a whole; and what the system says about them.
+//! Files: reading them completely up to a limit, replacing them atomically, and errors of the system.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -6,55 +6,55 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The most bytes that are read of a configuration, a password, a certificate or a status.
+/// The maximum size of a configuration, a password, a certificate or a status in bytes.
 const LIMIT: u64 = 16 << 20;
 
-/// The system's words, without the number that Rust appends.
+/// The text of a system's error, without the number that Rust appends.
 pub fn plain(error: &Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// The directory that a file is in, also where its path names none.
+/// The directory of a file; `.` if its path has none.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().map_or(Path::new("."), or_here)
 }
 
-/// A directory, also where its path is empty.
+/// A directory; `.` if its path is empty.
 pub(crate) fn or_here(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
-/// The file of this name and something behind it.
+/// The path with a suffix.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// All bytes of a file, which may be a pipe.
+/// Reads a file, which may be a pipe, completely.
 ///
 /// # Errors
-/// As the system says; [`ErrorKind::FileTooLarge`] above 16 MiB, wherever they come from.
+/// The system's error; [`ErrorKind::FileTooLarge`] above 16 MiB, for pipes and devices, too.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     read_all(&mut File::open(path)?, LIMIT)
 }
 
-/// The same, as text.
+/// Reads a text file.
 ///
 /// # Errors
-/// As [`read`]; [`ErrorKind::InvalidData`] where it is none.
+/// As [`read`]; [`ErrorKind::InvalidData`] if it is not valid UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|_| Error::new(ErrorKind::InvalidData, "is not UTF-8"))
 }
 
-/// All bytes of an open file from where it is read, up to `most`, a multiple of 1 MiB.
+/// Reads the rest of an open file, up to `most` bytes, a multiple of 1 MiB.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_all(file: &mut File, most: u64) -> Result<Vec<u8>> {
     let too_large = || Error::new(ErrorKind::FileTooLarge, format!("is larger than {} MiB, the limit", most >> 20));
-    // What a device or a pipe has nobody knows before.
+    // The size of a device or a pipe is not known.
     if file.metadata()?.len() > most {
         return Err(too_large());
     }
@@ -63,7 +63,7 @@ pub fn read_all(file: &mut File, most: u64) -> Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
 }
 
-/// Why a file of this name cannot be replaced, if so: a device or a pipe would be gone for all who use it.
+/// Why the file at this path must not be replaced, if so: a device or a pipe would be removed for all its users.
 pub fn irreplaceable(path: &Path) -> Option<&'static str> {
     let kind = std::fs::symlink_metadata(path).ok()?.file_type();
     match kind {
@@ -73,7 +73,7 @@ pub fn irreplaceable(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Why no file of this name can be made or replaced here, if so.
+/// Why no file can be created or replaced at this path, if so.
 pub fn cannot_be_made(path: &Path) -> Option<String> {
     let why = irreplaceable(path).map(str::to_owned);
     let folder = folder_of(path);
@@ -82,18 +82,18 @@ pub fn cannot_be_made(path: &Path) -> Option<String> {
         .map(|why| format!("{}: {why}", path.display()))
 }
 
-/// Why nothing can be made in a directory, if so.
+/// Why no file can be created in a directory, if so.
 pub fn unwritable(folder: &Path) -> Option<String> {
     let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: a text that ends in NUL, for the time of the call.
+    // SAFETY: a C string that lives during the call.
     let denied = unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } != 0;
     denied.then(|| format!("directory {}: {}", folder.display(), plain(&Error::last_os_error())))
 }
 
-/// Replaces a file, so that no reader sees half of it. A link that somebody has put there is replaced, and not followed.
+/// Replaces a file atomically. A symbolic link at its path is replaced, and not followed.
 ///
 /// # Errors
-/// As the system says, with the path.
+/// The system's error, with the path.
 pub fn replace(path: &Path, text: &str) -> std::result::Result<(), String> {
     let failed = |why: &str| format!("{}: {why}", path.display());
     if let Some(why) = irreplaceable(path) {
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(says(&path), Ok(LIMIT as usize));
         file.set_len(1 << 40).expect("a hole");
         assert_eq!(says(&path), too_large(), "without reading it");
-        assert!(says(Path::new("/proc/self/stat")).is_ok_and(|length| length > 0), "whose length nobody knows");
+        assert!(says(Path::new("/proc/self/stat")).is_ok_and(|length| length > 0), "a file without a known length");
         assert_eq!((says(&folder), says(Path::new("/not/there"))).0, Err("Is a directory".to_owned()));
         std::fs::remove_dir_all(folder).expect("remove");
     }

@@ -35,30 +35,30 @@ struct Arguments {
 enum Command {
     /// Runs all bridges of a configuration file, until TERM or INT
     ///
-    /// HUP reads the file again: bridges that it does not change go on. USR1 says how things are.
+    /// HUP reads the file again: bridges that it does not change go on. USR1 logs the status.
     Run {
-        /// Says only what is lost, and what keeps a bridge from working
+        /// Logs only losses, and what keeps a bridge from working
         #[arg(short, long)]
         quiet: bool,
         /// The configuration, in TOML
         file: PathBuf,
     },
-    /// Says whether a configuration would work, and creates nothing
+    /// Checks whether a configuration would work, and creates nothing
     ///
-    /// Looks at the rings and directories, and asks the servers: credentials, permissions, the types of the keys, and how they save.
-    /// Exit status 1 where something is wrong.
+    /// Checks the rings and directories, and the servers: credentials, permissions, the types of the keys, and how they save.
+    /// Exits with 1 if something is wrong.
     Check {
-        /// Leaves the servers alone
+        /// Does not connect to the servers
         #[arg(long)]
         offline: bool,
         /// The configuration, in TOML
         file: PathBuf,
     },
-    /// Says how a running bridge is
+    /// Shows the status of a running bridge
     ///
-    /// Exit status 1 where something is wrong: a direction does not run or is not connected, or nobody writes the status.
+    /// Exits with 1 if something is wrong: a direction does not run or is not connected, or the status is not written any more.
     Status {
-        /// As it is in the file, in JSON
+        /// Prints the JSON of the status file
         #[arg(long)]
         json: bool,
         /// The configuration, which names the status file; or that file itself (.json)
@@ -66,17 +66,17 @@ enum Command {
     },
     /// Writes the completion for a shell
     Completion {
-        /// Which one
+        /// The shell
         shell: clap_complete::Shell,
     },
     /// Writes the manual pages of the commands, for man(1)
     Man {
-        /// Into this directory
+        /// The directory for the pages
         directory: PathBuf,
     },
 }
 
-/// Lines as operators read them: the program, the direction and the bridge, and the text.
+/// Formats log lines for operators: the program, the direction and the bridge, and the text.
 struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -108,22 +108,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// On standard output, which may be full, or gone.
+/// Prints to standard output, which may be full or closed.
 fn say(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout();
     let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     said.map_err(|error| format!("write: {}", file::plain(&error)))
 }
 
-/// On standard error, where somebody reads that.
+/// Prints to standard error, and ignores errors.
 fn complain(why: &str) {
     let _ = writeln!(std::io::stderr(), "pubsub-bridge: {}", printable(why));
 }
 
-/// As many descriptors as this process may have: each direction takes some, and the usual limit is there for programs that use select(2).
+/// Raises the limit for descriptors to its maximum: each direction needs some, and the usual limit is for programs that use
+/// select(2).
 fn raise_descriptors() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls have a limit of ours to write to or to read; where they fail, all stays as it is.
+    // SAFETY: both calls have a limit of ours to write or read; if they fail, nothing changes.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
             limit.rlim_cur = limit.rlim_max;
@@ -144,7 +145,8 @@ fn dispatch(command: Command) -> Result<ExitCode, String> {
             let config = Config::read(&file)?;
             raise_descriptors();
             let level = if quiet { Level::WARN } else { Level::INFO };
-            // What crates have to say is said by this one, with the remedy. Nothing ends because nobody can hear of it.
+            // Messages of other crates are not logged, because this one logs their errors with remedies. Failures to log are
+            // ignored.
             let ours = Targets::new().with_target("pubsub_bridge", level);
             let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
             tracing_subscriber::registry().with(lines.event_format(Lines).with_filter(ours)).init();

@@ -1,4 +1,4 @@
-//! What a running bridge says about itself: as JSON for programs, as lines for people, as metrics in Prometheus' format.
+//! The report of a running bridge: as JSON for programs, as lines for people, and as metrics in Prometheus' format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,46 +9,46 @@ use crate::direction::{Status, since_1970};
 
 mod metrics;
 
-/// All of it.
+/// The report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// By the name of the bridge, `up` and `down`.
+    /// The directions `up` and `down`, by the name of the bridge.
     pub bridges: BTreeMap<String, BTreeMap<String, Status>>,
-    /// By name.
+    /// The servers, by name.
     pub servers: BTreeMap<String, ServerStatus>,
-    /// Of the process.
+    /// The process's id.
     pub pid: u32,
     /// When this was written, in seconds since 1970.
     pub time: f64,
-    /// When the process began.
+    /// When the process started.
     pub started_at: f64,
-    /// Of the program.
+    /// The program's version.
     pub version: String,
 }
 
 /// A server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerStatus {
-    /// Where it is.
+    /// Its address.
     pub address: String,
-    /// Whether it is there.
+    /// Whether it is connected.
     pub connected: bool,
-    /// Why not.
+    /// Why it is not.
     pub error: Option<String>,
-    /// Connections lost so far.
+    /// How many connections were lost so far.
     pub lost_connections: u64,
 }
 
-/// Seconds after which a report that was not written anew is of a process that does not live.
+/// After this number of seconds, a report that was not written again is of a process that has exited.
 const STALE: f64 = 5.0;
 
-/// Seconds since 1970, in thousandths.
+/// Seconds since 1970, rounded to milliseconds.
 pub fn unix_time() -> f64 {
     (since_1970().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl Report {
-    /// As JSON, with line ends.
+    /// The report as JSON with line breaks.
     pub fn json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
@@ -61,7 +61,7 @@ impl Report {
         })
     }
 
-    /// A line for each direction; and whether all is well.
+    /// One line for each direction, and whether there are no problems.
     pub fn lines(&self, now: f64) -> (String, bool) {
         let mut text = String::new();
         let mut is_well = true;
@@ -77,12 +77,12 @@ impl Report {
     }
 }
 
-/// A text for a terminal or a log: one line, whatever a server or a name has in it.
+/// A text for a terminal or a log: one line without control characters, whatever a server or a name contains.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// How a direction is, for people.
+/// The status of a direction, for people.
 pub fn line(status: &Status) -> String {
     let mut parts = vec![match (status.running, status.connected) {
         (false, _) => "not running".to_owned(),

@@ -1,4 +1,4 @@
-//! All bridges of a configuration file, in one process: started, watched, reported, changed and ended.
+//! Runs all bridges of a configuration file in one process: starts, restarts, reports, changes and stops them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,15 +20,15 @@ use crate::direction::{Backoff, Control, Said, Status};
 use crate::report::{Report, ServerStatus, line, unix_time};
 use crate::{down, file, up};
 
-/// Batches in memory of all senders to a server together, a quarter of a megabyte each at most.
+/// How many batches all senders to a server may have in memory, of at most a quarter of a megabyte each.
 const BATCHES: usize = 256;
-/// Between two times at which it is said how things are.
+/// The interval of status lines in the log.
 const TICK: Duration = Duration::from_secs(1);
-/// Requests for metrics that are answered at once; more wait.
+/// How many requests for metrics are answered at once; more wait.
 const ANSWERS: usize = 16;
-/// How long it may take to read the configuration again.
+/// The timeout for reading the configuration again.
 const READING: Duration = Duration::from_secs(5);
-/// When all is to end, what has not ended after this is left behind.
+/// After this time, a shutdown does not wait any more.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A server that bridges use.
@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-/// What a direction does.
+/// The configuration of a direction.
 #[derive(Clone, Debug, PartialEq)]
 enum Work {
     Up(up::Options),
@@ -81,14 +81,14 @@ impl Work {
     }
 }
 
-/// A direction at work.
+/// A running direction.
 struct Running {
     work: Work,
     server: String,
     control: Control,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-    /// At the last second, and the number of messages then.
+    /// The time of the last tick, and the number of messages then.
     forwarded: u64,
 }
 
@@ -111,7 +111,7 @@ impl Running {
     }
 }
 
-/// Runs a direction, and again where it ends for want of its ring or its state file, or by an error of ours.
+/// Runs a direction, and restarts it if it fails because of its ring or state file, or because of a bug.
 async fn supervise(work: Work, backend: Arc<AnyServer>, control: Control) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     let mut said = Said::default();
@@ -148,7 +148,7 @@ async fn supervise(work: Work, backend: Arc<AnyServer>, control: Control) {
     }
 }
 
-/// All of them.
+/// All bridges.
 struct Service {
     path: PathBuf,
     config: Config,
@@ -165,7 +165,7 @@ fn works(directions: &Directions) -> Vec<Work> {
 }
 
 impl Service {
-    /// Starts what the configuration has and does not run, and ends what runs and it does not have, or has otherwise.
+    /// Starts directions that are new in the configuration, and stops those that are not in it any more or have changed.
     async fn apply(&mut self) {
         let mut wanted = BTreeMap::new();
         for (name, directions) in &self.config.bridges {
@@ -198,7 +198,8 @@ impl Service {
         }
     }
 
-    /// Reads the configuration again. One that is wrong changes nothing, nor does one that does not come: of a pipe, or a server for files.
+    /// Reads the configuration again. One that is wrong changes nothing, nor does one that does not come: of a pipe, or a server
+    /// for files.
     async fn reload(&mut self) {
         let path = self.path.clone();
         let reading = tokio::task::spawn_blocking(move || Config::read(&path));
@@ -221,7 +222,7 @@ impl Service {
         }
     }
 
-    /// Each second.
+    /// Is called each second.
     fn tick(&mut self) {
         let mut report = Report {
             pid: std::process::id(),
@@ -247,7 +248,7 @@ impl Service {
         if let Some(path) = &self.config.metrics_file {
             wrong.extend(file::replace(path, &report.metrics()).err().map(|why| format!("metrics-file {why}")));
         }
-        // Together, or each would be news after the other one.
+        // As one text, or each of them would always be new after the other.
         if wrong.is_empty() {
             self.said.clear();
         } else if self.said.is_news(&wrong.join("; ")) {
@@ -268,18 +269,18 @@ impl Service {
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    // Where there is no systemd, nobody listens.
+    // Without systemd this has no effect.
     let _ = sd_notify::notify(states);
 }
 
-/// Tells the watchdog that all is well, if one of the threads that do the work is free to say so.
+/// Notifies the watchdog from a worker thread, so that it is only notified if one of them is free.
 async fn say_alive() {
     if tokio::time::timeout(Duration::from_secs(1), tokio::spawn(async {})).await.is_ok() {
         notify(&[sd_notify::NotifyState::Watchdog]);
     }
 }
 
-/// Waits for something that may take longer than the watchdog does.
+/// Waits for something that may take longer than the watchdog's timeout.
 async fn while_watched<T>(what: impl Future<Output = T>) -> T {
     let mut what = std::pin::pin!(what);
     loop {
@@ -290,10 +291,10 @@ async fn while_watched<T>(what: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs until TERM or INT. HUP reads the configuration again; USR1 says how things are.
+/// Runs until TERM or INT. HUP reads the configuration again; USR1 logs the status.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// A text that says why it cannot start.
 pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
     let handler = |kind: SignalKind| signal(kind).map_err(|error| error.to_string());
     let (mut term, mut int) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
@@ -356,7 +357,7 @@ pub async fn run(path: PathBuf, config: Config) -> Result<(), String> {
 
 /// Answers requests for metrics and the status.
 async fn serve(listener: TcpListener, report: Arc<Mutex<Report>>) {
-    // So that whoever connects and says nothing takes no descriptors away from the bridges.
+    // Limited, so that idle clients do not use up the descriptors that bridges need.
     let answers = Arc::new(Semaphore::new(ANSWERS));
     while let Ok(permit) = Arc::clone(&answers).acquire_owned().await {
         match listener.accept().await {
@@ -367,13 +368,13 @@ async fn serve(listener: TcpListener, report: Arc<Mutex<Report>>) {
                     tokio::time::timeout(Duration::from_secs(5), answer(stream, report)).await
                 });
             }
-            // Out of descriptors, most likely.
+            // Probably there are no free descriptors.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// One request: a GET of /metrics or /status.
+/// Answers one request: a GET of /metrics or /status.
 async fn answer(mut stream: TcpStream, report: Report) -> std::io::Result<()> {
     const LONGEST: usize = 8192;
     let mut request = Vec::new();

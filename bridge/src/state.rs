@@ -1,8 +1,8 @@
-//! What a direction must remember, in a file.
+//! The state file of a direction.
 //!
-//! The file is a log of lines, each with a checksum and a record in JSON. A line is one write(2), so a process that is killed leaves
-//! a whole one behind, or a torn one, which is cut off. When the log has grown it is replaced by a short one. The process that
-//! uses it has locked it, and brings it to the disk every few seconds.
+//! The file is a log of lines, each with a checksum and a record in JSON. A line is one write(2), so a process that is killed
+//! leaves a complete line, or a torn one, which is truncated. When the log has grown, it is replaced by a short one. The process
+//! that uses it has locked it, and syncs it to the disk every few seconds.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -17,25 +17,25 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::file::{beside, folder_of, plain, read_all};
 
 const HEAD: &str = "pubsub-bridge state 1\n";
-/// Bytes that a log may always have.
+/// The size in bytes below which a log is not replaced.
 const SMALL: u64 = 256 << 10;
-/// The most bytes of a log that are read: what some millions of origins take.
+/// The maximum size of a log in bytes, enough for some millions of origins.
 const LIMIT: u64 = 1 << 30;
 const SYNC_EACH: Duration = Duration::from_secs(5);
 
-/// The file.
+/// The open file.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
     file: File,
     _lock: File,
-    /// Bytes of whole lines.
+    /// The size of all complete lines in bytes.
     length: u64,
-    /// The same when the log was last replaced.
+    /// The size when the log was last replaced.
     short: u64,
     unsynced: bool,
     synced: Instant,
-    /// Lines that were damaged when it was opened.
+    /// How many lines were corrupt when it was opened.
     damaged: usize,
 }
 
@@ -57,10 +57,10 @@ fn is_ours(begin: &[u8]) -> bool {
     begin.starts_with(HEAD.as_bytes()) || HEAD.as_bytes().starts_with(begin)
 }
 
-/// Whether the file that is there can be a state. Changes nothing.
+/// Checks whether the file can be a state file, without changes.
 ///
 /// # Errors
-/// As [`StateFile::open`]; [`ErrorKind::NotFound`] where there is none.
+/// As [`StateFile::open`]; [`ErrorKind::NotFound`] if there is no file.
 pub fn look(path: &Path) -> Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -73,10 +73,11 @@ pub fn look(path: &Path) -> Result<()> {
 }
 
 impl StateFile {
-    /// Opens or makes the file, with its directory, and gives each record to `each`, the oldest first.
+    /// Opens or creates the file and its directory, and passes each record to `each`, the oldest first.
     ///
     /// # Errors
-    /// As the system says; [`ErrorKind::ResourceBusy`] where another process uses it; [`ErrorKind::InvalidData`] where it is something else.
+    /// As the system says; [`ErrorKind::ResourceBusy`] where another process uses it; [`ErrorKind::InvalidData`] where it is
+    /// something else.
     pub fn open<R: DeserializeOwned>(path: &Path, mut each: impl FnMut(R)) -> Result<StateFile> {
         let folder = folder_of(path);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
@@ -131,17 +132,17 @@ impl StateFile {
         Ok(())
     }
 
-    /// How many lines were damaged when the file was opened: not torn by a killed process, but changed afterwards.
+    /// How many lines were corrupt when the file was opened; a line that was torn by a kill does not count.
     pub fn damaged(&self) -> usize {
         self.damaged
     }
 
-    /// Forgets what is torn.
+    /// Truncates a torn line.
     fn cut(&mut self) -> Result<()> {
         self.file.set_len(self.length).map_err(|error| about(&self.path, error))
     }
 
-    /// All or nothing.
+    /// Writes a line completely or not at all.
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = loop {
             match self.file.write(bytes) {
@@ -162,23 +163,23 @@ impl StateFile {
         Err(about(&self.path, error))
     }
 
-    /// Remembers a record, through the end of this process; through that of the host a few seconds later.
+    /// Appends a record. It survives the end of this process at once, and a crash of the host after a few seconds.
     ///
     /// # Errors
-    /// As the system says. The record is then not remembered.
+    /// The system's error. Then the record was not appended.
     pub fn put(&mut self, record: &impl Serialize) -> Result<()> {
         self.write(&line(record)?)
     }
 
-    /// Whether the log has grown so much that [`replace`](Self::replace) is worth it.
+    /// Whether the log has grown so much that it should be [replaced](Self::replace).
     pub fn has_grown(&self) -> bool {
         self.length > SMALL.max(4 * self.short)
     }
 
-    /// Replaces the log by one that has only this record.
+    /// Replaces the log by one with only this record.
     ///
     /// # Errors
-    /// As the system says. The log is then as it was.
+    /// The system's error. Then the log is unchanged.
     pub fn replace(&mut self, record: &impl Serialize) -> Result<()> {
         let new = beside(&self.path, ".new");
         let mut text = HEAD.as_bytes().to_vec();
@@ -204,7 +205,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// The file, if it is time to bring it to the disk; to be given to a thread that may wait.
+    /// The file, if it is time to sync it; for a thread that may block.
     pub fn due(&mut self) -> Option<File> {
         if !self.unsynced || self.synced.elapsed() < SYNC_EACH {
             return None;
@@ -213,7 +214,7 @@ impl StateFile {
         self.file.try_clone().ok()
     }
 
-    /// Brings it to the disk. What fails there costs no message while this host is up.
+    /// Syncs it to the disk. A failure loses no message as long as the host is up.
     pub fn sync(&mut self) {
         if std::mem::take(&mut self.unsynced) {
             let _ = self.file.sync_data();
@@ -301,7 +302,7 @@ mod tests {
             other[at] ^= 1;
             std::fs::write(&path, &other).expect("write");
             let (state, found) = read(&path);
-            // A line end that is none any more joins two lines, or tears the last.
+            // A corrupt line end joins two lines, or tears the last one.
             assert!(found.len() + state.damaged() >= 2 && found.len() <= 2, "byte {at}: {found:?}");
         }
         File::create(&path).expect("create").set_len(LIMIT + 1).expect("a hole");

@@ -211,10 +211,10 @@ fn a_full_lossless_ring_holds_up_no_other_task() {
             fill();
             assert!(begun.elapsed() < WATCHDOG, "it publishes");
         }
-        // It is full, the next one waits or is about to, and nobody reads.
+        // It is full, the next one waits or is about to, and there are no reads.
         let before = count();
         wait_for("other tasks go on", || (count() > before + 2).then_some(()));
-        assert_eq!(runtime.block_on(down.stop()), Ok(true), "it ends, whoever does not read");
+        assert_eq!(runtime.block_on(down.stop()), Ok(true), "it ends, though the reader does not read");
         assert_eq!(runtime.block_on(up.stop()), Ok(true));
     }
 }

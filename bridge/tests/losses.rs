@@ -63,7 +63,7 @@ const STRANGE: &[(&[&str], &[&str])] = &[
     (&["o", "x/a#2", "s", "24", "m", "late"], &[]),
     (&["o", "x/a#1", "s", "24", "m", "later"], &[]),
     (&["o", "x/a#3", "s", "24", "m", "goes on"], &["goes on"]),
-    // An origin whose beginning nobody has seen; one with an odd name.
+    // An origin whose beginning was not seen; one with an odd name.
     (&["o", "x/c#1", "s", "4", "m", "from the middle"], &["from the middle"]),
     (&["o", "we ird#7/x#12", "s", "1", "m", "odd"], &["odd"]),
 ];
@@ -203,7 +203,7 @@ async fn a_stream_of_which_nothing_is_left_is_accounted_for() {
     publisher.publish(5);
     until("all is sent", || up.status().forwarded == 8).await;
     server.drop_oldest("s", 0);
-    // Nobody sends any more.
+    // There are no senders any more.
     let down = start_down(&server, &options);
     until("they are counted", || down.lost() == lost([("trimmed", 5)])).await;
     publisher.publish(1);

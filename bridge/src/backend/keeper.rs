@@ -1,4 +1,4 @@
-//! Keeps the connection to a server: makes it, watches it, makes it again, and says why there is none.
+//! The connection to a server: makes it, checks it, makes it again, and finds out why it cannot be made.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -12,27 +12,27 @@ use tracing::{info, warn};
 use super::{Failure, Health, Result};
 use crate::direction::{Backoff, Said};
 
-/// How often a server is asked whether it is there, and how long it may owe the answer before that is said.
+/// How often a server is pinged, and how long it may take to answer before that is reported.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// How to reach a server.
+/// How to connect to a server.
 pub(super) trait Endpoint: Clone + Debug + Send + Sync + 'static {
-    /// A connection that works, as far as is known.
+    /// A connection that is believed to work.
     type Live: Debug + Send + Sync + 'static;
 
-    /// For people.
+    /// Its address as a text for people.
     fn name(&self) -> &str;
 
-    /// A connection, or why there is none.
+    /// Connects, or returns why that failed.
     fn connect(&self) -> impl Future<Output = std::result::Result<Self::Live, String>> + Send;
 
-    /// Once somebody has seen that the connection is no good any more: why.
+    /// Resolves to the reason once a user of the connection has found it broken.
     fn broken(&self, live: &Self::Live) -> impl Future<Output = String> + Send;
 
-    /// Asks whether the server is there; a refusal is an answer, too. An error is why the connection is no good any more.
+    /// Pings the server; a refusal is an answer, too. An error is the reason why the connection is broken.
     fn ask(&self, live: &Self::Live) -> impl Future<Output = std::result::Result<(), String>> + Send;
 
-    /// The connection was given up, whoever still uses it.
+    /// Closes the connection, even if it is still used.
     fn given_up(&self, _live: &Self::Live, _why: &str) {}
 }
 
@@ -56,7 +56,7 @@ impl<S: Endpoint> Drop for Keeper<S> {
     }
 }
 
-/// Locks, whatever a thread that panicked has left.
+/// Locks a mutex, even if a thread has panicked with it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -94,7 +94,7 @@ fn set_health(health: &Mutex<Health>, connected: bool, error: Option<String>) {
     health.error = error;
 }
 
-/// Connects, watches, and connects again.
+/// Connects, checks the connection, and reconnects.
 async fn keep<S: Endpoint>(shared: Weak<Shared<S>>) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     let mut said = Said::default();
@@ -134,7 +134,7 @@ async fn keep<S: Endpoint>(shared: Weak<Shared<S>>) {
     }
 }
 
-/// Asks each second whether the server is there, and says so while it owes an answer. Returns why the connection is no good any more.
+/// Pings the server each second, and reports late answers. Returns why the connection is broken.
 async fn beat<S: Endpoint>(settings: &S, live: &S::Live, health: &Mutex<Health>) -> String {
     loop {
         tokio::time::sleep(BEAT).await;

@@ -240,7 +240,7 @@ impl Nats {
         headers.insert("Nats-Expected-Stream", stream.name.as_str());
         headers.insert(HEADER, note.text().as_str());
         match live.ask(&stream.of(origin), Some(headers), body).await? {
-            Reply::Nobody => Ok(Put::NoStream),
+            Reply::NoResponders => Ok(Put::NoStream),
             Reply::Came(message) => match live.parse::<Acknowledged>(&message.payload)? {
                 Ok(acknowledged) => Ok(Put::Done(acknowledged.seq)),
                 Err(refusal) if refusal.is_wrong_last() => Ok(Put::Late),

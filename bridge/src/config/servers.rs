@@ -1,4 +1,4 @@
-//! A section about a server: where it is, and what it is told about us.
+//! The section of a server: its address and our credentials.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) struct Server {
     timeout: Option<Span>,
 }
 
-/// A file that only we may read; in the directory of systemd's credentials, where it has no directory of its own.
+/// Reads a secret from a file that only this user may read. A name without a directory is in systemd's directory of credentials.
 fn secret(what: &str, path: &Path) -> Result<String> {
     let path = match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(directory) if path.components().count() == 1 => Path::new(&directory).join(path),
@@ -74,7 +74,7 @@ impl Server {
         Ok(password.or_else(|| from_environment("PUBSUB_BRIDGE_PASSWORD")))
     }
 
-    /// Certificate and key, if given.
+    /// The certificate and the key, if given.
     fn client(&self) -> Result<Option<(&Path, &Path)>> {
         match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
@@ -142,7 +142,7 @@ fn nats_settings(server: &Server) -> Result<nats::Settings> {
     if !has_tls && (server.ca_file.is_some() || client.is_some()) {
         return Err("ca-file, cert-file and key-file are for TLS: give a URL with tls://".to_owned());
     }
-    // Looked at now, so that what is wrong with them is said at once.
+    // Checked now, so that errors are reported at once.
     if let Some((cert, key)) = client {
         pem("cert-file", cert).and(pem("key-file", key))?;
     }
@@ -190,7 +190,7 @@ fn nats_login(server: &Server) -> Result<nats::Login> {
             Ok(match *what {
                 "token-file" => nats::Login::Token(text),
                 "nkey-file" => nats::Login::Nkey(text.trim().to_owned()),
-                // The last line has an end, too, or is none for the library.
+                // The library ignores a last line without a line end.
                 _ => nats::Login::Creds(text + "\n"),
             })
         }
@@ -201,7 +201,7 @@ fn nats_login(server: &Server) -> Result<nats::Login> {
 const SECRET_IN_URL: &str =
     "url must not have a password in it, which all users could see: give username and password-file";
 
-/// Where a URL leads, whether with TLS, and how it is shown.
+/// The address of a URL, whether it uses TLS, and its text for people.
 fn address(url: &str) -> Result<(Address, bool, String)> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!(

@@ -1,11 +1,11 @@
-//! Values of the configuration that are more than a text or a number.
+//! Types of values in the configuration.
 
 use std::time::Duration;
 
 use data_pubsub_shared::Variant;
 use serde::{Deserialize, Deserializer};
 
-/// A number: of slots, bytes or messages. As text it may end in k, M or G, which are powers of 1024.
+/// A number of slots, bytes or messages. A text may end in k, M or G, which are powers of 1024.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Count(pub u64);
 
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// A time: seconds, or a text with s, m, h or d behind the number.
+/// A duration: seconds, or a text of a number followed by s, m, h or d.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span(pub Duration);
 

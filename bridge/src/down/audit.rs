@@ -1,4 +1,4 @@
-//! What becomes of a stream: where it is begun, whether it still is the same, and what was dropped before it was read.
+//! Audits streams: where to start them, whether they are still the same, and what was trimmed before it was read.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::memory::{DAY, Known, Stream, today};
 use super::{Down, From};
 use crate::backend::{Backend, Ends, Failure, Place, Result, Sent};
 
-/// Between two looks at what a stream has become.
+/// The interval of audits of a stream.
 const AUDIT_EACH: Duration = Duration::from_secs(2);
-/// Between two looks for origins that can be forgotten.
+/// The interval of checks for origins that can be removed.
 const FORGET_EACH: Duration = Duration::from_secs(3600);
 
 impl<B: Backend> Down<'_, B> {
-    /// Before a stream is read: for the first time, or again.
+    /// Is called before a stream is read, for the first time or again.
     pub(super) async fn open_stream(&mut self, name: &str) -> Result<()> {
         self.quiet.insert(name.to_owned(), Instant::now());
         if !self.memory.streams.contains_key(name) {
@@ -32,7 +32,8 @@ impl<B: Backend> Down<'_, B> {
         Ok(())
     }
 
-    /// Whether what was read last is still where it was. A server that was restored from a copy may have put something else there since.
+    /// Whether the entry that was read last is still at its place. A server that was restored from a copy may have another entry
+    /// there.
     pub(super) fn continues(&self, name: &str, ends: &Ends) -> bool {
         let stream = &self.memory.streams[name];
         let is_same = |at: &Sent| match stream.origins.get(&at.origin) {
@@ -45,7 +46,7 @@ impl<B: Backend> Down<'_, B> {
         ends.continues && ends.at.as_ref().is_none_or(is_same)
     }
 
-    /// For the first time. What came before `now` is no loss; what came before a place is not known.
+    /// Starts a stream for the first time. Entries before `now` are not losses; entries before a place are unknown.
     pub(super) async fn begin(&self, name: &str) -> Result<Stream> {
         match self.options.from {
             From::Start => Ok(Stream::default()),
@@ -74,8 +75,8 @@ impl<B: Backend> Down<'_, B> {
         self.audited.elapsed() >= AUDIT_EACH
     }
 
-    /// Looks now and then what has become of the streams. Some: the one at this index is to be read from its beginning. `is_idle`: all
-    /// that was read is in the ring.
+    /// Looks now and then what has become of the streams. Some: the one at this index is to be read from its beginning.
+    /// `is_idle`: all that was read is in the ring.
     pub(super) async fn audit(&mut self, is_idle: bool) -> Result<Option<usize>> {
         if !self.is_audit_due() {
             return Ok(None);
@@ -106,13 +107,13 @@ impl<B: Backend> Down<'_, B> {
         Ok(None)
     }
 
-    /// Entries were dropped, and nothing may be left behind the last ones of an origin: what the server knows of all origins says how
+    /// Entries were trimmed, and origins may have no later ones. The server's state of all origins tells how
     /// many messages are missing.
     pub(super) async fn account(&mut self, index: usize) -> Result<()> {
         let name = &self.options.streams[index];
         let origins = self.backend.origins(name).await?;
         let stream = &self.memory.streams[name];
-        // Something came meanwhile, which will be read first.
+        // New entries were appended meanwhile, and are read first.
         if origins.newest.is_some_and(|newest| newest > stream.place) {
             return Ok(());
         }
@@ -136,7 +137,7 @@ impl<B: Backend> Down<'_, B> {
         self.publish(index, chunk).await.map(drop)
     }
 
-    /// Forgets origins that were silent for long, and that the server has forgotten, too.
+    /// Removes origins that were idle for a long time, and that the server has removed, too.
     pub(super) async fn forget(&mut self) -> Result<()> {
         if self.forgot.elapsed() < FORGET_EACH {
             return Ok(());

@@ -1,4 +1,4 @@
-//! From entries to chunks for the ring: what is no duplicate, in the stream's order, and what is missing before it.
+//! Converts entries to chunks for the ring: skips duplicates, keeps the stream's order, and counts missing messages.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use crate::backend::{Backend, Entry, Place, Read, Result};
 use crate::entry::Held;
 use crate::load::Load;
 
-/// Messages that are published at once.
+/// How many messages are published at once.
 const CHUNK: u64 = 8192;
 
-/// A chunk that is being gathered.
+/// A chunk that is being filled.
 pub(super) struct Gathered {
     pub load: Load,
     pub place: Place,
     pub origins: HashMap<String, Known>,
     pub lost: Vec<(String, String, u64)>,
     pub duplicates: u64,
-    /// On which it was begun, as [`Known::day`].
+    /// The day on which it was started, as [`Known::day`].
     pub day: u64,
 }
 
@@ -55,7 +55,7 @@ impl<B: Backend> Down<'_, B> {
             let known = self.known(stream, &chunk, &entry.origin);
             let numbers = Numbers::of(&entry, takes, known);
             if numbers.missing > 0 && first.is_none() {
-                // Only the backend knows why.
+                // Only the backend knows the reason.
                 first = Some(self.backend.ends(name, entry.place).await?.first);
             }
             if numbers.missing > 0 {
@@ -64,7 +64,7 @@ impl<B: Backend> Down<'_, B> {
                 let reason = if is_trimmed { "trimmed" } else { "backend" };
                 self.missing(name, &entry.origin, reason, numbers.missing, &mut chunk);
             }
-            // The rest of an entry of which a part was published is not there twice.
+            // The rest of an entry that was published in part is not a duplicate.
             if known.is_none_or(|known| known.place != entry.place) {
                 chunk.duplicates += numbers.duplicates;
             }
@@ -110,7 +110,7 @@ impl<B: Backend> Down<'_, B> {
         known.or_else(|| (!stream.blind).then_some(Known { epoch: 0, next: 1, place: Place::START, day: 0, stamp: 0 }))
     }
 
-    /// Behind an entry, or a part of it.
+    /// The state after an entry, or a part of it.
     pub(super) fn note(&self, chunk: &mut Gathered, entry: &Entry, next: u64) {
         let known = Known { epoch: entry.epoch, next, place: entry.place, day: chunk.day, stamp: entry.stamp };
         match chunk.origins.get_mut(&entry.origin) {
@@ -120,7 +120,7 @@ impl<B: Backend> Down<'_, B> {
         chunk.place = entry.place;
     }
 
-    /// Numbers that never came.
+    /// Counts numbers that are missing.
     pub(super) fn missing(&mut self, name: &str, origin: &str, reason: &str, count: u64, chunk: &mut Gathered) {
         let is_recovering = self.recoveries.get(name).is_some_and(|recovery| !recovery.is_over());
         let there = if is_recovering { self.found.take_trimmed(count) } else { 0 };
@@ -136,7 +136,7 @@ impl<B: Backend> Down<'_, B> {
         }
     }
 
-    /// The messages of an entry, whose first ones are duplicates. A chunk that is full is published on the way.
+    /// Adds the messages of an entry after its duplicates. A chunk is published when it is full.
     pub(super) async fn add(
         &mut self,
         index: usize,

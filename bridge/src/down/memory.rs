@@ -1,4 +1,4 @@
-//! What must be remembered of streams and of their origins, and what the numbers of an entry say.
+//! The durable state of streams and origins, and the meaning of an entry's numbers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,15 +9,15 @@ use crate::direction::{Lost, since_1970};
 
 pub(super) const DAY: u64 = 86_400;
 
-/// What is known of an origin.
+/// The state of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     pub epoch: u64,
-    /// The number that its next message has.
+    /// The number of its next message.
     pub next: u64,
     /// Its last entry.
     pub place: Place,
-    /// The day on which that was read, since 1970.
+    /// When that was read, in days since 1970.
     pub day: u64,
     /// That of the entry there; 0 where none is known.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -28,29 +28,29 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What is known of a stream.
+/// The state of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stream {
     pub place: Place,
-    /// What unknown origins sent before is not missed.
+    /// Earlier messages of unknown origins are not counted as missing.
     pub blind: bool,
     pub origins: HashMap<String, Known>,
 }
 
-/// All that must be remembered.
+/// The whole durable state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     pub streams: BTreeMap<String, Stream>,
-    /// The identity of IN, and the position from which on IN may hold what this does not know.
+    /// The identity of IN, and the position from which on IN may hold messages that are not in this state.
     pub ring: String,
     pub at: u64,
     pub lost: Lost,
     pub duplicates: u64,
-    /// Notes about gaps so far.
+    /// The number of notes about gaps.
     pub noted: u64,
 }
 
-/// A chunk that is about to be published, and all that is true behind it.
+/// A chunk that is about to be published, and the state after it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Step {
     pub stream: String,
@@ -70,7 +70,7 @@ pub(super) struct Step {
     pub noted: u64,
 }
 
-/// A line of the state file. A step was done if anything follows it, unless that is a whole memory.
+/// A record of the state file. A step was done if another record follows it that is not a whole memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Record {
     Whole(Memory),
@@ -94,18 +94,18 @@ pub(super) fn today() -> u64 {
     since_1970().as_secs() / DAY
 }
 
-/// What an entry's numbers say.
+/// The meaning of an entry's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbers {
-    /// So many of its messages, the first ones, came before.
+    /// How many of its first messages are duplicates.
     pub duplicates: u64,
-    /// So many before it never came.
+    /// How many messages before it are missing.
     pub missing: u64,
 }
 
 impl Numbers {
-    /// Within one epoch numbers only grow. A new epoch begins where the server knew the one before to end, which may be further
-    /// back if it had lost something.
+    /// In one epoch numbers only grow. A new epoch starts at the end of the previous one as the server knew it, which may be
+    /// earlier if the server had lost data.
     pub(super) fn of(entry: &Entry, takes: u64, known: Option<Known>) -> Numbers {
         let Some(known) = known else { return Numbers { duplicates: 0, missing: 0 } };
         let duplicates = match entry.epoch.cmp(&known.epoch) {

@@ -1,4 +1,4 @@
-//! From chunks into the ring: a step is written ahead, what the last process has published is passed over, and the rest is published.
+//! Publishes chunks in the ring: logs a step, skips messages that the last process has published, and publishes the rest.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::direction::Lost;
 use crate::load::Load;
 use crate::recovery::{Fate, Found};
 
-/// Between two looks whether a lossless ring has room.
+/// The interval of checks whether a lossless ring has room.
 const ROOM_EACH: Duration = Duration::from_millis(2);
 
 /// A note about a gap, for programs.
@@ -60,7 +60,7 @@ impl<B: Backend> Down<'_, B> {
         Ok(None)
     }
 
-    /// Until the pace allows it, and the ring has room. Some: an end.
+    /// Waits until the pace allows it, and the ring has room. Returns an end, if there is one.
     pub(super) async fn wait_for_turn(&mut self, load: &Load) -> Option<End> {
         if let Some(pace) = self.options.pace {
             if let Some(end) = self.wait_until(self.pace).await {
@@ -70,7 +70,7 @@ impl<B: Backend> Down<'_, B> {
             self.pace = self.pace.max(Instant::now() - Duration::from_millis(100)) + takes;
         }
         loop {
-            // Nothing is published where nobody can read it any more.
+            // Nothing is published in a ring that was removed.
             if self.open.ring.is_gone() {
                 return Some(End::Gone);
             }
@@ -83,7 +83,7 @@ impl<B: Backend> Down<'_, B> {
         }
     }
 
-    /// Remembers a step before it is done; again where it cannot be written. Some: an end.
+    /// Logs a step before it is done, with retries if it cannot be written. Returns an end, if there is one.
     pub(super) async fn write_ahead(&mut self, step: &Step) -> Option<End> {
         loop {
             let put = self.remember(step);
@@ -100,15 +100,15 @@ impl<B: Backend> Down<'_, B> {
         }
     }
 
-    /// Messages into the ring: all of them, unless there is an end or a failure.
+    /// Publishes all messages, unless there is an end or a failure.
     pub(super) async fn put(&self, load: &Load) -> Result<Option<End>> {
         loop {
             let ring = &self.open.ring;
             let publish = || load.try_publish(ring);
-            // What is left of a batch that was held up in the middle waits for room.
+            // The rest of an interrupted batch waits for room.
             match if self.is_lossless { tokio::task::block_in_place(publish) } else { publish() } {
                 Ok(true) => return Ok(None),
-                // A reader has come while the step was written, or another publisher has taken the room.
+                // A reader has joined while the step was written, or another publisher has taken the room.
                 Ok(false) => self.control.pause(ROOM_EACH).await,
                 Err(why) => {
                     return Err(Failure::Hopeless(format!("{}: {why}", self.options.ring.path.display())));
@@ -123,14 +123,14 @@ impl<B: Backend> Down<'_, B> {
         }
     }
 
-    /// Whether a chunk can be published at once: a lossless ring has room when its readers have read.
+    /// Whether a chunk can be published at once: a lossless ring has room once its readers have read.
     pub(super) fn has_room(&self, load: &Load) -> bool {
         let room = self.open.ring.wait_for_room(load.len() as u64, 0, || false);
-        // What is wrong with the ring is said by the publish.
+        // The publish reports problems of the ring.
         room.map_or(true, |how| how == Wait::Ready)
     }
 
-    /// Waits, and looks each second how things are. Some: an end.
+    /// Waits, with a check each second. Returns an end, if there is one.
     pub(super) async fn wait_until(&mut self, until: Instant) -> Option<End> {
         loop {
             tokio::select! {
@@ -148,14 +148,14 @@ impl<B: Backend> Down<'_, B> {
 
     /// The step that was written was not done.
     pub(super) fn take_back(&mut self) {
-        // Where that cannot be written nothing must follow the step, and the next process looks into the ring.
+        // If this cannot be written, no record may follow the step, so that the next process searches the ring.
         self.is_open = false;
         let whole = self.remember_all();
         self.say_state(whole);
     }
 
     pub(super) fn remember(&mut self, step: &Step) -> std::io::Result<()> {
-        // A clone, since the file wants a record of its own.
+        // A clone, because the file takes ownership of a record.
         self.state.put(&Record::Step(step.clone()))?;
         self.is_open = true;
         Ok(())
@@ -190,7 +190,7 @@ impl<B: Backend> Down<'_, B> {
         }
     }
 
-    /// Leaves out what the last process has published.
+    /// Skips messages that the last process has published.
     pub(super) fn pass_over(&mut self, name: &str, chunk: &mut Gathered) {
         let Some(recovery) = self.recoveries.get_mut(name) else { return };
         let found = &mut self.found;
@@ -217,12 +217,12 @@ impl<B: Backend> Down<'_, B> {
     pub(super) fn publish_notes(&mut self, notes: &[String]) {
         let Some(gaps) = &self.gaps else { return };
         for note in notes {
-            // One that is too long for a ring of somebody else's making is nowhere else, either.
+            // A message that is too long for a ring that others have created is not counted elsewhere.
             let _ = gaps.ring.publish_str(note.as_bytes());
         }
     }
 
-    /// What was published is published: the next process need not look.
+    /// Notes that the step was done, so that the next process need not search the ring.
     pub(super) fn settle(&mut self) {
         if self.is_open && self.state.put(&Record::Done).is_ok() {
             self.is_open = false;

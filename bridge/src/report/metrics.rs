@@ -1,11 +1,11 @@
-//! A report as metrics, in Prometheus' text format: a family for each row of the tables.
+//! A report as metrics in Prometheus' text format. Each row of the tables is a family.
 
 use std::fmt::Write as _;
 
 use super::{Report, ServerStatus};
 use crate::direction::{Lost, ONLY_DOWN, REASONS, Status};
 
-/// A name, whether it only grows, what it says, and the value, where there is one.
+/// The name, whether it is a counter, the help, and the value, if there is one.
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> Option<f64>);
 
 fn is(state: bool) -> Option<f64> {
@@ -44,7 +44,7 @@ const OF_SERVERS: [Family<ServerStatus>; 2] = [
 ];
 
 impl Report {
-    /// In Prometheus' text format.
+    /// The report in Prometheus' text format.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
         for (name, kind, help, value) in OF_DIRECTIONS {
@@ -64,7 +64,7 @@ impl Report {
     }
 }
 
-/// Its help and its rows, which are labels and a value; nothing, if there are none.
+/// Adds a family: its help and its rows of labels and values; nothing, if there are no rows.
 fn family(text: &mut String, name: &str, kind: &str, help: &str, rows: impl IntoIterator<Item = (String, f64)>) {
     let mut rows = rows.into_iter().peekable();
     if rows.peek().is_some() {
@@ -79,7 +79,7 @@ fn of_direction(name: &str, direction: &str) -> String {
     format!("bridge=\"{}\",direction=\"{direction}\"", escaped(name))
 }
 
-/// By reason, also those of which there are none, or nobody would see the first.
+/// Losses by reason, including those that are 0, so that the first loss is an increase.
 fn losses((name, direction, status): (&str, &str, &Status)) -> Vec<(String, f64)> {
     let mut lost: Lost = reasons_of(direction).map(|reason| (reason.to_owned(), 0)).collect();
     lost.extend(status.lost.clone());
@@ -88,7 +88,7 @@ fn losses((name, direction, status): (&str, &str, &Status)) -> Vec<(String, f64)
     lost.into_iter().map(row).collect()
 }
 
-/// Why a direction may lose messages. Down counts what up has lost, too.
+/// The reasons for losses of a direction. Down also counts the losses of up.
 fn reasons_of(direction: &str) -> impl Iterator<Item = &'static str> {
     let is_up = direction == "up";
     REASONS.iter().map(|(reason, _)| *reason).filter(move |reason| !is_up || !ONLY_DOWN.contains(reason))

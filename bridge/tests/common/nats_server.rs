@@ -143,7 +143,7 @@ impl NatsServer {
             got.extend_from_slice(&part[..count]);
             let all = String::from_utf8_lossy(&got);
             if all.contains("HMSG answer") {
-                return Err(std::io::Error::other("nobody answers"));
+                return Err(std::io::Error::other("no answer"));
             }
             if let Some(at) = all.find("MSG answer 1 ") {
                 let rest = &got[at + "MSG answer 1 ".len()..];

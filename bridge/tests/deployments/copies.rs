@@ -139,7 +139,7 @@ fn a_place_that_is_given_again_is_noticed() {
     let place = last();
     configure(&folder, &nobody);
     program.signal("-HUP");
-    wait_for("nobody reads", || (!program.report().bridges.contains_key("a")).then_some(()));
+    wait_for("the direction has stopped", || (!program.report().bridges.contains_key("a")).then_some(()));
     server.restore("copy");
     append(3, 1..=1, 0);
     append(1, 6..=8, 5);

@@ -157,7 +157,7 @@ fn the_status_has_the_last_word() {
     let text = format!("{}{BOTH}", server(&redis));
     configure(&folder, &text);
     let code = || ask(&folder, &["status"]).status.code();
-    assert_eq!(code(), Some(1), "nobody has written it");
+    assert_eq!(code(), Some(1), "the status was not written");
     let program = run(&folder, &text);
     program.until_connected(2);
     wait_for("all is well", || (code() == Some(0)).then_some(()));
@@ -179,7 +179,7 @@ fn the_status_has_the_last_word() {
     let Program { child, .. } = &program;
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill").success());
-    wait_for("nobody writes it", || (code() == Some(1)).then_some(()));
+    wait_for("the status is not written any more", || (code() == Some(1)).then_some(()));
     std::fs::write(folder.0.join("status.json"), "{").expect("write");
     assert_eq!(code(), Some(1), "half a file");
 }

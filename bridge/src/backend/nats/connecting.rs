@@ -1,4 +1,4 @@
-//! Keeps the connection to a server or a cluster of them: makes it, watches it, makes it again, and says why there is none.
+//! The connection to a server or a cluster: makes it, checks it, makes it again, and finds out why it cannot be made.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::{Failure, Result};
 use crate::backend::keeper::{Endpoint, Keeper};
 use crate::backend::tls;
 
-/// Who we are.
+/// The credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
-    /// Nobody.
+    /// None.
     None,
-    /// A user, and the password.
+    /// A user and the password.
     User(String, String),
     /// A token.
     Token(String),
@@ -31,31 +31,31 @@ pub enum Login {
     Creds(String),
 }
 
-/// What TLS needs: files of PEM.
+/// The TLS configuration: files of PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// Whose signature is believed; the system's authorities, if none.
+    /// Trusted certificate authorities; those of the system, if `None`.
     pub ca: Option<PathBuf>,
-    /// Our own certificate and its key.
+    /// The client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// How to reach a server.
+/// How to connect to a server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Hosts and ports of one server or more of a cluster.
+    /// The host and port of one or more servers of a cluster.
     pub servers: Vec<(String, u16)>,
-    /// The same for people.
+    /// Its address as a text for people.
     pub name: String,
-    /// Who we are.
+    /// The credentials.
     pub login: Login,
-    /// None: without, unless the server wants it.
+    /// `None`: without TLS, unless the server requires it.
     pub tls: Option<Tls>,
-    /// How long the server may take to accept a connection, and to answer.
+    /// The timeout for connections and answers.
     pub timeout: Duration,
-    /// What the subjects begin with.
+    /// The prefix of subjects.
     pub subject: String,
-    /// Replicas of a stream that is created here, 1 to 5.
+    /// The number of replicas of streams that are created, 1 to 5.
     pub replicas: usize,
 }
 
@@ -66,10 +66,10 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Within this a server says that nobody takes a message, if it says anything.
+/// Within this time a server reports that a message has no responders, if it does so.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// A connection that works, as far as is known.
+/// A connection that is believed to work.
 pub(in crate::backend) struct Live {
     pub client: Client,
     pub settings: Settings,
@@ -82,13 +82,13 @@ impl std::fmt::Debug for Live {
     }
 }
 
-/// What a connection says beside the answers.
+/// Events of a connection besides answers.
 struct Signals {
-    /// Why it is no good any more.
+    /// Why the connection is broken.
     broken: watch::Sender<Option<String>>,
-    /// What the server does not allow to publish: it gives no answer to that, and says it of each message.
+    /// A subject that this user may not publish to: the server reports it for each message instead of an answer.
     denied: broadcast::Sender<String>,
-    /// That it does not allow to subscribe to answers, which it says once: none comes over this connection.
+    /// This user may not subscribe to answers, which the server reports once: there are none on this connection.
     deaf: watch::Sender<Option<String>>,
 }
 
@@ -97,7 +97,7 @@ impl Signals {
         Signals { broken: watch::Sender::new(None), denied: broadcast::Sender::new(16), deaf: watch::Sender::new(None) }
     }
 
-    /// Of all that is said beside the answers.
+    /// The events of the connection.
     fn hear(&self, event: Event, name: &str) {
         match event {
             Event::Disconnected | Event::Closed | Event::LameDuckMode => {
@@ -119,14 +119,14 @@ impl Signals {
     }
 }
 
-/// Hears what the server does not allow, from now on.
+/// Subscribes to denials from now on.
 pub(super) struct Denials {
     denied: broadcast::Receiver<String>,
     deaf: watch::Receiver<Option<String>>,
 }
 
 impl Denials {
-    /// Once it is said of a subject, or of all answers.
+    /// Resolves once a subject, or all answers, are denied.
     pub async fn of(&mut self, subject: &str) -> String {
         let quoted = format!("\"{subject}\"");
         loop {
@@ -143,11 +143,11 @@ impl Denials {
     }
 }
 
-/// What became of a request.
+/// The result of a request.
 pub(super) enum Reply {
     Came(Message),
-    /// Nobody takes what has this subject: there is no such stream, or no JetStream.
-    Nobody,
+    /// There are no responders for this subject: there is no such stream, or no JetStream.
+    NoResponders,
 }
 
 impl Live {
@@ -159,7 +159,7 @@ impl Live {
         });
     }
 
-    /// Once the connection is no good any more.
+    /// Resolves once the connection is broken.
     pub(super) async fn broken(&self) -> Failure {
         let mut broken = self.signals.broken.subscribe();
         let why = broken.wait_for(Option::is_some).await.ok().and_then(|why| (*why).clone());
@@ -170,7 +170,7 @@ impl Live {
         }
     }
 
-    /// What the library does with a connection by itself, as long as that is good and for no longer than an answer may take.
+    /// Waits for a call of the library as long as the connection works, and for at most the timeout of answers.
     pub(super) async fn bounded<T, E: std::fmt::Display>(
         &self,
         what: impl Future<Output = std::result::Result<T, E>>,
@@ -197,7 +197,7 @@ impl Live {
         denial(&self.settings.name, words)
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request, and waits for the answer.
     pub(super) async fn ask(&self, subject: &str, headers: Option<HeaderMap>, payload: Vec<u8>) -> Result<Reply> {
         match self.ask_within(subject, headers, payload, self.settings.timeout).await? {
             Some(reply) => Ok(reply),
@@ -205,7 +205,7 @@ impl Live {
         }
     }
 
-    /// The same; none: no answer came in time.
+    /// Sends a request; `None` if there was no answer in time.
     async fn ask_within(
         &self,
         subject: &str,
@@ -229,7 +229,7 @@ impl Live {
             Err(error) => error,
         };
         match error.kind() {
-            RequestErrorKind::NoResponders => Ok(Some(Reply::Nobody)),
+            RequestErrorKind::NoResponders => Ok(Some(Reply::NoResponders)),
             RequestErrorKind::TimedOut => Ok(None),
             RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
                 Err(Failure::Refused(format!("{name}: {subject}: {error}")))
@@ -242,11 +242,11 @@ impl Live {
         }
     }
 
-    /// No answer came in time: the server of this connection is away, or those of a cluster that have the stream.
+    /// The failure for a missing answer: the server of this connection is down, or those of the cluster that have the stream.
     pub(super) async fn owes_an_answer(&self) -> Failure {
         let why =
             format!("no answer from {} within {} s (timeout)", self.settings.name, self.settings.timeout.as_secs());
-        // The server itself says at once that nobody takes this, or that it is not allowed.
+        // The server itself would report missing responders and permissions at once.
         match self.ask_within("pubsub-bridge.alive", None, Vec::new(), ALIVE).await {
             Ok(None) => {
                 self.tell_broken(&why);
@@ -257,7 +257,7 @@ impl Live {
         }
     }
 
-    /// Asks JetStream.
+    /// Sends a request to JetStream.
     pub(super) async fn api<T: DeserializeOwned>(
         &self,
         what: &str,
@@ -269,7 +269,7 @@ impl Live {
         }
     }
 
-    /// The same; none: no answer came in time.
+    /// Sends a request; `None` if there was no answer in time.
     pub(super) async fn api_within<T: DeserializeOwned>(
         &self,
         what: &str,
@@ -279,7 +279,7 @@ impl Live {
         let payload = if ask.is_null() { Vec::new() } else { ask.to_string().into_bytes() };
         match self.ask_within(&format!("$JS.API.{what}"), None, payload, time).await? {
             Some(Reply::Came(message)) => self.parse(&message.payload).map(Some),
-            Some(Reply::Nobody) => Err(Failure::Refused(format!(
+            Some(Reply::NoResponders) => Err(Failure::Refused(format!(
                 "{}: has no JetStream for this user; start the server with JetStream (jetstream {{}} in its configuration, or -js)",
                 self.settings.name
             ))),
@@ -339,7 +339,7 @@ impl Endpoint for Settings {
 }
 
 impl Keeper<Settings> {
-    /// The most bytes of a message.
+    /// The maximum size of a message in bytes.
     pub(super) fn max_payload(&self) -> Option<usize> {
         self.live().ok().map(|live| live.client.max_payload())
     }
@@ -354,7 +354,7 @@ impl Settings {
             .connection_timeout(self.timeout)
             .request_timeout(Some(self.timeout))
             .require_tls(self.tls.is_some())
-            // Each once, and no more: a client that is given up would go on connecting for ever, beside the one that follows it.
+            // Each server once, and not again: a client that was dropped would go on connecting forever, beside the next one.
             .max_reconnects(self.servers.len())
             .event_callback(move |event| {
                 let (signals, name) = (signals.clone(), name.clone());
@@ -390,7 +390,7 @@ impl Settings {
         )
     }
 
-    /// Why there is no connection, with the remedy: the library says the same for several causes, so this looks again.
+    /// Finds out why there is no connection, with a remedy: the library has the same error for several causes.
     async fn why_not(&self, kind: ConnectErrorKind, error: &(dyn std::error::Error + Send + Sync)) -> String {
         let name = &self.name;
         let full = error.to_string().replace('\n', " ");

@@ -324,7 +324,7 @@ async fn try_read(
             next = if bytes < CHUNK { consumer.at_hand()? } else { None };
         }
         if !reads.is_empty() && answers.send(Ok(reads)).await.is_err() {
-            return Ok(Failure::Lost("nobody reads any more".to_owned()));
+            return Ok(Failure::Lost("the reader was dropped".to_owned()));
         }
     }
 }
