@@ -305,16 +305,7 @@ mod tests {
 
     /// The findings in the answer to INFO of a server at this address: good, advice, problems.
     fn found(address: Address, info: &str) -> [Vec<String>; 3] {
-        let settings = Settings {
-            address,
-            name: "db".to_owned(),
-            username: None,
-            password: None,
-            sentinel_username: None,
-            sentinel_password: None,
-            tls: None,
-            timeout: Duration::from_secs(1),
-        };
+        let settings = Settings::plain("db", address);
         let mut findings = Findings::default();
         findings.settings_of("db", &settings, &format!("# Server\r\n{}\r\n", info.replace(' ', "\r\n")));
         [findings.good, findings.advice, findings.problems]

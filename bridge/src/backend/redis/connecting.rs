@@ -238,6 +238,21 @@ impl Keeper<Settings> {
 }
 
 impl Settings {
+    /// Settings without credentials and TLS, for tests.
+    #[cfg(test)]
+    pub(crate) fn plain(name: &str, address: Address) -> Settings {
+        Settings {
+            address,
+            name: name.to_owned(),
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            tls: None,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
     /// Converts an error of a working connection; `None` if the connection is broken.
     pub(super) fn partial(&self, stream: &str, error: &RedisError) -> Option<Failure> {
         let is_good = is_answer(error) && !(matches!(self.address, Address::Sentinel(..)) && is_elsewhere(error));

@@ -368,16 +368,7 @@ mod tests {
 
     #[test]
     fn a_reader_gets_no_entries_beyond_the_next_ones() {
-        let settings = Settings {
-            address: super::super::Address::Cluster(Vec::new()),
-            name: String::new(),
-            username: None,
-            password: None,
-            sentinel_username: None,
-            sentinel_password: None,
-            tls: None,
-            timeout: Duration::from_secs(1),
-        };
+        let settings = Settings::plain("", super::super::Address::Cluster(Vec::new()));
         let mut hub = Hub::new(mpsc::unbounded_channel().1, settings, Arc::default());
         let mut readers = Vec::new();
         for minor in [0, 10] {
