@@ -102,8 +102,8 @@ pub struct Entry {
     pub kind: u8,
     /// The bytes of its content.
     pub payload: Vec<u8>,
-    /// Distinguishes it from another entry that the server had at this place before it was restored from a copy; 0 if that is not known,
-    /// or no place is given twice.
+    /// Distinguishes it from another entry that the server had at this place before it was restored from a copy; 0 if that is not
+    /// known, or no place is given twice.
     pub stamp: u64,
 }
 
@@ -115,7 +115,7 @@ pub type Read = Result<Entry, Malformed>;
 pub struct Malformed {
     /// Where it is.
     pub place: Place,
-    /// What is wrong with it.
+    /// A text that says what is wrong with it.
     pub why: String,
 }
 
@@ -202,8 +202,7 @@ pub struct Ends {
     /// Whether the requested place may belong to this stream. False if it certainly does not: it is after `last`, or it is not
     /// before `first` and holds no entry.
     pub continues: bool,
-    /// What is at the place that was asked for, if that can be told. A server that was restored from a copy may give a place a
-    /// second time.
+    /// The entry at the requested place, if that is known. A server that was restored from a copy may give a place a second time.
     pub at: Option<Sent>,
     /// How much older it is than the newest entry, if that is known; if it was trimmed, how much older the oldest entry is.
     pub behind: Option<Duration>,

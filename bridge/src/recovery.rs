@@ -36,7 +36,7 @@ pub struct Chunk {
     pub sum: u64,
 }
 
-/// What is known about the last chunk.
+/// The outcome of the last chunk, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Last {
     /// It was published.

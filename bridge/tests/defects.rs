@@ -380,7 +380,7 @@ async fn what_does_not_fit_is_counted_and_noted() {
     server.append_malformed("s", "scribbled");
     received(&mut receiver, 2).await;
     until("it says so", || down.lost() == [("rejected".to_owned(), 2)].into()).await;
-    until("and what is malformed", || down.status().malformed == Some(1)).await;
+    until("malformed entries are counted", || down.status().malformed == Some(1)).await;
     let notes = Options::default().open(Variant::Str, &gaps.path).expect("a ring");
     let (note, _) = notes.subscribe(true).poll_str().expect("strings").expect("a note");
     let note: serde_json::Value = serde_json::from_slice(&note).expect("JSON");

@@ -36,7 +36,8 @@ async fn received(receiver: &mut Receiver, count: u64) {
     assert_eq!(receiver.read() as u64, count);
 }
 
-/// Entries as another program might append them: the fields, and the messages that are news. A pack has its lengths before the messages.
+/// Entries as another program might append them: the fields, and the messages that are news. A pack has its lengths before the
+/// messages.
 const STRANGE: &[(&[&str], &[&str])] = &[
     (&["o", "x/a#1", "s", "1", "m", "one"], &["one"]),
     (&["o", "x/a#1", "s", "1", "m", "one"], &[]),
@@ -51,7 +52,7 @@ const STRANGE: &[(&[&str], &[&str])] = &[
     (&["o", "x/a#1", "s", "6", "u", "again"], &[]),
     (&["o", "x/a#1", "s", "7", "I", "10 20 30"], &["10", "20", "30"]),
     (&["o", "x/a#1", "s", "8", "I", "20 30 40"], &["40"]),
-    // Numbers that are missing, and a gap that says what it stands for.
+    // Missing numbers, and a gap with its reason.
     (&["o", "x/a#1", "s", "14", "m", "fourteen"], &["fourteen"]),
     (&["o", "x/a#1", "s", "15", "g", "overrun 5"], &[]),
     (&["o", "x/a#1", "s", "15", "g", "overrun 5"], &[]),
@@ -68,7 +69,7 @@ const STRANGE: &[(&[&str], &[&str])] = &[
     (&["o", "we ird#7/x#12", "s", "1", "m", "odd"], &["odd"]),
 ];
 
-/// What is no entry of a bridge.
+/// Entries that are not from a bridge.
 const MALFORMED: &[&[&str]] = &[
     &["some", "thing"],
     &["o", "x/a#3", "m", "no number"],
@@ -180,7 +181,7 @@ async fn overruns_are_told_apart_and_noted() {
     assert!(overrun >= 84 - 16, "a batch may have been on its way");
     let all = lost([("overrun", overrun), ("restart", 24)]);
     until("it says what was lost while it could not send", || up.lost() == all).await;
-    until("those who receive count it, too", || down.lost() == all).await;
+    until("receivers count it, too", || down.lost() == all).await;
     let notes = notes(&mut noted);
     assert_eq!(notes[0], json!({"number": 1, "stream": "s", "origin": origin, "reason": "restart", "count": 24}));
     let sum: u64 = notes[1..].iter().map(|note| note["count"].as_u64().expect("a number")).sum();
@@ -246,14 +247,14 @@ async fn what_a_server_has_lost_is_counted_where_it_was_not_read() {
     received(&mut away, 16).await;
     received(&mut present, 26).await;
     until("it is counted", || down.lost() == lost([("backend", 10)])).await;
-    assert_eq!(live.lost(), lost([]), "those who had read it miss nothing");
+    assert_eq!(live.lost(), lost([]), "a receiver that has read it misses nothing");
     for running in [up, down, live] {
         running.stop().await.expect("it ends well");
     }
 }
 
-/// What a server has lost that had no acknowledgement comes again: to one who has received it only where the sender is another process, which
-/// cannot know that it was sent.
+/// Messages without an acknowledgement that a server has lost are sent again. A receiver that already had them gets them twice only if the
+/// sender is another process, which does not know that they were sent.
 #[tokio::test]
 async fn what_was_neither_acknowledged_nor_kept_comes_again() {
     for is_killed in [false, true] {

@@ -1,5 +1,5 @@
-//! The program as operators meet it: what it says about servers that do not work, what `check` and `status` find, how it takes a changed
-//! configuration, and that one bad ring keeps no other bridge from working.
+//! The program as operators meet it: what it says about servers that do not work, what `check` and `status` find, how it takes a
+//! changed configuration, and that one bad ring keeps no other bridge from working.
 
 mod common;
 
@@ -266,7 +266,7 @@ fn what_cannot_be_written_is_said_once_and_found_before() {
     seconds(2.5);
     let said = |warning: &String| program.log().matches(warning.as_str()).count();
     assert_eq!(warnings.each_ref().map(said), [1, 1], "once: {}", program.log());
-    // Put right, both are written; and what is wrong later is said again.
+    // After a repair both are written, and later problems are reported again.
     drop(listener);
     std::fs::remove_file(&socket).expect("remove");
     std::fs::create_dir(folder.0.join("later")).expect("a directory");
@@ -307,7 +307,7 @@ fn a_ring_that_cannot_be_made_is_told_alike_by_all() {
     assert!(!folder.0.join("in").exists());
 }
 
-/// Where a user may not write, `check` says so who asks as that user.
+/// If a user has no write permission, `check` reports it when that user runs it.
 #[test]
 fn what_may_not_be_made_is_found_before() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! The program in its surroundings: what it says to operators, cables that are pulled, names that are not ASCII, and the example of a
-//! reader in Python. Cables are between namespaces of the test's own, which takes root; otherwise these tests say so.
+//! The program in its surroundings: what it says to operators, cables that are pulled, names that are not ASCII, and the example
+//! of a reader in Python. Cables are between namespaces of the test's own, which takes root; otherwise these tests say so.
 
 mod common;
 
@@ -470,9 +470,9 @@ fn the_reader_in_python_reads_what_is_written() {
         }
     }
     sent(5);
-    // Overrun while it stands still.
+    // Overrun while it is stopped.
     program.signal("-STOP");
-    wait_for("it stands still", || {
+    wait_for("the bridge is stopped", || {
         std::fs::read_to_string(format!("/proc/{}/stat", program.child.id())).ok()?.contains(") T ").then_some(())
     });
     for (ring, variant, _, name) in &rings {
@@ -493,7 +493,7 @@ fn the_reader_in_python_reads_what_is_written() {
     sent(169);
     program.end();
     assert_eq!(seen_by_python(python, &redis), expected);
-    // What others append: doubles, and what is no entry.
+    // Other programs append duplicates and malformed entries.
     redis.ask(&["XADD", "s", "*", "colour", "blue"]);
     redis.ask(&["XADD", "s", "*", "o", "a/x-0#1", "s", "1", "m", "one"]);
     redis.ask(&["XADD", "s", "*", "o", "a/x-0#1", "s", "1", "m", "one"]);

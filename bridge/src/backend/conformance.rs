@@ -299,7 +299,7 @@ async fn notices_another_stream<R: Rig>(rig: &R) {
     assert_eq!(backend.append(&a, &batch(1, 3), 0).await, Ok(()));
     let found = entries(&backend, "other", Place::START, 3).await;
     let ends = backend.ends("other", found[2].place).await.expect("ends");
-    let at = ends.at.expect("what is there");
+    let at = ends.at.expect("an entry at the place");
     assert!(ends.continues && at.origin == "host/a" && at.epoch == a.epoch && (1..=3).contains(&at.first), "{at:?}");
     assert_eq!(at.stamp, found[2].stamp, "what tells it from another one there");
     let ahead = Place(found[2].place.0 + 1_000_000, 0);

@@ -26,7 +26,7 @@ pub(super) struct Gathered {
 }
 
 impl<B: Backend> Down<'_, B> {
-    /// Entries into the ring: what is no duplicate, in the stream's order. Leaves some where they take long, and an audit is due.
+    /// Adds entries to chunks in the stream's order, without duplicates. Leaves some if it takes long and an audit is due.
     pub(super) async fn take(&mut self, index: usize, reads: &mut std::vec::IntoIter<Read>) -> Result<Option<End>> {
         let name = &self.options.streams[index];
         self.quiet.insert(name.clone(), Instant::now());

@@ -22,7 +22,7 @@ commonName = supplied
 const GOOD: &str = "-days 1";
 const EXPIRED: &str = "-startdate 20200101000000Z -enddate 20200102000000Z";
 
-/// What is in the directory: `ca.pem`, and signed by it `server.pem`, `expired.pem` and `elsewhere.pem` (of another host), which have the
+/// The files in the directory: `ca.pem`, and signed by it `server.pem`, `expired.pem` and `elsewhere.pem` (of another host), which have the
 /// key `server.key`, and `client.pem` with `client.key`; `other.pem`, which has signed nothing of these but `stranger.pem` with
 /// `stranger.key`.
 pub struct Certificates(PathBuf);

@@ -281,7 +281,7 @@ pub fn text_of(value: redis::Value) -> String {
     }
 }
 
-/// Whether only what is quick is to be tested.
+/// Whether only quick tests are to run.
 pub fn is_quick() -> bool {
     std::env::var("XT_SECONDS").is_ok_and(|seconds| seconds == "1")
 }

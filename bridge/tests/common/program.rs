@@ -144,7 +144,7 @@ pub fn assert_works(folder: &Folder, server: &str) {
     program.end();
 }
 
-/// `check` says what is wrong with this server, in one line, which has these words.
+/// `check` reports the problem of this server in one line, which has these words.
 pub fn assert_says(folder: &Folder, server: &str, why: &str) {
     let (is_well, said) = checked(folder, server);
     println!("{server}{said}");

@@ -109,7 +109,7 @@ impl Sentinels {
         format!("{scheme}://{}/{MASTER}", addresses.join(","))
     }
 
-    /// Asks the last Sentinel, again and again, until the answer is what is wanted.
+    /// Asks the last Sentinel until the answer is the expected one.
     pub fn until<T>(&self, words: &[&str], wanted: impl Fn(Value) -> Option<T>) -> T {
         self.until_of(self.ports.len() - 1, words, wanted)
     }

@@ -1,4 +1,4 @@
-//! A server that comes back with an older copy of what it had: what it had acknowledged, what it had not, and who has received which of it.
+//! A server that is restored from an older copy: which messages it had acknowledged, which it had not, and which receivers had them.
 
 use std::ops::RangeInclusive;
 
@@ -92,7 +92,7 @@ fn what_had_no_acknowledgement_comes_again(mut server: Server, folder: &Folder) 
     wait_for("what was acknowledged and lost is counted", || {
         (lost("away") == Some([("backend".to_owned(), 5)].into())).then_some(())
     });
-    assert_eq!(lost("here"), Some([].into()), "who has received them misses nothing");
+    assert_eq!(lost("here"), Some([].into()), "a receiver that has them misses nothing");
     // One order of all that the server has acknowledged and kept; what it had not acknowledged is where each has received it.
     let again = 1_000_000_011..=1_000_000_015;
     let kept = |receiver: &Receiver| -> Vec<u64> {
@@ -105,8 +105,8 @@ fn what_had_no_acknowledgement_comes_again(mut server: Server, folder: &Folder) 
     program.end();
 }
 
-/// A batch without an acknowledgement gets its old place again, behind as many messages of others as before: what is there is of the same
-/// sender and has the same numbers, and only the server's time tells that it is another message.
+/// A batch without an acknowledgement gets its old place again, after as many messages of other senders as before. The message there has
+/// the same sender and numbers, and only the server's time shows that it is another one.
 #[test]
 fn a_place_that_is_given_again_is_noticed() {
     if !Which::Nats.is_installed() {

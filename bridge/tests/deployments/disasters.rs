@@ -302,7 +302,7 @@ fn clocks_are_set_back(which: Which) {
         set(offset);
         publisher.publish(100);
         let published = publisher.published;
-        wait_for("what is published is received", || (receiver.read() as u64 == published).then_some(()));
+        wait_for("published messages are received", || (receiver.read() as u64 == published).then_some(()));
         let before = program.report().time;
         wait_for("the status goes on", || {
             let time = program.report().time;
@@ -365,7 +365,7 @@ fn thousands_of_origins(which: Which) {
     for _ in 0..100 {
         publisher.publish(10);
         let published = publisher.published;
-        wait_for("what is published is received", || (receiver.read() as u64 == published).then_some(()));
+        wait_for("published messages are received", || (receiver.read() as u64 == published).then_some(()));
     }
     let after = (size(), resources(&program));
     println!("{which:?}: states {:?} {:?} bytes, {:?} kB and descriptors", before.0, after.0, (before.1, after.1));

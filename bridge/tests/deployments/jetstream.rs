@@ -1,4 +1,4 @@
-//! NATS as it is deployed: who may log in, what an account lacks, streams that others have made, several servers.
+//! NATS deployments: logins, permissions of accounts, streams that others have created, several servers.
 
 use data_encoding::BASE64URL_NOPAD;
 use data_pubsub_shared::Variant;
@@ -125,7 +125,7 @@ fn what_an_account_lacks_is_said() {
     assert_says(&folder, &format!("url = \"{}\"\n{login}", none.url()), "give the account of this user JetStream");
     let small = NatsServer::named(&folder, "small", &account("jetstream: { max_mem: 1M, max_file: 0 }"));
     assert_says(&folder, &format!("url = \"{}\"\n{login}", small.url()), "has no room on disk");
-    // What is printed is enough: to send and to receive, and for all that is done now and then.
+    // The printed permissions are enough to send and to receive, and for periodic work.
     let with = |permissions: &str| {
         format!(
             "authorization {{ users: [ {{ user: all, password: all }}, {{ user: bridge, password: right, permissions: {permissions} }} ] }}"
@@ -239,7 +239,7 @@ fn streams_that_others_have_made_are_told_how_to_be() {
     publisher.publish(100);
     wait_for("all is received", || (receiver.read() == 100).then_some(()));
     program.end();
-    // What is to be thought about.
+    // Findings that are not errors.
     for (changes, what) in [
         (json!({"storage": "memory"}), "is kept in memory: what it has acknowledged does not survive a restart"),
         (json!({"max_msg_size": 10_000}), "takes messages of at most 10000 bytes (max_msg_size)"),

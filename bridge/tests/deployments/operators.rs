@@ -226,7 +226,7 @@ fn bridges_come_and_go_with_the_configuration() {
     program.until_connected(3);
     for round in 0..4 {
         publishers.iter_mut().for_each(|publisher| publisher.publish(100));
-        // It is gone, its ring is not: what is published meanwhile is sent when it comes back.
+        // The bridge is removed, but not its ring: messages that are published meanwhile are sent when it is added again.
         let others = if round % 2 == 0 { "" } else { "[bridge.c]\nstream = \"c\"\nin = \"@/c\"\n" };
         configure(&folder, &format!("{base}{others}"));
         program.signal("-HUP");
@@ -245,7 +245,7 @@ fn bridges_come_and_go_with_the_configuration() {
     wait_for("all is received", || (receiver.read() as u64 == published).then_some(()));
     assert_eq!(receiver.by_ring(), [(1, 800), (2, 800)].into());
     assert!(program.report().bridges.values().flat_map(|both| both.values()).all(|status| status.lost.is_empty()));
-    assert!(folder.0.join("two.prom").exists(), "what is written each second is changed, too");
+    assert!(folder.0.join("two.prom").exists(), "the periodic files are changed, too");
     program.end();
 }
 

@@ -120,7 +120,7 @@ fn a_redis_user_is_told_each_permission_that_it_lacks() {
     program.until_connected(2);
     publisher.publish(10);
     wait_for("all is received", || (receiver.read() == 10).then_some(()));
-    // What is done now and then, too.
+    // Periodic work, too.
     wait_for("the stream is trimmed", || {
         text_of(redis.ask(&["INFO", "commandstats"])).contains("cmdstat_xtrim").then_some(())
     });

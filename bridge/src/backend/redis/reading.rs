@@ -376,7 +376,7 @@ mod tests {
             hub.readers.push(Request { stream: "s".to_owned(), place: Place(1, minor), answers });
             readers.push(receiver);
         }
-        // They take turns, and one that is furthest ahead gets what is for the other one no earlier than that does.
+        // They take turns, and the reader that is furthest ahead does not get entries before the other one does.
         let questions = [hub.ready(), hub.ready()];
         assert_eq!(questions, [0, 10].map(|minor| vec![("s".to_owned(), Place(1, minor))]));
         assert!(questions.iter().all(|question| !hub.is_for_all(question)));
@@ -388,9 +388,13 @@ mod tests {
             };
             [taken(0), taken(1)]
         };
-        assert_eq!(come(&mut hub, 1, 11..=12), [vec![], vec![11, 12]], "not to one that lacks what is before");
+        assert_eq!(come(&mut hub, 1, 11..=12), [vec![], vec![11, 12]], "not for a reader that lacks earlier entries");
         assert_eq!(come(&mut hub, 0, 1..=3), [vec![1, 2, 3], vec![]]);
-        assert_eq!(come(&mut hub, 0, 1..=14), [(4..=14).collect::<Vec<_>>(), vec![13, 14]], "what is news to each");
+        assert_eq!(
+            come(&mut hub, 0, 1..=14),
+            [(4..=14).collect::<Vec<_>>(), vec![13, 14]],
+            "each reader gets its new entries"
+        );
         let question = hub.ready();
         assert!(hub.is_for_all(&question));
     }
