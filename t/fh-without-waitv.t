@@ -5,6 +5,9 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+
+# Two tests in one, with hundreds of threads, take minutes on a busy host.
+BEGIN { $ENV{PUBSUB_TEST_WATCHDOG} ||= 600 }
 use PubSubTest::Watchers;
 
 my $why = without_waitv();
