@@ -237,7 +237,7 @@ impl<S: Slot> SlotRing<S> {
                 next = now;
                 continue;
             }
-            // Relaxed: as in `claim`. An old limit is smaller, so it is safe.
+            // Relaxed: as in `claim`. A limit is safe however old it is.
             match write_pos.compare_exchange(next, next.wrapping_add(n), Relaxed, Relaxed) {
                 Ok(_) => return Some(next),
                 Err(now) => next = now,
