@@ -33,10 +33,11 @@ impl Options {
         Ok(Stats::read(&Header::default(), &self.geometry(variant)?))
     }
 
-    /// Whether a new ring of these could be made at `path` now: the sizes, the mode, and the room that is free. Makes nothing.
+    /// Checks whether a new ring with these options could be created at `path` now: the sizes, the mode, and the free space. Creates
+    /// nothing, and ignores a file that exists at `path`.
     ///
     /// # Errors
-    /// As [`Ring::open`] where it makes one; whatever stands at `path` already is not looked at.
+    /// As [`Ring::open`] when it creates a ring.
     ///
     /// ```
     /// # use data_pubsub_shared::{Options, Variant};

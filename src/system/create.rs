@@ -48,14 +48,14 @@ impl Creation {
         Ok(Creation { geometry, mode })
     }
 
-    /// Refuses a ring for which the file system at `path` has no room now.
+    /// Returns an error if the file system at `path` has no room for the ring now.
     pub(crate) fn check_room(&self, path: &Path) -> Result<()> {
-        // A directory may be written to that may not be read.
-        let folder =
+        // O_PATH, because a directory need not be readable to create files in it.
+        let opened =
             std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(folder(path));
-        let folder = folder.map_err(|e| os_error("open", &e).about(path.display()))?;
+        let directory = opened.map_err(|e| os_error("open", &e).about(path.display()))?;
         let total = self.geometry.total;
-        Volume::of(&folder).check(total, total).map_err(|e| e.about(path.display()))
+        Volume::of(&directory).check(total, total).map_err(|e| e.about(path.display()))
     }
 }
 
