@@ -58,7 +58,7 @@ sub take {
 }
 
 # The answer to a request with a number or without: the pid of the worker; the ring of each follower, where it started, how
-# many messages it has, their digest, how many it lost; and the write positions after the number was published.
+# many messages it has, their digest, how many it lost, and its cursor; and the write positions after the number was published.
 sub answer {
     my ($self, $number) = @_;
     my @followers = $self->followers;
@@ -69,8 +69,9 @@ sub answer {
     my %end = map { $_ => $self->{ring}{$_}->write_pos } qw(int str);
     my @report = map {
         my ($name, $f) = @$_;
-        take($f);
-        join ':', $name, $f->{start}, $f->{count}, $f->{digest}->clone->hexdigest, $f->{sub}->overflow_count;
+        # A worker that was killed may have claimed a position, which is abandoned after the claim timeout.
+        do { take($f) } while $f->{sub}->cursor < $end{$name};
+        join ':', $name, $f->{start}, $f->{count}, $f->{digest}->clone->hexdigest, $f->{sub}->overflow_count, $f->{sub}->cursor;
     } @followers;
     return join(' ', $$, "$end{int}:$end{str}", @report) . "\n";
 }
