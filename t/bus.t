@@ -353,6 +353,24 @@ subtest 'the ring file is replaced' => sub {
     is($reconnected, 2, 'the bus counts the second reconnect');
 };
 
+subtest 'errors after a read from a file handle, which perl then adds to the place of each' => sub {
+    my $path = fresh_path();
+    spew($path, 'text');
+    open my $in, '<', $path or die "open: $!";
+    readline $in;
+    like(eval { $BUS->new($path); 1 } ? 'lives' : $@, qr/\A\Q$BUS\E->new: \Q$path\E: too small .* at \Q$0\E line/, 'new croaks at its caller');
+    my $sub = variant('Int')->ring(8)->subscribe;
+    like(eval { $sub->each(sub { }, 'soon'); 1 } ? 'lives' : $@, qr/->each: timeout must be .* at \Q$0\E line/, 'each croaks at its caller');
+    my $bus = bus();
+    my @errors;
+    $bus->json('data')->on(error => sub { push @errors, $_[1] });
+    $bus->listen(data => sub { });
+    $bus->ring->publish('data {');
+    $bus->pump;
+    is(scalar @errors, 1, 'malformed JSON is an error');
+    unlike($errors[0], qr/ line [0-9]/, 'the error has no place in the module');
+};
+
 subtest 'the ring file is replaced by another file' => sub {
     my $path = fresh_path();
     my $bus  = $BUS->new($path, loop => 'none');

@@ -94,8 +94,15 @@ sub _each {
 # signal handler.
 sub _cause {
     my ($error, $file) = @_;
-    die $error if ref $error || $error !~ /\AData::PubSub::Shared::\w+(?:::Sub)?->\w+: (.*) at \Q$file\E line [0-9]+\.\n\z/s;
-    return $1;
+    my $text = _without_place($error, $file);
+    die $error if $text eq $error || $text !~ s/\AData::PubSub::Shared::\w+(?:::Sub)?->\w+: //;
+    return $text;
+}
+
+# The text of an exception without its place, if that is in the file; perl adds the file handle that was read last.
+sub _without_place {
+    my ($error, $file) = @_;
+    return ref $error ? $error : $error =~ s/ at \Q$file\E line [0-9]+(?:, <[^\n]*> (?:line|chunk) [0-9]+)?\.\n\z//r;
 }
 
 # The handler as code, by poll_cb's rules; a name without a package belongs to the caller's.

@@ -58,6 +58,11 @@ sub _as {
     my ($self, $method, $code) = @_;
     my $result;
     return $result if eval { $result = $code->(); 1 };
+    return $self->_croak_as($method);
+}
+
+sub _croak_as {
+    my ($self, $method) = @_;
     my $cause = Data::PubSub::Shared::_cause($@, __FILE__);
     croak ref($self), "->$method: $cause";
 }
@@ -108,9 +113,8 @@ sub notify {
     # Processes that open the path from now on do not get the messages of a ring that is gone.
     $self->_as(notify => sub { $self->_renew }) if $self->{ring}->is_gone;
     my $message = $channel . ' ' . $self->_text($channel, $payload);
-    return $self if eval { $self->_as(notify => sub { $self->{ring}->publish($message) }) };
-    my $error = $@;
-    die $error if $error !~ /message too long \((\d+) > (\d+)\)/;
+    return $self if eval { $self->{ring}->publish($message); 1 };
+    $self->_croak_as('notify') if $@ !~ /message too long \((\d+) > (\d+)\)/;
     my $text = ref($self) . "->notify: message for channel '$channel' too long ($1 > $2 bytes, with the channel's name)";
     croak $text if $self->{long} eq 'croak';
     $self->{dropped}++;
@@ -124,7 +128,7 @@ sub _text {
         my $json = _json();
         my $text = eval { $json->encode($payload) };
         return $text if defined $text;
-        croak ref($self), "->notify: payload for channel '$channel': ", $@ =~ s/ at \S+ line [0-9]+\.\n\z//r;
+        croak ref($self), "->notify: payload for channel '$channel': ", Data::PubSub::Shared::_without_place($@, __FILE__);
     }
     croak ref($self), "->notify: payload must be a string, not a reference ($1); data are for channels of json"
         if ref $payload && !overload::Overloaded($payload) && overload::StrVal($payload) =~ /(\w+)\(/;
@@ -310,7 +314,7 @@ sub pump {
     $self->_start  if $self->_listens && !$self->{sub};
     $self->_attach if !$self->{sub};
     my $sub   = $self->{sub} or return 0;
-    $self->_as(pump => sub { $sub->poll_wait_multi(0, $timeout) });    # croaks now
+    $self->_as(pump => sub { $sub->poll_wait_multi(0, $timeout) }) if @_ > 1;    # croaks now
     my $count = $self->_deliver($sub->lag);
     return $count if $count || @_ < 2;
     my $message = $sub->poll_wait($timeout);
@@ -353,7 +357,8 @@ sub _dispatch {
     );
     return if !@to;
     if ($self->_is_json($channel)) {
-        eval { $payload = _decoded($payload); 1 } or return $self->_error($@ =~ s/ at \S+ line [0-9]+\.\n\z//r, $channel);
+        eval { $payload = _decoded($payload); 1 }
+            or return $self->_error(Data::PubSub::Shared::_without_place($@, __FILE__), $channel);
     }
     for (@to) {
         my ($code, @name) = @$_;

@@ -13,7 +13,7 @@ use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 use Data::PubSub::Shared::CLI qw(options usage count complain attempt emit flush printable text json);
 use Data::PubSub::Shared::CLI::File;
-use Data::PubSub::Shared::CLI::Text qw(cause decimal double number);
+use Data::PubSub::Shared::CLI::Text qw(cause decimal double number without_place);
 
 sub run {
     my (@arguments) = @_;
@@ -38,7 +38,8 @@ sub plan {
     }
     my $left = defined $opt->{count} ? count('--count', $opt->{count}, 1, 1 << 53) : undef;
     usage("--timeout must be a number of seconds, not '$opt->{timeout}'") if defined $opt->{timeout} && !defined decimal($opt->{timeout});
-    usage("--format: unknown '$1'; known: %v, %p, %r, %t, %s and %%") if ($opt->{format} // '') =~ /(?<!%)(?:%%)*(%(?:[^vprts%]|\z))/;
+    my ($unknown) = grep { !/\A[vprts%]\z/ } placeholders($opt);
+    usage("--format: unknown '%$unknown'; known: %v, %p, %r, %t, %s and %%") if defined $unknown;
     my $pattern = defined $opt->{grep} ? pattern($opt->{grep}) : undef;
     $opt->{follow} ||= $opt->{'follow-path'} || defined $opt->{timeout};
     my $came = 0;
@@ -51,11 +52,14 @@ sub plan {
     );
 }
 
+# The letters after each % of --format.
+sub placeholders { my ($opt) = @_; return ($opt->{format} // '') =~ /%(.?)/gs }
+
 # Returns code that tests whether a message matches.
 sub pattern {
     my ($text) = @_;
     utf8::decode($text);
-    my $regex = eval { no warnings 'regexp'; qr/$text/ } // usage("--grep must be a regular expression of perl's: " . ($@ =~ s/ at \S+ line \d+\.\n\z//r));
+    my $regex = eval { no warnings 'regexp'; qr/$text/ } // usage("--grep must be a regular expression of perl's: " . without_place($@));
     return sub {
         my ($message) = @_;
         # Match UTF-8 bytes as characters.
@@ -96,7 +100,7 @@ sub attach {
     my ($path, $opt) = @$self{qw(path opt)};
     my $file = Data::PubSub::Shared::CLI::File->ring($path);
     die "$path: not stamped; only messages of a ring that was made so have a time\n"
-        if !$file->{stamped} && ($opt->{time} || ($opt->{format} // '') =~ /(?<!%)(?:%%)*%[ts]/);
+        if !$file->{stamped} && ($opt->{time} || grep {/[ts]/} placeholders($opt));
     my $sub = $file->attach->subscribe_all(lossy => 1);
     my $form = form($opt, $file, $self->{shown}, $sub);
     @$self{qw(sub form next lost)} = ($sub, $opt->{time} ? stamped($form, $sub, $opt->{json}) : $form, $sub->cursor, 0);
