@@ -67,10 +67,14 @@ static UV arg_mode(pTHX_ const ps_call *call, SV *sv) {
     return mode & 07777;
 }
 
+static void croak_if_reference(pTHX_ const ps_call *call, SV *sv, const char *what) {
+    if (SvROK(sv) && !SvAMAGIC(sv)) ps_croak(aTHX_ call, "%s must be a string, not a reference", what);
+}
+
 /* The bytes that perl's own functions use as a file's name, without a NUL. */
 static const char *arg_name(pTHX_ const ps_call *call, SV *sv, const char *what, STRLEN *len) {
     const char *name;
-    if (SvROK(sv) && !SvAMAGIC(sv)) ps_croak(aTHX_ call, "%s must be a string, not a reference", what);
+    croak_if_reference(aTHX_ call, sv, what);
     name = SvPV(sv, *len);
     if (memchr(name, 0, *len)) ps_croak(aTHX_ call, "%s contains a NUL byte", what);
     return name;
@@ -338,7 +342,7 @@ static void ring_try_publish(pTHX_ const ps_call *call, I32 ax, I32 items) {
 /* A reader's name in UTF-8, regardless of the encoding of the caller's variable. */
 static const char *arg_reader(pTHX_ const ps_call *call, SV *sv, STRLEN *len) {
     SV *copy = sv_mortalcopy(sv);
-    if (SvROK(copy) && !SvAMAGIC(copy)) ps_croak(aTHX_ call, "name must be a string, not a reference");
+    croak_if_reference(aTHX_ call, copy, "name");
     return SvPVutf8(copy, *len);
 }
 
@@ -513,7 +517,7 @@ static void ring_unlink(pTHX_ const ps_call *call, I32 ax, I32 items) {
     PS_METHOD(PS_RING, variant, "new_from_fd", ring_new_from_fd, 0, 2, 2, "class, fd")                               \
     PS_METHOD(PS_RING, variant, "memfd", ring_memfd, PS_READS, 1, 1, "self")                                         \
     PS_METHOD(PS_RING, variant, "publish", ring_publish, 0, 2, 2, "self, value")                                     \
-    PS_METHOD(PS_RING, variant, "publish_multi", ring_publish_multi, PS_PINS_ITSELF, 1, PS_ANY, "self, ...")                      \
+    PS_METHOD(PS_RING, variant, "publish_multi", ring_publish_multi, PS_PINS_ITSELF, 1, PS_ANY, "self, ...")         \
     PS_METHOD(PS_RING, variant, "publish_notify", ring_publish_notify, 0, 2, 2, "self, value")                       \
     PS_METHOD(PS_RING, variant, "subscribe", ring_subscribe, PS_READS, 1, PS_ANY, "self, option => value, ...")      \
     PS_METHOD(PS_RING, variant, "subscribe_all", ring_subscribe, PS_READS | PS_FROM_OLDEST, 1, PS_ANY,               \
