@@ -208,14 +208,20 @@ impl Findings {
         }
         // Valkey also reports the version of Redis that it is compatible with.
         let Some(version) = value("redis_version") else { return };
-        let numbers: Vec<u32> = version.split('.').filter_map(|number| number.parse().ok()).collect();
-        if numbers < vec![6, 2] {
-            self.problems.push(format!("{server}: is version {version}; 6.2 or later is needed"));
-        } else {
-            let valkey = value("valkey_version").map(|version| format!("Valkey {version}"));
-            self.good.push(format!("{server}: {}", valkey.unwrap_or_else(|| format!("Redis {version}"))));
+        if let Some(why) = too_old(version, "6.2") {
+            return self.problems.push(format!("{server}: {why}"));
         }
+        let valkey = value("valkey_version").map(|version| format!("Valkey {version}"));
+        self.good.push(format!("{server}: {}", valkey.unwrap_or_else(|| format!("Redis {version}"))));
     }
+}
+
+/// Why a server of this version cannot be used, if so. `least` is the earliest one that can.
+pub(crate) fn too_old(version: &str, least: &str) -> Option<String> {
+    let numbers = |version: &str| -> Vec<u32> {
+        version.split(['.', '-']).take(3).filter_map(|part| part.parse().ok()).collect()
+    };
+    (numbers(version) < numbers(least)).then(|| format!("is version {version}; {least} or later is needed"))
 }
 
 fn text_of_info(answer: Value) -> String {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// The maximum size of a configuration, a password, a certificate or a status in bytes.
 const LIMIT: u64 = 16 << 20;
 
-/// The text of a system's error, without the number that Rust appends.
-pub fn plain(error: &Error) -> String {
+/// The text of an error, without the system's error number that Rust appends.
+pub fn plain(error: &(impl std::fmt::Display + ?Sized)) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -111,12 +111,13 @@ pub fn replace(path: &Path, text: &str) -> std::result::Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("pubsub-bridge-file-{name}-{}", std::process::id()));
+    /// An empty directory.
+    pub(crate) fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("pubsub-bridge-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
         folder
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn endless_and_huge_files_are_refused() {
-        let folder = folder("huge");
+        let folder = folder("file-huge");
         let path = folder.join("file");
         let says = |path: &Path| read(path).map(|bytes| bytes.len()).map_err(|error| plain(&error));
         let too_large = || Err("is larger than 16 MiB, the limit".to_owned());
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn links_are_not_followed_and_devices_stay() {
-        let folder = folder("links");
+        let folder = folder("file-links");
         let (path, victim, socket) = (folder.join("status"), folder.join("victim"), folder.join("socket"));
         std::fs::write(&victim, "precious").expect("write");
         symlink(&victim, &path).expect("a link");

@@ -241,6 +241,7 @@ fn record<R: DeserializeOwned>(line: &[u8]) -> Option<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::tests::folder;
 
     fn read(path: &Path) -> (StateFile, Vec<u32>) {
         let mut found = Vec::new();
@@ -248,15 +249,9 @@ mod tests {
         (state, found)
     }
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("pubsub-bridge-state-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        folder
-    }
-
     #[test]
     fn what_is_put_is_read() {
-        let folder = folder("put");
+        let folder = folder("state-put");
         let path = folder.join("sub/state");
         let (mut state, found) = read(&path);
         assert!(found.is_empty());
@@ -282,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_torn_is_cut_and_what_is_damaged_is_told() {
-        let folder = folder("torn");
+        let folder = folder("state-torn");
         let path = folder.join("state");
         let (mut state, _) = read(&path);
         (1..=3).for_each(|record| state.put(&record).expect("put"));

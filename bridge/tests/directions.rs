@@ -169,7 +169,7 @@ async fn everything_at_once_is_accounted_for() {
 #[test]
 fn a_full_lossless_ring_holds_up_no_other_task() {
     let folder = Folder::new("holds-up");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let runtime = runtime(1);
     let _inside = runtime.enter();
     let server = Arc::new(Memory::new(1));
     let inner = RingFile { lossless: true, ..folder.ring("in", Variant::Int, 16) };

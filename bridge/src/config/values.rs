@@ -5,37 +5,48 @@ use std::time::Duration;
 use data_pubsub_shared::Variant;
 use serde::{Deserialize, Deserializer};
 
+/// Reads a number of 1 or more: a number, or a text of digits followed by a unit, whose value `unit` returns. `wrong` is the error.
+fn scaled<'de, D: Deserializer<'de>>(
+    from: D,
+    unit: impl Fn(&str) -> Option<u64>,
+    wrong: &str,
+) -> std::result::Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Number(u64),
+        Text(String),
+    }
+    let number = match Given::deserialize(from) {
+        Ok(Given::Number(number)) => Some(number),
+        Ok(Given::Text(text)) => {
+            let (digits, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+            unit(rest).and_then(|each| digits.parse::<u64>().ok()?.checked_mul(each))
+        }
+        Err(_) => None,
+    };
+    number.filter(|number| *number > 0).ok_or_else(|| serde::de::Error::custom(wrong))
+}
+
 /// A number of slots, bytes or messages. A text may end in k, M or G, which are powers of 1024.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Count(pub u64);
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Count, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Number(u64),
-            Text(String),
-        }
-        let wrong =
-            || serde::de::Error::custom("must be a number of 1 or more, or a text of one with k, M or G behind it");
-        let number = match Given::deserialize(from).map_err(|_| wrong())? {
-            Given::Number(number) => number,
-            Given::Text(text) => {
-                let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-                let power = match &text[split..] {
-                    "" => 0,
-                    "k" | "K" => 10,
-                    "m" | "M" => 20,
-                    "g" | "G" => 30,
-                    _ => return Err(wrong()),
-                };
-                text[..split].parse::<u64>().ok().and_then(|number| number.checked_mul(1 << power)).ok_or_else(wrong)?
-            }
+        let unit = |unit: &str| match unit {
+            "" => Some(1),
+            "k" | "K" => Some(1 << 10),
+            "m" | "M" => Some(1 << 20),
+            "g" | "G" => Some(1 << 30),
+            _ => None,
         };
-        if number == 0 { Err(wrong()) } else { Ok(Count(number)) }
+        scaled(from, unit, "must be a number of 1 or more, or a text of one with k, M or G behind it").map(Count)
     }
 }
+
+/// The longest duration: 100 years, in seconds.
+const MAX_SPAN: u64 = 100 * 365 * 86_400;
 
 /// A duration: seconds, or a text of a number followed by s, m, h or d.
 #[derive(Clone, Copy, Debug)]
@@ -43,32 +54,16 @@ pub(super) struct Span(pub Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Span, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Seconds(u64),
-            Text(String),
-        }
-        let wrong = || {
-            serde::de::Error::custom(
-                "must be a number of seconds of 1 or more, or a text such as \"90s\", \"5m\", \"12h\", \"7d\"",
-            )
+        let unit = |unit: &str| match unit {
+            "" | "s" => Some(1),
+            "m" => Some(60),
+            "h" => Some(3600),
+            "d" => Some(86_400),
+            _ => None,
         };
-        let seconds = match Given::deserialize(from).map_err(|_| wrong())? {
-            Given::Seconds(seconds) => seconds,
-            Given::Text(text) => {
-                let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-                let each = match &text[split..] {
-                    "" | "s" => 1,
-                    "m" => 60,
-                    "h" => 3600,
-                    "d" => 86_400,
-                    _ => return Err(wrong()),
-                };
-                text[..split].parse::<u64>().ok().and_then(|number| number.checked_mul(each)).ok_or_else(wrong)?
-            }
-        };
-        if seconds == 0 || seconds > 100 * 365 * 86_400 { Err(wrong()) } else { Ok(Span(Duration::from_secs(seconds))) }
+        let wrong = "must be a number of seconds of 1 or more, or a text such as \"90s\", \"5m\", \"12h\", \"7d\"";
+        let seconds = scaled(from, unit, wrong)?;
+        if seconds > MAX_SPAN { Err(serde::de::Error::custom(wrong)) } else { Ok(Span(Duration::from_secs(seconds))) }
     }
 }
 

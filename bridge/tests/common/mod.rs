@@ -31,6 +31,11 @@ use tokio::task::JoinHandle;
 /// Longer than anything takes that does not hang.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
+/// A runtime for tests that are not tasks themselves.
+pub fn runtime(threads: usize) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("threads")
+}
+
 /// A directory that goes with its value.
 pub struct Folder(pub PathBuf);
 

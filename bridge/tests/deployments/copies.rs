@@ -57,8 +57,7 @@ fn what_had_no_acknowledgement_comes_again(mut server: Server, folder: &Folder) 
     let both = format!("{base}{}", reader("away"));
     let receiver = |name: &str| Receiver::new(&folder.ring(name, Variant::Int, 1024));
     let (mut here, mut away) = (receiver("here"), receiver("away"));
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = runtime(2);
     let _inside = runtime.enter();
     let backend = AnyServer::new(server.settings());
     let origins = runtime.block_on(async {
@@ -117,8 +116,7 @@ fn a_place_that_is_given_again_is_noticed() {
     let base = format!("[server]\nurl = \"{}\"\n{RINGS}", server.url());
     let nobody = format!("{base}[bridge.other]\nin = \"@/other\"\n");
     let mut receiver = Receiver::new(&folder.ring("in", Variant::Int, 1024));
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = runtime(2);
     let _inside = runtime.enter();
     let backend = AnyServer::new(server.settings());
     let origins = runtime.block_on(async {

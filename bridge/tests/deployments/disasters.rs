@@ -337,8 +337,7 @@ fn thousands_of_origins(which: Which) {
     const ORIGINS: usize = 10_000;
     let folder = Folder::new(&format!("origins-{which:?}"));
     let server = Server::start(which, &folder);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = runtime(2);
     runtime.block_on(async {
         let backend = Arc::new(AnyServer::new(server.settings()));
         backend.connected().await;

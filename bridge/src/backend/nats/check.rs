@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use super::connecting::Live;
 use super::{Backend, Failure, Head, Nats, Note, Place, Result, Stream};
-use crate::check::Findings;
+use crate::check::{Findings, too_old};
+
+/// The earliest version that a bridge can use.
+const LEAST: &str = "2.9";
 
 /// The limits of the account for JetStream.
 #[derive(Deserialize)]
@@ -30,15 +33,15 @@ impl Account {
 
     fn advice(&self) -> Option<String> {
         let (used, most) = (self.storage, self.limits.max_storage);
-        (most > 0 && used > most / 10 * 9)
+        is_nearly_full(used, most)
             .then(|| format!("this account uses {used} of {most} bytes on disk; raise its max_file, or keep less"))
     }
 }
 
 /// Why this version of the server will not do.
-fn too_old(version: &str) -> Option<String> {
-    let numbers: Vec<u32> = version.split(['.', '-']).take(3).filter_map(|part| part.parse().ok()).collect();
-    (numbers < vec![2, 9, 0]).then(|| format!("is version {version}; 2.9 or later is needed"))
+/// Whether more than nine tenths of a limit are used; a limit of 0 or less is none.
+fn is_nearly_full(used: i64, most: i64) -> bool {
+    most > 0 && used > most / 10 * 9
 }
 
 impl Nats {
@@ -47,7 +50,7 @@ impl Nats {
         let Ok(live) = self.keeper.live() else { return };
         let name = &live.settings.name;
         let version = live.client.server_info().version;
-        if let Some(why) = too_old(&version) {
+        if let Some(why) = too_old(&version, LEAST) {
             return findings.problems.push(format!("{name}: {why}"));
         }
         findings.good.push(format!("{name}: version {version}"));
@@ -176,7 +179,7 @@ fn advice(info: &Info, sends: bool) -> Vec<String> {
             config.max_message_size
         ));
     }
-    if config.max_bytes > 0 && info.state.bytes > config.max_bytes as u64 / 10 * 9 {
+    if is_nearly_full(info.state.bytes.try_into().unwrap_or(i64::MAX), config.max_bytes) {
         found.push(format!(
             "has {} of {} bytes (max_bytes): raise it, or keep less",
             info.state.bytes, config.max_bytes
@@ -201,8 +204,8 @@ mod tests {
 
     #[test]
     fn old_versions_are_refused() {
-        assert!(["2.9.0", "2.10.7", "2.11.0-beta.1", "3.0.0"].iter().all(|version| too_old(version).is_none()));
-        assert_eq!(too_old("2.8.4").as_deref(), Some("is version 2.8.4; 2.9 or later is needed"));
+        assert!(["2.9.0", "2.10.7", "2.11.0-beta.1", "3.0.0"].iter().all(|version| too_old(version, LEAST).is_none()));
+        assert_eq!(too_old("2.8.4", LEAST).as_deref(), Some("is version 2.8.4; 2.9 or later is needed"));
     }
 
     #[test]

@@ -393,8 +393,7 @@ impl Settings {
     /// Finds out why there is no connection, with a remedy: the library has the same error for several causes.
     async fn why_not(&self, kind: ConnectErrorKind, error: &(dyn std::error::Error + Send + Sync)) -> String {
         let name = &self.name;
-        let full = error.to_string().replace('\n', " ");
-        let text = full.split(" (os error").next().unwrap_or_default();
+        let text = &crate::file::plain(error).replace('\n', " ");
         match kind {
             ConnectErrorKind::AuthorizationViolation => {
                 let what = match &self.login {

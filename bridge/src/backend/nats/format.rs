@@ -108,11 +108,12 @@ fn parts(body: &[u8]) -> Option<Vec<(u8, u64, &[u8])>> {
     Some(found)
 }
 
-/// The entries of a message, without a stamp; `place` is the place of the first one.
+/// The entries of a message; `place` is the place of the first one.
 pub(super) fn entries(
     place: crate::backend::Place,
     origin: &str,
     note: &Note,
+    stamp: u64,
     body: &[u8],
 ) -> Result<Vec<Entry>, &'static str> {
     let parts = parts(body).ok_or("a body that is not made of entries")?;
@@ -126,7 +127,7 @@ pub(super) fn entries(
         number,
         kind,
         payload: payload.to_vec(),
-        stamp: 0,
+        stamp,
     };
     Ok(parts.into_iter().enumerate().map(entry).collect())
 }
@@ -165,13 +166,13 @@ mod tests {
         let (bytes, count) = body(&batch, 5);
         assert_eq!(count, 2, "the first one is there already");
         let mut note = Note { epoch: 7, first: 6, last: 9, entries: count, seen: 5, position: String::new() };
-        let found = entries(Place(1, 2 << INDEX_BITS), "o", &note, &bytes).expect("well-formed");
+        let found = entries(Place(1, 2 << INDEX_BITS), "o", &note, 7, &bytes).expect("well-formed");
         let brief: Vec<_> = found.iter().map(|entry| (entry.kind, entry.number, entry.payload.as_slice())).collect();
         assert_eq!(brief, [(b'I', 6, b"1 2 3".as_slice()), (b'u', 9, b"")]);
         assert_eq!(found[1].place, Place(1, (2 << INDEX_BITS) + 1));
-        assert!(entries(Place::START, "o", &note, &bytes[..bytes.len() - 1]).is_err(), "cut");
+        assert!(entries(Place::START, "o", &note, 7, &bytes[..bytes.len() - 1]).is_err(), "cut");
         note.entries = 3;
-        assert!(entries(Place::START, "o", &note, &bytes).is_err(), "too few");
+        assert!(entries(Place::START, "o", &note, 7, &bytes).is_err(), "too few");
         for bad in ["m 1 5\nx", "mm 1 1\nx", "m 0 1\nx", "m 1 1 1\nx", "m 1 99999999999999999999999\nx", "m"] {
             assert!(parts(bad.as_bytes()).is_none(), "{bad}");
         }

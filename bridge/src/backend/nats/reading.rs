@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::connecting::{Denials, Live};
 use super::format::{self, HEADER, INDEX_BITS, Note};
 use super::{Failure, Place, Result, Stream};
-use crate::backend::{Entry, Malformed, Read, Reader};
+use crate::backend::{Malformed, Read, Reader};
 
 /// How many messages are requested at once.
 const MOST: u64 = 256;
@@ -343,8 +343,8 @@ fn reads_of(era: u64, brought: &Brought) -> Vec<Read> {
     let (Some(origin), Some(note)) = (&brought.origin, &brought.note) else {
         return malformed("a message without the header of a bridge");
     };
-    match format::entries(place, origin, note, &brought.message.payload) {
-        Ok(entries) => entries.into_iter().map(|entry| Ok(Entry { stamp: brought.stamp(), ..entry })).collect(),
+    match format::entries(place, origin, note, brought.stamp(), &brought.message.payload) {
+        Ok(entries) => entries.into_iter().map(Ok).collect(),
         Err(why) => malformed(why),
     }
 }

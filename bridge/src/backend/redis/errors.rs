@@ -11,7 +11,7 @@ pub(super) fn words(error: &RedisError) -> String {
         (Some(code), None) => code.to_owned(),
         // The library does not return the server's words for these.
         _ if error.kind() == ErrorKind::AuthenticationFailed => "WRONGPASS password authentication failed".to_owned(),
-        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
+        _ => crate::file::plain(error),
     }
 }
 
