@@ -60,7 +60,7 @@ Both passes contain the same loop. A pair of publish and poll counts as one mess
 messages a pass (five times as many for batches of integers, a fifth for publish_notify); one process,
 anonymous memory, rings of 65,536 slots, used once before.
 
-The baseline of publish_packed and drain_packed is the exchange of each slot, or the loads of each, and nothing else.
+The baseline of publish_packed and drain_packed is the stores to each slot, or the loads of each, and nothing else.
 The baseline of "publish, lossless" is publish to a ring that is not lossless, so it is what waiting for readers
 costs if there is room. The baseline of poll_cb is one call_sv with a fresh scalar a message, the ordinary way: less than 1 means
 that the module calls back in a cheaper way. That of publish_notify makes one system call of the two.

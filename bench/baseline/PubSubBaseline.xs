@@ -45,7 +45,7 @@ static STRLEN put(pTHX_ SV *value, STRLEN at)
         PUSHs(mortal);                        \
     } STMT_END
 
-/* -- minimal slots: tag and value change in one exchange, and are read together -- */
+/* -- minimal slots: a tag and a value -- */
 
 #define SLOTS 65536
 
@@ -55,23 +55,6 @@ static union {
 } slots __attribute__((aligned(16)));
 static uint64_t next_slot;
 
-static void exchange_wide(uint64_t *at, uint64_t tag, uint64_t value)
-{
-    uint64_t old_tag = at[0], old_value = at[1];
-#if defined(__x86_64__)
-    char done;
-    __asm__ __volatile__("lock cmpxchg16b %1"
-                         : "=@ccz"(done), "+m"(*(uint64_t(*)[2])at), "+a"(old_tag), "+d"(old_value)
-                         : "b"(tag), "c"(value)
-                         : "memory");
-    PERL_UNUSED_VAR(done);
-#else
-    __atomic_compare_exchange_n(&at[1], &old_value, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    __atomic_compare_exchange_n(&at[0], &old_tag, tag, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-#endif
-}
-
-/* Two narrow slots share an exchange. */
 static void put_slots(const char *from, uint64_t count, int width)
 {
     const uint64_t first = __atomic_fetch_add(&next_slot, count, __ATOMIC_RELAXED);
@@ -81,12 +64,12 @@ static void put_slots(const char *from, uint64_t count, int width)
         if (width == 8) {
             uint64_t value;
             memcpy(&value, from + i * 8, 8);
-            exchange_wide(slots.wide[at], tag, value);
-        } else if (at % 2) {
-            uint32_t one = 0, two = 0;
-            memcpy(&one, from + (i ? i - 1 : 0) * width, width);
-            memcpy(&two, from + i * width, width);
-            exchange_wide(&slots.narrow[at - 1], tag | (uint64_t)one << 32, tag | (uint64_t)two << 32);
+            __atomic_store_n(&slots.wide[at][1], value, __ATOMIC_RELAXED);
+            __atomic_store_n(&slots.wide[at][0], tag, __ATOMIC_RELEASE);
+        } else {
+            uint32_t value = 0;
+            memcpy(&value, from + i * width, width);
+            __atomic_store_n(&slots.narrow[at], tag | (uint64_t)value << 32, __ATOMIC_RELEASE);
         }
     }
 }
