@@ -265,9 +265,9 @@ bool ps_publish_num(const ps_ring *ring, double value, ps_error *error);
  * read-only handle. */
 int64_t ps_publish_packed(const ps_ring *ring, const void *bytes, size_t len, ps_error *error);
 
-/* Positions that are claimed and not filled yet. */
+/* Positions that are claimed and not filled yet, and how many are still to be claimed. */
 typedef struct {
-    uint64_t next, end;
+    uint64_t next, end, owed;
 } ps_batch;
 
 /* ps_publish_ints in steps. A batch of integers, or of doubles as int64_t with their bits, is adjacent in the ring: call
@@ -555,7 +555,7 @@ PS_SIZE(ps_error, 1032);
 PS_SIZE(ps_options, 48);
 PS_SIZE(ps_stat, 112);
 PS_SIZE(ps_header, 440);
-PS_SIZE(ps_batch, 16);
+PS_SIZE(ps_batch, 24);
 PS_SIZE(ps_bytes, 24);
 PS_SIZE(ps_message, 64);
 PS_SIZE(ps_found, 24);

@@ -9,6 +9,7 @@ use crate::layout::{Geometry, Header, Variant, HEADER_LEN};
 use crate::member::{Group, Members};
 use crate::readers::Readers;
 use crate::region::Region;
+use crate::segment::Word;
 use crate::slot::{NarrowSlot, WideSlot};
 use crate::slot_ring::SlotRing;
 use crate::str_ring::StrRing;
@@ -20,7 +21,7 @@ pub(crate) struct Mapping {
     pub(crate) geometry: Geometry,
     /// In an `Arc`, so that its address stays the same: the ring points to it.
     pub(crate) readers: Arc<Readers>,
-    /// The member locks of publishers of strings.
+    /// The member locks of publishers of strings and of batches.
     pub(crate) members: Members,
     /// The member locks of subscribers.
     pub(crate) reading: Members,
@@ -80,10 +81,10 @@ impl AnyRing {
             let part = |at: u64| NonNull::new_unchecked(base.add(at as usize));
             let slots = part(geometry.slots_at);
             match geometry.variant {
-                Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), readers)),
-                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), readers)),
-                Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), readers)),
-                Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), readers)),
+                Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), readers, true)),
+                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), readers, true)),
+                Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), readers, true)),
+                Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), readers, true)),
                 Variant::Str => {
                     let (spares, blocks) = (part(geometry.spares_at), part(geometry.arena_at));
                     AnyRing::Str(StrRing::new(header, slots.cast(), spares.cast(), blocks.cast(), readers, geometry))
@@ -157,6 +158,25 @@ impl AnyRing {
             AnyRing::Int(ring) | AnyRing::Num(ring) => ring.look(cursor).map(drop),
             AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.look(cursor).map(drop),
             AnyRing::Str(ring) => ring.look(cursor).map(drop),
+        }
+    }
+
+    /// The number of segments; see [`crate::segment`].
+    #[inline(always)]
+    pub(crate) fn segments(&self) -> u64 {
+        match self {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.segments(),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.segments(),
+            AnyRing::Str(_) => 0,
+        }
+    }
+
+    /// See [`SlotRing::recover`].
+    pub(crate) fn recover<H>(&self, hold: impl Fn(Word) -> Option<H>) {
+        match self {
+            AnyRing::Int(ring) | AnyRing::Num(ring) => ring.recover(hold),
+            AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.recover(hold),
+            AnyRing::Str(_) => {}
         }
     }
 

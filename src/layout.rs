@@ -6,9 +6,10 @@
 //!   128   publish     write_pos                                           written by publishers
 //!   256   clear       base, abandoned_at_clear                            written by `clear`
 //!   384   wake        eventcount word, sleepers                           written by sleeping readers and wakers
-//!   512   events      recoveries, abandoned, leaked, unregistered, gone, unlisted    written at rare events
+//!   512   events      recoveries, abandoned, leaked, unregistered, gone, unlisted, revoked    written at rare events
 //!   640   limit       first position that may not be claimed, entries in use    written by joining readers and publishers
 //!   768   room        eventcount word, sleepers                           written by sleeping publishers and wakers
+//!   896   segments    256 words    numbers only, from 1,024 slots on; see [`crate::segment`]
 //!   4096  readers     readers * 128 bytes                                 see [`crate::readers`]
 //!   ...   spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
 //!   ...   slots       capacity * 16 (Int, Num) or * 8 (Int32, Int16, Str) bytes
@@ -22,6 +23,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Options, NO_READERS};
+use crate::segment::Segments;
 use crate::sync::Ordering::{Release, SeqCst};
 use crate::sync::{fence, AtomicU32, AtomicU64, Line};
 
@@ -31,7 +33,7 @@ const FOREIGN_MAGIC: u64 = MAGIC.swap_bytes();
 /// The first bytes of a file of versions 0.x on CPAN, another implementation of this name.
 const OTHER_MAGIC: &[u8] = b"1BSP";
 /// Changes whenever the meaning of a shared byte changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Length of the header in bytes: one page.
 pub(crate) const HEADER_LEN: u64 = 4096;
 /// Maximum number of slots of a ring.
@@ -414,6 +416,8 @@ pub(crate) struct EventLine {
     pub(crate) gone: AtomicU64,
     /// Subscribers for which the table of readers had no room.
     pub(crate) unlisted: AtomicU64,
+    /// Segments with revoked slots, about; see [`crate::segment`].
+    pub(crate) revoked: AtomicU64,
 }
 
 /// Line 5: the limit of claims in a lossless ring; see [`crate::lossless`].
@@ -471,13 +475,14 @@ pub(crate) struct Header {
     pub(crate) limit: Line<LimitLine>,
     /// The eventcount on which publishers of a lossless ring sleep.
     pub(crate) room: Line<WakeLine>,
+    pub(crate) segments: Line<Segments>,
 }
 
 const _: () = {
-    assert!(IDENTITY_LEN == 88 && std::mem::size_of::<Header>() == 7 * 128);
+    assert!(IDENTITY_LEN == 88 && std::mem::size_of::<Header>() <= HEADER_LEN as usize);
     assert!(std::mem::size_of::<usize>() == 8);
     // Computed by hand: `offset_of!` is newer than the minimum Rust version.
-    assert!(GONE_AT as usize + 16 == 4 * 128 + std::mem::size_of::<EventLine>() && WAKE_AT as usize == 3 * 128);
+    assert!(GONE_AT as usize + 24 == 4 * 128 + std::mem::size_of::<EventLine>() && WAKE_AT as usize == 3 * 128);
 };
 
 impl Header {
@@ -517,7 +522,7 @@ impl Header {
     }
 
     /// The bytes in use, as (offset, length). All other bytes of the page stay 0.
-    pub(crate) fn used(&self) -> [(usize, usize); 7] {
+    pub(crate) fn used(&self) -> [(usize, usize); 8] {
         fn part<T>(header: &Header, part: &T) -> (usize, usize) {
             let (from, at): (*const Header, *const T) = (header, part);
             (at as usize - from as usize, std::mem::size_of::<T>())
@@ -530,6 +535,7 @@ impl Header {
             part(self, &*self.events),
             part(self, &*self.limit),
             part(self, &*self.room),
+            part(self, &*self.segments),
         ]
     }
 
@@ -603,7 +609,10 @@ mod tests {
 
     #[test]
     fn the_lines_of_the_header_have_the_documented_offsets() {
-        assert_eq!(Header::default().used(), [(0, 88), (128, 8), (256, 16), (384, 8), (512, 48), (640, 16), (768, 8)]);
+        assert_eq!(
+            Header::default().used(),
+            [(0, 88), (128, 8), (256, 16), (384, 8), (512, 56), (640, 16), (768, 8), (896, 2048)]
+        );
     }
 
     #[test]

@@ -44,6 +44,7 @@
 //!   set          waiting for several subscribers           watch        a descriptor for any publisher's messages
 //!   slot_ring    claim, commit, abandon: lock-free         str_ring     the same with blocks of bytes, seqlock reads
 //!   slot         tag and value in one exchange             spare        blocks to write into
+//!   segment      slots that a batch may write without exchanges
 //!   any_ring     a ring of any variant, and its mapping    waiting      sleeping until a ring has a message
 //!   readers      the table of readers, and their names     lossless     publishers that wait for readers
 //!   cursor       a reader's position and its counts        wait         eventcount, spinning
@@ -93,6 +94,7 @@ mod options;
 mod packed;
 mod readers;
 mod ring;
+mod segment;
 mod set;
 mod slot;
 mod slot_ring;

@@ -27,20 +27,20 @@ impl AnyRing {
     }
 
     /// Publishes the numbers in `bytes`, and wakes waiters after each piece. Returns how many: a lossless ring may not have room
-    /// for all.
+    /// for all. `owner` is that of [`SlotRing::put_all`].
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] on a string ring, and if the length is not a multiple of the size of a number.
-    pub(crate) fn publish_packed(&self, bytes: &[u8]) -> Result<usize> {
+    pub(crate) fn publish_packed(&self, bytes: &[u8], owner: Option<u32>) -> Result<usize> {
         let width = self.packed_width()?;
         if bytes.len() % width != 0 {
             let text = format!("{} bytes are not a whole number of values of {} bytes", bytes.len(), width);
             return Err(Error::new(ErrorKind::Argument, text));
         }
         Ok(match self {
-            AnyRing::Int(ring) | AnyRing::Num(ring) => self.put_packed(ring, bytes, u64::from_ne_bytes),
-            AnyRing::Int32(ring) => self.put_packed(ring, bytes, |value| u32::from_ne_bytes(value).into()),
-            AnyRing::Int16(ring) => self.put_packed(ring, bytes, |value| i16::from_ne_bytes(value) as u64),
+            AnyRing::Int(ring) | AnyRing::Num(ring) => self.put_packed(ring, bytes, owner, u64::from_ne_bytes),
+            AnyRing::Int32(ring) => self.put_packed(ring, bytes, owner, |value| u32::from_ne_bytes(value).into()),
+            AnyRing::Int16(ring) => self.put_packed(ring, bytes, owner, |value| i16::from_ne_bytes(value) as u64),
             AnyRing::Str(_) => 0,
         })
     }
@@ -49,6 +49,7 @@ impl AnyRing {
         &self,
         ring: &SlotRing<S>,
         bytes: &[u8],
+        owner: Option<u32>,
         value: impl Fn([u8; N]) -> u64,
     ) -> usize {
         let mut done = 0;
@@ -58,7 +59,7 @@ impl AnyRing {
                 Some(batch) => batch,
                 None => break,
             };
-            let put = ring.put_all(&mut batch, count, |i| {
+            let put = ring.put_all(&mut batch, count, owner, |i| {
                 let mut bytes = [0; N];
                 bytes.copy_from_slice(&piece[i * N..(i + 1) * N]);
                 value(bytes)

@@ -14,7 +14,6 @@ use crate::notify::Notifier;
 use crate::packed::PIECE;
 use crate::readers::{Name, Reader, Refused, Wanted};
 use crate::role::Held;
-use crate::slot_ring::Batch;
 use crate::stats::Stats;
 use crate::str_ring::{Bytes, StrRing};
 use crate::subscriber::{sit_down, Subscriber};
@@ -23,6 +22,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 use crate::wait::NEVER;
 use crate::waiting::Wait;
 
+mod batch;
 mod opening;
 
 /// A handle on a shared ring: opens or makes it, publishes, reports statistics, and makes subscribers.
@@ -38,6 +38,8 @@ pub struct Ring {
     home: AtomicU32,
     /// When a publisher that does not wait last looked for exited readers.
     looked_at: AtomicU64,
+    /// When it last looked for batches of publishers that have exited.
+    recovered_at: AtomicU64,
     /// The lock that records what a bridge does with the ring.
     pub(crate) role: Option<Held>,
 }
@@ -73,7 +75,16 @@ impl Ring {
     /// Makes another handle on a mapped ring.
     pub(crate) fn on(ring: AnyRing, mapping: &Arc<Mapping>, notifier: Notifier, read_only: bool) -> Ring {
         let mapping = Arc::clone(mapping);
-        Ring { ring, mapping, notifier, read_only, home: AtomicU32::new(0), looked_at: AtomicU64::new(0), role: None }
+        Ring {
+            ring,
+            mapping,
+            notifier,
+            read_only,
+            home: AtomicU32::new(0),
+            looked_at: AtomicU64::new(0),
+            recovered_at: AtomicU64::new(0),
+            role: None,
+        }
     }
 
     /// Removes the ring's file, even if the current directory has changed since it was opened. Does nothing if the file is already
@@ -187,6 +198,7 @@ impl Ring {
         loop {
             if self.ring.publish_anyway(claimed.take(), number)? {
                 self.ring.wake_sleepers();
+                self.revoked();
                 return Ok(true);
             }
             if !self.passes_the_dead(1) {
@@ -285,7 +297,7 @@ impl Ring {
     pub fn try_publish_packed(&self, bytes: &[u8]) -> Result<usize> {
         self.check_writable()?;
         loop {
-            let count = self.ring.publish_packed(bytes)?;
+            let count = self.ring.publish_packed(bytes, self.owner(bytes.len()))?;
             if count != 0 || bytes.is_empty() || !self.passes_the_dead(1) {
                 return Ok(count);
             }
@@ -473,61 +485,6 @@ impl Ring {
             return Err(refused("this ring is read-only".to_owned()));
         }
         Ok(())
-    }
-
-    /// Claims positions for `count` integers or floating-point numbers. The caller must put all of them and then wake sleepers.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Full`] if a lossless ring has no room; [`ErrorKind::Argument`] on a ring of strings, on a read-only handle, and
-    /// if `count` is more than [`MAX_CLAIMED`] or than the capacity of a lossless ring.
-    #[inline]
-    pub(crate) fn claim(&self, count: usize) -> Result<Batch> {
-        self.check_writable()?;
-        if count > MAX_CLAIMED {
-            return Err(refused(format!("count must be at most {}, not {}", MAX_CLAIMED, count)));
-        }
-        self.check_fits(count as u64)?;
-        loop {
-            let claimed = match &self.ring {
-                AnyRing::Int(ring) | AnyRing::Num(ring) => ring.claim(count as u64),
-                AnyRing::Int32(ring) | AnyRing::Int16(ring) => ring.claim(count as u64),
-                AnyRing::Str(_) => return Err(self.ring.mismatch()),
-            };
-            match claimed {
-                Some(batch) => return Ok(batch),
-                None if self.passes_the_dead(count as u64) => {}
-                None => return Err(full()),
-            }
-        }
-    }
-
-    /// Commits the next values (the bits of floating-point numbers) of a claim on this ring; values beyond the claimed positions
-    /// are ignored. If readers have abandoned some of the positions and a lossless ring has no room for others, waits for room.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Deadlock`] if it would wait for a subscriber that only this thread can read; a part of the batch has been
-    /// published then.
-    #[inline]
-    pub(crate) fn put(&self, batch: &mut Batch, values: &[i64]) -> Result<()> {
-        let mut values = &values[..values.len().min(batch.remaining())];
-        loop {
-            let (count, done) = (
-                values.len(),
-                match &self.ring {
-                    AnyRing::Int(ring) | AnyRing::Num(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
-                    AnyRing::Int32(ring) => ring.put_all(batch, values.len(), |i| values[i] as u64),
-                    AnyRing::Int16(ring) => ring.put_all(batch, values.len(), |i| values[i] as i16 as u64),
-                    AnyRing::Str(_) => values.len(),
-                },
-            );
-            if done == count {
-                return Ok(());
-            }
-            values = &values[done..];
-            // Some values have been published: wake their readers before waiting.
-            self.wake();
-            self.wait_for_room(batch.remaining() as u64, NEVER, || false)?;
-        }
     }
 
     /// Wakes all subscribers that sleep until a message arrives. Does nothing on a read-only handle, which cannot publish.

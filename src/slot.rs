@@ -8,7 +8,7 @@
 #[cfg(not(loom))]
 use crate::sync::AtomicPair;
 use crate::sync::AtomicU64;
-use crate::sync::Ordering::{Relaxed, SeqCst};
+use crate::sync::Ordering::{Relaxed, Release, SeqCst};
 
 /// The bit of a tag that says that the position will never hold a message.
 pub(crate) const ABANDONED: u64 = 1;
@@ -38,6 +38,13 @@ pub(crate) trait Slot {
 
     /// Replaces `old` by `new`, or returns the actual content. SeqCst: the publisher's check for waiters comes after it.
     fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped>;
+
+    /// Stores `new` without an exchange. No other process may store to the slot at the same time, and exchanges must expect
+    /// an earlier tag than that of the lap before. Release.
+    fn put(&self, new: Stamped);
+
+    /// Like [`put`](Self::put) of a tag that says that the value means nothing.
+    fn mark(&self, tag: u64);
 
     /// Replaces two neighbouring slots in one exchange. Returns false and changes nothing if they are not as expected, or if this
     /// kind of slot cannot be exchanged in pairs.
@@ -93,6 +100,18 @@ impl Slot for WideSlot {
     #[inline(always)]
     fn exchange(&self, old: Stamped, new: Stamped) -> Result<(), Stamped> {
         self.0.exchange([old.tag, old.value], [new.tag, new.value]).map_err(Self::unpack)
+    }
+
+    /// Until both words are stored, the tag is that of an abandoned position of the lap before: readers take it for that of an
+    /// earlier lap, and exchanges fail.
+    #[inline(always)]
+    fn put(&self, new: Stamped) {
+        self.0.store(new.tag.wrapping_sub(1), [new.tag, new.value]);
+    }
+
+    #[inline(always)]
+    fn mark(&self, tag: u64) {
+        self.0.store_first(tag);
     }
 }
 
@@ -155,6 +174,16 @@ impl Slot for NarrowSlot {
             Ok(_) => Ok(()),
             Err(seen) => Err(Self::unpack(seen)),
         }
+    }
+
+    #[inline(always)]
+    fn put(&self, new: Stamped) {
+        self.0.store(Self::pack(new), Release);
+    }
+
+    #[inline(always)]
+    fn mark(&self, tag: u64) {
+        self.put(Stamped { tag, value: 0 });
     }
 
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]

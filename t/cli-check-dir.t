@@ -36,7 +36,7 @@ each_variant(sub {
     spew("$dir/zero magic", "\0" x 8 . substr $sound, 8);
     spew("$dir/version", substr($sound, 0, 8) . pack('L', 7) . substr $sound, 12);
     my %expected = (sound => 'fine', map({ ($_ => 'not a ring file') } 'magic', 'zero magic'),
-        version => 'layout version 7, and this library reads 2');
+        version => 'layout version 7, and this library reads 3');
     ($status, $out, $err) = cli('check', '--json', $dir);
     is_deeply([$status, $err, report($out)], [1, '', \%expected], 'check reports rings with a damaged header');
     is((cli('check', '--quiet', $dir))[0], 1, 'check --quiet exits with 1 if a header is damaged');

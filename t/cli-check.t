@@ -79,7 +79,7 @@ each_variant(sub {
     };
     my $slot = sub { $slots + $_[0] % $CAPACITY * $v->slot };
     damaged($broken->(0,   'Q'),                    qr/not a ring file/,             'damage: magic number');
-    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, and this library reads 2/,     'damage: layout version');
+    damaged($broken->(8,   pack 'L', 1),            qr/layout version 1, and this library reads 3/,     'damage: layout version');
     damaged($broken->(12,  pack 'L', 9),            qr/unknown variant 9/,           'damage: variant');
     damaged($broken->(16,  pack 'Q', 9),            qr/capacity 9/,                  'damage: capacity that is not a power of two');
     damaged($broken->(16,  pack 'Q', 16),           qr/slots_at is|arena_at is|arena_len is|total is/, 'damage: another capacity');
@@ -147,7 +147,8 @@ each_variant(sub {
     }
     else {
         damaged($broken->($_, pack 'Q', 1), qr/rings of integers have no blocks/,
-            "damage: word $_ of a ring without blocks") for 512, 528, 536;
+            "damage: word $_ of a ring without blocks") for 512, 528;
+        damaged($broken->(536, pack 'Q', 2), qr/unregistered/, 'damage: an unknown registration mark');
     }
 
     my $empty = fresh_path();
@@ -211,7 +212,7 @@ subtest 'check of several rings' => sub {
         [
             "$good: fine (Int, 8 slots)",
             '/nowhere/at/all: No such file or directory',
-            "$bad: layout version 120, and this library reads 2",
+            "$bad: layout version 120, and this library reads 3",
         ],
         'check prints a line for each ring');
     is_deeply([cli(qw(check --quiet), $good, $bad)], [1, '', ''], 'check --quiet prints nothing and exits with 1');

@@ -48,7 +48,7 @@ fn of_rust() -> Vec<String> {
             stats, end, base, used, size, allocated, device, inode, variant, mode, uid, unregistered, has_magic, likely,
             by_descriptor, identity, reason,
         }
-        ps_batch = Batch { next, end }
+        ps_batch = Batch { next, end, owed }
         ps_bytes = Bytes { ptr, len, utf8 }
         ps_message = Message { to, room, len, integer, num, position, lost, utf8 }
         ps_found = CFound { position, block, len, utf8 }

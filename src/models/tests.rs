@@ -1,5 +1,6 @@
 //! The models. Each asserts for every subscriber: delivered + lost + abandoned = positions passed.
 
+mod batches;
 mod lossless;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

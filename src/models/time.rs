@@ -5,6 +5,9 @@ use crate::wait::Sleep;
 /// A claim timeout may pass at any moment.
 pub(crate) const CLAIM_TIMEOUT_NS: u64 = 0;
 
+/// Every batch may look.
+pub(crate) const RECOVERY_NS: u64 = 0;
+
 /// Small, so that a search ends in the middle of a few positions.
 pub(crate) const PIECE: u64 = 2;
 

@@ -1,10 +1,13 @@
 use super::*;
 use crate::heap;
 use crate::slot::WideSlot;
+use crate::sync::AtomicU64;
+
+mod batches;
 
 fn publish_all<S: Slot>(ring: &SlotRing<S>, values: &[u64]) {
     let mut batch = ring.claim(values.len() as u64).unwrap();
-    ring.put_all(&mut batch, values.len(), |i| values[i]);
+    ring.put_all(&mut batch, values.len(), Some(1), |i| values[i]);
 }
 
 fn read<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Option<u64> {
@@ -55,7 +58,7 @@ fn read_patiently<S: Slot>(ring: &SlotRing<S>, cursor: &mut Cursor) -> Vec<u64> 
 }
 
 fn values_arrive_in_order_across_laps<S: Slot + Default>(start: u64) {
-    for capacity in [2, 8] {
+    for (capacity, scale) in [(2, 1), (8, 1), (1024, 97)] {
         let ring = heap::slot_ring::<S>(capacity, start / capacity * capacity);
         // As if there had been a lap before: otherwise, if a tag wraps to 0, a slot that was never written looks written.
         for position in ring.header().base() - ring.header().base().min(capacity)..ring.header().base() {
@@ -64,6 +67,7 @@ fn values_arrive_in_order_across_laps<S: Slot + Default>(start: u64) {
         let mut cursor = Cursor::at(ring.header().base());
         let mut next = 0;
         for n in [1, 2, 1, 1, 2, 2, 1].iter().cycle().take(70) {
+            let n = n * scale;
             let values: Vec<u64> = (next..next + n).collect();
             publish_all(&ring, &values);
             assert_eq!(read_all(&ring, &mut cursor), values, "capacity {}, start {}", capacity, start);
@@ -75,10 +79,11 @@ fn values_arrive_in_order_across_laps<S: Slot + Default>(start: u64) {
 
 #[test]
 fn values_arrive_in_order_even_where_tags_wrap() {
-    for lap in [0, (1 << 30) - 4, (1 << 31) - 4, (1 << 32) - 4, (1 << 60) - 4] {
-        values_arrive_in_order_across_laps::<WideSlot>(lap * 2);
-        values_arrive_in_order_across_laps::<NarrowSlot>(lap * 2);
-        values_arrive_in_order_across_laps::<NarrowSlot>(lap * 8);
+    for lap in [0, (1 << 30) - 4, (1 << 31) - 4, (1 << 32) - 4, (1 << 33) - 4, (1 << 52) - 4] {
+        for capacity in [2, 8, 1024] {
+            values_arrive_in_order_across_laps::<WideSlot>(lap * capacity);
+            values_arrive_in_order_across_laps::<NarrowSlot>(lap * capacity);
+        }
     }
 }
 
@@ -126,7 +131,7 @@ fn a_batch_that_moves_leaves_no_claim_behind<S: Slot + Default>() {
     let ring = heap::slot_ring::<S>(8, 0);
     let mut batch = ring.claim(3).unwrap();
     ring.abandon(0);
-    ring.put_all(&mut batch, 3, |i| 10 + i as u64);
+    ring.put_all(&mut batch, 3, Some(1), |i| 10 + i as u64);
     let mut cursor = Cursor::at(0);
     assert_eq!(read_all(&ring, &mut cursor), [10, 11, 12], "without a wait");
     assert_eq!((cursor.next(), cursor.lost()), (6, 0));
@@ -144,7 +149,7 @@ fn neither_of_a_pair_is_committed_over_a_void() {
         let ring = heap::slot_ring::<NarrowSlot>(8, 0);
         let mut batch = ring.claim(2).unwrap();
         ring.abandon(void);
-        ring.put_all(&mut batch, 2, |i| 10 + i as u64);
+        ring.put_all(&mut batch, 2, Some(1), |i| 10 + i as u64);
         let mut cursor = Cursor::at(0);
         assert_eq!(read_all(&ring, &mut cursor), [10, 11]);
         assert_eq!(ring.slot(void).load().tag, ring.tag(void) | ABANDONED, "it stays abandoned");
@@ -253,7 +258,7 @@ fn late_ones_put_back_nothing<S: Slot + Default>() {
         let mut cursor = Cursor::at(newest[0]);
         assert_eq!(read_all(&ring, &mut cursor), [newest[0], newest[1], 7][1..], "{} laps: published anew", laps);
         assert_eq!(cursor.lost(), 1, "{} laps", laps);
-        ring.put_all(&mut batch, 1, |_| 8);
+        ring.put_all(&mut batch, 1, Some(1), |_| 8);
         assert_eq!(read_all(&ring, &mut cursor), [8], "{} laps", laps);
         assert_eq!(ring.header().events.abandoned.load(SeqCst), 0, "{} laps: their overwriters counted them", laps);
 
@@ -263,7 +268,7 @@ fn late_ones_put_back_nothing<S: Slot + Default>() {
         let held = [ring.slot(0).load(), ring.slot(1).load()];
         ring.abandon(1);
         assert_eq!([ring.slot(0).load(), ring.slot(1).load()], held, "{} laps: nothing is abandoned", laps);
-        ring.put_all(&mut batch, 2, |i| 20 + i as u64);
+        ring.put_all(&mut batch, 2, Some(1), |i| 20 + i as u64);
         assert_eq!(read_all(&ring, &mut Cursor::at(newest[0])), [20, 21], "{} laps", laps);
     }
 }
@@ -339,24 +344,26 @@ fn nothing_overflows_where_a_scribbled_position_comes_round() {
 }
 
 /// Each value has its publisher, and how many that publisher had published before.
-fn nothing_is_lost_or_doubled_between_threads<S: Slot + Default + Send + Sync + 'static>() {
+fn nothing_is_lost_or_doubled_between_threads<S: Slot + Default + Send + Sync + 'static>(capacity: u64, batch: u64) {
     const EACH: u64 = 60_000;
     struct Shared<S>(SlotRing<S>);
     // SAFETY: leaked, atomic.
     unsafe impl<S> Sync for Shared<S> {}
-    let shared = &Shared(heap::slot_ring::<S>(64, 0));
+    let shared = &Shared(heap::slot_ring::<S>(capacity, 0));
+    let ended = &AtomicU64::new(0);
     std::thread::scope(|scope| {
         for publisher in 0..2 {
             scope.spawn(move || {
-                for first in (0..EACH).step_by(3) {
-                    publish_all(&shared.0, &[first, first + 1, first + 2].map(|n| n << 1 | publisher));
+                for first in (0..EACH).step_by(batch as usize) {
+                    publish_all(&shared.0, &(first..first + batch).map(|n| n << 1 | publisher).collect::<Vec<u64>>());
                 }
+                ended.fetch_add(1, SeqCst);
             });
         }
         for _ in 0..2 {
             scope.spawn(move || {
                 let (ring, mut cursor, mut delivered, mut last) = (shared.0, Cursor::at(0), 0, [0; 2]);
-                while cursor.next() < 2 * EACH + ring.header().events.abandoned.load(SeqCst) {
+                while ended.load(SeqCst) < 2 || cursor.next() < ring.header().write_pos.load(SeqCst) {
                     if let Some(value) = read(&ring, &mut cursor) {
                         let (publisher, n) = ((value & 1) as usize, (value >> 1) + 1);
                         assert!(n > last[publisher], "publisher {}: {} after {}", publisher, n, last[publisher]);
@@ -365,9 +372,9 @@ fn nothing_is_lost_or_doubled_between_threads<S: Slot + Default + Send + Sync + 
                     }
                 }
                 let void = ring.header().events.abandoned.load(SeqCst);
-                assert!(
-                    delivered + cursor.lost() <= cursor.next() && delivered + cursor.lost() + void >= cursor.next()
-                );
+                assert!(delivered + cursor.lost() <= cursor.next());
+                // In a ring with segments, a late publisher's void positions may not be counted.
+                assert!(ring.grid.is_some() || delivered + cursor.lost() + void >= cursor.next());
             });
         }
     });
@@ -375,6 +382,8 @@ fn nothing_is_lost_or_doubled_between_threads<S: Slot + Default + Send + Sync + 
 
 #[test]
 fn nothing_is_lost_or_doubled() {
-    nothing_is_lost_or_doubled_between_threads::<WideSlot>();
-    nothing_is_lost_or_doubled_between_threads::<NarrowSlot>();
+    for (capacity, batch) in [(64, 3), (1024, 3), (1024, 100), (1024, 3000)] {
+        nothing_is_lost_or_doubled_between_threads::<WideSlot>(capacity, batch);
+        nothing_is_lost_or_doubled_between_threads::<NarrowSlot>(capacity, batch);
+    }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::inspect::{Excerpt, Inspection, Opened, Shared};
 use crate::layout::{Geometry, Header, Variant};
+use crate::segment::{Grid, Word, COUNT};
 use crate::slot::{NarrowSlot, Slot, Stamped, WideSlot, ABANDONED};
 use crate::str_ring::{len_of, named};
 use crate::sync::{
@@ -175,7 +176,7 @@ impl View<'_> {
         }
         let [recoveries, leaked, unregistered] =
             [&header.events.recoveries, &header.events.leaked, &header.events.unregistered].map(|n| n.load(Relaxed));
-        if self.geometry.variant != Variant::Str && (recoveries, leaked, unregistered) != (0, 0, 0) {
+        if self.geometry.variant != Variant::Str && (recoveries, leaked) != (0, 0) {
             problem("counters of blocks are not 0, and rings of integers have no blocks".to_owned());
         }
         if unregistered != 0 && !header.events.has_unregistered() {
@@ -184,6 +185,34 @@ impl View<'_> {
         if self.geometry.variant == Variant::Str && leaked > 0 {
             let text = "spare blocks that leaked, until a process publishes while no other has the ring open for it";
             report.notes.push(format!("{}: {}", text, leaked));
+        }
+        self.segments(header, report)
+    }
+
+    fn grid(&self) -> Option<Grid> {
+        let Geometry { capacity, variant, lossless, .. } = *self.geometry;
+        Grid::new(capacity).filter(|_| variant != Variant::Str && !lossless)
+    }
+
+    fn segments(&self, header: &Header, report: &mut Report) -> Result<()> {
+        let (capacity, grid) = (self.geometry.capacity, self.grid());
+        let end = self.end()?;
+        let mut withheld = 0;
+        for (index, word) in (0..COUNT).map(|index| (index, header.segments.at(index).load())) {
+            let is_possible = grid.map_or(word == Word::default(), |grid| {
+                let (lap, first) = (end / capacity, index as u64 * grid.slots());
+                let begins = lap.wrapping_add(word.later_by(lap) as u64).wrapping_mul(capacity).wrapping_add(first);
+                word == Word::default() || first < capacity && word.is_sound(grid) && begins < end
+            });
+            if !is_possible {
+                report.problems.push(format!("segment {} has the impossible word {:#x}", index, word.bits()));
+            } else if word.is_revoked() {
+                withheld += grid.map_or(0, |grid| grid.slots_of(word.count()));
+            }
+        }
+        if withheld > 0 {
+            let text = "slots that publishers have reserved and did not fill, until these go on, or have exited and another batch comes";
+            report.notes.push(format!("{}: {}", text, withheld));
         }
         Ok(())
     }
@@ -236,6 +265,7 @@ impl View<'_> {
 
     fn chunk<S: Slot + Shared>(&self, chunk: u64) -> Result<Vec<Finding>> {
         let (from, capacity) = (chunk * CHUNK, self.geometry.capacity);
+        let has_segments = self.grid().is_some();
         let copy = self.read_slots::<S>(from, self.chunk_len(chunk))?;
         let end = self.end()?;
         let mut found = Vec::new();
@@ -251,9 +281,11 @@ impl View<'_> {
                 0 => {}
                 // Abandoned in this lap, if there was one.
                 -1 if lap != u64::MAX => {}
+                // Abandoned in the next lap, in advance, when a batch was revoked.
+                -3 if has_segments => {}
                 age if age < 0 || lap == u64::MAX => add(Some("is of a lap that has not begun".to_owned())),
                 // After 2^30 laps or more, a narrow tag may have any value.
-                _ if tag == ABANDONED && lap < 1 << 30 => add(Some("is of no lap".to_owned())),
+                _ if tag == ABANDONED && lap < 1 << 30 && !has_segments => add(Some("is of no lap".to_owned())),
                 _ => add(None),
             }
         }

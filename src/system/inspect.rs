@@ -348,7 +348,7 @@ mod tests {
         let word = |n: u32| n.to_ne_bytes().to_vec();
         for (at, bytes, expected) in [
             (0, b"Q".to_vec(), "not a ring file"),
-            (8, word(7), "layout version 7, and this library reads 2"),
+            (8, word(7), "layout version 7, and this library reads 3"),
             (12, word(9), "unknown variant 9"),
             (12, word(1), "message size 16"),
             (16, long(0), "capacity 0"),

@@ -5,11 +5,16 @@
 //! have 16-byte loads that promise this (x86-64 only with AVX, arm64 only with LSE2; without them, a load writes back what it has
 //! read). Where they do not exist, a load is three loads: the first word, the second word, and the first word again.
 //!
+//! A store without an exchange is three stores, in order: a mark in the first word, the second word, the first word.
+//!
 //! *Why three loads are enough.* The caller promises that the first word never returns to an earlier value. Each exchange changes both
 //! words at once, and all threads agree on the order of the exchanges. The three loads are done in order, so each of them sees
 //! the pair as one of the exchanges left it, and not an older one than the load before. If the first and the third load
 //! return the same first word, they see the same exchange, because no two exchanges store the same first word. The second load is
-//! between them, so it sees that exchange, too. Otherwise the pair was exchanged meanwhile, and the load is repeated.
+//! between them, so it sees that exchange, too. Otherwise the pair was exchanged meanwhile, and the load is repeated. If the
+//! second load sees the second word of a store, the third load sees its mark, or the first word. So either the third load differs
+//! from the first, or both see the mark, for which the second word has no meaning, or both see the first word, and the
+//! second is the one before it.
 
 #[cfg(miri)]
 pub(crate) use interpreted::AtomicPair;
@@ -81,6 +86,40 @@ mod x86_64 {
                 );
             }
             [first, second]
+        }
+
+        /// Stores `new`, with `mark` as the first word meanwhile. Release. The caller promises that no other thread stores to the pair at
+        /// the same time, and that exchanges meanwhile expect neither `mark` nor a later first word.
+        #[inline(always)]
+        pub(crate) fn store(&self, mark: u64, new: [u64; 2]) {
+            // SAFETY: writes 16 bytes that `self` borrows, in a cell. x86-64 keeps stores in program order. For the compiler these
+            // are atomic stores.
+            unsafe {
+                asm!(
+                    "mov qword ptr [{pair}], {mark}",
+                    "mov qword ptr [{pair} + 8], {second}",
+                    "mov qword ptr [{pair}], {first}",
+                    pair = in(reg) self.0.get(),
+                    mark = in(reg) mark,
+                    first = in(reg) new[0],
+                    second = in(reg) new[1],
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+
+        /// Stores the first word; otherwise as [`store`](Self::store).
+        #[inline(always)]
+        pub(crate) fn store_first(&self, first: u64) {
+            // SAFETY: as in `store`.
+            unsafe {
+                asm!(
+                    "mov qword ptr [{pair}], {first}",
+                    pair = in(reg) self.0.get(),
+                    first = in(reg) first,
+                    options(nostack, preserves_flags),
+                );
+            }
         }
 
         /// Replaces `old` by `new`, or returns the actual words.
@@ -181,6 +220,40 @@ mod portable {
                 self.load()
             }
 
+            /// Stores `new`, with `mark` as the first word meanwhile. Release. The caller promises that no other thread stores to
+            /// the pair at the same time, and that exchanges meanwhile expect neither `mark` nor a later first word.
+            #[cfg(target_arch = "aarch64")]
+            #[inline(always)]
+            pub(crate) fn store(&self, mark: u64, new: [u64; 2]) {
+                // SAFETY: writes 16 bytes that `self` borrows, in an atomic. A store-release is done after all earlier accesses.
+                // For the compiler these are atomic stores.
+                unsafe {
+                    std::arch::asm!(
+                        "stlr {mark}, [{pair}]",
+                        "stlr {second}, [{second_at}]",
+                        "stlr {first}, [{pair}]",
+                        pair = in(reg) self,
+                        second_at = in(reg) (self as *const Self).cast::<u64>().add(1),
+                        mark = in(reg) mark,
+                        first = in(reg) new[0],
+                        second = in(reg) new[1],
+                        options(nostack, preserves_flags),
+                    );
+                }
+            }
+
+            /// s390x and POWER have stores of 16 bytes.
+            #[cfg(not(target_arch = "aarch64"))]
+            #[inline(always)]
+            pub(crate) fn store(&self, _mark: u64, new: [u64; 2]) {
+                self.0.store(whole(new), SeqCst);
+            }
+
+            /// Stores the first word; otherwise as [`store`](Self::store).
+            pub(crate) fn store_first(&self, first: u64) {
+                self.store(first, [first, 0]);
+            }
+
             /// Replaces `old` by `new`, or returns the actual words.
             #[inline(always)]
             pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
@@ -208,6 +281,14 @@ mod portable {
             }
 
             pub(crate) fn glance(&self) -> [u64; 2] {
+                unreachable!()
+            }
+
+            pub(crate) fn store(&self, _mark: u64, _new: [u64; 2]) {
+                unreachable!()
+            }
+
+            pub(crate) fn store_first(&self, _first: u64) {
                 unreachable!()
             }
 
@@ -245,6 +326,16 @@ mod interpreted {
 
         pub(crate) fn glance(&self) -> [u64; 2] {
             self.load()
+        }
+
+        pub(crate) fn store(&self, _mark: u64, new: [u64; 2]) {
+            let (_lock, pair) = self.locked();
+            // SAFETY: as above.
+            unsafe { *pair = new };
+        }
+
+        pub(crate) fn store_first(&self, first: u64) {
+            self.store(first, [first, 0]);
         }
 
         pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
@@ -303,6 +394,40 @@ mod tests {
         let loads = std::cell::RefCell::new(vec![(5, 6, 5), (3, 4, 5), (1, 4, 3), (1, 2, 3)]);
         assert_eq!(super::enclosed(|| loads.borrow_mut().pop().unwrap()), [5, 6]);
         assert!(loads.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_store_is_in_order_and_leaves_both_words() {
+        let pair = AtomicPair::default();
+        pair.store(1, [2, 3]);
+        assert_eq!(pair.load(), [2, 3]);
+        pair.store_first(5);
+        assert_eq!(pair.load()[0], 5);
+    }
+
+    #[test]
+    fn readers_beside_stores_see_a_mark_or_both_words_of_one_of_them() {
+        const COUNT: u64 = if cfg!(miri) { 20 } else { 200_000 };
+        let (pair, start) = (&AtomicPair::default(), &Barrier::new(3));
+        let second = |first: u64| first.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    start.wait();
+                    let mut last = 0;
+                    while last < 2 * COUNT {
+                        let seen = pair.load();
+                        assert!(seen[0] % 2 == 1 || seen[1] == second(seen[0]), "{:?}", seen);
+                        assert!(seen[0] >= last, "{} after {}", seen[0], last);
+                        last = seen[0];
+                    }
+                });
+            }
+            start.wait();
+            for first in (2..=2 * COUNT).step_by(2) {
+                pair.store(first - 1, [first, second(first)]);
+            }
+        });
     }
 
     #[test]

@@ -520,7 +520,8 @@ of their UTF-8 form.
 Appends up to 8192 messages at a time, and wakes the waiters once. The messages are adjacent in the ring, in order;
 no other publisher's message comes between them. (One exception: if a publisher is stopped in the middle of its batch
 for more than 2 ms while a subscriber waits for the rest, or if it is lapped, it publishes the rest after the
-messages of others.) Subscribers see the messages of a batch one by one.
+messages of others.) Subscribers see the messages of a batch one by one, or, if they are numbers in a ring of at least 1024 slots,
+up to 1024 at once.
 
 Returns their number, 0 for an empty list. More than 8192 values: croaks with C<too many values
 (8193 E<gt> 8192)>, and publishes nothing. With C<Str>, if one message is too long, the call croaks
@@ -1930,8 +1931,9 @@ afterwards.
 
 =item *
 
-Batches save time: C<publish_multi> claims all its positions at once, and then costs one atomic instruction a message (two
-C<Int32> or C<Int16> share one), some 5 nanoseconds, in addition to perl's cost for the list. C<drain> and C<poll_cb> save
+Batches save time: C<publish_multi> claims all its positions at once. Numbers then cost a nanosecond each, in addition to perl's
+cost for the list: in rings of at least 1024 slots, only the beginning and the end of a run of up to 1024 messages
+take an atomic instruction. In smaller rings each message takes one. C<drain> and C<poll_cb> save
 perl's method call per message, which is most of the cost of C<poll>. C<publish_packed> and C<drain_packed> save the
 scalar per message as well.
 
@@ -2001,13 +2003,15 @@ Byte order is the host's. The file, or memory, consists of
     header    Magic number, layout version, variant, capacity, message size, offsets,
               total size; the next position; the position of the last clear; the
               word on which subscribers sleep; counters; the position up to which
-              publishers of a lossless ring may write, and the word on which they sleep.
+              publishers of a lossless ring may write, and the word on which they sleep;
+              the slots that batches of numbers have reserved.
               Words with different writers are on different cache lines.
     readers   For each subscriber: position, losses, process, name.
     spares    Str only: for each publisher in the middle of a publish, the block that
               it writes to.
-    slots     capacity times 16 (Int, Num) or 8 bytes: lap number first, then value, always
-              changed in one instruction. The value of Str is the number of a block.
+    slots     capacity times 16 (Int, Num) or 8 bytes: lap number first, then value, changed
+              in one instruction, or by a batch that has reserved the slot. The value of
+              Str is the number of a block.
     arena     Str only: the blocks. Each has a length, the UTF-8 flag, and the text.
 
 Internal positions never go back: C<clear> stores the position at which it happened, and users see

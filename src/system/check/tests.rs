@@ -104,11 +104,39 @@ fn scribbled_headers_are_noticed() {
             (256, 4, "the position of the last clear is 4, beyond the write position 3"),
             (264, 1, "0 positions were abandoned, and 1 at the last clear"),
             (384, u64::MAX, "subscribers sleep"),
-            (536, 2, if variant == Variant::Str { "unregistered" } else { "rings of integers" }),
+            (536, 2, "unregistered"),
+            (896, 1, "segment 0 has the impossible word 0x1"),
         ] {
             is_damaged(&file.damaged(&[(at, &u64::to_ne_bytes(bytes))]), problem);
         }
+        if variant != Variant::Str {
+            is_damaged(&file.damaged(&[(512, &1u64.to_ne_bytes())]), "rings of integers");
+        }
     }
+}
+
+#[test]
+fn words_of_segments_are_checked() {
+    let (ring, file) = TestRing::new(Variant::Int32, 1024);
+    (0..20).for_each(|_| file.publish(&ring, 100));
+    let word = |lap: u64, last: u64, first: u64, state: u64| lap << 35 | last << 11 | first << 3 | state << 1;
+    // 2,000 messages end in segment 15 of lap 1.
+    for (segment, bits) in [
+        (15, word(2, 0, 0, 0)),
+        (16, word(0, 0, 0, 1)),
+        (3, word(1, 4, 5, 1)),
+        (3, word(1, 64, 5, 1)),
+        (3, 1 << 11),
+        (0, 1 << 40),
+    ] {
+        let copy = file.damaged(&[(896 + 8 * segment, &bits.to_ne_bytes())]);
+        is_damaged(&copy, &format!("segment {} has the impossible word {:#x}", segment, bits));
+    }
+    let fine = |bits: u64| file.damaged(&[(896 + 8 * 3, &bits.to_ne_bytes())]);
+    is_fine(&fine(word(1, 9, 5, 1)), &[], "reserved");
+    is_fine(&fine(word(1, 9, 5, 3)), &[], "void");
+    is_fine(&fine(word(1, 9, 5, 2)), &["slots that publishers have reserved"], "revoked");
+    is_fine(&fine(word(0, 9, 9, 2)), &["slots that publishers have reserved"], "revoked a lap ago");
 }
 
 #[test]
