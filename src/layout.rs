@@ -9,7 +9,7 @@
 //!   512   events      recoveries, abandoned, leaked, unregistered, gone, unlisted, revoked    written at rare events
 //!   640   limit       first position that may not be claimed, entries in use    written by joining readers and publishers
 //!   768   room        eventcount word, sleepers                           written by sleeping publishers and wakers
-//!   896   segments    256 words    numbers only, from 1,024 slots on; see [`crate::segment`]
+//!   896   segments    256 words    numbers only, not lossless, from 1,024 slots on; see [`crate::segment`]
 //!   4096  readers     readers * 128 bytes                                 see [`crate::readers`]
 //!   ...   spares      publishers * 128 bytes                              Str only; see [`crate::spare`]
 //!   ...   slots       capacity * 16 (Int, Num) or * 8 (Int32, Int16, Str) bytes

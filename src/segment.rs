@@ -30,6 +30,8 @@
 //! A publisher of an earlier lap that was stopped just before its exchange is harmless: its exchange expects what the slot held
 //! before. Either it comes first, and is overwritten, or it fails, because the first store of the batch changes the tag.
 //!
+//! A lossless ring has no segments: its publishers would wait for room that a stopped batch withholds.
+//!
 //! The word is the revocable form of the biased lock of K. Kawachiya and others (2002): who holds it needs no atomic operations,
 //! and whoever takes it away pays.
 

@@ -477,7 +477,7 @@ impl<S: Slot> SlotRing<S> {
             if word.is_reserved() && word.is_sound(grid) {
                 if let Some(_held) = hold(word) {
                     // The first of these positions, in the lap of the word.
-                    let position = (self.lap_of(word) << self.shift) + first + grid.slots_of(word.first());
+                    let position = (self.lap_of(word) << self.shift).wrapping_add(first + grid.slots_of(word.first()));
                     if self.move_on(segment, position, true) && self.give_back(grid, segment, word, first) {
                         expected = expected.saturating_sub(1);
                     }
