@@ -25,45 +25,28 @@ fn checked(ring: &Ring, reader: &mut Reader, total: u64) {
     }
 }
 
-#[test]
-fn a_batch_that_single_messages_lap() {
-    explore_deeper("a batch on 4 slots against messages that lap it", || {
-        let ring = ring(Variant::Int32, 4, 0);
-        let mut reader = Reader::new(&ring, false);
-        let other = Arc::clone(&ring);
-        let a = thread::spawn(move || batch(1, &other, &[10, 11]));
-        (20..25).for_each(|value| ring.publish_int(value).unwrap());
-        reader.poll();
-        a.join().unwrap();
-        checked(&ring, &mut reader, 7);
-    });
+/// What `late` publishes is lapped by what `others` publish, `total` messages in all.
+fn is_lapped(late: fn(&Ring), others: fn(&Ring), total: u64) {
+    let ring = ring(Variant::Int32, 4, 0);
+    let mut reader = Reader::new(&ring, false);
+    let other = Arc::clone(&ring);
+    let a = thread::spawn(move || late(&other));
+    others(&ring);
+    reader.poll();
+    a.join().unwrap();
+    checked(&ring, &mut reader, total);
 }
 
 #[test]
-fn a_batch_that_another_laps() {
-    explore_deeper("a batch on 4 slots against a longer one that laps it", || {
-        let ring = ring(Variant::Int32, 4, 0);
-        let mut reader = Reader::new(&ring, false);
-        let other = Arc::clone(&ring);
-        let a = thread::spawn(move || batch(1, &other, &[10, 11]));
-        batch(2, &ring, &[20, 21, 22, 23, 24, 25]);
-        reader.poll();
-        a.join().unwrap();
-        checked(&ring, &mut reader, 8);
+fn batches_that_are_lapped_and_that_lap() {
+    let late: fn(&Ring) = |ring| batch(1, ring, &[10, 11]);
+    let long: fn(&Ring) = |ring| batch(2, ring, &[20, 21, 22, 23, 24, 25]);
+    explore_deeper("a batch on 4 slots against messages that lap it", move || {
+        is_lapped(late, |ring| (20..25).for_each(|value| ring.publish_int(value).unwrap()), 7)
     });
-}
-
-#[test]
-fn a_late_message_that_batches_lap() {
-    explore("a message on 4 slots against batches that lap it", || {
-        let ring = ring(Variant::Int32, 4, 0);
-        let mut reader = Reader::new(&ring, false);
-        let other = Arc::clone(&ring);
-        let a = thread::spawn(move || other.publish_int(10).unwrap());
-        batch(2, &ring, &[20, 21, 22, 23, 24, 25]);
-        reader.poll();
-        a.join().unwrap();
-        checked(&ring, &mut reader, 7);
+    explore_deeper("a batch on 4 slots against a longer one that laps it", move || is_lapped(late, long, 8));
+    explore("a message on 4 slots against a batch that laps it", move || {
+        is_lapped(|ring| ring.publish_int(10).unwrap(), long, 7)
     });
 }
 
