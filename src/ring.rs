@@ -314,6 +314,9 @@ impl Ring {
 
     /// Publishes integers at adjacent positions, in order. Returns how many. In a lossless ring, waits for room for all of them.
     ///
+    /// The batch is split in two if readers or later publishers could not wait for this publisher, or if another publisher, which
+    /// was stopped or killed in the middle of a batch, withholds slots.
+    ///
     /// # Errors
     /// As [`publish_int`](Self::publish_int); also [`ErrorKind::Argument`] for more values than the capacity of a lossless ring, or
     /// than 2^31.

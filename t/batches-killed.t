@@ -42,7 +42,9 @@ each_variant(sub {
                 # By two laps, with a reader that keeps up.
                 push @got, $sub->drain while $sub->lag;
                 for my $n (1 .. 2 * CAPACITY) {
+                    $! = 0;
                     $ring->publish(20_000 + $n);
+                    push @missing, "round $round: \$! is $!" if $!;
                     my $next = $sub->poll_wait;
                     push @missing, "round $round: " . ($next // 'undef') . " instead of $n" if ($next // 0) != 20_000 + $n;
                 }

@@ -1,4 +1,12 @@
-//! Signals: models have none.
+//! Signals and `errno`: models have none.
+
+pub(crate) struct KeptErrno;
+
+impl KeptErrno {
+    pub(crate) fn new() -> Self {
+        KeptErrno
+    }
+}
 
 pub(crate) struct BlockedSignals;
 

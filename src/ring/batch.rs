@@ -3,6 +3,7 @@
 use super::*;
 use crate::member::Inheritance;
 use crate::segment::Word;
+use crate::signals::{BlockedSignals, KeptErrno};
 use crate::slot_ring::Batch;
 use crate::sync::Ordering::Relaxed;
 use crate::time::RECOVERY_NS;
@@ -83,10 +84,24 @@ impl Ring {
         Some(number).filter(|_| self.revoked() <= segments / MAX_REVOKED)
     }
 
-    /// This process's first batch: it becomes a member, and opens segments of publishers that have exited. `None` if other processes
-    /// do that.
+    /// Whether this handle has not looked at the members for a while.
+    fn may_look_again(&self) -> bool {
+        let now = monotonic_ns();
+        // Relaxed: threads that look at the same time do no harm.
+        let may = now.saturating_sub(self.recovered_at.load(Relaxed)) >= RECOVERY_NS;
+        if may {
+            self.recovered_at.store(now, Relaxed);
+        }
+        may
+    }
+
+    /// This process's first batch: it becomes a member, and gives back what publishers that have exited had reserved. `None` if other
+    /// processes do that just now.
     #[cold]
     fn join(&self) -> Option<u32> {
+        if !self.may_look_again() {
+            return None;
+        }
         let events = &self.ring.header().events;
         let put_in_order = |what| match what {
             Inheritance::Of(number) => self.ring.recover(|word| Some(()).filter(|()| word.owner() == number)),
@@ -96,7 +111,7 @@ impl Ring {
             }
             Inheritance::Unregistered => events.say_unregistered(),
         };
-        self.mapping.members.join(put_in_order).ok()
+        self.mapping.members.try_join(put_in_order)
     }
 
     /// The number of segments with revoked slots, after those of publishers that have exited were given back.
@@ -111,10 +126,10 @@ impl Ring {
 
     #[cold]
     fn recover(&self) -> u64 {
-        let now = monotonic_ns();
-        // Relaxed: threads that look at the same time do no harm.
-        if now.saturating_sub(self.recovered_at.load(Relaxed)) >= RECOVERY_NS {
-            self.recovered_at.store(now, Relaxed);
+        if self.may_look_again() {
+            let _errno = KeptErrno::new();
+            // If a signal handler jumped out of here, the number of a member would stay locked.
+            let _signals = BlockedSignals::new();
             let members = &self.mapping.members;
             self.ring.recover(|word| {
                 Some(word).filter(|word| word.is_revoked()).and_then(|word| members.hold(word.owner()))

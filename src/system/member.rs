@@ -1,6 +1,6 @@
-//! The processes that publish strings, and those that subscribe, and which of them have exited.
+//! The processes that publish strings or batches of numbers, and those that subscribe, and which of them have exited.
 //!
-//! A process that publishes strings or subscribes is a *member* of one of two groups. It has a number, for which it holds a lock
+//! A process that publishes these or subscribes is a *member* of one of two groups. It has a number, for which it holds a lock
 //! on one byte of the ring's file, far beyond the file's end, as long as it lives. The lock is an open-file-description lock on
 //! an open file of the process's own, which is kept open only by a mapping that `fork` does not copy. So the kernel releases the
 //! lock exactly when the process's memory is released: when it exits, however that happens, or at `exec`; not when it closes
@@ -77,19 +77,38 @@ mod kernel {
             None
         }
 
-        /// Gets a number. Calls `put_in_order` while no other process can have that number.
+        /// Gets a number. Calls `put_in_order` while no other process can have that number. Fails if another process has all
+        /// numbers for the moment, and then lets some time pass.
         #[cold]
         pub(crate) fn join(&self, put_in_order: impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+            let is_last_try = self.refused.load(Relaxed) >= MAX_REFUSED_MS;
+            if let Some(number) = self.join_or_give_up(put_in_order, is_last_try) {
+                return Ok(number);
+            }
+            // Relaxed: a counter of this process.
+            self.refused.fetch_add(1, Relaxed);
+            let _errno = KeptErrno::new();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            Err(NoSpare::Interrupted)
+        }
+
+        /// Like [`join`](Self::join), for a caller that can do without a number: returns `None` at once.
+        #[cold]
+        pub(crate) fn try_join(&self, put_in_order: impl Fn(Inheritance)) -> Option<u32> {
+            self.join_or_give_up(put_in_order, false)
+        }
+
+        /// `None` if another process has all numbers; 0 instead if this is the last try.
+        fn join_or_give_up(&self, put_in_order: impl Fn(Inheritance), is_last_try: bool) -> Option<u32> {
             let _errno = KeptErrno::new();
             // If a signal handler jumped out of here, all numbers would stay locked.
             let _signals = BlockedSignals::new();
             let (number, anchor) = match &self.source {
                 None => (0, 0),
                 Some(source) => match register(self.group, source, &put_in_order) {
-                    Ok(registered) => registered,
-                    // Relaxed: a counter of this process.
-                    Err(refused) if self.refused.fetch_add(1, Relaxed) < MAX_REFUSED_MS => return Err(refused),
-                    Err(_) => (0, 0),
+                    Some(registered) => registered,
+                    None if is_last_try => (0, 0),
+                    None => return None,
                 },
             };
             if number == 0 {
@@ -101,11 +120,11 @@ mod kernel {
             if was >> 32 != now >> 32 && self.state.compare_exchange(was, now, AcqRel, Acquire).is_ok() {
                 // An anchor of the parent process is not mapped in this one.
                 self.anchor.store(anchor, Relaxed);
-                return Ok(number);
+                return Some(number);
             }
             // Another thread has joined first.
             unmap(anchor);
-            Ok(self.state.load(Acquire) as u32)
+            Some(self.state.load(Acquire) as u32)
         }
 
         /// Locks the number of a member that has exited; `None` if it lives, or that is not known.
@@ -146,11 +165,11 @@ mod kernel {
         members.map_or(false, |members| members.join(|_| ()) != Ok(0))
     }
 
-    /// A number and the mapping that keeps its lock; zeros if that is not possible.
-    fn register(group: Group, source: &Source, put_in_order: &impl Fn(Inheritance)) -> Result<(u32, usize), NoSpare> {
+    /// A number and the mapping that keeps its lock; zeros if that is not possible; `None` if another process has all numbers.
+    fn register(group: Group, source: &Source, put_in_order: &impl Fn(Inheritance)) -> Option<(u32, usize)> {
         let file = match source.reopen() {
             Some(file) => file,
-            None => return Ok((0, 0)),
+            None => return Some((0, 0)),
         };
         let number = get_number(group, &file, put_in_order)?;
         let anchor = if number == 0 { 0 } else { anchor(&file) };
@@ -159,10 +178,10 @@ mod kernel {
         drop(file);
         // On overlayfs and other stacked file systems, a mapping keeps the lower file open, and not the one that has the locks.
         if probed && source.reopen().map_or(false, |again| probe.is_locked(&again) == Ok(true)) {
-            return Ok((number, anchor));
+            return Some((number, anchor));
         }
         unmap(anchor);
-        Ok((0, 0))
+        Some((0, 0))
     }
 
     /// A number that other threads and processes are unlikely to draw at the same time.
@@ -174,39 +193,39 @@ mod kernel {
         u32::from_ne_bytes(random).wrapping_add(NEXT.fetch_add(1, Relaxed))
     }
 
-    /// Locks a number that no process has; 0 if the file system has no such locks, or if an unrelated lock is on the file.
-    fn get_number(group: Group, file: &File, put_in_order: &impl Fn(Inheritance)) -> Result<u32, NoSpare> {
+    /// Locks a number that no process has; 0 if the file system has no such locks, or if an unrelated lock is on the file; `None` if
+    /// another process has all numbers.
+    fn get_number(group: Group, file: &File, put_in_order: &impl Fn(Inheritance)) -> Option<u32> {
         let start = random();
         let nth = |i: u32| start.wrapping_add(i) % MAX_MEMBER + 1;
         let members = |first, count| Bytes::of_members(group, first, count);
         // `None` if there are no locks.
         let lock = |first, count| members(first, count).lock(file, Kind::Exclusive).ok();
         match lock(1, MAX_MEMBER) {
-            None => return Ok(0),
+            None => return Some(0),
             Some(true) => {
                 put_in_order(Inheritance::All { in_memory: Volume::of(file).is_in_memory() });
                 let number = nth(0);
                 members(1, number - 1).unlock(file);
                 members(number + 1, MAX_MEMBER - number).unlock(file);
-                return Ok(number);
+                return Some(number);
             }
             Some(false) => {}
         }
         for number in (0..TRIES).map(nth) {
             match lock(number, 1) {
-                None => return Ok(0),
+                None => return Some(0),
                 Some(true) => {
                     put_in_order(Inheritance::Of(number));
-                    return Ok(number);
+                    return Some(number);
                 }
                 Some(false) => {}
             }
         }
         if members(nth(0), 1).is_locked_by_strangers(file) {
-            return Ok(0);
+            return Some(0);
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        Err(NoSpare::Interrupted)
+        None
     }
 
     /// A mapping that keeps the open file, and is not copied by `fork`; 0 if there can be none.
