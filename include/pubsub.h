@@ -251,7 +251,8 @@ void ps_identity(const ps_ring *ring, char *identity);
  * PS_STR, PS_NUM and a read-only handle; PS_FULL for a lossless ring. */
 bool ps_publish_int(const ps_ring *ring, int64_t value, ps_error *error);
 
-/* Publishes count integers, adjacent and in order, and wakes waiters. Returns false on failure, and then nothing was published:
+/* Publishes count integers, in order, and wakes waiters. They are adjacent, unless readers or later publishers could not wait for
+ * this one, or another publisher was stopped or killed in the middle of a batch and withholds slots. Returns false on failure, and then nothing was published:
  * as ps_publish_int, or if count is above 2^31, or above the capacity of a lossless ring. */
 bool ps_publish_ints(const ps_ring *ring, const int64_t *values, size_t count, ps_error *error);
 
@@ -270,7 +271,7 @@ typedef struct {
     uint64_t next, end, owed;
 } ps_batch;
 
-/* ps_publish_ints in steps. A batch of integers, or of doubles as int64_t with their bits, is adjacent in the ring: call
+/* ps_publish_ints in steps. A batch of integers, or of doubles as int64_t with their bits, is adjacent as there: call
  * ps_claim once, ps_put until count values are put (in any number of calls, but without delay: readers abandon a claim after 2
  * ms, and the batch then moves to the end), then ps_wake. ps_claim fails as ps_publish_int does, and if count is above 2^31, or
  * above the capacity of a lossless ring; the batch is then empty. ps_put ignores values beyond the claimed count. If a lossless

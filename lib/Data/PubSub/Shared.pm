@@ -518,10 +518,11 @@ of their UTF-8 form.
     my $n = $ring->publish_multi(\@values);
 
 Appends up to 8192 messages at a time, and wakes the waiters once. The messages are adjacent in the ring, in order;
-no other publisher's message comes between them. (One exception: if a publisher is stopped in the middle of its batch
-for more than 2 ms while a subscriber waits for the rest, or if it is lapped, it publishes the rest after the
-messages of others.) Subscribers see the messages of a batch one by one, or, if they are numbers in a ring of at least 1024 slots
-that is not lossless, up to 1024 at once.
+no other publisher's message comes between them. (Exceptions: if a publisher is stopped in the middle of its batch
+for more than 2 ms while a subscriber waits for the rest, or if it is lapped, or if it comes to slots that another publisher
+of numbers withholds, which was stopped or killed in the middle of a batch, then it publishes the rest after the messages of
+others.) Subscribers see the messages of a batch one by one, or, if they are numbers in a ring of at least 1024 slots
+that is not lossless, up to 1024 at once (more in rings of more than 2**26 slots).
 
 Returns their number, 0 for an empty list. More than 8192 values: croaks with C<too many values
 (8193 E<gt> 8192)>, and publishes nothing. With C<Str>, if one message is too long, the call croaks
@@ -1586,6 +1587,11 @@ counts these blocks. If there is no such lock (the publisher could not open the 
 because it had changed its user or the path was gone, or the file system does not support the locks), the block
 is lost permanently, and once all blocks are lost C<publish> waits.
 
+A publisher that was killed in the middle of a batch of numbers (in a ring of at least 1024 slots that is not lossless) can leave up to
+1024 slots reserved. Nobody uses them until another process publishes a batch and recognises the death, by the same lock. If
+there is no such lock, as in a ring without a name (C<new(undef, ...)>), they stay unused as long as the ring exists. Once this affects
+more than an eighth of a ring's parts, batches reserve nothing any more, and cost as much as in a small ring.
+
 =head2 A creator was killed
 
 The path then holds no ring or a complete one, and the next C<new> makes or opens it. On file systems
@@ -1596,7 +1602,8 @@ the next process of the same user that creates a ring in that directory removes 
 
 By SIGSTOP, a debugger, or a busy host. If that happens in the middle of C<publish>, subscribers abandon its
 position after 2 ms, just as if it had died. When it continues it notices this, and publishes its message at
-a new position. So nothing is lost or duplicated; the message only comes later.
+a new position. So nothing is lost or duplicated; the message only comes later. Until then, nobody uses the slots that a batch of
+numbers had reserved (at most 1024).
 
 Other processes do not wait for a stopped publisher, with one exception. If as many publishers of a C<Str> ring as it has spare
 blocks (16 to 64; see C<publishers> in L</new>) are stopped in the middle of C<publish> at once, further publishers wait until one
@@ -1798,8 +1805,8 @@ first opened for writing. A process that had opened such a ring for reading (L</
 the original, in which nothing is ever published, and gets no error. Other containers have copies of their
 own. Put rings on a volume or in F</dev/shm>.
 
-On overlayfs a mapping does not keep a file's lock, so other processes cannot know whether a publisher of strings is dead: the
-spare block of a killed publisher is not taken over.
+On overlayfs a mapping does not keep a file's lock, so other processes cannot know whether a publisher is dead: the
+spare block of a killed publisher of strings is not taken over, and the slots that a killed batch of numbers had reserved stay unused.
 
 =head2 Copies, snapshots and reflinks
 
@@ -1871,14 +1878,18 @@ C<TasksMax=>, C<pids.max> and C<ulimit -u>. (Before Linux 6.15, and where io_uri
 subscribers; before 5.16, and in sandboxes without futex_waitv, one for each subscriber.) A L<set|Data::PubSub::Shared::Set> has two
 descriptors for all of its subscribers together, and needs no thread to wait.
 
+A process that publishes strings, or a batch of numbers in a ring of at least 1024 slots, has one more mapping for each ring, of one
+page without access, which tells others that it lives. Making it takes some 10 microseconds, with the first such publish.
+
 =head2 Handlers that run at once
 
 Perl's own signal handlers (C<%SIG>) are deferred, and may safely die: see L</SIGNALS>. A handler
 installed with C<POSIX::sigaction> runs immediately, in the middle of the C code that the signal
 interrupted, unless its C<safe> attribute is set; so does every handler if the environment has
 C<PERL_SIGNALS=unsafe>. If such a handler dies inside a call of this module, the call cannot clean up:
-a publisher leaves a position empty, and a publisher of C<Str> also keeps a spare block as long as
-this process lives; memory and descriptors leak. Call C<< $action->safe(1) >>, use C<%SIG>, or let the
+a publisher leaves a position empty, and as long as this process lives, a publisher of C<Str> also keeps a spare block, and a
+batch of numbers withholds up to 1024 slots; memory and descriptors leak. If such a handler forks in the middle of a publish, and
+the child goes on with it, messages can be torn or overwritten. Call C<< $action->safe(1) >>, use C<%SIG>, or let the
 handler only set a variable.
 
 =head2 Containers and small memory
