@@ -240,6 +240,37 @@ mod tests {
         exchanges_only_what_is_expected(&NarrowSlot::default());
     }
 
+    fn is_whole_or_of_an_earlier_lap<S: Slot + Default + Sync>() {
+        const LAPS: u64 = if cfg!(miri) { 20 } else { 200_000 };
+        let value = |tag: u64| tag.wrapping_mul(0x9e37_79b9) & 0xffff_ffff;
+        let (slot, start) = (&S::default(), &std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                start.wait();
+                loop {
+                    let seen = slot.load();
+                    let is_committed = seen.tag & ABANDONED == 0 && seen.tag != 0;
+                    assert!(!is_committed || seen.value == value(seen.tag), "{:?}", seen);
+                    if seen.tag == S::tag(LAPS) {
+                        break;
+                    }
+                }
+            });
+            start.wait();
+            for tag in (0..=LAPS).map(S::tag) {
+                slot.put(Stamped { tag, value: value(tag) });
+            }
+        });
+        slot.mark(S::tag(LAPS) | ABANDONED);
+        assert_eq!(slot.load().tag, S::tag(LAPS) | ABANDONED);
+    }
+
+    #[test]
+    fn a_slot_that_is_stored_is_whole_or_of_an_earlier_lap() {
+        is_whole_or_of_an_earlier_lap::<WideSlot>();
+        is_whole_or_of_an_earlier_lap::<NarrowSlot>();
+    }
+
     /// Programs in other languages read slots as bytes.
     #[test]
     fn the_tag_comes_first_in_memory() {
