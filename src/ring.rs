@@ -195,10 +195,13 @@ impl Ring {
     #[inline(never)]
     pub(crate) fn publish_anyway(&self, mut claimed: Option<u64>, number: Number) -> Result<bool> {
         self.check_writable()?;
+        let is_disturbed = claimed.is_some();
         loop {
             if self.ring.publish_anyway(claimed.take(), number)? {
                 self.ring.wake_sleepers();
-                self.revoked();
+                if is_disturbed {
+                    self.revoked();
+                }
                 return Ok(true);
             }
             if !self.passes_the_dead(1) {
