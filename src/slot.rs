@@ -111,7 +111,7 @@ impl Slot for WideSlot {
 
     #[inline(always)]
     fn mark(&self, tag: u64) {
-        self.0.store_first(tag);
+        self.0.store(tag, [tag, 0]);
     }
 }
 

@@ -108,20 +108,6 @@ mod x86_64 {
             }
         }
 
-        /// Stores the first word; otherwise as [`store`](Self::store).
-        #[inline(always)]
-        pub(crate) fn store_first(&self, first: u64) {
-            // SAFETY: as in `store`.
-            unsafe {
-                asm!(
-                    "mov qword ptr [{pair}], {first}",
-                    pair = in(reg) self.0.get(),
-                    first = in(reg) first,
-                    options(nostack, preserves_flags),
-                );
-            }
-        }
-
         /// Replaces `old` by `new`, or returns the actual words.
         ///
         /// It is in assembler because `std::arch::x86_64::cmpxchg16b` is newer than Rust 1.63, and needs a compiler flag. Every
@@ -249,11 +235,6 @@ mod portable {
                 self.0.store(whole(new), SeqCst);
             }
 
-            /// Stores the first word; otherwise as [`store`](Self::store).
-            pub(crate) fn store_first(&self, first: u64) {
-                self.store(first, [first, 0]);
-            }
-
             /// Replaces `old` by `new`, or returns the actual words.
             #[inline(always)]
             pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
@@ -285,10 +266,6 @@ mod portable {
             }
 
             pub(crate) fn store(&self, _mark: u64, _new: [u64; 2]) {
-                unreachable!()
-            }
-
-            pub(crate) fn store_first(&self, _first: u64) {
                 unreachable!()
             }
 
@@ -332,10 +309,6 @@ mod interpreted {
             let (_lock, pair) = self.locked();
             // SAFETY: as above.
             unsafe { *pair = new };
-        }
-
-        pub(crate) fn store_first(&self, first: u64) {
-            self.store(first, [first, 0]);
         }
 
         pub(crate) fn exchange(&self, old: [u64; 2], new: [u64; 2]) -> Result<(), [u64; 2]> {
@@ -401,8 +374,8 @@ mod tests {
         let pair = AtomicPair::default();
         pair.store(1, [2, 3]);
         assert_eq!(pair.load(), [2, 3]);
-        pair.store_first(5);
-        assert_eq!(pair.load()[0], 5);
+        pair.store(5, [5, 0]);
+        assert_eq!(pair.load(), [5, 0]);
     }
 
     #[test]
