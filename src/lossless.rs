@@ -28,9 +28,9 @@ use crate::fault::fault_point;
 use crate::member::Members;
 use crate::readers::{Reader, Readers};
 use crate::sync::AtomicU64;
-use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::sync::Ordering::{AcqRel, Acquire, SeqCst};
 use crate::time::nap;
-use crate::wait::{monotonic_ns, Sleep, Spin, NEVER};
+use crate::wait::{is_due, monotonic_ns, Sleep, Spin, NEVER};
 use crate::waiting::Wait;
 
 /// Interval at which a waiting publisher checks whether the readers that it waits for are alive, in nanoseconds.
@@ -236,13 +236,7 @@ fn wait_for(ring: &AnyRing, mapping: &Mapping, aim: Aim, deadline: u64, stop: im
 /// For a publisher that does not wait: releases the entries of exited readers that keep it from claiming `n` positions. Returns
 /// whether there were any. Does nothing if a thread checked less than [`LOOK_NS`] ago, as recorded in `looked_at`.
 pub(crate) fn pass_the_dead(ring: &AnyRing, mapping: &Mapping, n: u64, looked_at: &AtomicU64) -> bool {
-    let now = monotonic_ns();
-    // Relaxed: threads that check at the same time do no harm.
-    if now.saturating_sub(looked_at.load(Relaxed)) < LOOK_NS {
-        return false;
-    }
-    looked_at.store(now, Relaxed);
-    look_after(mapping, ring, Aim::Room(n), now).unwrap_or(false)
+    is_due(looked_at, LOOK_NS) && look_after(mapping, ring, Aim::Room(n), 0).unwrap_or(false)
 }
 
 /// Releases the entries of exited readers among those that `aim` waits for. Returns whether there were any.

@@ -36,10 +36,8 @@ pub struct Ring {
     read_only: bool,
     /// The spare block that this handle's publishers used last.
     home: AtomicU32,
-    /// When a publisher that does not wait last looked for exited readers.
+    /// When a publisher that does not wait last looked for processes that have exited: readers of a lossless ring, or publishers.
     looked_at: AtomicU64,
-    /// When it last looked for batches of publishers that have exited.
-    recovered_at: AtomicU64,
     /// The lock that records what a bridge does with the ring.
     pub(crate) role: Option<Held>,
 }
@@ -75,16 +73,7 @@ impl Ring {
     /// Makes another handle on a mapped ring.
     pub(crate) fn on(ring: AnyRing, mapping: &Arc<Mapping>, notifier: Notifier, read_only: bool) -> Ring {
         let mapping = Arc::clone(mapping);
-        Ring {
-            ring,
-            mapping,
-            notifier,
-            read_only,
-            home: AtomicU32::new(0),
-            looked_at: AtomicU64::new(0),
-            recovered_at: AtomicU64::new(0),
-            role: None,
-        }
+        Ring { ring, mapping, notifier, read_only, home: AtomicU32::new(0), looked_at: AtomicU64::new(0), role: None }
     }
 
     /// Removes the ring's file, even if the current directory has changed since it was opened. Does nothing if the file is already

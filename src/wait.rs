@@ -27,6 +27,7 @@
 
 use crate::fault::fault_point;
 use crate::layout::WakeLine;
+use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::time::cpus;
 
@@ -43,6 +44,17 @@ pub(crate) const MAX_SLEEP_NS: u64 = 1_000_000_000;
 
 /// A deadline that is never reached.
 pub const NEVER: u64 = u64::MAX;
+
+/// Whether `period_ns` have passed since this last returned true for `last`. Threads that ask at the same time may all get true.
+pub(crate) fn is_due(last: &AtomicU64, period_ns: u64) -> bool {
+    let now = monotonic_ns();
+    // Relaxed: a hint.
+    let is_due = now.saturating_sub(last.load(Relaxed)) >= period_ns;
+    if is_due {
+        last.store(now, Relaxed);
+    }
+    is_due
+}
 
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

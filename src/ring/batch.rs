@@ -7,7 +7,7 @@ use crate::signals::{BlockedSignals, KeptErrno};
 use crate::slot_ring::Batch;
 use crate::sync::Ordering::Relaxed;
 use crate::time::RECOVERY_NS;
-use crate::wait::monotonic_ns;
+use crate::wait::is_due;
 
 /// While more than one in so many segments has revoked slots, batches reserve no others.
 const MAX_REVOKED: u64 = 8;
@@ -84,22 +84,11 @@ impl Ring {
         Some(number).filter(|_| self.revoked() <= segments / MAX_REVOKED)
     }
 
-    /// Whether this handle has not looked at the members for a while.
-    fn may_look_again(&self) -> bool {
-        let now = monotonic_ns();
-        // Relaxed: threads that look at the same time do no harm.
-        let may = now.saturating_sub(self.recovered_at.load(Relaxed)) >= RECOVERY_NS;
-        if may {
-            self.recovered_at.store(now, Relaxed);
-        }
-        may
-    }
-
     /// This process's first batch: it becomes a member, and gives back what publishers that have exited had reserved. `None` if other
     /// processes do that just now.
     #[cold]
     fn join(&self) -> Option<u32> {
-        if !self.may_look_again() {
+        if !is_due(&self.looked_at, RECOVERY_NS) {
             return None;
         }
         let events = &self.ring.header().events;
@@ -126,7 +115,7 @@ impl Ring {
 
     #[cold]
     fn recover(&self) -> u64 {
-        if self.may_look_again() {
+        if is_due(&self.looked_at, RECOVERY_NS) {
             let _errno = KeptErrno::new();
             // If a signal handler jumped out of here, the number of a member would stay locked.
             let _signals = BlockedSignals::new();

@@ -40,7 +40,7 @@ fn recovers(is_alive: bool) {
     }
     // As if processes had been killed between an exchange of a word and its count.
     header.events.revoked.store(3, SeqCst);
-    ring.recovered_at.store(0, SeqCst);
+    ring.looked_at.store(0, SeqCst);
     ring.publish_ints(&[2; 20]).unwrap();
     assert_eq!(header.events.revoked.load(SeqCst), u64::from(is_alive));
     assert_eq!(header.segments.at(0).load().is_revoked(), is_alive);
@@ -61,7 +61,7 @@ fn batches_reserve_nothing_while_many_segments_are_revoked() {
     let header = ring.ring.header();
     for revoked in 0..4 {
         header.events.revoked.store(revoked, SeqCst);
-        ring.recovered_at.store(0, SeqCst);
+        ring.looked_at.store(0, SeqCst);
         // A thread of this process that was stopped in a batch, and was revoked, in each of so many segments.
         (0..revoked as usize).for_each(|at| header.segments.at(at).scribble(2 << 1 | 9 << 11 | u64::from(own) << 19));
         assert_eq!(ring.owner(10).is_some(), revoked <= 2, "{} of 16 segments", revoked);

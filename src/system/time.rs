@@ -5,7 +5,6 @@ use crate::wait::Sleep;
 /// How long a position may stay claimed before readers abandon it. A running publisher needs nanoseconds. If it was only slow, it
 /// publishes at another position, so this timeout bounds the wait of readers and affects nothing else.
 pub(crate) const CLAIM_TIMEOUT_NS: u64 = 2_000_000;
-
 /// How often a handle looks for batches of publishers that have exited, in nanoseconds.
 pub(crate) const RECOVERY_NS: u64 = 20_000_000;
 /// The most positions without a message that one look passes, and the most claims that it abandons: about a millisecond of work.
