@@ -79,12 +79,12 @@ impl AnyRing {
         unsafe {
             let header = NonNull::new_unchecked(base.cast::<Header>());
             let part = |at: u64| NonNull::new_unchecked(base.add(at as usize));
-            let slots = part(geometry.slots_at);
+            let (slots, grid) = (part(geometry.slots_at), geometry.grid());
             match geometry.variant {
-                Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), readers, true)),
-                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), readers, true)),
-                Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), readers, true)),
-                Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), readers, true)),
+                Variant::Int => AnyRing::Int(SlotRing::new(header, slots.cast(), readers, grid)),
+                Variant::Num => AnyRing::Num(SlotRing::new(header, slots.cast(), readers, grid)),
+                Variant::Int32 => AnyRing::Int32(SlotRing::new(header, slots.cast(), readers, grid)),
+                Variant::Int16 => AnyRing::Int16(SlotRing::new(header, slots.cast(), readers, grid)),
                 Variant::Str => {
                     let (spares, blocks) = (part(geometry.spares_at), part(geometry.arena_at));
                     AnyRing::Str(StrRing::new(header, slots.cast(), spares.cast(), blocks.cast(), readers, geometry))

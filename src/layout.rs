@@ -23,7 +23,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Options, NO_READERS};
-use crate::segment::Segments;
+use crate::segment::{Grid, Segments};
 use crate::sync::Ordering::{Release, SeqCst};
 use crate::sync::{fence, AtomicU32, AtomicU64, Line};
 
@@ -217,6 +217,11 @@ impl Geometry {
             arena_len,
             total,
         })
+    }
+
+    /// The segments of the ring, if it has some. A lossless ring has none: its publishers would wait where slots are withheld.
+    pub(crate) fn grid(&self) -> Option<Grid> {
+        Grid::new(self.capacity).filter(|_| self.variant != Variant::Str && !self.lossless)
     }
 
     /// Length of a block in bytes: a word, the longest message, and its stamp.

@@ -249,16 +249,7 @@ impl Word {
     }
 
     /// What it means for a position. The slot must have been loaded before the word.
-    #[inline(always)]
     pub(crate) fn access(self, place: Place) -> Access {
-        if self.0 & !CLOSED == Word::open(place.lap).0 {
-            return Access::Free;
-        }
-        self.access_slow(place)
-    }
-
-    #[cold]
-    fn access_slow(self, place: Place) -> Access {
         let later = self.later_by(place.lap);
         match self.state() {
             RESERVED if later == 0 && self.has(place.unit) => Access::Reserved,

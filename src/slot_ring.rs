@@ -24,10 +24,12 @@ use crate::cursor::{ClaimWait, Cursor, Next, PIECE};
 use crate::fault::fault_point;
 use crate::layout::Header;
 use crate::readers::Readers;
-use crate::segment::{self, Access, Grid, Place, Segment, Word};
+use crate::segment::{Access, Grid};
 use crate::slot::{NarrowSlot, Slot, Stamped, ABANDONED};
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::wait::monotonic_ns;
+
+mod reserving;
 
 /// How many laps a publisher or reader may be late before tags cannot be compared: those of narrow slots repeat after 2^31 laps,
 /// and from half of that on an earlier tag looks like a later one.
@@ -40,7 +42,7 @@ const MAX_TRIES: u32 = 16;
 pub(crate) struct SlotRing<S> {
     header: NonNull<Header>,
     slots: NonNull<S>,
-    /// The segments; `None` in a ring of strings, a lossless one, or a small one.
+    /// How the ring is divided into segments, if it is.
     grid: Option<Grid>,
     /// Capacity - 1; the capacity is a power of two.
     mask: u64,
@@ -142,8 +144,6 @@ impl SlotRing<NarrowSlot> {
 }
 
 impl<S: Slot> SlotRing<S> {
-    /// A ring of numbers may have segments. A lossless one has none: its publishers would wait where slots are withheld.
-    ///
     /// # Safety
     /// `header`, `readers` and as many slots at `slots` as the capacity says must stay valid for as long as any copy of the
     /// result is used; the capacity is a power of two, at least 2; the slots are aligned to 16 bytes.
@@ -151,13 +151,12 @@ impl<S: Slot> SlotRing<S> {
         header: NonNull<Header>,
         slots: NonNull<S>,
         readers: NonNull<Readers>,
-        of_numbers: bool,
+        grid: Option<Grid>,
     ) -> Self {
         // SAFETY: the caller's contract.
         let Readers { capacity, lossless, .. } = unsafe { *readers.as_ref() };
         debug_assert!(capacity.is_power_of_two() && capacity >= 2);
         let kept_for = Some(readers).filter(|_| lossless);
-        let grid = Grid::new(capacity).filter(|_| of_numbers && !lossless);
         SlotRing { header, slots, grid, mask: capacity - 1, shift: capacity.trailing_zeros(), kept_for }
     }
 
@@ -188,61 +187,6 @@ impl<S: Slot> SlotRing<S> {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.mask + 1
-    }
-
-    /// The segment of `position`.
-    #[inline(always)]
-    fn segment(&self, position: u64) -> Option<&Segment> {
-        let index = self.grid?.segment(position & self.mask);
-        Some(self.header().segments.at(index))
-    }
-
-    #[inline(always)]
-    fn seat(&self, grid: Grid, position: u64) -> Place {
-        Place { lap: position >> self.shift, unit: grid.unit(position & self.mask) }
-    }
-
-    /// Whether `position` may be committed in its segment. If not, it is void: it will never hold a message.
-    #[inline(always)]
-    fn admits(&self, position: u64) -> bool {
-        self.is_open_for(position)
-            || self.segment(position).map_or(true, |segment| self.enter(segment, position, false))
-    }
-
-    /// As `admits`, in a segment that is not open for the lap of `position`; or, if `closing`, whether it may be abandoned.
-    #[cold]
-    #[inline(never)]
-    fn enter(&self, segment: &Segment, position: u64, closing: bool) -> bool {
-        // Lapped, if the laps of words cannot be compared.
-        self.is_too_late(position) || !self.move_on(segment, position, closing)
-    }
-
-    /// Whether `position` is so old that the laps of words cannot be compared with its own.
-    #[inline(always)]
-    fn is_too_late(&self, position: u64) -> bool {
-        let behind = self.behind(position);
-        behind < 1 << 63 && behind >> self.shift >= segment::MAX_LAPS_LATE
-    }
-
-    /// Moves the word of a segment to the lap of `position`. Returns whether `position` is void.
-    #[cold]
-    fn move_on(&self, segment: &Segment, position: u64, closing: bool) -> bool {
-        let grid = match self.grid {
-            Some(grid) => grid,
-            None => return false,
-        };
-        let first = position & !(grid.slots() - 1);
-        let entered = segment.enter(grid, self.seat(grid, position), closing, |later, unit| {
-            let other = first.wrapping_add((later as u64) << self.shift).wrapping_add(grid.slots_of(unit));
-            // As in `behind`.
-            self.header().write_pos.load(SeqCst).wrapping_sub(other) as i64 > 0
-        });
-        if entered.revoked != 0 {
-            self.count_abandoned(grid.slots_of(entered.revoked));
-            // Relaxed: a hint.
-            self.header().events.revoked.fetch_add(1, Relaxed);
-        }
-        entered.is_void
     }
 
     /// Publishes one value on the fast path; the caller wakes waiters. An `Err` has the argument for
@@ -342,7 +286,7 @@ impl<S: Slot> SlotRing<S> {
                 *batch = self.claim(batch.owed)?;
             }
             let position = batch.next;
-            if !self.admits(position) {
+            if !self.is_open_for(position) && self.is_void(position, false) {
                 self.count_abandoned(1);
                 batch.next = position.wrapping_add(1);
                 batch.owed += 1;
@@ -393,105 +337,6 @@ impl<S: Slot> SlotRing<S> {
             i += 1;
         }
         i
-    }
-
-    /// Commits the next values of `batch`, at most `most`, with plain stores to the slots of one segment. Returns how many: 0 if
-    /// it cannot reserve them. Returns `None` if they were revoked meanwhile.
-    #[inline(always)]
-    fn store_run(&self, batch: &mut Batch, most: usize, owner: u32, value: impl Fn(usize) -> u64) -> Option<usize> {
-        let (position, grid) = match self.grid {
-            Some(grid) => (batch.next, grid),
-            None => return Some(0),
-        };
-        let count = grid.run(position & self.mask, batch.end.wrapping_sub(position).min(most as u64));
-        let segment = match self.segment(position) {
-            Some(segment) if count != 0 && !self.is_too_late(position) => segment,
-            _ => return Some(0),
-        };
-        let Place { lap, unit } = self.seat(grid, position);
-        let last = grid.unit((position & self.mask) + count - 1);
-        let reservation = match segment.reserve(lap, unit, last, owner) {
-            Some(reservation) => reservation,
-            None => return Some(0),
-        };
-        fault_point!("reserved");
-        let tag = self.tag(position);
-        // SAFETY: a run ends with its segment; slots are atomic.
-        let slots = unsafe { std::slice::from_raw_parts(self.place(position), count as usize) };
-        for (i, slot) in slots.iter().enumerate() {
-            let seen = slot.glance().tag;
-            if !follows::<S>(tag, seen) {
-                self.count_abandoned(laps_between::<S>(seen, tag));
-            }
-            slot.put(Stamped { tag, value: value(i) });
-            fault_point!("stored");
-        }
-        batch.next = position.wrapping_add(count);
-        if segment.complete(reservation) {
-            return Some(count as usize);
-        }
-        batch.owed += count;
-        self.give_back(grid, segment, reservation.units(), position & self.mask);
-        None
-    }
-
-    /// Marks revoked slots as abandoned, in the segment of the slot `index`, and says that no more stores will come to them. Only the
-    /// publisher that reserved them may call this, or, if it has exited, whoever holds its member number.
-    #[cold]
-    fn give_back(&self, grid: Grid, segment: &Segment, units: Word, index: u64) -> bool {
-        let first = index & !(grid.slots() - 1);
-        let done = segment.give_back(units, |word| {
-            let tag = S::tag(self.lap_of(word)) | ABANDONED;
-            for slot in grid.slots_of(units.first())..grid.slots_of(units.last() + 1) {
-                self.slot(first + slot).mark(tag);
-            }
-        });
-        if done {
-            // Relaxed: a hint. A process that was killed in between has not counted.
-            let _ = self.header().events.revoked.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
-        }
-        done
-    }
-
-    /// The lap of a word, which has only some bits of it.
-    fn lap_of(&self, word: Word) -> u64 {
-        let now = self.header().write_pos.load(SeqCst) >> self.shift;
-        now.wrapping_add(word.later_by(now) as u64)
-    }
-
-    /// Gives back what publishers that have exited had reserved: in the segments for whose word `hold` returns something, which is
-    /// kept meanwhile.
-    #[cold]
-    pub(crate) fn recover<H>(&self, hold: impl Fn(Word) -> Option<H>) {
-        let grid = match self.grid {
-            Some(grid) => grid,
-            None => return,
-        };
-        let revoked = &self.header().events.revoked;
-        // Relaxed: a hint, which is counted anew.
-        let mut expected = revoked.load(Relaxed);
-        let mut left = 0;
-        for first in (0..self.capacity()).step_by(grid.slots() as usize) {
-            let segment = self.header().segments.at(grid.segment(first));
-            let word = segment.load();
-            if word.is_reserved() && word.is_sound(grid) {
-                if let Some(_held) = hold(word) {
-                    // The first of these positions, in the lap of the word.
-                    let position = (self.lap_of(word) << self.shift).wrapping_add(first + grid.slots_of(word.first()));
-                    if self.move_on(segment, position, true) && self.give_back(grid, segment, word, first) {
-                        expected = expected.saturating_sub(1);
-                    }
-                }
-            }
-            left += u64::from(segment.load().is_revoked());
-        }
-        // Unless others have counted meanwhile.
-        let _ = revoked.compare_exchange(expected, left, Relaxed, Relaxed);
-    }
-
-    /// The number of segments.
-    pub(crate) fn segments(&self) -> u64 {
-        self.grid.map_or(0, |grid| self.capacity() / grid.slots())
     }
 
     /// Commits `value` at `position`, and returns the value that it replaced. Returns `None`, without any effect, if the position
@@ -616,7 +461,7 @@ impl<S: Slot> SlotRing<S> {
 
     /// Marks `position` as abandoned unless it is committed, abandoned or lapped. Returns false if it is void.
     fn abandon(&self, position: u64) -> bool {
-        if self.segment(position).map_or(false, |segment| !self.enter(segment, position, true)) {
+        if self.is_void(position, true) {
             return false;
         }
         let tag = self.tag(position);
@@ -711,7 +556,8 @@ impl<S: Slot> SlotRing<S> {
             count += 1;
         }
         if !self.is_open_for(cursor.next()) {
-            count = self.confirmed(cursor.next(), count);
+            let committed = |at: &u64| self.at(*at).is_some();
+            count = (cursor.next()..cursor.next() + count as u64).take_while(committed).count();
         }
         if count != 0 {
             cursor.pass_delivered(count as u64);
@@ -767,43 +613,6 @@ impl<S: Slot> SlotRing<S> {
             return Some(seen.value);
         }
         None
-    }
-
-    /// Whether the segment of `position` is open in its lap. For readers, to be called after the slot was loaded.
-    #[inline(always)]
-    fn is_open_for(&self, position: u64) -> bool {
-        self.segment(position).map_or(true, |segment| segment.is_open(position >> self.shift))
-    }
-
-    /// How many of `count` messages from `position` on are committed, which were loaded from the slots of a segment that is not open.
-    #[cold]
-    fn confirmed(&self, position: u64, count: usize) -> usize {
-        let committed = |at: &u64| match self.access(*at) {
-            Access::Free => true,
-            Access::Stale => self.slot(*at).load().tag == self.tag(*at),
-            Access::Reserved | Access::Void => false,
-        };
-        (position..position + count as u64).take_while(committed).count()
-    }
-
-    /// Whether the message `seen` in the slot of `position` is committed.
-    #[cold]
-    #[inline(never)]
-    fn confirms(&self, position: u64, seen: Stamped) -> bool {
-        match self.access(position) {
-            Access::Free => true,
-            Access::Stale => self.slot(position).load() == seen,
-            Access::Reserved | Access::Void => false,
-        }
-    }
-
-    /// What the segment of `position` means for it. To be called after its slot was loaded.
-    #[inline(always)]
-    fn access(&self, position: u64) -> Access {
-        match (self.grid, self.segment(position)) {
-            (Some(grid), Some(segment)) => segment.load().access(self.seat(grid, position)),
-            _ => Access::Free,
-        }
     }
 
     /// The value in the slot of `position`, of whatever lap.
@@ -862,14 +671,18 @@ impl<S: Slot> SlotRing<S> {
                 continue;
             }
             let tag = self.tag(cursor.next());
-            let is_reserved = access == Access::Reserved;
-            if seen.tag == tag && access != Access::Void && !is_reserved {
-                if access == Access::Stale && self.slot(cursor.next()).load() != seen {
-                    continue;
-                }
+            let held = match access {
+                Access::Free => seen.tag,
+                Access::Stale if self.slot(cursor.next()).load() != seen => continue,
+                Access::Stale => seen.tag,
+                // As if it had not been committed, or had been abandoned.
+                Access::Reserved => tag.wrapping_sub(2),
+                Access::Void => tag | ABANDONED,
+            };
+            if held == tag {
                 return Next::Ready(seen.value);
             }
-            if access == Access::Void || seen.tag == tag | ABANDONED && !is_reserved {
+            if held == tag | ABANDONED {
                 cursor.pass_to(cursor.next() + 1);
             } else if let Some(when) = self.await_claim(cursor, end) {
                 return Next::Claimed(when);

@@ -161,7 +161,7 @@ impl StrRing {
     ) -> Self {
         // SAFETY: the caller's contract.
         let (ring, spares) = unsafe {
-            let ring = SlotRing::new(header, slots, readers, false);
+            let ring = SlotRing::new(header, slots, readers, None);
             (ring, Spares::new(spares, geometry.publishers as u32, geometry.capacity))
         };
         let (msg_size, block_words) = (geometry.msg_size, geometry.block_len() / 8);

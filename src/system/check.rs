@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::inspect::{Excerpt, Inspection, Opened, Shared};
 use crate::layout::{Geometry, Header, Variant};
-use crate::segment::{Grid, Word, COUNT};
+use crate::segment::{Word, COUNT};
 use crate::slot::{NarrowSlot, Slot, Stamped, WideSlot, ABANDONED};
 use crate::str_ring::{len_of, named};
 use crate::sync::{
@@ -189,13 +189,8 @@ impl View<'_> {
         self.segments(header, report)
     }
 
-    fn grid(&self) -> Option<Grid> {
-        let Geometry { capacity, variant, lossless, .. } = *self.geometry;
-        Grid::new(capacity).filter(|_| variant != Variant::Str && !lossless)
-    }
-
     fn segments(&self, header: &Header, report: &mut Report) -> Result<()> {
-        let (capacity, grid) = (self.geometry.capacity, self.grid());
+        let (capacity, grid) = (self.geometry.capacity, self.geometry.grid());
         let end = self.end()?;
         let mut withheld = 0;
         for (index, word) in (0..COUNT).map(|index| (index, header.segments.at(index).load())) {
@@ -265,7 +260,7 @@ impl View<'_> {
 
     fn chunk<S: Slot + Shared>(&self, chunk: u64) -> Result<Vec<Finding>> {
         let (from, capacity) = (chunk * CHUNK, self.geometry.capacity);
-        let has_segments = self.grid().is_some();
+        let has_segments = self.geometry.grid().is_some();
         let copy = self.read_slots::<S>(from, self.chunk_len(chunk))?;
         let end = self.end()?;
         let mut found = Vec::new();

@@ -33,7 +33,7 @@ pub(crate) fn slot_ring<S: Slot + Default>(capacity: u64, start: u64) -> SlotRin
     let geometry = Geometry::new(Variant::Int, &Options { capacity, ..Options::default() }).unwrap();
     let header = leak(header);
     // SAFETY: leaked, and as many slots as said.
-    unsafe { SlotRing::new(header, leak_many(geometry.capacity), readers(header, &geometry), true) }
+    unsafe { SlotRing::new(header, leak_many(geometry.capacity), readers(header, &geometry), geometry.grid()) }
 }
 
 /// A lossless ring with a table of that many readers.
@@ -42,7 +42,7 @@ pub(crate) fn lossless_ring<S: Slot + Default>(capacity: u64, count: u64, keep_m
     let (header, geometry) = (leak(Header::default()), wanted.geometry(Variant::Int).unwrap());
     let readers = readers(header, &geometry);
     // SAFETY: leaked, and as many slots as said.
-    unsafe { (SlotRing::new(header, leak_many(geometry.capacity), readers, true), *readers.as_ref()) }
+    unsafe { (SlotRing::new(header, leak_many(geometry.capacity), readers, geometry.grid()), *readers.as_ref()) }
 }
 
 fn readers(header: NonNull<Header>, geometry: &Geometry) -> NonNull<Readers> {

@@ -91,8 +91,8 @@ impl<T: Message + ?Sized> Publisher<T> {
     }
 
     /// Publishes messages at adjacent positions, in order, and then wakes subscribers. Numbers are published in batches of 8192,
-    /// or of the ring's capacity if that is less; the numbers of a batch are adjacent, unless
-    /// readers could not wait for this publisher, or another one withholds slots (see [`Ring::publish_ints`](crate::Ring::publish_ints)).
+    /// or of the ring's capacity if that is less; the numbers of a batch are adjacent, unless readers could not wait for
+    /// this publisher, or another one withholds slots (see [`Ring::publish_ints`](crate::Ring::publish_ints)).
     ///
     /// # Errors
     /// As [`publish`](Self::publish); [`ErrorKind::Argument`](crate::ErrorKind::Argument) for more strings than the capacity of a

@@ -2,6 +2,7 @@
 //! that returns their values.
 
 use super::*;
+use crate::segment::{Place, Word};
 use std::cell::Cell;
 
 const CAPACITY: u64 = 1024;
@@ -22,7 +23,7 @@ fn stopped_at<S: Slot>(ring: &SlotRing<S>, first: u64, count: usize, at: usize, 
 }
 
 fn word<S: Slot>(ring: &SlotRing<S>, position: u64) -> Word {
-    ring.segment(position).unwrap().load()
+    ring.segment(position).unwrap().1.load()
 }
 
 fn abandoned<S: Slot>(ring: &SlotRing<S>) -> u64 {
@@ -192,7 +193,7 @@ fn a_segment_that_was_closed_stays_closed_for_the_lap() {
 fn killed<S: Slot>(ring: &SlotRing<S>, owner: u32) {
     let batch = ring.claim(20).unwrap();
     let Place { lap, unit } = ring.seat(ring.grid.unwrap(), batch.next);
-    ring.segment(batch.next).unwrap().reserve(lap, unit, unit + 19, owner).unwrap();
+    ring.segment(batch.next).unwrap().1.reserve(lap, unit, unit + 19, owner).unwrap();
     for position in batch.next..batch.next + 9 {
         ring.slot(position).put(Stamped { tag: ring.tag(position), value: 666 });
     }
@@ -246,7 +247,7 @@ fn some_slots_can_always_be_used() {
         let batch = ring.claim(64).unwrap();
         let Place { lap, unit } = ring.seat(ring.grid.unwrap(), batch.next);
         let run = ring.grid.unwrap().run(batch.next, 64);
-        ring.segment(batch.next).unwrap().reserve(lap, unit, unit + run - 1, OWNER).unwrap();
+        ring.segment(batch.next).unwrap().1.reserve(lap, unit, unit + run - 1, OWNER).unwrap();
     }
     let mut reader = Cursor::at(CAPACITY);
     for value in 0..40 {
@@ -296,7 +297,7 @@ fn a_corrupt_word_has_no_effect_on_other_segments() {
     let ring = heap::slot_ring::<WideSlot>(CAPACITY, 0);
     publish_all(&ring, &values(0, 1000));
     // Revoked, units 0 to 255 of 64, owner 7, lap 0.
-    ring.segment(0).unwrap().scribble(2 << 1 | 255 << 11 | 7 << 19);
+    ring.segment(0).unwrap().1.scribble(2 << 1 | 255 << 11 | 7 << 19);
     ring.recover(|word| Some(()).filter(|()| word.owner() == OWNER));
     assert_eq!(read_all(&ring, &mut Cursor::at(64)), values(64, 936));
 }
@@ -326,10 +327,10 @@ fn a_batch_that_is_too_late_to_compare_laps_overwrites_nothing() {
 fn slots_that_are_given_back_after_very_many_laps_are_those_of_the_last_lap() {
     let ring = heap::slot_ring::<WideSlot>(CAPACITY, 0);
     ring.claim(20).unwrap();
-    let reservation = ring.segment(0).unwrap().reserve(0, 0, 19, OWNER).unwrap();
+    let reservation = ring.segment(0).unwrap().1.reserve(0, 0, 19, OWNER).unwrap();
     let start = after_many_laps(&ring);
-    assert!(!ring.segment(0).unwrap().complete(reservation));
-    assert!(ring.give_back(ring.grid.unwrap(), ring.segment(0).unwrap(), reservation.units(), 0));
+    assert!(!ring.segment(0).unwrap().1.complete(reservation));
+    assert!(ring.give_back(ring.grid.unwrap(), ring.segment(0).unwrap().1, reservation.units(), 0));
     // The void positions moved the last of these messages into the next lap.
     assert_eq!(ring.slot(0).load().tag, ring.tag(start + CAPACITY) | ABANDONED);
 }
@@ -341,8 +342,8 @@ fn no_word_stops_anybody() {
     for bits in garbage {
         let ring = heap::slot_ring::<WideSlot>(CAPACITY, 0);
         publish_all(&ring, &values(0, 100));
-        ring.segment(0).unwrap().scribble(bits);
-        ring.segment(64).unwrap().scribble(bits ^ 1 << 40);
+        ring.segment(0).unwrap().1.scribble(bits);
+        ring.segment(64).unwrap().1.scribble(bits ^ 1 << 40);
         let mut reader = Cursor::at(0);
         read_patiently(&ring, &mut reader);
         assert_eq!(reader.next(), 100, "{:#x}", bits);
