@@ -39,7 +39,9 @@ const MAX_LAPS_LATE: u64 = 1 << 29;
 const MAX_TRIES: u32 = 16;
 
 /// Pointers to the parts of one ring, in any kind of memory. A copy is of the pointers, not of the ring.
-pub(crate) struct SlotRing<S> {
+///
+/// `SEGMENTS` says whether it may have segments. A ring of strings has none, and does not look for them.
+pub(crate) struct SlotRing<S, const SEGMENTS: bool = true> {
     header: NonNull<Header>,
     slots: NonNull<S>,
     /// How the ring is divided into segments, if it is.
@@ -52,13 +54,13 @@ pub(crate) struct SlotRing<S> {
     kept_for: Option<NonNull<Readers>>,
 }
 
-impl<S> Clone for SlotRing<S> {
+impl<S, const SEGMENTS: bool> Clone for SlotRing<S, SEGMENTS> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> Copy for SlotRing<S> {}
+impl<S, const SEGMENTS: bool> Copy for SlotRing<S, SEGMENTS> {}
 
 /// Positions that are claimed and not committed yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,7 +131,7 @@ fn laps_between<S: Slot>(seen: u64, tag: u64) -> u64 {
     (S::compare(tag, seen & !ABANDONED) / 2 - 1).max(0) as u64
 }
 
-impl SlotRing<NarrowSlot> {
+impl SlotRing<NarrowSlot, false> {
     /// Whether `position` still held the message that a reader found there when the reader passed its fence.
     #[inline(always)]
     pub(crate) fn still_holds(&self, position: u64) -> bool {
@@ -143,7 +145,7 @@ impl SlotRing<NarrowSlot> {
     }
 }
 
-impl<S: Slot> SlotRing<S> {
+impl<S: Slot, const SEGMENTS: bool> SlotRing<S, SEGMENTS> {
     /// # Safety
     /// `header`, `readers` and as many slots at `slots` as the capacity says must stay valid for as long as any copy of the
     /// result is used; the capacity is a power of two, at least 2; the slots are aligned to 16 bytes.
@@ -282,7 +284,7 @@ impl<S: Slot> SlotRing<S> {
     ) -> Option<u64> {
         debug_assert!(batch.remaining() != 0);
         loop {
-            if batch.next == batch.end {
+            if SEGMENTS && batch.next == batch.end {
                 *batch = self.claim(batch.owed)?;
             }
             let position = batch.next;

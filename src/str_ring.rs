@@ -138,7 +138,7 @@ const RESTS_PER_CALL: u32 = 16;
 /// Pointers to the parts of one string ring, in any kind of memory. A copy is of the pointers, not of the ring.
 #[derive(Clone, Copy)]
 pub(crate) struct StrRing {
-    pub(crate) ring: SlotRing<NarrowSlot>,
+    pub(crate) ring: SlotRing<NarrowSlot, false>,
     spares: Spares,
     blocks: NonNull<AtomicU64>,
     msg_size: u64,

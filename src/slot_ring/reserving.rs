@@ -4,11 +4,11 @@
 use super::*;
 use crate::segment::{self, Place, Segment, Word};
 
-impl<S: Slot> SlotRing<S> {
+impl<S: Slot, const SEGMENTS: bool> SlotRing<S, SEGMENTS> {
     /// The segment of `position`, and how the ring is divided; `None` if it has no segments.
     #[inline(always)]
     pub(super) fn segment(&self, position: u64) -> Option<(Grid, &Segment)> {
-        let grid = self.grid?;
+        let grid = self.grid.filter(|_| SEGMENTS)?;
         Some((grid, self.header().segments.at(grid.segment(position & self.mask))))
     }
 
